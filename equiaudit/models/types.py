@@ -1,0 +1,78 @@
+"""The two values every model becomes: how images are prepared, and what is called on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Model", "ModelKind", "Preprocess", "Task"]
+
+ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
+Task = Literal["classification", "segmentation", "image"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From decoded pixels to the model's input.
+
+    With x the pixel in [0, 1] and RGB order, the model receives (x - mean) / std, its
+    channels then put into `channels` order, cast to `dtype` and laid out as `layout`.
+    `mean` and `std` are always RGB and for [0, 1]; a file that states them for 0..255
+    (`pixel_range = 255`) is converted when it is read. dtype "uint8" means raw pixels:
+    mean and std stay 0 and 1 and nothing is scaled.
+    """
+
+    size: tuple[int, int]
+    """(H, W) of the window the model sees, px."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    resize: int | None = None
+    """Shorter side of the image before the centre crop, px; None keeps its pixels."""
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    source: dict[str, str] = field(default_factory=dict)
+    """Field name -> where its value came from: "flag --mean", "sidecar NAME", "torchvision
+    weights NAME", "ONNX input shape", "default"."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model in eval mode.
+
+    `run` takes a batch (N, C, H, W) on `device` that `Preprocess` has normalised and put in
+    channel order and dtype (layout NHWC is `run`'s own business), and returns the task's
+    output as float32 on `device`: logits (N, classes) for classification, (N, C, H, W) for
+    dense tasks. It accepts any N (a model exported with a fixed batch is fed in pieces,
+    padded by repetition) and raises RunError naming the cause when the model raises.
+    """
+
+    name: str
+    kind: ModelKind
+    run: Callable[[torch.Tensor], torch.Tensor]
+    preprocess: Preprocess
+    task: Task
+    device: torch.device
+    sha256: str
+    """Of the file (and its external data), or of the state dict for a zoo model."""
+    backend: str
+    """"torch", "compile" or "onnxruntime"."""
+    path: Path | None = None
+    module: torch.nn.Module | None = None
+    """The eager module, scripted module or exported program's module where there is one."""
+    fixed_batch: int | None = None
+    outputs_probabilities: bool = False
+    """The output already sums to one per image (a softmax is part of the model)."""
+    num_classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    total_stride: tuple[int, int] | None = None
+    """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""
+    trusted: bool = False
+    notes: tuple[str, ...] = ()
+    """What was done on loading and is worth saying: "put in eval mode", "output 'out' taken"."""

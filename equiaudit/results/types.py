@@ -1,0 +1,225 @@
+"""The result of a scan as frozen pydantic models; `result.json` is `Result` dumped.
+
+Everything that may differ between two equal runs (times, batch size, workers) lives in
+`Result.timings`; the rest is a function of the fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from equiaudit.errors import InputError
+
+SCHEMA_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Skipped(_Frozen):
+    """Something that could not be done: what, and why."""
+
+    name: str
+    reason: str
+
+
+class Estimate(_Frozen):
+    """A figure with its interval.
+
+    `value` is None when there was nothing to average. `n` counts the sampling units
+    (images). `method` names the interval: "cluster-wilson", "wilson", "bca",
+    "clopper-pearson", or "none" for an extreme that has no interval.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int
+    method: str
+    confidence: float = 0.95
+
+    def __float__(self) -> float:
+        if self.value is None:
+            raise ValueError("nothing was averaged, so there is no value")
+        return self.value
+
+
+class GridMap(_Frozen):
+    """Counts over (dy, dx): `agree[i][j]` of `total[i][j]` predictions kept the label.
+
+    `rows` are the dy and `cols` the dx of the cells, in px; `total` is 0 where no offset
+    was tried.
+    """
+
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    agree: tuple[tuple[int, ...], ...]
+    total: tuple[tuple[int, ...], ...]
+
+
+class DistancePoint(_Frozen):
+    """Agreement at one distance max(|dy|, |dx|), in px."""
+
+    distance: int
+    agreement: Estimate
+
+
+class ShiftResult(_Frozen):
+    """All that was measured under one shift kind (or one named protocol)."""
+
+    kind: str
+    metrics: dict[str, Estimate]
+    agreement_map: GridMap | None = None
+    phase_map: GridMap | None = None
+    """Agreement by (dy mod S, dx mod S); None where the total stride S is unknown."""
+    by_distance: tuple[DistancePoint, ...] = ()
+    nonfinite: tuple[str, ...] = ()
+    """Files left out because some output was NaN or infinite."""
+    notes: tuple[str, ...] = ()
+
+
+class BoundaryPart(_Frozen):
+    """One cause's share of the label changes; `estimate` is None when `reason` says why not.
+
+    name is "sampling", "padding", "content" or "black border".
+    """
+
+    name: str
+    meaning: str
+    estimate: Estimate | None = None
+    reason: str | None = None
+
+
+class WorstImage(_Frozen):
+    """One of the least stable images; thumbnails are `data:` URIs (PNG), or None."""
+
+    file: str
+    kind: str
+    label: int | None
+    clean_label: int
+    clean_confidence: float
+    flipped_label: int
+    offset: tuple[int, int]
+    """The smallest tried shift (dy, dx) that changed the label."""
+    agreement: float
+    thumbnail_clean: str | None = None
+    thumbnail_shifted: str | None = None
+
+
+class GateVerdict(_Frozen):
+    """One gate, judged on the interval."""
+
+    expression: str
+    metric: str
+    verdict: Literal["pass", "fail", "inconclusive", "not judged"]
+    estimate: Estimate | None
+    baseline: Estimate | None = None
+    reason: str
+    images_needed: int | None = None
+    """About how many images would settle an inconclusive gate."""
+
+
+class Fingerprint(_Frozen):
+    """What the numbers depend on; two results compare only where these say they may."""
+
+    model: str
+    model_sha256: str
+    model_kind: str
+    data_sha256: str
+    n_images: int
+    preprocess: dict[str, Any]
+    """Settings of `models.Preprocess`, and under "source" where each came from."""
+    plan: dict[str, Any]
+    """kinds, max_shift, offsets, seed, stride, protocol, window."""
+    plan_hash: str
+    task: str
+    backend: str
+    dtype: str
+    device: str
+    trusted: bool = False
+
+
+class Timings(_Frozen):
+    """How the run went; the only part that may differ between equal runs."""
+
+    started: str
+    seconds: float
+    passes: int
+    """Images that went through the model."""
+    seconds_by_stage: dict[str, float] = {}
+    batch_size: int = 0
+    workers: int = 0
+    resumed: bool = False
+    machine: str = ""
+
+
+class Result(_Frozen):
+    """One scan."""
+
+    schema_version: int = SCHEMA_VERSION
+    tool_version: str
+    settings: dict[str, Any]
+    fingerprint: Fingerprint
+    labelled: bool
+    class_names: dict[int, str] = {}
+    shifts: dict[str, ShiftResult]
+    boundary: tuple[BoundaryPart, ...] = ()
+    worst: tuple[WorstImage, ...] = ()
+    unreadable: tuple[Skipped, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    gates: tuple[GateVerdict, ...] = ()
+    timings: Timings
+
+    def metric(self, name: str) -> Estimate:
+        """The estimate called ``<kind>.<metric>``, e.g. ``circular.consistency``.
+
+        Raises InputError naming the nearest names when there is none.
+        """
+        kind, _, metric = name.partition(".")
+        try:
+            return self.shifts[kind].metrics[metric]
+        except KeyError:
+            raise unknown_metric(name, self.metric_names()) from None
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Every name `metric` answers to."""
+        return tuple(f"{k}.{m}" for k, shift in self.shifts.items() for m in shift.metrics)
+
+
+def unknown_metric(name: str, known: tuple[str, ...]) -> InputError:
+    """The error for a metric name that is not one of `known`."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=3, cutoff=0.3) or list(known[:3])
+    return InputError(f"There is no metric {name!r}.", tip=f"The nearest are {', '.join(near)}.")
+
+
+def load_result(path: str | Path) -> Result:
+    """Read a `result.json`; InputError says what is wrong with a file that is not one."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "result.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no result at {path}.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not a result.json: {error}.") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema version {version}, and this version reads {SCHEMA_VERSION}.",
+            tip="Scan again with this version, or read it with the one that wrote it.",
+        )
+    try:
+        return Result.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} is not a valid result: {where}: {first['msg']}.") from None
