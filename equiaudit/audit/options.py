@@ -1,0 +1,35 @@
+"""What a scan is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["KINDS", "ScanOptions"]
+
+KINDS = ("circular", "crop", "zero-pad")
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """Settings of one scan; all but the last group change the result."""
+
+    shifts: tuple[str, ...] = KINDS
+    max_shift: int = 16
+    """R: offsets live in [-R, R]^2, px at the model's input."""
+    offsets: int | Literal["full"] = 16
+    """Shifts per image and kind, or "full" for all (2R + 1)^2 - 1."""
+    limit: int | None = None
+    seed: int = 0
+    protocol: str | None = None
+    """A named protocol instead of `shifts`, `max_shift` and `offsets`."""
+    images: bool = True
+    """Keep thumbnails of the worst images."""
+    strict: bool = False
+    """An unreadable image stops the run."""
+    accuracy_check: bool = True
+    """With labels, accuracy near chance stops the run."""
+
+    batch_size: int | Literal["auto"] = "auto"
+    workers: int | Literal["auto"] = "auto"
+    resume: bool = True
