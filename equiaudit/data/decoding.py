@@ -1,0 +1,231 @@
+"""One image file to one array of pixels: decoded, turned upright, resized, cropped."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from equiaudit.data.dataset import Item
+from equiaudit.data.deep import is_deep, read_deep
+from equiaudit.errors import InputError
+from equiaudit.results import Skipped
+
+__all__ = ["Decoded", "Geometry", "TooSmall", "decode"]
+
+# The content decides, not the suffix; formats that call other programs are not among these.
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+_MAX_FILE_BYTES = 1 << 30
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+
+
+class TooSmall(InputError):
+    """An image is smaller than the window, or than the window and the room to move it."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which pixels of an image are wanted.
+
+    `window` is (H, W), px. `margin` px more are taken on each side, for crop shifts; 0 when
+    there are none. `resize` is the length of the shorter side before the crop, None to keep
+    the pixels as they are. `gray` asks for one channel instead of three. Images of more than
+    `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    """
+
+    window: tuple[int, int]
+    margin: int = 0
+    resize: int | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    gray: bool = False
+    max_pixels: int = 89_478_485
+
+    @property
+    def needed(self) -> tuple[int, int]:
+        """(H + 2 margin, W + 2 margin), px: the array that `decode` returns."""
+        height, width = self.window
+        return height + 2 * self.margin, width + 2 * self.margin
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One image's pixels.
+
+    `pixels` is C-contiguous (H + 2 margin, W + 2 margin, 3 or 1), RGB or grey, uint8 with
+    255 or uint16 with 65535 as white. Its middle H x W is what it is with margin 0.
+    `sha256` is of the file's bytes.
+    """
+
+    item: Item
+    pixels: np.ndarray
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def decode(item: Item, geometry: Geometry) -> Decoded | Skipped:
+    """Read one image; `Skipped` with the file and the reason where it cannot be read.
+
+    EXIF orientation is applied. Palette, 1-bit and CMYK become 8-bit RGB as Pillow converts
+    them; an alpha channel is dropped, not composited, as training loaders do; of an
+    animation the first frame counts. 16-bit samples keep their precision. Resize and centre
+    follow torchvision's `Resize` and `CenterCrop` on PIL images to the bit.
+
+    Raises TooSmall where the image does not hold the window and its margin.
+    """
+    try:
+        content = _content(item.path)
+        planes, notes = _upright_planes(content, geometry)
+    # Hostile files raise whatever a decoder may: struct.error, SyntaxError, MemoryError, ...
+    except Exception as error:
+        return Skipped(name=item.file, reason=_reason(error))
+    if geometry.resize is not None:
+        planes = [_resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
+    box = _centre_box(item.file, planes[0].size, geometry)
+    pixels = _array([plane.crop(box) for plane in planes], geometry.gray)
+    return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes)
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        content = stream.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
+        raise ValueError(f"the file is larger than {_MAX_FILE_BYTES >> 20} MiB")
+    return content
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(content), formats=_FORMATS)
+
+
+def _upright_planes(
+    content: bytes, geometry: Geometry
+) -> tuple[list[Image.Image], tuple[str, ...]]:
+    """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
+    image = _open(content)
+    if image.width * image.height > geometry.max_pixels:
+        raise ValueError(
+            f"{image.width}x{image.height} px are more than the {geometry.max_pixels} allowed"
+        )
+    planes, notes = _planes(content, image)
+    turn = _turn(image)
+    if turn is not None:
+        planes = [plane.transpose(turn) for plane in planes]
+    return planes, notes
+
+
+def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    if image.format == "TIFF":  # Pillow has turned these on loading
+        return None
+    return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+
+
+def _planes(
+    content: bytes, image: ImageFile.ImageFile
+) -> tuple[list[Image.Image], tuple[str, ...]]:
+    notes = []
+    deep = None
+    if is_deep(image):
+        deep = read_deep(partial(_open, content))
+        if deep is None:
+            notes.append(f"16-bit {image.mode} read as 8-bit")
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no known scale")
+    planes = deep or [_eight_bit(image)]
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        notes.append("the first of several frames")
+    return planes, tuple(notes)
+
+
+def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
+    return image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image, or damaged at its start"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = "".join(c if c.isprintable() else " " for c in text).strip()
+    return text[:200] or type(error).__name__
+
+
+def _resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
+    """The shorter side to `shorter`; the longer is truncated, not rounded, as in torchvision."""
+    width, height = plane.size
+    if min(width, height) == shorter:
+        return plane
+    longer = int(shorter * max(width, height) / min(width, height))
+    size = (shorter, longer) if width <= height else (longer, shorter)
+    return plane.resize(size, _RESAMPLING[interpolation])
+
+
+def _centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the window and its margin.
+
+    `round` (half to even) is torchvision's choice of the centre. It leaves room for the
+    margin wherever the sizes do: of 2m + 1 px to spare it puts m or m + 1 on either side.
+    """
+    (width, height), (need_height, need_width) = size, geometry.needed
+    if height < need_height or width < need_width:
+        raise _too_small(file, size, geometry)
+    top = round((height - geometry.window[0]) / 2) - geometry.margin
+    left = round((width - geometry.window[1]) / 2) - geometry.margin
+    return left, top, left + need_width, top + need_height
+
+
+def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall:
+    width, height = size
+    need_height, need_width = geometry.needed
+    resized = " after resizing" if geometry.resize is not None else ""
+    window = f"{geometry.window[0]}x{geometry.window[1]}"
+    message = f"{file!r} is {height}x{width} px (height x width){resized}, and "
+    if geometry.margin == 0:
+        return TooSmall(
+            f"{message}the window is {window}.",
+            tip="Give a smaller --size, or a larger `resize` in --preprocess FILE.",
+        )
+    return TooSmall(
+        f"{message}crop shifts of up to {geometry.margin} px of a {window} window need"
+        f" {need_height}x{need_width}.",
+        tip="Give a smaller --max-shift, --shifts circular,zero-pad, a smaller --size, or a"
+        " larger `resize` in --preprocess FILE.",
+    )
+
+
+def _array(planes: Sequence[Image.Image], gray: bool) -> np.ndarray:
+    if planes[0].mode == "F":
+        return _deep_array(planes, gray)
+    image = planes[0].convert("L" if gray else "RGB")
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[..., None] if gray else pixels)
+
+
+def _deep_array(planes: Sequence[Image.Image], gray: bool) -> np.ndarray:
+    channels = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    if gray and len(planes) == 3:  # the weights of Pillow's "L"
+        channels = channels @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    elif not gray and len(planes) == 1:
+        channels = np.repeat(channels, 3, axis=-1)
+    return np.ascontiguousarray(np.clip(np.rint(channels), 0, 65535).astype(np.uint16))

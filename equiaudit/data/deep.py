@@ -1,0 +1,84 @@
+"""Images of 16 bits a channel at full precision, which Pillow's own modes have for grey only.
+
+Pillow reads 16-bit colour into 8 bits by keeping the high byte of each sample. It has the
+same unpacker for both byte orders, so a second reading in the other byte order keeps the
+low bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image, ImageFile
+
+__all__ = ["is_deep", "read_deep"]
+
+_NATIVE_SWAPPED = "B" if sys.byteorder == "little" else "L"
+_OTHER_ORDER = {"B": "L", "L": "B", "N": _NATIVE_SWAPPED}
+_SWAPPABLE = ("RGB;16", "RGBA;16", "RGBX;16")
+
+
+def is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether the file stores 16-bit samples (or 32-bit integer grey)."""
+    return image.mode.startswith("I") or any(";16" in mode for mode in _raw_modes(image))
+
+
+def read_deep(reopen: Callable[[], ImageFile.ImageFile]) -> list[Image.Image] | None:
+    """The grey plane, or the R, G, B planes, as mode "F" images with values 0..65535.
+
+    Each call of `reopen` gives the same image, not yet loaded. None where Pillow has no way
+    to the low bytes (16-bit CMYK or premultiplied alpha). ValueError where integer grey is
+    outside 0..65535.
+    """
+    image = reopen()
+    if image.mode.startswith("I"):
+        return _planes(_in_range(np.asarray(image)))
+    modes = _raw_modes(image)
+    if modes == ["LA;16B"]:
+        return _planes(_sample(_bytes(_with_raw_modes(image, ["RGBA"])), 0, 1))
+    if not all(mode[:-1] in _SWAPPABLE for mode in modes):
+        return None
+    low = _with_raw_modes(reopen(), [mode[:-1] + _OTHER_ORDER[mode[-1]] for mode in modes])
+    return _planes(*_joined(_bytes(image), _bytes(low)))
+
+
+def _raw_modes(image: ImageFile.ImageFile) -> list[str]:
+    return [_raw_mode(tile.args) for tile in image.tile]
+
+
+def _raw_mode(args: object) -> str:
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
+
+
+def _with_raw_modes(image: ImageFile.ImageFile, modes: Sequence[str]) -> ImageFile.ImageFile:
+    image.tile = [
+        tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+        for tile, mode in zip(image.tile, modes, strict=True)
+    ]
+    return image
+
+
+def _bytes(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(np.uint16)
+
+
+def _sample(pixels: np.ndarray, high: int, low: int) -> np.ndarray:
+    joined: np.ndarray = pixels[..., high] << 8 | pixels[..., low]
+    return joined
+
+
+def _joined(high: np.ndarray, low: np.ndarray) -> list[np.ndarray]:
+    return [high[..., channel] << 8 | low[..., channel] for channel in range(3)]
+
+
+def _in_range(grey: np.ndarray) -> np.ndarray:
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ValueError("integer pixels outside 0..65535 have no known scale")
+    return grey
+
+
+def _planes(*channels: np.ndarray) -> list[Image.Image]:
+    return [Image.fromarray(channel.astype(np.float32)) for channel in channels]

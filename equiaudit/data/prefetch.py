@@ -1,0 +1,45 @@
+"""Decode in threads, hand out in order, hold only so much."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+from equiaudit.data.dataset import Item
+from equiaudit.data.decoding import Decoded, Geometry, decode
+from equiaudit.results import Skipped
+
+__all__ = ["decode_ahead"]
+
+
+def decode_ahead(
+    items: Iterable[Item], geometry: Geometry, *, workers: int, ahead: int
+) -> Iterator[Decoded | Skipped]:
+    """`decode` of each item, in the order of `items`, by `workers` threads.
+
+    At most `ahead` images are decoded or being decoded beyond the one handed out last.
+    Pillow lets go of the interpreter lock while it decodes, so threads do run side by side.
+    TooSmall is raised in its image's turn. Closing the iterator, or an exception, drops what
+    has not been started and waits for what has.
+    """
+    if workers < 1 or ahead < 1:
+        raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
+    return _decode_ahead(iter(items), geometry, workers, ahead)
+
+
+def _decode_ahead(
+    items: Iterator[Item], geometry: Geometry, workers: int, ahead: int
+) -> Iterator[Decoded | Skipped]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="equiaudit-decode")
+    try:
+        pending: deque[Future[Decoded | Skipped]] = deque(
+            pool.submit(decode, item, geometry) for item in islice(items, ahead)
+        )
+        while pending:
+            ready = pending.popleft().result()
+            pending.extend(pool.submit(decode, item, geometry) for item in islice(items, 1))
+            yield ready
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
