@@ -1,0 +1,19 @@
+"""Which pixels of a file a model wants."""
+
+from __future__ import annotations
+
+from equiaudit.data import Geometry
+from equiaudit.models.types import Preprocess
+
+__all__ = ["geometry"]
+
+
+def geometry(how: Preprocess, margin: int) -> Geometry:
+    """The window of the model's preprocessing, with `margin` px of real pixels around it."""
+    return Geometry(
+        window=how.size,
+        margin=margin,
+        resize=how.resize,
+        interpolation=how.interpolation,
+        gray=how.channels == "gray",
+    )

@@ -1,0 +1,122 @@
+"""The least stable images, with thumbnails of what the model saw."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+
+
+import numpy as np
+import torch
+from PIL import Image
+
+from equiaudit.audit.geometry import geometry
+from equiaudit.audit.records import NONFINITE, ImageRecord
+from equiaudit.audit.samples import flip
+from equiaudit.data import Dataset, Decoded, decode
+from equiaudit.models.types import Model
+from equiaudit.results import WorstImage
+from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.shifts.canvas import canvas, cut
+
+__all__ = ["worst_images"]
+
+_PER_KIND = 6
+_THUMBNAIL = 112
+"""Longer side of a thumbnail, px."""
+
+
+def worst_images(
+    model: Model,
+    dataset: Dataset,
+    plan: ShiftPlan,
+    records: Sequence[ImageRecord],
+    *,
+    thumbnails: bool,
+) -> tuple[WorstImage, ...]:
+    """Up to 6 images per kind, the one that keeps its label least first."""
+    return tuple(
+        _worst(model, dataset, plan, series, record, thumbnails)
+        for series in plan.series
+        for record in _least_stable(series, records)
+    )
+
+
+def _least_stable(series: Series, records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+    def stability(record: ImageRecord) -> float:
+        return _agreement(record, series.name)
+
+    finite = [
+        r
+        for r in records
+        if r.series and NONFINITE not in (r.clean, *r.series[series.name].predicted)
+    ]
+    unstable = [r for r in finite if stability(r) < 1]
+    yield from sorted(unstable, key=lambda r: (stability(r), r.index))[:_PER_KIND]
+
+
+def _agreement(record: ImageRecord, name: str) -> float:
+    own = (record.series or {})[name].predicted
+    return float(np.mean([label == record.clean for label in own]))
+
+
+def _worst(
+    model: Model,
+    dataset: Dataset,
+    plan: ShiftPlan,
+    series: Series,
+    record: ImageRecord,
+    thumbnails: bool,
+) -> WorstImage:
+    own = (record.series or {})[series.name]
+    found = flip(plan.offsets(series, record.index), np.array(own.predicted), record.clean)
+    if found is None:
+        raise ValueError(f"{record.file} does not flip")
+    offset, label = found
+    worst = WorstImage(
+        file=record.file,
+        kind=series.name,
+        label=record.label,
+        clean_label=record.clean,
+        clean_confidence=record.confidence,
+        flipped_label=label,
+        offset=offset,
+        agreement=_agreement(record, series.name),
+    )
+    return _with_thumbnails(worst, model, dataset, plan, series, record) if thumbnails else worst
+
+
+def _with_thumbnails(
+    worst: WorstImage,
+    model: Model,
+    dataset: Dataset,
+    plan: ShiftPlan,
+    series: Series,
+    record: ImageRecord,
+) -> WorstImage:
+    """The image may be gone or unreadable by now; then it stays without thumbnails."""
+    item = next(item for item in dataset.items if item.index == record.index)
+    reach = max(-series.low, series.high)
+    margin = reach if series.kind == "crop" else 0
+    image = decode(item, geometry(model.preprocess, margin))
+    if not isinstance(image, Decoded):
+        return worst
+    source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)
+    black = torch.zeros(len(source), dtype=source.dtype)
+    made = canvas(source, series.kind, plan.window, reach, black)
+    top = 65535 if image.pixels.dtype == np.uint16 else 255
+    views = [cut(made, plan.window, reach, at) for at in ((0, 0), worst.offset)]
+    clean, shifted = (_data_uri(v, top) for v in views)
+    return worst.model_copy(update={"thumbnail_clean": clean, "thumbnail_shifted": shifted})
+
+
+def _data_uri(view: torch.Tensor, top: int) -> str:
+    pixels = (view.permute(1, 2, 0).numpy() * (255 / top)).round().astype(np.uint8)
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+

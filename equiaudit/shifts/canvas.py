@@ -1,0 +1,72 @@
+"""Shifts on the device: every kind is a window sliding over a larger canvas.
+
+The canvas of an image holds the window and `reach` px around it: the image itself again
+for circular shifts, the real neighbouring pixels for crop shifts, black for zero-pad
+shifts (black *before* normalisation). Moving the content by (dy, dx) is cutting the window
+at (reach - dy, reach - dx), so a shift costs one copy and no arithmetic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equiaudit.models.types import Preprocess
+
+__all__ = ["canvas", "cut", "normalise"]
+
+
+def normalise(pixels: NDArray[np.generic], how: Preprocess, device: torch.device) -> Tensor:
+    """(N, H, W, C) uint8 or uint16 RGB or grey pixels -> (N, C, H, W) model input on `device`.
+
+    x / 255 (or / 65535) in float32, less mean, over std, then channel order and dtype. A
+    uint8 model gets the pixels themselves.
+    """
+    full = 65535 if pixels.dtype == np.uint16 else 255
+    if how.dtype == "uint8":
+        raw = pixels if full == 255 else (pixels // 257)
+        return _order(torch.from_numpy(raw.astype(np.uint8)).to(device), how)
+    x = torch.from_numpy(pixels.astype(np.float32)).to(device)
+    mean = torch.tensor(how.mean, dtype=torch.float32, device=device)
+    std = torch.tensor(how.std, dtype=torch.float32, device=device)
+    x = x.div_(full).sub_(mean).div_(std)
+    return _order(x, how).to(torch.float16 if how.dtype == "float16" else torch.float32)
+
+
+def _order(x: Tensor, how: Preprocess) -> Tensor:
+    if how.channels == "bgr":
+        x = x.flip(-1)
+    return x.permute(0, 3, 1, 2).contiguous()
+
+
+def canvas(source: Tensor, kind: str, window: tuple[int, int], reach: int, black: Tensor) -> Tensor:
+    """(C, h, w) source -> (C, H + 2 reach, W + 2 reach) canvas with the window in its middle.
+
+    `source` holds the H x W window in its middle, with real pixels around it where they
+    were loaded. `black` is (C,), a black pixel as the model receives it.
+    """
+    if kind == "crop":
+        return _middle(source, window[0] + 2 * reach, window[1] + 2 * reach)
+    inner = _middle(source, *window)
+    if kind == "circular":
+        return inner[:, _wrapped(window[0], reach, inner)][:, :, _wrapped(window[1], reach, inner)]
+    out = black.reshape(-1, 1, 1).repeat(1, window[0] + 2 * reach, window[1] + 2 * reach)
+    out[:, reach : reach + window[0], reach : reach + window[1]] = inner
+    return out
+
+
+def cut(canvas: Tensor, window: tuple[int, int], reach: int, offset: tuple[int, int]) -> Tensor:
+    """View of the (C, H, W) window whose content moved by `offset` = (dy, dx)."""
+    top, left = reach - offset[0], reach - offset[1]
+    return canvas[:, top : top + window[0], left : left + window[1]]
+
+
+def _middle(x: Tensor, height: int, width: int) -> Tensor:
+    top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
+    return x[:, top : top + height, left : left + width]
+
+
+def _wrapped(size: int, reach: int, like: Tensor) -> Tensor:
+    return torch.arange(-reach, size + reach, device=like.device) % size

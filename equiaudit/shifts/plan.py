@@ -1,0 +1,198 @@
+"""Which offsets every image is moved by: a pure function of (seed, image index).
+
+An offset (dy, dx) moves the content down by dy and right by dx, px at the model's input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.errors import InputError
+from equiaudit.shifts.protocols import PROTOCOLS
+
+__all__ = ["ALIGNED_OFFSETS", "KINDS", "Offsets", "Series", "ShiftPlan", "make_plan"]
+
+KINDS = ("circular", "crop", "zero-pad")
+ALIGNED_OFFSETS = 4
+"""Circular shifts by multiples of the total stride, per image: they leave the sampling grid
+where it was, so what they change is padding alone."""
+
+Offsets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One named set of shifts: what moves, and how far.
+
+    `count` offsets are drawn per image, or all where it is None. `pair` draws two
+    independent offsets, (0, 0) and repeats allowed, as the published protocols do.
+    """
+
+    name: str
+    kind: str
+    low: int
+    high: int
+    count: int | None
+    pair: bool = False
+
+
+@dataclass(frozen=True)
+class ShiftPlan:
+    """The offsets of a whole run."""
+
+    series: tuple[Series, ...]
+    seed: int
+    window: tuple[int, int]
+    stride: tuple[int, int] | None = None
+    protocol: str | None = None
+
+    @property
+    def margin(self) -> int:
+        """Real pixels needed beyond the window on every side; 0 without crop shifts."""
+        crops = [max(-s.low, s.high) for s in self.series if s.kind == "crop"]
+        return max(crops, default=0)
+
+    @property
+    def reach(self) -> int:
+        """Largest displacement along an axis, aligned shifts included."""
+        far = [max(abs(s.low), abs(s.high)) for s in self.series]
+        if self.measures_alignment and self.stride:
+            far.extend(_aligned_reach(self.stride, max(far)))
+        return max(far)
+
+    @property
+    def measures_alignment(self) -> bool:
+        """Whether circular shifts by multiples of the stride are run as well."""
+        return self.protocol is None and self.stride is not None and "circular" in self.names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the series: shift kinds, or the protocol."""
+        return tuple(s.name for s in self.series)
+
+    def offsets(self, series: Series, index: int) -> Offsets:
+        """(K, 2) offsets of image `index`; equal for every kind with the same range."""
+        rng = np.random.default_rng([self.seed, index])
+        if series.pair:
+            return rng.integers(series.low, series.high, size=(2, 2), endpoint=True)
+        grid = _grid(series.low, series.high)
+        if series.count is None or series.count >= len(grid):
+            return grid
+        return _systematic(grid, series.count, self.stride, rng)
+
+    def aligned_offsets(self, index: int) -> Offsets:
+        """(<= 4, 2) non-zero multiples of the total stride, drawn without replacement."""
+        if self.stride is None:
+            return np.zeros((0, 2), np.int64)
+        far = max(max(abs(s.low), abs(s.high)) for s in self.series)
+        candidates = _aligned_grid(self.stride, far)
+        rng = np.random.default_rng([self.seed, index, 1])
+        count = min(ALIGNED_OFFSETS, len(candidates))
+        return candidates[np.sort(rng.permutation(len(candidates))[:count])]
+
+    def passes_per_image(self) -> int:
+        """Images through the model per source image, the unshifted one included."""
+        total = 1 + sum(len(self.offsets(s, 0)) for s in self.series)
+        return total + (len(self.aligned_offsets(0)) if self.measures_alignment else 0)
+
+    def describe(self) -> dict[str, Any]:
+        """What the offsets depend on, as plain data; its hash is `hash`."""
+        return asdict(self)
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over `describe`."""
+        text = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_plan(
+    kinds: tuple[str, ...],
+    *,
+    window: tuple[int, int],
+    max_shift: int = 16,
+    offsets: int | Literal["full"] = 16,
+    seed: int = 0,
+    stride: tuple[int, int] | None = None,
+    protocol: str | None = None,
+) -> ShiftPlan:
+    """Check the settings and make the plan; InputError says which setting is wrong."""
+    if protocol is not None:
+        return ShiftPlan((_protocol_series(protocol),), seed, window, stride, protocol)
+    _check(kinds, max_shift, offsets)
+    count = None if offsets == "full" else int(offsets)
+    series = tuple(Series(k, k, -max_shift, max_shift, count) for k in kinds)
+    return ShiftPlan(series, seed, window, stride)
+
+
+def _protocol_series(name: str) -> Series:
+    if name not in PROTOCOLS:
+        raise InputError(f"There is no protocol {name!r}.", tip=f"Choose from {_list(PROTOCOLS)}.")
+    protocol = PROTOCOLS[name]
+    return Series(name, protocol.kind, protocol.low, protocol.high, 2, pair=True)
+
+
+def _check(kinds: tuple[str, ...], max_shift: int, offsets: int | str) -> None:
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds or len(set(kinds)) != len(kinds):
+        named = f"shift kind {unknown[0]!r} is unknown" if unknown else "kinds are empty or repeat"
+        raise InputError(f"--shifts: {named}.", tip=f"Choose from {_list(KINDS)}.")
+    if max_shift < 1:
+        raise InputError(f"--max-shift is {max_shift}; it must be at least 1 px.")
+    if isinstance(offsets, str):
+        if offsets != "full":
+            raise InputError(f"--offsets is {offsets!r}; it is a number or 'full'.")
+    elif offsets < 2:
+        raise InputError(f"--offsets is {offsets}; agreement between shifts needs at least 2.")
+
+
+def _list(names: object) -> str:
+    return ", ".join(names)  # type: ignore[call-overload, no-any-return]
+
+
+@lru_cache(maxsize=8)
+def _grid(low: int, high: int) -> Offsets:
+    """All offsets of [low, high]^2 but (0, 0), row by row."""
+    axis = np.arange(low, high + 1)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    return grid[np.any(grid != 0, axis=1)]
+
+
+def _systematic(
+    grid: Offsets, count: int, stride: tuple[int, int] | None, rng: np.random.Generator
+) -> Offsets:
+    """`count` of the offsets, without replacement, spread over the phases modulo `stride`.
+
+    The offsets are laid out phase by phase, in random order of phases and within each, and
+    taken at even steps from a random start: every offset is drawn with the same
+    probability, and every phase gets its share to within one.
+    """
+    order = rng.permutation(len(grid))
+    if stride is not None:
+        phase = (grid[:, 0] % stride[0]) * stride[1] + grid[:, 1] % stride[1]
+        rank = rng.permutation(stride[0] * stride[1])
+        order = order[np.argsort(rank[phase[order]], kind="stable")]
+    step = len(grid) / count
+    picks = np.floor((rng.random() + np.arange(count)) * step).astype(np.int64)
+    return grid[order[np.minimum(picks, len(grid) - 1)]]
+
+
+def _aligned_reach(stride: tuple[int, int], far: int) -> tuple[int, int]:
+    return max(1, far // stride[0]) * stride[0], max(1, far // stride[1]) * stride[1]
+
+
+@lru_cache(maxsize=8)
+def _aligned_grid(stride: tuple[int, int], far: int) -> Offsets:
+    """Multiples of the stride within `far` px (at least one step), but (0, 0)."""
+    reach = _aligned_reach(stride, far)
+    rows = np.arange(-reach[0], reach[0] + 1, stride[0])
+    cols = np.arange(-reach[1], reach[1] + 1, stride[1])
+    grid = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
+    return grid[np.any(grid != 0, axis=1)]

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equiaudit.errors import InputError
+from equiaudit.shifts import KINDS, make_plan
+
+WINDOW = (32, 32)
+
+
+def draws(plan, images):
+    return np.stack([plan.offsets(plan.series[0], i) for i in range(images)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    reach=st.integers(1, 20),
+    count=st.integers(2, 40),
+    stride=st.none() | st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    index=st.integers(0, 10**6),
+)
+def test_offsets_are_distinct_in_range_and_never_zero(reach, count, stride, index):
+    plan = make_plan(("circular",), window=WINDOW, max_shift=reach, offsets=count, stride=stride)
+    offsets = plan.offsets(plan.series[0], index)
+    assert len(offsets) == min(count, (2 * reach + 1) ** 2 - 1)
+    assert len(np.unique(offsets, axis=0)) == len(offsets)
+    assert np.abs(offsets).max() <= reach
+    assert np.any(offsets != 0, axis=1).all()
+
+
+def test_full_is_every_offset():
+    plan = make_plan(("crop",), window=WINDOW, max_shift=3, offsets="full")
+    found = {tuple(o) for o in plan.offsets(plan.series[0], 5).tolist()}
+    square = {(a, b) for a in range(-3, 4) for b in range(-3, 4)}
+    assert found == square - {(0, 0)}
+
+
+def test_phases_are_shared_out_evenly():
+    plan = make_plan(("circular",), window=WINDOW, max_shift=16, offsets=16, stride=(4, 4))
+    for offsets in draws(plan, 200):
+        phase = offsets % 4
+        counts = np.bincount(phase[:, 0] * 4 + phase[:, 1], minlength=16)
+        assert counts.max() <= 2
+
+
+def test_without_a_stride_phases_are_not_even():
+    plan = make_plan(("circular",), window=WINDOW, max_shift=16, offsets=16)
+    phase = draws(plan, 200) % 4
+    counts = [np.bincount(p[:, 0] * 4 + p[:, 1], minlength=16).max() for p in phase]
+    assert max(counts) > 2
+
+
+def test_every_offset_is_equally_likely():
+    plan = make_plan(("circular",), window=WINDOW, max_shift=2, offsets=5, stride=(2, 2))
+    flat = draws(plan, 6000).reshape(-1, 2)
+    counts = np.unique(flat, axis=0, return_counts=True)[1]
+    expected = 6000 * 5 / 24
+    # Binomial spread is 31; five of it.
+    assert np.abs(counts - expected).max() < 160
+
+
+def test_offsets_depend_on_seed_and_index_alone():
+    plan = make_plan(KINDS, window=WINDOW)
+    again = make_plan(KINDS, window=WINDOW)
+    other = make_plan(KINDS, window=WINDOW, seed=1)
+    for index in (7, 3, 7):
+        first = plan.offsets(plan.series[0], index)
+        assert np.array_equal(first, again.offsets(again.series[2], index))
+        assert not np.array_equal(first, other.offsets(other.series[0], index))
+    a, b = draws(plan, 2)
+    assert not np.array_equal(a, b)
+
+
+def test_aligned_offsets_are_multiples_of_the_stride():
+    plan = make_plan(("circular",), window=WINDOW, max_shift=16, stride=(4, 8))
+    aligned = plan.aligned_offsets(3)
+    assert aligned.shape == (4, 2)
+    assert not (aligned % [4, 8]).any()
+    assert np.any(aligned != 0, axis=1).all()
+    deep = make_plan(("circular",), window=(224, 224), max_shift=16, stride=(32, 32))
+    assert np.abs(deep.aligned_offsets(0)).max() == 32
+    assert deep.reach == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("zhang2019", -15, 16), ("mass", 0, 31), ("aps", -32, 31)]
+)
+def test_protocols_draw_pairs_over_their_whole_range(name, low, high):
+    plan = make_plan(KINDS, window=WINDOW, protocol=name)
+    flat = draws(plan, 4000)
+    assert flat.shape == (4000, 2, 2)
+    assert flat.min() == low
+    assert flat.max() == high
+    assert plan.margin == (16 if name == "zhang2019" else 0)
+
+
+def test_the_hash_tells_plans_apart():
+    plans = [
+        make_plan(KINDS, window=WINDOW),
+        make_plan(KINDS, window=WINDOW, seed=1),
+        make_plan(KINDS, window=WINDOW, max_shift=8),
+        make_plan(KINDS, window=WINDOW, offsets=8),
+        make_plan(KINDS, window=WINDOW, stride=(4, 4)),
+        make_plan(("circular",), window=WINDOW),
+        make_plan(KINDS, window=WINDOW, protocol="mass"),
+    ]
+    assert len({plan.hash for plan in plans}) == len(plans)
+    assert plans[0].hash == make_plan(KINDS, window=WINDOW).hash
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"kinds": ("circle",)}, "circle"),
+        ({"kinds": ()}, "empty"),
+        ({"kinds": ("crop", "crop")}, "repeat"),
+        ({"max_shift": 0}, "max-shift"),
+        ({"offsets": 1}, "offsets"),
+        ({"offsets": "some"}, "offsets"),
+        ({"protocol": "zhang"}, "zhang"),
+    ],
+)
+def test_wrong_settings_are_named(settings, word):
+    kinds = settings.pop("kinds", KINDS)
+    with pytest.raises(InputError, match=word):
+        make_plan(kinds, window=WINDOW, **settings)
