@@ -101,6 +101,7 @@ def scan(
     """
     from equiaudit.audit.engine import run_scan
     from equiaudit.data import open_dataset
+    from equiaudit.report import write_reports
 
     observer = observer or Silent()
     options = ScanOptions(
@@ -130,15 +131,9 @@ def scan(
     judge.check(dataset.labelled)
     folder = _path(output)
     observer.settings(_in_force(loaded, options, len(dataset.items)))
-    done = run_scan(loaded, dataset, options, folder=folder, observer=observer)
+    done, journal = run_scan(loaded, dataset, options, folder=folder, observer=observer)
     result = judge.judged(done, observer)
     if folder is not None:
-        _write(result, done, folder, options)
+        write_reports(result, folder, samples_csv=done.samples, images=images)
+    journal.discard()
     return result
-
-
-def _write(result: Result, done: Scan, folder: Path, options: ScanOptions) -> None:
-    from equiaudit.report import write_reports
-
-    write_reports(result, folder, samples_csv=done.samples, images=options.images)
-    done.journal.discard()

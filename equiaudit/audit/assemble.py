@@ -17,7 +17,7 @@ from equiaudit.audit.records import NONFINITE, ImageRecord
 from equiaudit.audit.samples import samples_csv
 from equiaudit.audit.worst import worst_images
 from equiaudit.data import Dataset
-from equiaudit.errors import RunError
+from equiaudit.errors import InputError, RunError
 from equiaudit.metrics import classification
 from equiaudit.models.types import Model
 from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
@@ -46,7 +46,7 @@ def assemble(
     records = sorted(records, key=lambda r: r.index)
     read = [r for r in records if r.unreadable is None]
     if not read:
-        raise RunError(
+        raise InputError(
             f"None of the {len(records)} images could be read; the first is "
             f"{records[0].file}: {records[0].unreadable}."
         )

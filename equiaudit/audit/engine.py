@@ -55,9 +55,10 @@ def run_scan(
     *,
     folder: Path | None = None,
     observer: Observer | None = None,
-) -> Scan:
+) -> tuple[Scan, Journal]:
     """Audit `model` on `dataset`; with `folder`, finished blocks are kept there as they come.
 
+    The journal that comes back is for the caller to discard once the result is written.
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
     """
@@ -71,13 +72,18 @@ def run_scan(
         observer.note(f"Continuing: {kept} of {len(dataset.items)} images were done before.")
     per_image = plan.passes_per_image()
     observer.begin(len(dataset.items) * per_image, kept * per_image)
-    for block in _blocks(model, dataset, plan, options, batch, journal, observer, clock):
-        journal.append(block)
-        observer.advance(len(block) * per_image)
-        if options.accuracy_check:
-            _check_accuracy(model, dataset, journal)
-    timings = _timings(clock, batch, options, kept, journal, per_image)
-    return assemble(model, dataset, plan, options, list(journal.records.values()), timings)
+    try:
+        for block in _blocks(model, dataset, plan, options, batch, journal, observer, clock):
+            journal.append(block)
+            observer.advance(len(block) * per_image)
+            if options.accuracy_check:
+                _check_accuracy(model, dataset, journal)
+        timings = _timings(clock, batch, options, kept, journal, per_image)
+        scan = assemble(model, dataset, plan, options, list(journal.records.values()), timings)
+    except InputError:
+        journal.discard()  # To go on, the data or the settings must change.
+        raise
+    return scan, journal
 
 
 def _plan(model: Model, options: ScanOptions) -> ShiftPlan:
@@ -208,7 +214,6 @@ def _check_accuracy(model: Model, dataset: Dataset, journal: Journal) -> None:
     right = sum(r.clean == r.label for r in done)
     if binomtest(right, len(done), 1 / classes, alternative="greater").pvalue < _CHECK_P:
         return
-    journal.discard()
     raise InputError(
         f"Accuracy is {right} of {len(done)} over {classes} classes, no better than chance: "
         "the preprocessing is probably wrong, or the labels are numbered differently.",
