@@ -1,0 +1,198 @@
+"""Settings: the order of precedence, the checks, and errors that name what is wrong."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from equiaudit import api
+from equiaudit.config import FORMATS, Flag, Settings, resolve
+from equiaudit.errors import InputError
+
+NOT_OF_SCAN = {"gate": "gates", "format": None}
+
+
+def settle(given=None, tmp_path=Path("/nonexistent"), env=None, **more):
+    return resolve(given or {}, folder=tmp_path, environ=env or {}, **more)
+
+
+def refused(**how) -> str:
+    with pytest.raises(InputError) as caught:
+        settle(**how)
+    return str(caught.value)
+
+
+def test_each_layer_overrides_the_one_below(tmp_path):
+    (tmp_path / "equiaudit.toml").write_text('max-shift = 3\nseed = 3\nlimit = 3\ntask = "image"')
+    env = {"EQUIAUDIT_SEED": "2", "EQUIAUDIT_LIMIT": "2"}
+    found = settle({"limit": "1"}, tmp_path, env)
+    settings = found.settings
+    assert (settings.limit, settings.seed, settings.max_shift) == (1, 2, 3)
+    assert settings.offsets == 16
+    assert found.origins == {
+        "limit": "--limit",
+        "seed": "EQUIAUDIT_SEED",
+        "max_shift": f"max-shift in {tmp_path / 'equiaudit.toml'}",
+        "task": f"task in {tmp_path / 'equiaudit.toml'}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("size", "32", (32, 32)),
+        ("size", "224X192", (224, 192)),
+        ("stride", "4x8", (4, 8)),
+        ("mean", "0.1, .2,0.3", (0.1, 0.2, 0.3)),
+        ("std", "0.5", (0.5,)),
+        ("offsets", "full", "full"),
+        ("offsets", "2", 2),
+        ("batch_size", "auto", "auto"),
+        ("batch_size", "8", 8),
+        ("workers", "0", 0),
+        ("shifts", "crop,circular", ("crop", "circular")),
+        ("format", "json,text", ("json", "text")),
+        ("device", "cuda:1", "cuda:1"),
+        ("gate", ("a>=1", "b>=2"), ("a>=1", "b>=2")),
+    ],
+)
+def test_a_flag_is_parsed(name, text, value):
+    assert getattr(settle({name: text}).settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("size", "3y", "HxW"),
+        ("size", "0", "HxW"),
+        ("size", "1x2x3", "HxW"),
+        ("mean", "a,b", "number"),
+        ("mean", ",", "empty"),
+        ("offsets", "1", "from 2"),
+        ("offsets", "some", "full"),
+        ("batch_size", "0", "from 1"),
+        ("workers", "-1", "from 0"),
+        ("max_shift", "0", "1"),
+        ("max_shift", "1.5", "integer"),
+        ("limit", "0", "1"),
+        ("seed", "-1", "0"),
+        ("shifts", "circular,corp", "'crop'"),
+        ("shifts", "crop,crop", "twice"),
+        ("format", "htm", "'html'"),
+        ("device", "gpu", "cuda:N"),
+        ("task", "detect", "segmentation"),
+        ("backend", "tensorrt", "onnxruntime"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(name, text, said):
+    message = refused(given={name: text})
+    assert message.startswith(f"--{name.replace('_', '-')}: ")
+    assert said in message
+    assert "\n" not in message
+
+
+def test_a_file_has_native_values_and_dashes_or_underscores(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.equiaudit]\nsize = [32, 48]\nmean = [0.5, 0.5, 0.5]\nmax_shift = 4\n"
+        'batch-size = 8\ngate = ["a>=1", "b>=2"]\nstrict = true\nshifts = ["crop"]\n'
+    )
+    settings = settle(tmp_path=tmp_path).settings
+    assert settings.size == (32, 48)
+    assert settings.mean == (0.5, 0.5, 0.5)
+    assert (settings.max_shift, settings.batch_size, settings.strict) == (4, 8, True)
+    assert (settings.gate, settings.shifts) == (("a>=1", "b>=2"), ("crop",))
+
+
+def test_the_command_line_replaces_the_gates_of_a_file(tmp_path):
+    (tmp_path / "equiaudit.toml").write_text('gate = ["a>=1", "b>=2"]')
+    assert settle({"gate": ["c>=3"]}, tmp_path).settings.gate == ("c>=3",)
+
+
+def test_equiaudit_toml_goes_before_pyproject(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.equiaudit]\nseed = 1\nlimit = 1")
+    (tmp_path / "equiaudit.toml").write_text("seed = 2")
+    settings = settle(tmp_path=tmp_path).settings
+    assert (settings.seed, settings.limit) == (2, None)
+
+
+def test_a_pyproject_of_another_tool_sets_nothing(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.other]\nseed = 1")
+    assert settle(tmp_path=tmp_path).origins == {}
+
+
+def test_config_names_the_file_and_its_paths_are_beside_it(tmp_path):
+    (tmp_path / "ci").mkdir()
+    path = tmp_path / "ci" / "audit.toml"
+    path.write_text('baseline = "base.json"\nlabels = "/abs/labels.csv"')
+    (tmp_path / "equiaudit.toml").write_text("seed = 9")
+    settings = settle(tmp_path=tmp_path, config=path).settings
+    assert settings.baseline == tmp_path / "ci" / "base.json"
+    assert settings.labels == Path("/abs/labels.csv")
+    assert settings.seed == 0
+    by_env = settle(tmp_path=tmp_path, env={"EQUIAUDIT_CONFIG": str(path)}).settings
+    assert by_env == settings
+
+
+def test_an_unknown_key_names_file_and_nearest(tmp_path):
+    (tmp_path / "equiaudit.toml").write_text("max-shfit = 4")
+    message = refused(tmp_path=tmp_path)
+    assert "'max-shfit'" in message
+    assert "'max-shift'" in message
+    assert str(tmp_path / "equiaudit.toml") in message
+
+
+def test_an_unknown_variable_is_a_note_with_the_nearest():
+    found = settle(env={"EQUIAUDIT_MAX_SHFIT": "4", "EQUIAUDIT_CASES": "x", "OTHER": "1"})
+    assert found.settings.max_shift == 16
+    (note,) = found.notes
+    assert "EQUIAUDIT_MAX_SHFIT" in note
+    assert "EQUIAUDIT_MAX_SHIFT" in note
+
+
+@pytest.mark.parametrize("content", [b"seed = ", b"seed = 1\nseed = 2", b"\xff\xfe"])
+def test_a_broken_file_is_named(tmp_path, content):
+    (tmp_path / "equiaudit.toml").write_bytes(content)
+    assert str(tmp_path / "equiaudit.toml") in refused(tmp_path=tmp_path)
+
+
+def test_a_bad_value_in_a_file_names_key_and_file(tmp_path):
+    (tmp_path / "equiaudit.toml").write_text('size = "big"')
+    assert refused(tmp_path=tmp_path).startswith(f"size in {tmp_path / 'equiaudit.toml'}: ")
+
+
+def test_missing_config_is_an_error(tmp_path):
+    assert "no settings file" in refused(tmp_path=tmp_path, config=tmp_path / "none.toml")
+    (tmp_path / "pyproject.toml").write_text("[tool.other]")
+    assert "[tool.equiaudit]" in refused(tmp_path=tmp_path, config=tmp_path / "pyproject.toml")
+
+
+def test_trust_is_not_taken_from_a_file_or_the_environment(tmp_path):
+    (tmp_path / "equiaudit.toml").write_text("trust = true")
+    assert "command line only" in refused(tmp_path=tmp_path)
+    assert "command line only" in refused(env={"EQUIAUDIT_TRUST": "1"})
+    assert settle({"trust": True}).settings.trust
+
+
+def test_only_the_settings_that_apply_come_from_below(tmp_path):
+    (tmp_path / "equiaudit.toml").write_text('format = "html"\nstrict = true')
+    settings = settle({"format": "json"}, tmp_path, applies=("strict",)).settings
+    assert (settings.format, settings.strict) == (("json",), True)
+    assert settle({}, tmp_path, applies=("strict",)).settings.format == ("text",)
+
+
+def test_the_defaults_are_those_of_the_function():
+    parameters = inspect.signature(api.scan).parameters
+    for name, field in Settings.model_fields.items():
+        of_scan = NOT_OF_SCAN.get(name, name)
+        if of_scan in parameters:
+            assert parameters[of_scan].default == field.default, name
+
+
+def test_every_setting_has_a_flag_and_help():
+    for name, field in Settings.model_fields.items():
+        (flag,) = (item for item in field.metadata if isinstance(item, Flag))
+        assert flag.help.endswith("."), name
+
+
+def test_the_formats_are_those_of_the_reports():
+    report = pytest.importorskip("equiaudit.report")
+    assert tuple(report.FORMATS) == FORMATS
