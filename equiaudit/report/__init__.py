@@ -1,0 +1,16 @@
+"""Result -> text, json, csv, md, html, junit, github. Sees results only."""
+
+from equiaudit.report.formats import FORMATS, render, write_reports
+from equiaudit.report.markdown import step_summary
+from equiaudit.report.options import Format, Options
+from equiaudit.report.text import render_text
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Options",
+    "render",
+    "render_text",
+    "step_summary",
+    "write_reports",
+]

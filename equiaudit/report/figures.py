@@ -1,0 +1,134 @@
+"""Numbers as text, with no more digits than their interval supports."""
+
+from __future__ import annotations
+
+import math
+
+from equiaudit.results import METRICS, Estimate, MetricInfo
+
+__all__ = [
+    "decimals",
+    "evidence",
+    "info_of",
+    "interval",
+    "one_in",
+    "percent_of_bound",
+    "quantity",
+    "sentence_of",
+    "share",
+    "value",
+]
+
+NOTHING = "–"
+_DECIMALS_WITHOUT_INTERVAL = {True: 1, False: 3}
+_MOST_DECIMALS = 6
+
+
+def info_of(metric: str) -> MetricInfo:
+    """What is known of a metric, by ``metric`` or ``kind.metric``; a plain number if nothing is."""
+    name = metric.rpartition(".")[2]
+    found = METRICS.get(name)
+    return found or MetricInfo(name, name, "", True, upper_bound=None, is_share=False)
+
+
+def decimals(half_width: float) -> int:
+    """Decimals worth printing beside an uncertainty of `half_width`, in the printed unit.
+
+    The rule of the Particle Data Group: two significant digits of the uncertainty where it
+    starts with 100 to 354, one from 355 to 949.
+    """
+    if half_width <= 0:
+        return 1
+    exponent = math.floor(math.log10(half_width))
+    leading = half_width / 10.0**exponent
+    digits = -exponent + (1 if leading < 3.55 else 0)
+    return min(max(digits, 0), _MOST_DECIMALS)
+
+
+def _scaled(figure: float, info: MetricInfo) -> float:
+    return 100 * figure if info.is_share else figure
+
+
+def _decimals_of(estimate: Estimate, info: MetricInfo) -> int:
+    if estimate.low is None or estimate.high is None:
+        return _DECIMALS_WITHOUT_INTERVAL[info.is_share]
+    return decimals(_scaled(estimate.high - estimate.low, info) / 2)
+
+
+def _fixed(figure: float, places: int, bounds: tuple[float, ...]) -> str:
+    """`figure` with `places` decimals, more where it would read as a bound it is not at."""
+    while places < _MOST_DECIMALS and any(
+        figure != bound and round(figure, places) == bound for bound in bounds
+    ):
+        places += 1
+    text = f"{figure:.{places}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def _bounds(info: MetricInfo) -> tuple[float, ...]:
+    return (0.0, 100.0) if info.is_share else ()
+
+
+def _unit(info: MetricInfo) -> str:
+    return "%" if info.is_share else f" {info.unit}" if info.unit else ""
+
+
+def _quantity(figure: float, places: int, info: MetricInfo) -> str:
+    return _fixed(_scaled(figure, info), places, _bounds(info))
+
+
+def value(estimate: Estimate | None, info: MetricInfo, *, unit: bool = True) -> str:
+    """``93.1%``; a dash where nothing was averaged."""
+    if estimate is None or estimate.value is None:
+        return NOTHING
+    number = _quantity(estimate.value, _decimals_of(estimate, info), info)
+    return number + (_unit(info) if unit else "")
+
+
+def interval(estimate: Estimate | None, info: MetricInfo) -> str:
+    """``[91.4, 94.6]`` in the unit of the value; empty where there is none."""
+    if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:
+        return ""
+    places = _decimals_of(estimate, info)
+    low, high = (_quantity(end, places, info) for end in (estimate.low, estimate.high))
+    return f"[{low}, {high}]"
+
+
+def quantity(estimate: Estimate | None, info: MetricInfo) -> str:
+    """``93.1% [91.4, 94.6]``."""
+    return f"{value(estimate, info)} {interval(estimate, info)}".rstrip()
+
+
+def sentence_of(estimate: Estimate, info: MetricInfo) -> str:
+    """``7.1%, 95% interval 5.8 to 8.6%, 1,000 images``."""
+    return f"{value(estimate, info)}, {evidence(estimate, info)}"
+
+
+def evidence(estimate: Estimate, info: MetricInfo) -> str:
+    """``95% interval 5.8 to 8.6%, 1,000 images``: what stands behind a value."""
+    parts = []
+    bounds = interval(estimate, info).strip("[]").split(", ")
+    if len(bounds) == 2:
+        level = f"{100 * estimate.confidence:g}% interval"
+        parts.append(f"{level} {bounds[0]} to {bounds[1]}{_unit(info)}")
+    parts.append(f"{estimate.n:,} image{'' if estimate.n == 1 else 's'}")
+    return ", ".join(parts)
+
+
+def percent_of_bound(figure: float, info: MetricInfo) -> str:
+    """A threshold or a bound as written by a person: ``95%``, ``3 px``."""
+    return f"{_scaled(figure, info):.6g}{_unit(info)}"
+
+
+def share(figure: float, places: int = 1) -> str:
+    """A plain share as ``93.1%``, for hovers and axes."""
+    return f"{_fixed(100 * figure, places, (0.0, 100.0))}%"
+
+
+def one_in(probability: float) -> tuple[str, bool]:
+    """A share above 0 in words, and whether they are plural: ``("1 image in 14", False)``."""
+    if probability >= 1:
+        return "every image", False
+    if probability < 0.35:
+        return f"1 image in {round(1 / probability):,}", False
+    return f"{round(100 * probability)} images in 100", True

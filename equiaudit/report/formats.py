@@ -1,0 +1,101 @@
+"""The formats by name, and the files of an output folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+
+from equiaudit.errors import InputError, RunError
+from equiaudit.report.csv import CsvReport
+from equiaudit.report.github import GithubReport
+from equiaudit.report.html import HtmlReport
+from equiaudit.report.json import JsonReport
+from equiaudit.report.junit import JunitReport
+from equiaudit.report.markdown import MarkdownReport
+from equiaudit.report.options import Format, Options
+from equiaudit.report.text import TextReport
+from equiaudit.results import Result
+
+__all__ = ["FORMATS", "render", "write_reports"]
+
+_ALL: tuple[Format, ...] = (
+    TextReport(),
+    JsonReport(),
+    CsvReport(),
+    MarkdownReport(),
+    HtmlReport(),
+    JunitReport(),
+    GithubReport(),
+)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in _ALL})
+
+
+def render(result: Result, format: str, *, images: bool = True, strict: bool = False) -> str:
+    """`result` as one document in `format`, a key of `FORMATS`.
+
+    `images=False` leaves the thumbnails out of html; `strict` makes an inconclusive gate a
+    failure in junit and an error in github. InputError names the formats if `format` is none.
+    """
+    try:
+        chosen = FORMATS[format]
+    except KeyError:
+        near = get_close_matches(format, FORMATS, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        tip = f"{hint}The formats are {', '.join(FORMATS)}."
+        raise InputError(f"There is no format {format!r}.", tip=tip) from None
+    return chosen.render(result, Options(images=images, strict=strict))
+
+
+def write_reports(
+    result: Result, folder: str | Path, *, samples_csv: str | None = None, images: bool = True
+) -> tuple[Path, ...]:
+    """Write result.json, report.md, report.html and, if its text is given, samples.csv.
+
+    Everything is rendered first; each file is then written beside its place and renamed, so
+    that none is ever seen half-written. The folder is made where it is missing. Returns the
+    paths. InputError names a folder that cannot be written, RunError one that is full.
+    """
+    texts = {
+        "result.json": render(result, "json"),
+        "report.md": render(result, "md"),
+        "report.html": render(result, "html", images=images),
+    }
+    if samples_csv is not None:
+        texts["samples.csv"] = samples_csv
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tuple(_replace(folder / name, text) for name, text in texts.items())
+    except OSError as error:
+        kind = RunError if error.errno in _FULL else InputError
+        raise kind(
+            f"The reports cannot be written to {folder}: {error.strerror or error}.",
+            tip="Name another folder with -o.",
+        ) from error
+
+
+def _replace(path: Path, text: str) -> Path:
+    """Write `text` as UTF-8 beside `path` and rename it there; nothing is left on failure."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(beside, 0o666 & ~_umask())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

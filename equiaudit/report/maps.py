@@ -1,0 +1,192 @@
+"""Agreement maps as drawings: what the template needs, in numbers and plain strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from equiaudit.report import figures
+from equiaudit.report.escape import visible
+from equiaudit.report.scales import COLOURS, Domain, colour_index, nice_ticks, share_domain
+from equiaudit.results import GridMap
+
+__all__ = ["PLOT", "Cell", "HeatMap", "Legend", "Tick", "heat_maps"]
+
+PLOT = 264
+"""Side of the plot area, in SVG user units."""
+_MOST_CELLS = 65
+"""Cells per side; a larger map is summed over blocks, or the file would grow past its limit."""
+_MOST_TICKS = 7
+_CLIPPED = 0.01
+"""Share of the lowest cells that the colour scale leaves to its darkest step: a few cells with
+little in them would stretch it until the pattern fades."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis, `at` in user units."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One square: column, row, a step of the colour scale, and what hovering says."""
+
+    x: int
+    y: int
+    colour: int
+    title: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """One map: `cells` on an axis of `side` cells drawn `scale` user units wide each."""
+
+    kind: str
+    columns: int
+    rows: int
+    scale: float
+    cells: tuple[Cell, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    origin: tuple[float, float] | None
+    """Where the cell of no shift is, in cells."""
+    description: str
+
+    @property
+    def width(self) -> float:
+        """Of the plot area, user units."""
+        return self.columns * self.scale
+
+    @property
+    def height(self) -> float:
+        """Of the plot area, user units."""
+        return self.rows * self.scale
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The colour scale that the maps of a section share."""
+
+    ticks: tuple[Tick, ...]
+    steps: int
+
+
+def heat_maps(
+    grids: Sequence[tuple[str, GridMap]], largest_cell: float = PLOT
+) -> tuple[tuple[HeatMap, ...], Legend]:
+    """The maps of all kinds on one colour scale, and its legend.
+
+    `largest_cell` bounds the drawn size of a cell, so that a small map stays small.
+    """
+    small = [(kind, _coarsened(grid)) for kind, grid in grids]
+    shares = sorted(share for _, grid in small for _, share in _shares(grid))
+    domain = share_domain(shares[int(_CLIPPED * len(shares)) :])
+    maps = tuple(_drawn(kind, grid, domain, largest_cell) for kind, grid in small)
+    ticks = tuple(
+        Tick(domain.place(value, PLOT), figures.share(value, 0 if value * 100 % 1 < 1e-6 else 1))
+        for value in nice_ticks(domain, 5)
+    )
+    return maps, Legend(ticks, len(COLOURS))
+
+
+def _coarsened(grid: GridMap) -> GridMap:
+    """`grid` summed over square blocks, so that no side exceeds `_MOST_CELLS`."""
+    block = -(-max(len(grid.rows), len(grid.cols)) // _MOST_CELLS)
+    if block <= 1:
+        return grid
+    return GridMap(
+        rows=grid.rows[::block],
+        cols=grid.cols[::block],
+        agree=_block_sums(grid.agree, block),
+        total=_block_sums(grid.total, block),
+    )
+
+
+def _block_sums(counts: Sequence[Sequence[int]], block: int) -> tuple[tuple[int, ...], ...]:
+    bands = [counts[i : i + block] for i in range(0, len(counts), block)]
+    return tuple(
+        tuple(sum(sum(row[j : j + block]) for row in band) for j in range(0, len(band[0]), block))
+        for band in bands
+    )
+
+
+def _shares(grid: GridMap) -> list[tuple[tuple[int, int], float]]:
+    """((row, column), share) of the cells where something was tried."""
+    return [
+        ((i, j), agree / total)
+        for i, (kept, tried) in enumerate(zip(grid.agree, grid.total, strict=True))
+        for j, (agree, total) in enumerate(zip(kept, tried, strict=True))
+        if total
+    ]
+
+
+def _drawn(kind: str, grid: GridMap, domain: Domain, largest_cell: float) -> HeatMap:
+    shares = _shares(grid)
+    scale = min(PLOT / max(len(grid.rows), len(grid.cols), 1), largest_cell)
+    cells = tuple(
+        Cell(j, i, colour_index(share, domain), _hover(grid, i, j, share))
+        for (i, j), share in shares
+    )
+    return HeatMap(
+        kind=visible(kind),
+        columns=len(grid.cols),
+        rows=len(grid.rows),
+        scale=round(scale, 4),
+        cells=cells,
+        x_ticks=_ticks(grid.cols, scale),
+        y_ticks=_ticks(grid.rows, scale),
+        origin=_origin(grid),
+        description=_description(grid, shares),
+    )
+
+
+def _hover(grid: GridMap, i: int, j: int, share: float) -> str:
+    where = f"dy {grid.rows[i]}, dx {grid.cols[j]}"
+    return f"{where}: {figures.share(share)} of {grid.total[i][j]:,}"
+
+
+def _ticks(values: Sequence[int], scale: float) -> tuple[Tick, ...]:
+    """Round offsets of an axis (all of them when few), each at the middle of its cell."""
+    few = len(values) <= _MOST_TICKS + 1
+    chosen = set(values) if few else _halves(values) or _round_values(values)
+    return tuple(
+        Tick(round((k + 0.5) * scale, 2), f"{value}".replace("-", "−"))
+        for k, value in enumerate(values)
+        if value in chosen
+    )
+
+
+def _halves(values: Sequence[int]) -> set[int]:
+    """The ends, their halves and zero where the reach is even: strides are powers of two."""
+    reach = max(abs(values[0]), abs(values[-1]))
+    return {k * reach // 2 for k in range(-2, 3)} if reach and reach % 2 == 0 else set()
+
+
+def _round_values(values: Sequence[int]) -> set[int]:
+    return {round(value) for value in nice_ticks(Domain(values[0], values[-1]), _MOST_TICKS)}
+
+
+def _origin(grid: GridMap) -> tuple[float, float] | None:
+    """Where (0, 0) is left blank; None on a map that has counts there or lacks it."""
+    if 0 not in grid.rows or 0 not in grid.cols:
+        return None
+    i, j = grid.rows.index(0), grid.cols.index(0)
+    return None if grid.total[i][j] else (j + 0.5, i + 0.5)
+
+
+def _description(grid: GridMap, shares: Sequence[tuple[tuple[int, int], float]]) -> str:
+    """The map in words, for who cannot see it."""
+    if not shares:
+        return "No offset was tried."
+    (i, j), lowest = min(shares, key=lambda pair: pair[1])
+    (k, m), highest = max(shares, key=lambda pair: pair[1])
+    kept = sum(map(sum, grid.agree)) / sum(map(sum, grid.total))
+    return (
+        f"{len(shares):,} of {len(grid.rows) * len(grid.cols):,} cells tried; "
+        f"{figures.share(kept)} of labels kept in all, "
+        f"lowest {figures.share(lowest)} at dy {grid.rows[i]}, dx {grid.cols[j]}, "
+        f"highest {figures.share(highest)} at dy {grid.rows[k]}, dx {grid.cols[m]}."
+    )

@@ -1,0 +1,161 @@
+"""The result for a pull request or a job summary: GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from equiaudit.report import figures, words
+from equiaudit.report.escape import code_span, prose
+from equiaudit.report.options import Options
+from equiaudit.results import METRICS, Result, Skipped, WorstImage
+
+__all__ = ["MarkdownReport", "step_summary"]
+
+_LISTED = 50
+_MOST_KINDS = 24
+_MOST_GATES = 200
+_VERDICTS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "⚠️ inconclusive"}
+
+
+@dataclass(frozen=True)
+class MarkdownReport:
+    """Same content as html without the pictures; well under the 1 MiB of a job summary."""
+
+    name: str = "md"
+    suffix: str = ".md"
+
+    def render(self, result: Result, options: Options) -> str:
+        """The document; `options` change nothing."""
+        return "\n".join(_lines(result)).rstrip("\n") + "\n"
+
+
+def step_summary(result: Result) -> str:
+    """What to append to the file that ``$GITHUB_STEP_SUMMARY`` names; under 1 MiB."""
+    return MarkdownReport().render(result, Options())
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield from (f"## Shift consistency of {code_span(result.fingerprint.model)}", "")
+    yield from _opening(result)
+    yield from _gates(result)
+    yield from _metrics(result)
+    yield from _boundary(result)
+    yield from _worst(result)
+    yield from _left_out(result)
+    yield from _bullets("Notes", [prose(note) for note in words.notes(result)])
+    yield from _settings(result)
+
+
+def _opening(result: Result) -> Iterator[str]:
+    found = words.findings(result)
+    if not found:
+        yield from (f"**{prose(words.headline(result))}.**", "")
+    for finding in found:
+        yield f"- **{prose(finding.sentence)}** ({code_span(finding.kind)}): {finding.share}, {finding.evidence}"
+    yield from ("", f"{result.fingerprint.n_images:,} images; {prose(words.plan_in_words(result))}")
+    yield ""
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> Iterator[str]:
+    marks = {"r": "---:", "l": "---"}
+    columns = align or "l" * len(header)
+    yield f"| {' | '.join(header)} |"
+    yield f"| {' | '.join(marks[mark] for mark in columns)} |"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _gates(result: Result) -> Iterator[str]:
+    if not result.gates:
+        return
+    yield from ("### Gates", "")
+    rows = (
+        (
+            _VERDICTS.get(gate.verdict, gate.verdict),
+            code_span(gate.expression),
+            gate.measured,
+            prose(gate.reason),
+        )
+        for gate in words.gate_rows(result)[:_MOST_GATES]
+    )
+    yield from _table(("verdict", "gate", "measured", "why"), rows)
+
+
+def _metrics(result: Result) -> Iterator[str]:
+    rows = words.metric_rows(result)
+    if not rows:
+        return
+    kinds = tuple(result.shifts)[:_MOST_KINDS]
+    yield from ("### Figures", "")
+    header = ("metric", *(code_span(kind) for kind in kinds))
+    shown = ((prose(row.info.title), *(_cell(row, i) for i in range(len(kinds)))) for row in rows)
+    yield from _table(header, shown, "l" + "r" * len(kinds))
+    yield from ("In brackets: 95% intervals; the image is the sampling unit.", "")
+
+
+def _cell(row: words.MetricRow, column: int) -> str:
+    estimate = row.estimates[column]
+    return "" if estimate is None else figures.quantity(estimate, row.info)
+
+
+def _boundary(result: Result) -> Iterator[str]:
+    if not result.boundary:
+        return
+    yield from ("### What changes the label, by cause", "")
+    share = METRICS["flipped"]
+    rows = (
+        (
+            prose(part.name),
+            figures.quantity(part.estimate, share) if part.estimate else "not known",
+            prose(part.meaning if part.estimate or not part.reason else part.reason),
+        )
+        for part in result.boundary
+    )
+    yield from _table(("cause", "share of labels", "what it is"), rows, "lrl")
+
+
+def _worst(result: Result) -> Iterator[str]:
+    if not result.worst:
+        return
+    yield from ("### Least stable images", "")
+    header = ("image", "shift", "(dy, dx) px", "unshifted", "shifted", "agreement")
+    yield from _table(header, (_worst_row(result, w) for w in result.worst[:_LISTED]), "llrllr")
+
+
+def _worst_row(result: Result, worst: WorstImage) -> tuple[str, ...]:
+    dy, dx = worst.offset
+    return (
+        code_span(worst.file),
+        code_span(worst.kind),
+        f"({dy}, {dx})",
+        code_span(words.label_name(result, worst.clean_label)),
+        code_span(words.label_name(result, worst.flipped_label)),
+        figures.share(worst.agreement, 0),
+    )
+
+
+def _left_out(result: Result) -> Iterator[str]:
+    for title, items in words.left_out(result):
+        yield from _bullets(f"{title} ({len(items):,})", [_skipped(item) for item in items])
+
+
+def _skipped(item: Skipped) -> str:
+    return f"{code_span(item.name)}: {prose(item.reason)}"
+
+
+def _bullets(title: str, items: Sequence[str]) -> Iterator[str]:
+    if not items:
+        return
+    yield from (f"### {title}", "", *(f"- {item}" for item in items[:_LISTED]))
+    if len(items) > _LISTED:
+        yield f"- and {len(items) - _LISTED:,} more, all of them in `result.json`"
+    yield ""
+
+
+def _settings(result: Result) -> Iterator[str]:
+    yield from ("<details><summary>What the numbers depend on</summary>", "")
+    rows = ((code_span(name), code_span(value)) for name, value in words.settings_rows(result))
+    yield from _table(("setting", "value"), rows)
+    yield "</details>"

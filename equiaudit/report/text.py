@@ -1,0 +1,177 @@
+"""The result for a terminal: the finding in words, then tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from equiaudit.report import figures, words
+from equiaudit.report.escape import terminal
+from equiaudit.report.options import Options
+from equiaudit.results import METRICS, Result, Skipped
+
+__all__ = ["TextReport", "render_text"]
+
+_NAME_COLUMN = 28
+_KIND_COLUMN = 17
+"""Columns for a kind with the interval below the value."""
+_WIDE_COLUMN = 24
+"""Columns for a kind with the interval beside the value."""
+_LISTED = 10
+_Part = Text | Table | Padding
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "not judged": "dim"}
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """Plain text, 80 columns, no colour codes."""
+
+    name: str = "text"
+    suffix: str = ".txt"
+
+    def render(self, result: Result, options: Options) -> str:
+        """The report as text."""
+        return render_text(result, color=options.color, width=options.width)
+
+
+def render_text(result: Result, color: bool = False, width: int = 80) -> str:
+    """The report for a terminal `width` columns wide, with ANSI colours if `color`."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        no_color=not color,
+        legacy_windows=False,
+        highlight=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        for part in _parts(result, width):
+            console.print(part)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+
+
+def _parts(result: Result, width: int) -> Iterable[_Part]:
+    yield from _opening(result)
+    yield from _metrics(result, width)
+    yield from _boundary(result)
+    yield from _gates(result)
+    yield from _left_out(result)
+    yield from _list("Notes", [terminal(note) for note in words.notes(result)])
+
+
+def _opening(result: Result) -> Iterable[_Part]:
+    found = words.findings(result)
+    if not found:
+        yield Text(words.headline(result) + ".", style="bold")
+    for finding in found:
+        yield Text(f"{finding.sentence} ({terminal(finding.kind)}).", style="bold")
+        yield _indented(f"{finding.share}, {finding.evidence}")
+    yield Text("")
+    yield Text(f"{terminal(result.fingerprint.model)}, {result.fingerprint.n_images:,} images")
+    yield Text(terminal(words.plan_in_words(result)))
+
+
+def _indented(line: str) -> Padding:
+    return Padding(Text(line), (0, 0, 0, 2))
+
+
+def _heading(title: str) -> Iterable[Text]:
+    yield Text("")
+    yield Text(title, style="bold")
+
+
+def _metrics(result: Result, width: int) -> Iterable[_Part]:
+    rows = words.metric_rows(result)
+    if not rows:
+        return
+    yield from _heading("Figures, with 95% intervals over images")
+    kinds = tuple(result.shifts)
+    gap = " " if width >= _NAME_COLUMN + _WIDE_COLUMN * len(kinds) else "\n"
+    per_table = max(1, (width - _NAME_COLUMN) // _KIND_COLUMN)
+    for first in range(0, len(kinds), per_table):
+        columns = range(first, min(first + per_table, len(kinds)))
+        yield _metric_table(rows, kinds, columns, gap)
+
+
+def _metric_table(
+    rows: Sequence[words.MetricRow], kinds: Sequence[str], columns: Sequence[int], gap: str
+) -> Table:
+    table = _table("", *(terminal(kinds[i]) for i in columns))
+    for row in rows:
+        if any(row.estimates[i] for i in columns):
+            table.add_row(_title(row), *(Text(_cell(row, i, gap)) for i in columns))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _title(row: words.MetricRow) -> Text:
+    unit = "%" if row.info.is_share else row.info.unit
+    return Text(f"{terminal(row.info.title)}{f', {unit}' if unit else ''}")
+
+
+def _cell(row: words.MetricRow, column: int, gap: str) -> str:
+    estimate = row.estimates[column]
+    if estimate is None:
+        return ""
+    number = figures.value(estimate, row.info, unit=False)
+    return f"{number}{gap}{figures.interval(estimate, row.info)}".rstrip()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    return table
+
+
+def _boundary(result: Result) -> Iterable[_Part]:
+    if not result.boundary:
+        return
+    yield from _heading("What changes the label, by cause")
+    table = _table("cause", "share", "what it is")
+    share = METRICS["flipped"]
+    for part in result.boundary:
+        shown = figures.quantity(part.estimate, share) if part.estimate else "not known"
+        why = part.reason if part.estimate is None and part.reason else part.meaning
+        table.add_row(Text(terminal(part.name)), Text(shown), Text(terminal(why)))
+    yield table
+
+
+def _gates(result: Result) -> Iterable[_Part]:
+    if not result.gates:
+        return
+    yield from _heading("Gates")
+    for gate in words.gate_rows(result):
+        line = Text(f"{gate.verdict.upper():<13} ", style=_STYLES[gate.verdict])
+        yield line.append(terminal(gate.expression), style="bold")
+        measured = f"{gate.measured}: " if gate.measured else ""
+        yield _indented(f"{measured}{terminal(gate.reason)}")
+
+
+def _left_out(result: Result) -> Iterable[_Part]:
+    for title, items in words.left_out(result):
+        yield from _list(f"{title} ({len(items):,})", [_skipped(item) for item in items])
+
+
+def _skipped(item: Skipped) -> str:
+    return f"{terminal(item.name)}: {terminal(item.reason)}"
+
+
+def _list(title: str, items: Sequence[str]) -> Iterable[_Part]:
+    if not items:
+        return
+    yield from _heading(title)
+    for item in items[:_LISTED]:
+        yield Text(f"- {item}", overflow="fold")
+    if len(items) > _LISTED:
+        yield Text(f"and {len(items) - _LISTED:,} more, all of them in result.json")

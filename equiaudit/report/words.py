@@ -1,0 +1,287 @@
+"""What a result says, in words and rows that every format shows in its own way."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from equiaudit.report import figures
+from equiaudit.report.escape import visible
+from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, ShiftResult, Skipped
+
+__all__ = [
+    "METHOD_NOTES",
+    "Finding",
+    "GateRow",
+    "MetricRow",
+    "findings",
+    "gate_rows",
+    "headline",
+    "label_name",
+    "left_out",
+    "metric_rows",
+    "notes",
+    "plan_in_words",
+    "reproduce",
+    "settings_rows",
+]
+
+METHOD_NOTES: tuple[tuple[str, str], ...] = (
+    (
+        "Consistency",
+        "the chance that two different random shifts of one image get the same label, averaged "
+        "over the images. It asks nothing about which label is right.",
+    ),
+    (
+        "Agreement",
+        "the share of shifts that keep the label of the unshifted image.",
+    ),
+    (
+        "Intervals",
+        "95% intervals for the population the images were drawn from. The image is the sampling "
+        "unit, since the shifts of one image are correlated: more images narrow an interval, "
+        "more shifts of the same images hardly do.",
+    ),
+    (
+        "Shift kinds",
+        "circular rolls the image, so that nothing enters or leaves; crop slides the window over "
+        "a larger image, so that real pixels enter; zero-pad moves the content over black.",
+    ),
+    (
+        "Protocols",
+        "figures of different shift kinds or protocols measure different things and are never "
+        "merged or ranked against each other.",
+    ),
+    (
+        "Gates",
+        "a gate passes when the whole interval meets it, fails when none of it does, and is "
+        "inconclusive otherwise.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One shift kind's finding: the share of labels that change, in figures and in words."""
+
+    kind: str
+    sentence: str
+    share: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric over all shift kinds; None where a kind lacks it."""
+
+    name: str
+    info: MetricInfo
+    estimates: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """A gate as shown: its verdict in words and all that was said of it."""
+
+    expression: str
+    verdict: str
+    measured: str
+    """Empty where there was nothing to judge."""
+    reason: str
+
+
+def findings(result: Result) -> tuple[Finding, ...]:
+    """How often the label changes, one finding per shift kind that measured it."""
+    found = (_finding(result, shift) for shift in result.shifts.values())
+    return tuple(finding for finding in found if finding)
+
+
+def _finding(result: Result, shift: ShiftResult) -> Finding | None:
+    agreement = shift.metrics.get("agreement")
+    if agreement is None or agreement.value is None:
+        return None
+    changes = _complement(agreement)
+    info = figures.info_of("flipped")
+    return Finding(
+        kind=visible(shift.kind),
+        sentence=_change_sentence(changes, _moved(result)),
+        share=figures.value(changes, info),
+        evidence=figures.evidence(changes, info),
+    )
+
+
+def _complement(agreement: Estimate) -> Estimate:
+    """1 less a share, its interval turned round."""
+
+    def less(end: float | None) -> float | None:
+        return None if end is None else max(0.0, 1 - end)
+
+    ends = {"value": less(agreement.value), "low": less(agreement.high)}
+    return agreement.model_copy(update=ends | {"high": less(agreement.low)})
+
+
+def _moved(result: Result) -> str:
+    reach = result.fingerprint.plan.get("max_shift")
+    return f"moved by up to {reach} px" if isinstance(reach, int) else "moved"
+
+
+def _change_sentence(changes: Estimate, moved: str) -> str:
+    share = changes.value or 0.0
+    if share <= 0:
+        return f"No image changes its label when {moved}"
+    words, plural = figures.one_in(share)
+    verb = "change their label" if plural else "changes its label"
+    return f"{words[0].upper()}{words[1:]} {verb} when {moved}"
+
+
+def headline(result: Result) -> str:
+    """The finding of the kind that changes most labels, or what was measured instead."""
+    scored = [
+        (agreement.value, _finding(result, shift))
+        for shift in result.shifts.values()
+        if (agreement := shift.metrics.get("agreement")) and agreement.value is not None
+    ]
+    if not scored:
+        return f"{result.fingerprint.n_images:,} images were scanned; no label could be compared"
+    finding = min(scored, key=lambda pair: pair[0])[1]
+    if finding is None or len(scored) == 1:
+        return finding.sentence if finding else ""
+    return f"{finding.sentence} ({finding.kind})"
+
+
+def metric_rows(result: Result) -> tuple[MetricRow, ...]:
+    """One row per metric, in the order in which the kinds first name them."""
+    kinds = tuple(result.shifts.values())
+    names = dict.fromkeys(name for shift in kinds for name in shift.metrics)
+    return tuple(
+        MetricRow(
+            visible(name), figures.info_of(name), tuple(shift.metrics.get(name) for shift in kinds)
+        )
+        for name in names
+    )
+
+
+def gate_rows(result: Result) -> tuple[GateRow, ...]:
+    """The gates in the order in which they were given."""
+    return tuple(_gate_row(gate) for gate in result.gates)
+
+
+def _gate_row(gate: GateVerdict) -> GateRow:
+    needed = f"; about {gate.images_needed:,} images would settle it" if gate.images_needed else ""
+    info = figures.info_of(gate.metric)
+    measured = figures.quantity(gate.estimate, info) if gate.estimate else ""
+    reason = visible(gate.reason, longest=600) + needed
+    return GateRow(visible(gate.expression), gate.verdict, measured, reason)
+
+
+def left_out(result: Result) -> Iterator[tuple[str, tuple[Skipped, ...]]]:
+    """What is missing from the figures: a heading and the names with their reasons."""
+    if result.unreadable:
+        yield "Unreadable images", result.unreadable
+    for shift in result.shifts.values():
+        if shift.nonfinite:
+            reason = "the output was NaN or infinite"
+            named = tuple(Skipped(name=file, reason=reason) for file in shift.nonfinite)
+            yield f"Non-finite outputs under {visible(shift.kind)}", named
+    if result.skipped:
+        yield "Not done", result.skipped
+
+
+def notes(result: Result) -> tuple[str, ...]:
+    """The notes of the run and of each shift kind, made visible."""
+    of_kinds = (f"{shift.kind}: {note}" for shift in result.shifts.values() for note in shift.notes)
+    return tuple(visible(note, longest=600) for note in (*result.notes, *of_kinds))
+
+
+def label_name(result: Result, label: int | None) -> str:
+    """The class name of a label, its number where there is no name."""
+    return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
+
+
+NO_LABEL = figures.NOTHING
+
+
+def plan_in_words(result: Result) -> str:
+    """``circular, crop; up to 16 px; 48 offsets per image; seed 0``."""
+    plan = result.fingerprint.plan
+    offsets = plan.get("offsets")
+    parts = [
+        ", ".join(visible(kind) for kind in result.shifts),
+        f"up to {plan.get('max_shift')} px",
+        "every offset" if offsets == "full" else f"{offsets} offsets per image",
+        f"seed {plan.get('seed')}",
+    ]
+    if plan.get("protocol"):
+        parts.append(f"protocol {plan['protocol']}")
+    return visible("; ".join(parts))
+
+
+def reproduce(result: Result) -> str:
+    """The command line that the settings amount to, quoted for a POSIX shell."""
+    settings = dict(result.settings)
+    places = [settings.pop("model", result.fingerprint.model), settings.pop("data", "DATA")]
+    flags = (flag for name, value in settings.items() for flag in _flag(name, value))
+    words = ("equiaudit", "scan", *map(str, places), *flags)
+    return " ".join(shlex.quote(visible(word, 400)) for word in words)
+
+
+def _flag(name: str, value: object) -> Iterator[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if value is None or value is False or value == [] or isinstance(value, dict):
+        return
+    if value is True:
+        yield flag
+    elif name == "gate" and isinstance(value, (list, tuple)):
+        yield from (part for gate in value for part in (flag, str(gate)))
+    else:
+        yield from (flag, _joined(value))
+
+
+def _joined(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def settings_rows(result: Result) -> tuple[tuple[str, str], ...]:
+    """What the numbers depend on, as (name, value) rows."""
+    mark = result.fingerprint
+    rows: dict[str, Any] = {
+        "model": mark.model,
+        "model SHA-256": mark.model_sha256,
+        "model kind": mark.model_kind,
+        "data SHA-256": mark.data_sha256,
+        "images": f"{mark.n_images:,}",
+        "labelled": result.labelled,
+        "task": mark.task,
+        **{f"plan: {name}": value for name, value in mark.plan.items()},
+        "plan hash": mark.plan_hash,
+        **_preprocess_rows(mark.preprocess),
+        "backend": mark.backend,
+        "dtype": mark.dtype,
+        "device": mark.device,
+        "code in the model file trusted": mark.trusted,
+        **{f"setting: {name}": value for name, value in result.settings.items()},
+        "tool version": result.tool_version,
+    }
+    return tuple((visible(name), visible(_shown(value), 300)) for name, value in rows.items())
+
+
+def _preprocess_rows(preprocess: dict[str, Any]) -> dict[str, str]:
+    source = preprocess.get("source")
+    origin = source if isinstance(source, dict) else {}
+    return {
+        f"preprocessing: {name}": _shown(value) + (f" ({origin[name]})" if name in origin else "")
+        for name, value in preprocess.items()
+        if name != "source"
+    }
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return NO_LABEL
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_shown(item) for item in value)
+    return str(value)
