@@ -85,11 +85,16 @@ def heat_maps(
     shares = sorted(share for _, grid in small for _, share in _shares(grid))
     domain = share_domain(shares[int(_CLIPPED * len(shares)) :])
     maps = tuple(_drawn(kind, grid, domain, largest_cell) for kind, grid in small)
-    ticks = tuple(
-        Tick(domain.place(value, PLOT), figures.share(value, 0 if value * 100 % 1 < 1e-6 else 1))
-        for value in nice_ticks(domain, 5)
-    )
-    return maps, Legend(ticks, len(COLOURS))
+    return maps, Legend(_legend_ticks(domain), len(COLOURS))
+
+
+def _legend_ticks(domain: Domain) -> tuple[Tick, ...]:
+    """Both ends of the scale, and the round values between them that have room."""
+    margin = 0.15 * (domain.high - domain.low)
+    inner = (v for v in nice_ticks(domain, 4) if domain.low + margin < v < domain.high - margin)
+    values = (domain.low, *inner, domain.high)
+    places = 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1
+    return tuple(Tick(round(domain.place(v, PLOT), 2), figures.share(v, places)) for v in values)
 
 
 def _coarsened(grid: GridMap) -> GridMap:

@@ -52,7 +52,8 @@ def _opening(result: Result) -> Iterator[str]:
     if not found:
         yield from (f"**{prose(words.headline(result))}.**", "")
     for finding in found:
-        yield f"- **{prose(finding.sentence)}** ({code_span(finding.kind)}): {finding.share}, {finding.evidence}"
+        said = f"**{prose(finding.sentence)}** ({code_span(finding.kind)})"
+        yield f"- {said}: {finding.share}, {finding.evidence}"
     yield from ("", f"{result.fingerprint.n_images:,} images; {prose(words.plan_in_words(result))}")
     yield ""
 
