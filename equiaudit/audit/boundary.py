@@ -68,9 +68,7 @@ def _within_circular(
         reason = "the total stride is not known (--stride), so they cannot be told apart"
         whole = mean_interval(changed["circular"])
         name = "sampling + padding"
-        return (
-            BoundaryPart(name=name, meaning=_MEANINGS[name], estimate=whole, reason=reason),
-        )
+        return (BoundaryPart(name=name, meaning=_MEANINGS[name], estimate=whole, reason=reason),)
     aligned = np.array([np.mean([a != r.clean for a in r.aligned]) for r in records])
     return (
         BoundaryPart(
@@ -78,9 +76,7 @@ def _within_circular(
             meaning=_MEANINGS["sampling"],
             estimate=paired_difference(aligned, changed["circular"]),
         ),
-        BoundaryPart(
-            name="padding", meaning=_MEANINGS["padding"], estimate=mean_interval(aligned)
-        ),
+        BoundaryPart(name="padding", meaning=_MEANINGS["padding"], estimate=mean_interval(aligned)),
     )
 
 

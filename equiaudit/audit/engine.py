@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from equiaudit.audit.geometry import geometry
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import NONFINITE, ImageRecord, Journal
-from equiaudit.data import Dataset, Decoded, Item, decode_ahead
+from equiaudit.data import Dataset, Decoded, Item, check_sizes, decode_ahead
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
 from equiaudit.results import Skipped, Timings
@@ -33,19 +34,7 @@ _CHECK_AFTER = 100
 _CHECK_LEAST = 30
 _CHECK_P = 0.01
 
-
-@dataclass
-class _Clock:
-    """Seconds by stage."""
-
-    started: float = field(default_factory=time.time)
-    stages: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, since: float) -> float:
-        """Book the time since `since` under `stage`; returns now."""
-        now = time.perf_counter()
-        self.stages[stage] = self.stages.get(stage, 0.0) + now - since
-        return now
+Block = list[Item]
 
 
 def run_scan(
@@ -62,28 +51,143 @@ def run_scan(
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
     """
-    observer = observer or Silent()
-    plan = _plan(model, options)
-    clock = _Clock()
-    batch = _batch_size(model, options)
-    journal = Journal(folder, _key(model, dataset, plan, batch), resume=options.resume)
-    kept = len(journal.records)
-    if kept:
-        observer.note(f"Continuing: {kept} of {len(dataset.items)} images were done before.")
-    per_image = plan.passes_per_image()
-    observer.begin(len(dataset.items) * per_image, kept * per_image)
+    run = _Run(model, dataset, options, folder, observer or Silent())
     try:
-        for block in _blocks(model, dataset, plan, options, batch, journal, observer, clock):
-            journal.append(block)
-            observer.advance(len(block) * per_image)
-            if options.accuracy_check:
-                _check_accuracy(model, dataset, journal)
-        timings = _timings(clock, batch, options, kept, journal, per_image)
-        scan = assemble(model, dataset, plan, options, list(journal.records.values()), timings)
+        run.complete()
+        scan = assemble(model, dataset, run.plan, options, run.records(), run.timings())
     except InputError:
-        journal.discard()  # To go on, the data or the settings must change.
+        run.journal.discard()  # To go on, the data or the settings must change.
         raise
-    return scan, journal
+    return scan, run.journal
+
+
+@dataclass
+class _Clock:
+    """Seconds by stage."""
+
+    started: float = field(default_factory=time.time)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, since: float) -> float:
+        """Book the time since `since` under `stage`; returns now."""
+        now = time.perf_counter()
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - since
+        return now
+
+
+class _Run:
+    """One scan on its way."""
+
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        options: ScanOptions,
+        folder: Path | None,
+        observer: Observer,
+    ) -> None:
+        self.model, self.dataset, self.options, self.observer = model, dataset, options, observer
+        self.plan = _plan(model, options)
+        self.batch = _batch_size(model, options)
+        self.workers = 2 if options.workers == "auto" else options.workers
+        self.clock = _Clock()
+        key = _key(model, dataset, self.plan, self.batch)
+        self.journal = Journal(folder, key, resume=options.resume)
+        self.kept = len(self.journal.records)
+
+    def complete(self) -> None:
+        """Do what the journal does not hold yet."""
+        self._announce()
+        per_image = self.plan.passes_per_image()
+        for block in self._blocks():
+            self.journal.append(block)
+            self.observer.advance(len(block) * per_image)
+            if self.options.accuracy_check:
+                _check_accuracy(self.model, len(self.dataset.items), self.records())
+
+    def records(self) -> list[ImageRecord]:
+        """Everything done so far."""
+        return list(self.journal.records.values())
+
+    def timings(self) -> Timings:
+        """How the run went."""
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.started))
+        done = len(self.journal.records) - self.kept
+        return Timings(
+            started=started,
+            seconds=round(time.time() - self.clock.started, 3),
+            passes=done * self.plan.passes_per_image(),
+            seconds_by_stage={k: round(v, 3) for k, v in self.clock.stages.items()},
+            batch_size=self.batch,
+            workers=self.workers,
+            resumed=self.kept > 0,
+            machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
+        )
+
+    def _announce(self) -> None:
+        total, per_image = len(self.dataset.items), self.plan.passes_per_image()
+        if self.kept:
+            self.observer.note(f"Continuing: {self.kept} of {total} images were done before.")
+        self.observer.begin(total * per_image, self.kept * per_image)
+
+    def _blocks(self) -> Iterator[list[ImageRecord]]:
+        todo = [b for b in self._order() if any(i.index not in self.journal.records for i in b)]
+        items = [item for block in todo for item in block]
+        wanted = geometry(self.model.preprocess, self.plan.margin)
+        now = time.perf_counter()
+        check_sizes(items, wanted, workers=self.workers)
+        self.clock.add("headers", now)
+        decoded = decode_ahead(items, wanted, workers=self.workers, ahead=2 * self.batch)
+        for block in todo:
+            now = time.perf_counter()
+            images = [next(decoded) for _ in block]
+            now = self.clock.add("decode", now)
+            sources, lost = self._sort(block, images)
+            yield lost + (self._forward(sources) if sources else [])
+            self.clock.add("model", now)
+
+    def _order(self) -> list[Block]:
+        """All images in a seeded random order, cut into the blocks every run would make."""
+        items = self.dataset.items
+        order = np.random.default_rng([self.options.seed, len(items)]).permutation(len(items))
+        shuffled = [items[i] for i in order]
+        return [shuffled[i : i + self.batch] for i in range(0, len(items), self.batch)]
+
+    def _sort(
+        self, block: Block, images: Sequence[Decoded | Skipped]
+    ) -> tuple[list[Source], list[ImageRecord]]:
+        """The images that could be read, and records of those that could not."""
+        sources, lost = [], []
+        for item, image in zip(block, images, strict=True):
+            if isinstance(image, Skipped):
+                lost.append(self._lost(item, image.reason))
+            else:
+                sources.append(Source(item, image.sha256, image.pixels, image.notes))
+        return sources, lost
+
+    def _lost(self, item: Item, reason: str) -> ImageRecord:
+        if self.options.strict:
+            raise InputError(
+                f"{item.file} cannot be read: {reason}.",
+                tip="Remove the file, or leave --strict out to have it listed and skipped.",
+            )
+        self.observer.note(f"{item.file} cannot be read: {reason}")
+        return ImageRecord(item.index, item.file, item.label, "", unreadable=reason)
+
+    def _forward(self, sources: Sequence[Source]) -> list[ImageRecord]:
+        """`run_block`, with the batch halved as often as the accelerator's memory asks for."""
+        while True:
+            try:
+                return run_block(self.model, self.plan, sources, self.batch)
+            except torch.OutOfMemoryError as error:
+                if self.batch == 1:
+                    raise RunError(
+                        f"{self.model.name} does not fit into the memory of {self.model.device}, "
+                        "not even one image at a time.",
+                        tip="Use --device cpu, or a smaller --size.",
+                    ) from error
+                self.batch //= 2
+                torch.cuda.empty_cache()
 
 
 def _plan(model: Model, options: ScanOptions) -> ShiftPlan:
@@ -112,104 +216,19 @@ def _batch_size(model: Model, options: ScanOptions) -> int:
 
 def _key(model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
     """What an unfinished run must share with this one to be continued."""
+    how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
-    parts += [plan.hash, json.dumps(_preprocess_values(model), sort_keys=True), str(batch)]
+    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _preprocess_values(model: Model) -> dict[str, object]:
-    return {k: v for k, v in vars(model.preprocess).items() if k != "source"}
-
-
-def _blocks(
-    model: Model,
-    dataset: Dataset,
-    plan: ShiftPlan,
-    options: ScanOptions,
-    batch: int,
-    journal: Journal,
-    observer: Observer,
-    clock: _Clock,
-) -> Iterator[list[ImageRecord]]:
-    """Records of the blocks that the journal does not hold yet, in a seeded random order."""
-    order = np.random.default_rng([options.seed, len(dataset.items)]).permutation(
-        len(dataset.items)
-    )
-    items = [dataset.items[i] for i in order]
-    blocks = [items[i : i + batch] for i in range(0, len(items), batch)]
-    todo = [b for b in blocks if any(item.index not in journal.records for item in b)]
-    decoded = _decoded(model, plan, todo, options)
-    for block in todo:
-        now = time.perf_counter()
-        images = [next(decoded) for _ in block]
-        now = clock.add("decode", now)
-        sources, lost = _sort(block, images, options, observer)
-        records = _forward(model, plan, sources, batch) if sources else []
-        clock.add("model", now)
-        yield records + lost
-
-
-def _decoded(
-    model: Model, plan: ShiftPlan, blocks: Sequence[Sequence[Item]], options: ScanOptions
-) -> Iterator[Decoded | Skipped]:
-    items = [item for block in blocks for item in block]
-    ahead = 2 * max((len(b) for b in blocks), default=1)
-    wanted = geometry(model.preprocess, plan.margin)
-    return decode_ahead(items, wanted, workers=_workers(options), ahead=ahead)
-
-
-def _workers(options: ScanOptions) -> int:
-    return 2 if options.workers == "auto" else options.workers
-
-
-def _sort(
-    block: Sequence[Item],
-    images: Sequence[Decoded | Skipped],
-    options: ScanOptions,
-    observer: Observer,
-) -> tuple[list[Source], list[ImageRecord]]:
-    """The images that could be read, and records of those that could not."""
-    sources, lost = [], []
-    for item, image in zip(block, images, strict=True):
-        if isinstance(image, Skipped):
-            if options.strict:
-                raise InputError(
-                    f"{item.file} cannot be read: {image.reason}.",
-                    tip="Remove the file, or leave --strict out to have it listed and skipped.",
-                )
-            observer.note(f"{item.file} cannot be read: {image.reason}")
-            lost.append(
-                ImageRecord(item.index, item.file, item.label, "", unreadable=image.reason)
-            )
-        else:
-            sources.append(Source(item, image.sha256, image.pixels, image.notes))
-    return sources, lost
-
-
-def _forward(
-    model: Model, plan: ShiftPlan, sources: Sequence[Source], batch: int
-) -> list[ImageRecord]:
-    """`run_block`, with the batch halved as often as the accelerator's memory asks for."""
-    while True:
-        try:
-            return run_block(model, plan, sources, batch)
-        except torch.OutOfMemoryError as error:
-            if batch == 1:
-                raise RunError(
-                    f"{model.name} does not fit into the memory of {model.device}, "
-                    "not even one image at a time.",
-                    tip="Use --device cpu, or a smaller --size.",
-                ) from error
-            batch //= 2
-            torch.cuda.empty_cache()
-
-
-def _check_accuracy(model: Model, dataset: Dataset, journal: Journal) -> None:
+def _check_accuracy(model: Model, total: int, records: Sequence[ImageRecord]) -> None:
     """Stop when the labels are met no better than by chance: then no other figure means much."""
-    classes = model.num_classes or 0
-    done = [r for r in journal.records.values() if r.clean != NONFINITE and r.label is not None]
-    enough = min(_CHECK_AFTER, len(dataset.items))
-    if classes < 2 or len(done) < max(enough, _CHECK_LEAST):
+    classes = 2 if model.num_classes == 1 else model.num_classes or 0
+    lost = sum(r.clean == NONFINITE for r in records)
+    done = [r for r in records if r.clean != NONFINITE and r.label is not None]
+    enough = max(min(_CHECK_AFTER, total - lost), _CHECK_LEAST)
+    if classes < 2 or len(done) < enough:
         return
     right = sum(r.clean == r.label for r in done)
     if binomtest(right, len(done), 1 / classes, alternative="greater").pvalue < _CHECK_P:
@@ -219,28 +238,3 @@ def _check_accuracy(model: Model, dataset: Dataset, journal: Journal) -> None:
         "the preprocessing is probably wrong, or the labels are numbered differently.",
         tip="Check --mean, --std, --preprocess and --labels; --no-accuracy-check goes on anyway.",
     )
-
-
-def _timings(
-    clock: _Clock,
-    batch: int,
-    options: ScanOptions,
-    kept: int,
-    journal: Journal,
-    per_image: int,
-) -> Timings:
-    import platform
-
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.started))
-    return Timings(
-        started=started,
-        seconds=round(time.time() - clock.started, 3),
-        passes=(len(journal.records) - kept) * per_image,
-        seconds_by_stage={k: round(v, 3) for k, v in clock.stages.items()},
-        batch_size=batch,
-        workers=_workers(options),
-        resumed=kept > 0,
-        machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
-    )
-
-

@@ -118,5 +118,3 @@ def _data_uri(view: torch.Tensor, top: int) -> str:
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
-
-

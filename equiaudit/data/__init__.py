@@ -5,7 +5,7 @@ Imports numpy and Pillow, never torch.
 
 from equiaudit.data.dataset import Dataset, Item, open_dataset
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
-from equiaudit.data.prefetch import decode_ahead
+from equiaudit.data.prefetch import check_sizes, decode_ahead
 
 __all__ = [
     "Dataset",
@@ -13,6 +13,7 @@ __all__ = [
     "Geometry",
     "Item",
     "TooSmall",
+    "check_sizes",
     "decode",
     "decode_ahead",
     "open_dataset",

@@ -18,7 +18,7 @@ from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.errors import InputError
 from equiaudit.results import Skipped
 
-__all__ = ["Decoded", "Geometry", "TooSmall", "decode"]
+__all__ = ["Decoded", "Geometry", "TooSmall", "check_size", "decode"]
 
 # The content decides, not the suffix; formats that call other programs are not among these.
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
@@ -106,6 +106,20 @@ def decode(item: Item, geometry: Geometry) -> Decoded | Skipped:
     return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes)
 
 
+def check_size(item: Item, geometry: Geometry) -> None:
+    """Raise TooSmall as `decode` would, from the file's header alone; other faults pass."""
+    try:
+        with Image.open(item.path, formats=_FORMATS) as image:
+            size = image.size
+            sideways = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    except Exception:
+        return  # `decode` says why, in its turn.
+    size = size[::-1] if sideways else size
+    if geometry.resize is not None:
+        size = _resized_size(size, geometry.resize)
+    _centre_box(item.file, size, geometry)
+
+
 def _content(path: Path) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(_MAX_FILE_BYTES + 1)
@@ -173,12 +187,16 @@ def _reason(error: Exception) -> str:
 
 def _resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
     """The shorter side to `shorter`; the longer is truncated, not rounded, as in torchvision."""
-    width, height = plane.size
+    size = _resized_size(plane.size, shorter)
+    return plane if size == plane.size else plane.resize(size, _RESAMPLING[interpolation])
+
+
+def _resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    width, height = size
     if min(width, height) == shorter:
-        return plane
+        return size
     longer = int(shorter * max(width, height) / min(width, height))
-    size = (shorter, longer) if width <= height else (longer, shorter)
-    return plane.resize(size, _RESAMPLING[interpolation])
+    return (shorter, longer) if width <= height else (longer, shorter)
 
 
 def _centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[int, int, int, int]:

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from equiaudit.data.dataset import Item
-from equiaudit.data.decoding import Decoded, Geometry, decode
+from equiaudit.data.decoding import Decoded, Geometry, check_size, decode
 from equiaudit.results import Skipped
 
-__all__ = ["decode_ahead"]
+__all__ = ["check_sizes", "decode_ahead"]
 
 
 def decode_ahead(
@@ -43,3 +43,13 @@ def _decode_ahead(
             yield ready
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_sizes(items: Iterable[Item], geometry: Geometry, *, workers: int) -> None:
+    """Raise TooSmall for the first item, in their order, that does not hold the window.
+
+    Reads headers only, so that hours of work do not end at the last image.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="equiaudit-header") as pool:
+        for _ in pool.map(lambda item: check_size(item, geometry), items):
+            pass

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from equiaudit.data import Decoded, Geometry, Item, TooSmall, decode
+from equiaudit.data import Decoded, Geometry, Item, TooSmall, check_sizes, decode, open_dataset
 from equiaudit.errors import InputError
 from equiaudit.results import Skipped
 
@@ -346,3 +346,19 @@ def test_sha256_is_the_files(tmp_path: Path) -> None:
     Image.fromarray(noise(8, 8, 3)).save(tmp_path / "x.png")
     expected = hashlib.sha256((tmp_path / "x.png").read_bytes()).hexdigest()
     assert read(tmp_path / "x.png", (8, 8)).sha256 == expected
+
+
+def test_sizes_are_checked_from_the_header(tmp_path):
+    Image.new("RGB", (40, 20)).save(tmp_path / "wide.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    items = open_dataset(tmp_path).items
+    fits = [Geometry((20, 40)), Geometry((20, 20), resize=20), Geometry((10, 30), margin=5)]
+    misfits = [Geometry((21, 40)), Geometry((20, 41)), Geometry((10, 30), margin=6)]
+    for geometry in fits:
+        check_sizes(items, geometry, workers=2)
+    for geometry in misfits:
+        with pytest.raises(TooSmall, match="turned"):
+            check_sizes(items, geometry, workers=2)
