@@ -1,0 +1,163 @@
+"""What a `torch.export` or TorchScript archive may hold before torch is asked to load it.
+
+`torch.export.load` unpickles some members without restriction, evaluates symbolic expressions
+as Python and pastes names of the graph into code it compiles. TorchScript calls no Python, but
+its code can write and read files. `check_export_archive` and `check_torchscript_archive`
+refuse what goes beyond tensors and a graph of operators. Members are read with torch's own
+reader, so what is checked is what will be loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from typing import Any
+
+import torch
+
+from equiaudit.errors import InputError
+from equiaudit.models.checkpoint import load_weights_only
+
+__all__ = ["check_export_archive", "check_torchscript_archive", "read_extra_file"]
+
+_TRUST = "Pass --trust if you trust its author."
+_OPERATOR = re.compile(
+    r"torch\.ops\.(aten|prims|torchvision|higher_order)\.\w+(\.\w+)?"
+    r"|torch\.sym_\w+|torch\._sym_\w+|math\.(?:ceil|floor|trunc|pow|sqrt)"
+    r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pos|pow|eq|ne|lt|le|gt|ge|and_|or_"
+    r"|not_|lshift|rshift|getitem)"
+)
+_FILE_OPERATORS = re.compile(r"torch\.ops\.aten\.(from_file|save|load)\b")
+_FILE_CALLS = re.compile(r"\b(?:torch|ops\.\w+)\.(from_file|save|load)\s*\(")
+_WORD = re.compile(r"[\w.:+<>\-]*")
+_SYMBOL = re.compile(r"\w+")
+_FUNCTIONS = frozenset(
+    "Symbol Integer Max Min Eq Ne Lt Le Gt Ge And Or Not FloorDiv ModularIndexing Where PythonMod "
+    "Mod CleanDiv CeilToInt FloorToInt CeilDiv LShift RShift PowByNatural FloatPow FloatTrueDiv "
+    "IntTrueDiv TruncToFloat TruncToInt RoundToInt RoundDecimal ToFloat Identity".split()
+)
+_EXPRESSION_NODES = (
+    ast.Expression, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call,
+    ast.keyword, ast.Constant, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
+)  # fmt: skip
+_OPERATOR_KEYS = frozenset({"target", "as_operator"})
+_TENSOR_FILES = ("weight_", "tensor_")
+# Text that is only ever printed, repr'd or parsed as JSON data.
+_FREE_TEXT = frozenset({"metadata", "guards_code", "as_string"})
+_TREES = frozenset({"in_spec", "out_spec"})
+_TREE_IMPORTS = ("default_factory_module", "__enum__")
+
+
+def read_extra_file(archive: bytes, name: str) -> str | None:
+    """The text of the extra file `name` of an archive of torch, None where it has none."""
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    if f"extra/{name}" not in reader.get_all_records():
+        return None
+    return bytes(reader.get_record(f"extra/{name}")).decode("utf-8", errors="replace")
+
+
+def check_torchscript_archive(archive: bytes, *, what: str) -> None:
+    """Raises InputError where the code of a TorchScript archive reads or writes files."""
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    for name in reader.get_all_records():
+        if name.startswith("code/") and name.endswith(".py"):
+            call = _FILE_CALLS.search(bytes(reader.get_record(name)).decode(errors="replace"))
+            if call:
+                raise InputError(
+                    f"{what} reads or writes files (torch.{call[1]}) and was not loaded.",
+                    tip=_TRUST,
+                )
+
+
+def check_export_archive(archive: bytes, *, what: str) -> None:
+    """Raises InputError where loading or running a .pt2 archive could run code it carries."""
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    for name in reader.get_all_records():
+        if name.startswith("data/aotinductor/"):
+            raise InputError(f"{what} carries compiled code and was not loaded.", tip=_TRUST)
+        if name.endswith(".json"):
+            content = json.loads(bytes(reader.get_record(name)))
+            _check_json(content, what)
+            for member in _pickled_payloads(name, content, what):
+                _check_pickle(reader, member, what)
+        elif name.startswith("data/") and name.endswith(".pt"):
+            _check_pickle(reader, name, what)
+
+
+def _pickled_payloads(name: str, content: Any, what: str) -> list[str]:
+    """The members that a weights or constants config has torch unpickle."""
+    if not name.endswith("_config.json") or not isinstance(content.get("config"), dict):
+        return []
+    folder = name.rpartition("/")[0]
+    payloads = list(content["config"].values())
+    if any(not item["path_name"].startswith(_TENSOR_FILES) for item in payloads):
+        raise InputError(f"{what} carries Python objects and was not loaded.", tip=_TRUST)
+    return [f"{folder}/{item['path_name']}" for item in payloads if item["use_pickle"]]
+
+
+def _check_pickle(reader: Any, name: str, what: str) -> None:
+    member = bytes(reader.get_record(name))
+    if member:
+        load_weights_only(io.BytesIO(member), what=f"{what} ({name})")
+
+
+def _check_json(value: Any, what: str, key: str = "") -> None:
+    if key in _FREE_TEXT:
+        return
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_name(name, key, what)
+            _check_json(item, what, name)
+    elif isinstance(value, list):
+        for item in value:
+            _check_json(item, what, key)
+    elif isinstance(value, str):
+        _check_text(value, key, what)
+
+
+def _check_name(name: str, parent: str, what: str) -> None:
+    if parent == "range_constraints":
+        _check_expression(name, what)
+    elif not _WORD.fullmatch(name):
+        raise _suspicious(name, what)
+
+
+def _check_text(text: str, key: str, what: str) -> None:
+    if key == "expr_str":
+        _check_expression(text, what)
+    elif key in _OPERATOR_KEYS:
+        if not _OPERATOR.fullmatch(text) or _FILE_OPERATORS.match(text):
+            raise _suspicious(text, what)
+    elif key in _TREES:
+        if any(word in text for word in _TREE_IMPORTS):
+            raise _suspicious(text, what)
+    elif not _WORD.fullmatch(text):
+        raise _suspicious(text, what)
+
+
+def _check_expression(text: str, what: str) -> None:
+    """Arithmetic on symbols with the functions torch knows; nothing that reaches Python."""
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError) as error:
+        raise _suspicious(text, what) from error
+    if not all(_is_arithmetic(node) for node in ast.walk(tree)):
+        raise _suspicious(text, what)
+
+
+def _is_arithmetic(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _SYMBOL.fullmatch(node.value) is not None
+    return isinstance(node, _EXPRESSION_NODES)
+
+
+def _suspicious(text: str, what: str) -> InputError:
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return InputError(
+        f"{what} has {shown!r} where a graph of operators has none, and was not loaded.",
+        tip=_TRUST,
+    )

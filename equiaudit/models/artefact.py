@@ -1,0 +1,41 @@
+"""What a loader hands on: something to call, and what the file says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equiaudit.models.preprocess import Hints
+from equiaudit.models.types import ModelKind
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Artefact", "Forward"]
+
+Forward = Callable[["torch.Tensor"], Any]
+"""A batch in the model's own layout and dtype in, whatever the model returns out."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model read from its source, not yet on a device and not yet probed.
+
+    Exactly one of `module` (torch) and `onnx` (the path of an ONNX file) is set. `eager`
+    tells a module made of Python code, which `torch.compile` takes, from an archive.
+    """
+
+    name: str
+    kind: ModelKind
+    sha256: str
+    path: Path | None = None
+    module: torch.nn.Module | None = None
+    onnx: Path | None = None
+    eager: bool = False
+    hints: Hints = field(default_factory=Hints)
+    fixed_batch: int | None = None
+    trusted: bool = False
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None

@@ -1,0 +1,132 @@
+"""Archives of `torch.export` (.pt2)."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from equiaudit.errors import InputError
+from equiaudit.models.archives import check_export_archive, read_extra_file
+from equiaudit.models.artefact import Artefact
+from equiaudit.models.hashing import file_sha256
+from equiaudit.models.preprocess import (
+    PREPROCESS_EXTRA_FILE,
+    Given,
+    Hints,
+    PreprocessFields,
+    parse_preprocess,
+)
+
+__all__ = ["load_exported"]
+
+# The name and the position of the training flag among the operator's arguments.
+_MODE_ARGUMENT = {
+    "batch_norm": ("training", 5),
+    "native_batch_norm": ("training", 5),
+    "_native_batch_norm_legit": ("training", 5),
+    "dropout": ("train", 2),
+    "native_dropout": ("train", 2),
+    "feature_dropout": ("train", 2),
+}
+_SHAPE_SOURCE = "torch.export input shape"
+
+
+def load_exported(path: Path, *, trust: bool) -> Artefact:
+    """The exported program at `path` as a module on the CPU.
+
+    Raises InputError where the archive is damaged, carries code, or was exported in training
+    mode, or where its program does not take one image batch.
+    """
+    archive = path.read_bytes()
+    program = _program(archive, path, trust=trust)
+    _refuse_training_export(program, path)
+    shape = _input_shape(program, path)
+    text = read_extra_file(archive, PREPROCESS_EXTRA_FILE)
+    where = f"{PREPROCESS_EXTRA_FILE} in {path}"
+    stated = parse_preprocess(text, where=where, source=".pt2 extra file") if text else {}
+    return Artefact(
+        name=path.name,
+        kind="export",
+        sha256=file_sha256(path),
+        path=path,
+        # The guards are text in the archive that torch would compile as Python.
+        module=program.module(check_guards=False),
+        hints=Hints(stated=stated, fixed=_fixed_fields(shape, stated)),
+        fixed_batch=shape[0],
+        trusted=trust,
+        notes=("exported in eval mode",),
+    )
+
+
+def _program(archive: bytes, path: Path, *, trust: bool) -> ExportedProgram:
+    try:
+        if not trust:
+            check_export_archive(archive, what=str(path))
+        with _quiet():
+            return torch.export.load(io.BytesIO(archive))
+    except InputError:
+        raise
+    except Exception as error:  # a graph that is not one raises nearly anything
+        raise InputError(
+            f"{path} is a damaged .pt2 archive, or one of another version of torch.",
+            tip="Copy it again, or export it again with this version.",
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch logs a traceback before it raises; the error says enough."""
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _refuse_training_export(program: ExportedProgram, path: Path) -> None:
+    for node in program.graph.nodes:
+        if node.op == "call_function" and _in_training(node):
+            raise InputError(
+                f"{path} was exported in training mode ({node.name} is fixed to training).",
+                tip="Call model.eval() and export it again.",
+            )
+
+
+def _in_training(node: torch.fx.Node) -> bool:
+    name = getattr(node.target, "_opname", "")
+    if name not in _MODE_ARGUMENT:
+        return False
+    keyword, position = _MODE_ARGUMENT[name]
+    flag = node.kwargs.get(keyword, node.args[position] if len(node.args) > position else False)
+    return flag is True
+
+
+def _input_shape(program: ExportedProgram, path: Path) -> tuple[int | None, ...]:
+    """(N, ...) of the one image input; None where an axis is dynamic."""
+    users = set(program.graph_signature.user_inputs)
+    inputs = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in users]
+    values: list[Any] = [node.meta.get("val") for node in inputs]
+    if len(values) != 1 or not isinstance(values[0], torch.Tensor) or values[0].dim() != 4:
+        raise InputError(f"{path} does not take one 4-D batch of images as its only input.")
+    return tuple(side if isinstance(side, int) else None for side in values[0].shape)
+
+
+def _fixed_fields(shape: tuple[int | None, ...], stated: PreprocessFields) -> PreprocessFields:
+    """Size and gray, where the exported shape fixes them."""
+    nhwc = "layout" in stated and stated["layout"].value == "NHWC"
+    channels, sides = (shape[3], shape[1:3]) if nhwc else (shape[1], shape[2:])
+    fixed: dict[str, Given] = {}
+    if None not in sides:
+        fixed["size"] = Given(sides, _SHAPE_SOURCE)
+    if channels == 1:
+        fixed["channels"] = Given("gray", _SHAPE_SOURCE)
+    return fixed

@@ -1,0 +1,107 @@
+"""Where the image's rows and columns are in a tensor, and how coarse: the stride's algebra.
+
+One `Grid` per tensor; each function is what one family of operators does to it. None means the
+axes can no longer be told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+__all__ = [
+    "Grid",
+    "coarsened",
+    "inherited",
+    "permuted",
+    "reshaped",
+    "resized",
+    "sliced",
+    "total",
+]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The dims that hold rows and columns, and their strides in input px."""
+
+    rows: int
+    columns: int
+    stride: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1))
+
+    def sides(self, shape: Sequence[int]) -> tuple[int, int]:
+        """(H, W) of a tensor of `shape` on this grid."""
+        return shape[self.rows], shape[self.columns]
+
+
+def coarsened(grid: Grid, factors: Sequence[Fraction | int]) -> Grid:
+    """After sampling every `factors`-th row and column; a fraction for upsampling."""
+    rows, columns = grid.stride
+    return replace(grid, stride=(rows * factors[0], columns * factors[1]))
+
+
+def resized(grid: Grid, before: Sequence[int], after: Sequence[int]) -> Grid | None:
+    """After an operator whose factor is the ratio of the sides, where that is exact."""
+    old, new = grid.sides(before), grid.sides(after)
+    ratios = [Fraction(a, b) for a, b in zip(old, new, strict=True)]
+    if any(r.numerator != 1 and r.denominator != 1 for r in ratios):
+        return None
+    return coarsened(grid, ratios)
+
+
+def sliced(grid: Grid, dim: int, step: int) -> Grid:
+    """After taking every `step`-th element along `dim`."""
+    return coarsened(grid, [step if dim == own else 1 for own in (grid.rows, grid.columns)])
+
+
+def permuted(grid: Grid, order: Sequence[int]) -> Grid:
+    """After a permutation: output dim i was input dim `order[i]`."""
+    rank = len(order)
+    places = [dim % rank for dim in order]
+    return replace(grid, rows=places.index(grid.rows), columns=places.index(grid.columns))
+
+
+def reshaped(grid: Grid, before: Sequence[int], after: Sequence[int]) -> Grid | None:
+    """After a reshape that keeps the rows and columns apart; a split keeps the coarse part."""
+    rows, columns = (_tracked(dim, before, after) for dim in (grid.rows, grid.columns))
+    if rows is None or columns is None or rows == columns:
+        return None
+    factors = (before[grid.rows] // after[rows], before[grid.columns] // after[columns])
+    return coarsened(replace(grid, rows=rows, columns=columns), factors)
+
+
+def _tracked(dim: int, before: Sequence[int], after: Sequence[int]) -> int | None:
+    """The last output dim with as many elements to its left, that holds all or a coarse part."""
+    left = math.prod(before[:dim])
+    found = None
+    for place, side in enumerate(after):
+        aligned = math.prod(after[:place]) == left
+        if aligned and side and before[dim] % side == 0 and (side > 1 or before[dim] == 1):
+            found = place
+    return found
+
+
+def inherited(grids: Sequence[tuple[Grid, Sequence[int]]], after: Sequence[int]) -> Grid | None:
+    """The coarsest of the inputs whose rows and columns the output of shape `after` still has."""
+    kept = [_kept(grid, before, after) for grid, before in grids]
+    return max((g for g in kept if g), key=lambda grid: grid.stride, default=None)
+
+
+def _kept(grid: Grid, before: Sequence[int], after: Sequence[int]) -> Grid | None:
+    sides = grid.sides(before)
+    if len(after) == len(before) and grid.sides(after) == sides:
+        return grid
+    if len(after) == 4 and tuple(after[2:]) == sides:
+        return replace(grid, rows=2, columns=3)
+    return None
+
+
+def total(found: Sequence[tuple[Grid, Sequence[int]]]) -> tuple[int, int] | None:
+    """The coarsest stride per axis over the maps with more than one row and column."""
+    maps = [grid.stride for grid, shape in found if min(grid.sides(shape)) > 1]
+    if not maps:
+        return None
+    rows, columns = (max(stride[axis] for stride in maps) for axis in (0, 1))
+    return math.ceil(rows), math.ceil(columns)

@@ -1,0 +1,245 @@
+"""`load`: from a path, a zoo name or a module to a `Model` that has been run once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from equiaudit.errors import InputError, RunError
+from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.outputs import (
+    OutputChoice,
+    TaskChoice,
+    choose_output,
+    sums_to_one,
+    take_output,
+)
+from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
+from equiaudit.models.reading import read_artefact
+from equiaudit.models.running import (
+    Backend,
+    export_to_onnx,
+    guarded,
+    in_pieces,
+    probe_batch,
+    resolve_backend,
+    resolve_device,
+    torch_forward,
+)
+from equiaudit.models.stride import total_stride
+from equiaudit.models.types import Model, Preprocess
+
+__all__ = ["load"]
+
+_PROBE = 2
+_TOLERANCE = 1e-4  # of the output's range, between torch and its ONNX export
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """A way to run the model on one device, and the preprocessing its batches have."""
+
+    artefact: Artefact
+    preprocess: Preprocess
+    device: torch.device
+    forward: Forward
+
+    def probe(self, count: int) -> Tensor:
+        return probe_batch(self.preprocess, count, self.device)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one run over fixed noise tells."""
+
+    choice: OutputChoice
+    output: Tensor
+    fixed_batch: int | None
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    spec: str | Path | nn.Module,
+    *,
+    arch: str | None = None,
+    trust: bool = False,
+    device: str = "auto",
+    backend: Backend = "auto",
+    output: str | int | None = None,
+    task: TaskChoice = "auto",
+    preprocess: PreprocessOverrides | None = None,
+    stride: int | tuple[int, int] | None = None,
+) -> Model:
+    """Load a model, put it in eval mode and run it once to see what it returns.
+
+    Args:
+        spec: a file (its kind is told from its content), `torchvision:NAME/WEIGHTS`,
+            `timm:NAME`, or a module.
+        arch: the architecture of a state dict: `torchvision:NAME`, `timm:NAME` or
+            `pkg.module:factory` (called without arguments; found in the current folder or on
+            PYTHONPATH).
+        trust: unpickle code the file carries. Only for files whose author you trust.
+        device: auto, cpu, cuda or cuda:N.
+        backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
+        output: name or place of the output to take, where the model returns several.
+        task: auto, classification, segmentation or image.
+        preprocess: what the caller states of the preprocessing; wins over sidecar and model.
+        stride: total stride, px, where it is known better than a run can tell.
+
+    Raises:
+        InputError: the file is not a model, is damaged or needs code; the preprocessing is
+            not known; the architecture does not fit; the device or backend cannot run it.
+        RunError: the model raises on a batch of noise of the stated size.
+    """
+    target = resolve_device(device)
+    artefact = read_artefact(spec, arch=arch, trust=trust)
+    engine = resolve_backend(backend, artefact)
+    if engine == "onnxruntime" and device == "auto":
+        target = _device_of_onnxruntime(target)
+    prepared = resolve_preprocess(
+        preprocess or PreprocessOverrides(),
+        model=artefact.path,
+        name=artefact.name,
+        hints=_with_weights_dtype(artefact),
+    )
+    runner = _native_runner(artefact, prepared, target, compiled=engine == "compile")
+    seen = _look(runner, task, output)
+    if engine == "onnxruntime" and artefact.module is not None:
+        runner = _through_onnxruntime(runner, artefact.module, seen)
+    return _model(runner, seen, engine, _stride_pair(stride))
+
+
+def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (stride, stride) if isinstance(stride, int) else stride
+
+
+def _with_weights_dtype(artefact: Artefact) -> Hints:
+    """The dtype of the weights is the input's, unless a source says otherwise."""
+    parameters = artefact.module.parameters() if artefact.module is not None else iter(())
+    if not any(p.dtype == torch.float16 for p in parameters):
+        return artefact.hints
+    half = {"dtype": Given("float16", "dtype of the weights")}
+    return replace(artefact.hints, stated={**half, **artefact.hints.stated})
+
+
+def _device_of_onnxruntime(device: torch.device) -> torch.device:
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return device if has_cuda else torch.device("cpu")
+
+
+def _native_runner(
+    artefact: Artefact, preprocess: Preprocess, device: torch.device, *, compiled: bool
+) -> _Runner:
+    if artefact.module is not None:
+        forward = torch_forward(artefact.module.to(device), compiled=compiled)
+    else:
+        forward = _onnx_forward(artefact.onnx or Path(), device, artefact.name)
+    return _Runner(artefact, preprocess, device, _guarded(forward, artefact, preprocess))
+
+
+def _onnx_forward(source: Path | bytes, device: torch.device, name: str) -> Forward:
+    from equiaudit.models.onnx import onnx_forward
+
+    return onnx_forward(source, device, what=name)
+
+
+def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Forward:
+    return guarded(forward, layout=preprocess.layout, what=artefact.name)
+
+
+def _look(runner: _Runner, task: TaskChoice, output: str | int | None) -> _Seen:
+    """Run on noise: two images, or one where the model takes or returns only one."""
+    fixed = runner.artefact.fixed_batch
+    if fixed is not None:
+        return _look_at(runner, fixed, task, output, fixed_batch=fixed)
+    try:
+        return _look_at(runner, _PROBE, task, output, fixed_batch=None)
+    except (InputError, RunError) as failure:
+        try:
+            seen = _look_at(runner, 1, task, output, fixed_batch=1)
+        except (InputError, RunError):
+            raise failure from failure.__cause__
+        return replace(seen, notes=("runs one image per batch: two images failed",))
+
+
+def _look_at(
+    runner: _Runner,
+    count: int,
+    task: TaskChoice,
+    output: str | int | None,
+    *,
+    fixed_batch: int | None,
+) -> _Seen:
+    name = runner.artefact.name
+    returned = runner.forward(runner.probe(count))
+    choice = choose_output(returned, batch=count, task=task, output=output, what=name)
+    taken = take_output(choice, what=name)(returned, count)
+    notes = (f"output {choice.name!r} taken",) if choice.name else ()
+    return _Seen(choice, taken, fixed_batch, notes)
+
+
+def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Seen) -> _Runner:
+    """The module exported to ONNX; InputError where its outputs differ from torch's."""
+    name, preprocess = runner.artefact.name, runner.preprocess
+    batch = runner.probe(len(seen.output))
+    example = batch.permute(0, 2, 3, 1) if preprocess.layout == "NHWC" else batch
+    exported = export_to_onnx(module, example, what=name, dynamic=seen.fixed_batch is None)
+    forward = _guarded(_onnx_forward(exported, runner.device, name), runner.artefact, preprocess)
+    _refuse_disagreement(
+        take_output(seen.choice, what=name)(forward(batch), len(batch)), seen, name
+    )
+    return replace(runner, forward=forward)
+
+
+def _refuse_disagreement(output: Tensor, seen: _Seen, name: str) -> None:
+    """Labels must be the same and outputs within `_TOLERANCE` of their range."""
+    span = (seen.output.max() - seen.output.min()).clamp_min(torch.finfo(torch.float32).tiny)
+    error = float((output - seen.output).abs().max() / span)
+    same = torch.equal(output.argmax(1), seen.output.argmax(1))
+    if not same or not error <= _TOLERANCE:
+        raise InputError(
+            f"{name} run by onnxruntime differs from torch by {error:.1e} of the output's range.",
+            tip="Use --backend torch.",
+        )
+
+
+def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | None) -> Model:
+    artefact, task = runner.artefact, seen.choice.task
+    take = take_output(seen.choice, what=artefact.name)
+    scores = seen.output if task != "image" else None
+    return Model(
+        name=artefact.name,
+        kind=artefact.kind,
+        run=in_pieces(runner.forward, take, seen.fixed_batch),
+        preprocess=runner.preprocess,
+        task=task,
+        device=runner.device,
+        sha256=artefact.sha256,
+        backend=engine,
+        path=artefact.path,
+        module=artefact.module,
+        fixed_batch=seen.fixed_batch,
+        outputs_probabilities=scores is not None and sums_to_one(scores),
+        num_classes=None if scores is None else scores.shape[1],
+        class_names=artefact.class_names,
+        total_stride=stride or _found_stride(runner, seen.fixed_batch),
+        trusted=artefact.trusted,
+        notes=artefact.notes + seen.notes,
+    )
+
+
+def _found_stride(runner: _Runner, fixed_batch: int | None) -> tuple[int, int] | None:
+    artefact = runner.artefact
+    if artefact.onnx is not None:
+        from equiaudit.models.onnx_stride import onnx_total_stride
+
+        return onnx_total_stride(artefact.onnx, runner.preprocess.size, runner.preprocess.layout)
+    if artefact.module is None:
+        return None
+    batch = runner.probe(fixed_batch or 1)
+    return total_stride(artefact.module, batch, layout=runner.preprocess.layout)

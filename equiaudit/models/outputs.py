@@ -1,0 +1,137 @@
+"""Which tensor of what a model returns is the task's output, and what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from equiaudit.errors import InputError, RunError
+from equiaudit.models.types import Task
+
+__all__ = ["OutputChoice", "choose_output", "named_tensors", "sums_to_one", "take_output"]
+
+TaskChoice = Literal["auto", "classification", "segmentation", "image"]
+
+
+@dataclass(frozen=True)
+class OutputChoice:
+    """The output taken: its name ("" where the model returns one tensor), place and task."""
+
+    name: str
+    place: int
+    task: Task
+
+
+def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in a nest of tuples, lists, dicts and dataclasses, by its dotted path."""
+    if isinstance(returned, Tensor):
+        yield prefix, returned
+        return
+    for key, value in _children(returned):
+        yield from named_tensors(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(returned, Mapping):
+        yield from returned.items()
+    elif hasattr(returned, "_fields"):
+        yield from zip(returned._fields, returned, strict=True)
+    elif isinstance(returned, tuple | list):
+        yield from enumerate(returned)
+    elif dataclasses.is_dataclass(returned):
+        yield from ((f.name, getattr(returned, f.name)) for f in dataclasses.fields(returned))
+
+
+def choose_output(
+    returned: Any, *, batch: int, task: TaskChoice, output: str | int | None, what: str
+) -> OutputChoice:
+    """The output named `output` (or at that place), else the first that fits the task.
+
+    Raises InputError that lists the outputs and their shapes where none does.
+    """
+    tensors = list(named_tensors(returned))
+    places = range(len(tensors)) if output is None else [_place(output, tensors, what)]
+    for place in places:
+        name, tensor = tensors[place]
+        fitting = _fitting_task(tensor, batch)
+        if fitting and (task == "auto" or _is_dense(task) == _is_dense(fitting)):
+            return OutputChoice(name, place, fitting if task == "auto" else task)
+    wanted = {
+        "auto": "scores (N, classes) or maps (N, C, H, W)",
+        "classification": "scores (N, classes)",
+    }.get(task, "maps (N, C, H, W)")
+    raise InputError(
+        f"{what} returns no {wanted} for a batch of {batch}: "
+        f"{_listed([tensors[place] for place in places])}.",
+        tip="Choose another --output or --task." if len(tensors) > 1 else None,
+    )
+
+
+def _place(output: str | int, tensors: list[tuple[str, Tensor]], what: str) -> int:
+    names = [name for name, _ in tensors]
+    if str(output) in names:
+        return names.index(str(output))
+    if str(output).isdecimal() and int(output) < len(tensors):
+        return int(output)
+    raise InputError(
+        f"{what} has no output {str(output)!r}.", tip=f"Its outputs: {_listed(tensors)}."
+    )
+
+
+def _listed(tensors: list[tuple[str, Tensor]]) -> str:
+    shapes = [f"{name or 'output'} {tuple(tensor.shape)}" for name, tensor in tensors]
+    return ", ".join(shapes) or "no tensor"
+
+
+def _is_dense(task: Task) -> bool:
+    return task != "classification"
+
+
+def _fitting_task(tensor: Tensor, batch: int) -> Task | None:
+    if tensor.dim() < 2 or tensor.shape[0] != batch or not _is_numeric(tensor):
+        return None
+    if tensor.dim() == 2 or (tensor.dim() == 4 and tensor.shape[2:] == (1, 1)):
+        return "classification" if tensor.shape[1] > 1 else None
+    return "segmentation" if tensor.dim() == 4 else None
+
+
+def _is_numeric(tensor: Tensor) -> bool:
+    return tensor.dtype.is_floating_point or tensor.dtype == torch.uint8
+
+
+def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:
+    """A function (returned, batch) -> the chosen output as float32, (N, classes) or (N, C, H, W).
+
+    It raises RunError where a batch's output is not what the first one was.
+    """
+
+    def take(returned: Any, batch: int) -> Tensor:
+        tensors = [tensor for _, tensor in named_tensors(returned)]
+        tensor = tensors[choice.place] if choice.place < len(tensors) else None
+        if tensor is None or _fitting_rank(tensor, batch) != _is_dense(choice.task):
+            shape = "nothing" if tensor is None else tuple(tensor.shape)
+            raise RunError(f"{what} returned {shape} for a batch of {batch} images.")
+        flat = choice.task == "classification" and tensor.dim() == 4
+        return (tensor.flatten(1) if flat else tensor).float()
+
+    return take
+
+
+def _fitting_rank(tensor: Tensor, batch: int) -> bool | None:
+    """Whether the tensor is dense; None where it fits no task."""
+    fitting = _fitting_task(tensor, batch)
+    return None if fitting is None else _is_dense(fitting)
+
+
+def sums_to_one(output: Tensor) -> bool:
+    """Whether the scores along axis 1 are probabilities: in [0, 1], summing to 1 (1e-2)."""
+    if output.shape[1] < 2 or not torch.isfinite(output).all():
+        return False
+    in_range = bool((output >= -1e-4).all()) and bool((output <= 1 + 1e-2).all())
+    total = output.sum(dim=1)
+    return in_range and torch.allclose(total, torch.ones_like(total), atol=1e-2, rtol=0)

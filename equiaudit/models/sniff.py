@@ -1,0 +1,90 @@
+"""What kind of model a file is, told from its bytes and never from its suffix."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from equiaudit.errors import InputError
+
+__all__ = ["FileKind", "sniff"]
+
+FileKind = Literal["torchscript", "export", "checkpoint", "safetensors", "onnx"]
+
+_ZIP = b"PK\x03\x04"
+_PICKLE_PROTOCOLS = range(2, 6)
+_IR_VERSION_FIELD = 0x08
+# The fields that may follow ir_version in a ModelProto, as protobuf tags.
+_ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA)
+_KINDS = "TorchScript, torch.export (.pt2), ONNX, safetensors or a PyTorch checkpoint"
+
+
+def sniff(path: Path) -> FileKind:
+    """The kind of the model in the file at `path`.
+
+    Raises InputError where there is no such file, it cannot be read, is damaged, or is not
+    a model.
+    """
+    head = _head(path)
+    if head.startswith(_ZIP):
+        return _zip_kind(path)
+    if _is_safetensors(head):
+        return "safetensors"
+    if len(head) > 2 and head[0] == 0x80 and head[1] in _PICKLE_PROTOCOLS:
+        return "checkpoint"
+    if len(head) > 2 and _is_onnx(head):
+        return "onnx"
+    raise _not_a_model(path)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except FileNotFoundError as error:
+        raise InputError(f"No such file: {path}.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a model file.") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"Cannot read {path}: {reason}.") from error
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return len(head) > 8 and head[8:9] == b"{" and head[6:8] == b"\x00\x00"
+
+
+def _is_onnx(head: bytes) -> bool:
+    return head[0] == _IR_VERSION_FIELD and 0 < head[1] < 0x80 and head[2] in _ONNX_FIELDS
+
+
+def _zip_kind(path: Path) -> FileKind:
+    members = {name.partition("/")[2] for name in _zip_names(path)}
+    if any(name.startswith("models/") and name.endswith(".json") for name in members):
+        return "export"
+    if "constants.pkl" in members and any(name.startswith("code/") for name in members):
+        return "torchscript"
+    if "data.pkl" in members:
+        return "checkpoint"
+    raise _not_a_model(path)
+
+
+def _zip_names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is a damaged or truncated archive.", tip="Copy or download it again."
+        ) from error
+    if "serialized_exported_program.json" in names:
+        raise InputError(
+            f"{path} was written by torch.export of torch 2.7 or older, which is not read.",
+            tip="Export the model again.",
+        )
+    return names
+
+
+def _not_a_model(path: Path) -> InputError:
+    return InputError(f"{path} is not a model file.", tip=f"What can be read: {_KINDS}.")

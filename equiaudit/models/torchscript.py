@@ -1,0 +1,79 @@
+"""TorchScript archives, traced or scripted."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equiaudit.errors import InputError
+from equiaudit.models.archives import check_torchscript_archive
+from equiaudit.models.artefact import Artefact
+from equiaudit.models.hashing import file_sha256
+from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, Hints, parse_preprocess
+
+__all__ = ["load_torchscript"]
+
+# The position of the training flag among the operator's inputs.
+_MODE_INPUT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
+
+
+def load_torchscript(path: Path, *, trust: bool) -> Artefact:
+    """The scripted module at `path`, in eval mode, on the CPU.
+
+    Raises InputError where the archive is damaged, touches files, or was traced in training
+    mode, which `.eval()` cannot undo.
+    """
+    extra = {PREPROCESS_EXTRA_FILE: ""}
+    archive = path.read_bytes()
+    try:
+        if not trust:
+            check_torchscript_archive(archive, what=str(path))
+        module = _loaded(archive, extra).eval()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} is a damaged TorchScript archive, or one of another version of torch.",
+            tip="Copy it again, or save it again with this version.",
+        ) from error
+    _refuse_training_trace(module, path)
+    return Artefact(
+        name=path.name,
+        kind="torchscript",
+        sha256=file_sha256(path),
+        path=path,
+        module=module,
+        hints=_hints(extra[PREPROCESS_EXTRA_FILE], path),
+        trusted=trust,
+        notes=("put in eval mode",),
+    )
+
+
+def _loaded(archive: bytes, extra: dict[str, Any]) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; the archives are not gone
+        module: torch.jit.ScriptModule = torch.jit.load(
+            io.BytesIO(archive), map_location="cpu", _extra_files=extra
+        )
+    return module
+
+
+def _refuse_training_trace(module: torch.jit.ScriptModule, path: Path) -> None:
+    graph = module.inlined_graph  # its nodes live as long as it does
+    for kind, position in _MODE_INPUT.items():
+        for node in graph.findAllNodes(kind, recurse=True):
+            if list(node.inputs())[position].toIValue() is True:
+                raise InputError(
+                    f"{path} was traced in training mode ({kind} is fixed to training).",
+                    tip="Call model.eval() and trace it again.",
+                )
+
+
+def _hints(text: str | bytes, path: Path) -> Hints:
+    if not text:
+        return Hints()
+    text = text.decode() if isinstance(text, bytes) else text
+    where = f"{PREPROCESS_EXTRA_FILE} in {path}"
+    return Hints(parse_preprocess(text, where=where, source="TorchScript extra file"))

@@ -1,0 +1,250 @@
+"""Architectures by name: torchvision, timm, or a factory in someone's own module."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from equiaudit.errors import InputError
+from equiaudit.models.artefact import Artefact
+from equiaudit.models.hashing import state_dict_sha256
+from equiaudit.models.preprocess import Given, Hints, PreprocessFields
+
+__all__ = ["build_architecture", "is_zoo_name", "load_zoo", "module_hints", "own_modules"]
+
+_ZOOS = ("torchvision:", "timm:")
+_FORMS = "torchvision:NAME, timm:NAME or pkg.module:factory"
+
+Build = Callable[..., nn.Module]
+
+
+def is_zoo_name(spec: str) -> bool:
+    """Whether `spec` names a model of a zoo and not a file."""
+    return spec.startswith(_ZOOS)
+
+
+def load_zoo(spec: str) -> Artefact:
+    """The pretrained model that `torchvision:NAME/WEIGHTS` or `timm:NAME` names, in eval mode.
+
+    Raises InputError where the name is unknown or the weights cannot be fetched.
+    """
+    zoo, _, name = spec.partition(":")
+    module, stated = _torchvision(name) if zoo == "torchvision" else _timm(name)
+    return Artefact(
+        name=spec,
+        kind="module",
+        sha256=state_dict_sha256(module.state_dict()),
+        module=module.eval(),
+        eager=True,
+        hints=Hints(stated),
+        notes=("put in eval mode",),
+        class_names=_torchvision_classes(name) if zoo == "torchvision" else None,
+    )
+
+
+def build_architecture(arch: str, state: dict[str, Tensor]) -> nn.Module:
+    """The untrained module that `arch` names, its classifier as wide as the one in `state`.
+
+    Raises InputError where the name is unknown, or its module cannot be imported or fails.
+    """
+    source, _, name = arch.partition(":")
+    if not name:
+        raise InputError(f"--arch {arch!r} is not an architecture.", tip=f"Write {_FORMS}.")
+    if source == "torchvision":
+        return _as_wide_as(state, _torchvision_builder(name))
+    if source == "timm":
+        return _as_wide_as(state, _timm_builder(name))
+    return _from_factory(source, name)
+
+
+def _as_wide_as(state: dict[str, Tensor], build: Build) -> nn.Module:
+    module = build()
+    classes = _class_count(module, state)
+    return module if classes is None else build(num_classes=classes)
+
+
+def _class_count(module: nn.Module, state: dict[str, Tensor]) -> int | None:
+    """The width of the classifier in `state` where only classifiers differ, else None."""
+    own = module.state_dict()
+    pairs = [(own[key].shape, state[key].shape) for key in own if key in state]
+    different = [(a, b) for a, b in pairs if a != b]
+    widths = {(a[:1], b[:1]) for a, b in different}
+    if len(widths) != 1 or any(a[1:] != b[1:] for a, b in different):
+        return None
+    return different[0][1][0]
+
+
+def _torchvision_builder(name: str) -> Build:
+    from torchvision import models
+
+    _known(name, models.list_models(), "torchvision")
+    options: dict[str, Any] = {"weights": None}
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        options["weights_backbone"] = None
+    return _quietly(lambda **more: models.get_model(name, **options, **more), f"torchvision:{name}")
+
+
+def _timm_builder(name: str) -> Build:
+    timm = _import_timm()
+    _known(name.partition(".")[0], timm.list_models(), "timm")
+    return _quietly(
+        lambda **more: timm.create_model(name, pretrained=False, **more), f"timm:{name}"
+    )
+
+
+def _quietly(build: Build, what: str) -> Build:
+    def quiet(**options: Any) -> nn.Module:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return build(**options)
+        except Exception as error:
+            raise InputError(f"{what} cannot be built: {_first_line(error)}.") from error
+
+    return quiet
+
+
+def _torchvision(spec: str) -> tuple[nn.Module, PreprocessFields]:
+    from torchvision import models
+
+    name, _, weights_name = spec.partition("/")
+    _known(name, models.list_models(), "torchvision")
+    choices = models.get_model_weights(name).__members__
+    if weights_name not in choices:
+        said = f"has no weights {weights_name!r}" if weights_name else "is untrained as named"
+        raise InputError(
+            f"torchvision:{name} {said}.",
+            tip=f"Write torchvision:{name}/WEIGHTS with one of {', '.join(choices)}.",
+        )
+    weights = choices[weights_name]
+    module = _fetched(lambda: models.get_model(name, weights=weights), f"torchvision:{spec}")
+    return module, _torchvision_fields(weights)
+
+
+def _torchvision_fields(weights: Any) -> PreprocessFields:
+    """What the weights' own transform does, as far as it is resize, crop and normalise."""
+    transform = weights.transforms()
+    crop, resize = getattr(transform, "crop_size", None), getattr(transform, "resize_size", None)
+    values = {
+        "size": (crop[0], crop[-1]) if crop else None,
+        "resize": resize[0] if resize else None,
+        "mean": tuple(transform.mean),
+        "std": tuple(transform.std),
+        "interpolation": str(transform.interpolation.value),
+    }
+    source = f"torchvision weights {weights}"
+    return {key: Given(value, source) for key, value in values.items() if value is not None}
+
+
+def _torchvision_classes(spec: str) -> tuple[str, ...] | None:
+    from torchvision import models
+
+    name, _, weights_name = spec.partition("/")
+    categories = models.get_model_weights(name)[weights_name].meta.get("categories")
+    return tuple(categories) if categories else None
+
+
+def _timm(name: str) -> tuple[nn.Module, PreprocessFields]:
+    timm = _import_timm()
+    _known(name.partition(".")[0], timm.list_models(), "timm")
+    module = _fetched(lambda: timm.create_model(name, pretrained=True), f"timm:{name}")
+    return module, module_hints(module).stated
+
+
+def module_hints(module: nn.Module) -> Hints:
+    """What a timm model says of its own preprocessing; nothing for other modules."""
+    config = getattr(module, "pretrained_cfg", None)
+    if not isinstance(config, dict) or "input_size" not in config:
+        return Hints()
+    channels, height, width = config["input_size"]
+    values = {
+        "size": (height, width),
+        "mean": tuple(config["mean"]),
+        "std": tuple(config["std"]),
+        "resize": round(min(height, width) / (config.get("crop_pct") or 1.0)),
+        "interpolation": config.get("interpolation"),
+        "channels": "gray" if channels == 1 else "rgb",
+    }
+    known = {key: value for key, value in values.items() if value is not None}
+    return Hints({key: Given(value, "timm pretrained_cfg") for key, value in known.items()})
+
+
+def _import_timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise InputError("timm is not installed.", tip="pip install 'equiaudit[timm]'") from error
+
+
+def _known(name: str, names: list[str], zoo: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3)
+        tip = f"Did you mean {' or '.join(near)}?" if near else None
+        raise InputError(f"{zoo} has no model {name!r}.", tip=tip)
+
+
+def _fetched(build: Callable[[], nn.Module], what: str) -> nn.Module:
+    try:
+        return build()
+    except Exception as error:  # network, cache and hub errors share no base class
+        raise InputError(
+            f"The weights of {what} cannot be fetched: {_first_line(error)}.",
+            tip="Check the name and the connection, or give a file of weights and --arch.",
+        ) from error
+
+
+def _from_factory(module_name: str, factory_name: str) -> nn.Module:
+    arch = f"{module_name}:{factory_name}"
+    with own_modules():
+        factory = _imported(module_name, factory_name, arch)
+        try:
+            module = factory()
+        except Exception as error:
+            raise InputError(
+                f"--arch {arch} failed: {type(error).__name__}: {_first_line(error)}.",
+                tip="The factory is called without arguments.",
+            ) from error
+    if not isinstance(module, nn.Module):
+        raise InputError(f"--arch {arch} returned {type(module).__name__}, not a torch module.")
+    return module
+
+
+def _imported(module_name: str, factory_name: str, arch: str) -> Any:
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(
+            f"--arch {arch}: {module_name} cannot be imported: {_first_line(error)}.",
+            tip="Modules are found in the current folder and on PYTHONPATH.",
+        ) from error
+    for attribute in factory_name.split("."):
+        found = getattr(found, attribute, None)
+    if not callable(found):
+        raise InputError(f"--arch {arch}: {module_name} has no factory {factory_name!r}.")
+    return found
+
+
+@contextmanager
+def own_modules() -> Iterator[None]:
+    """Imports also find modules in the current folder; sys.path is put back afterwards."""
+    before = list(sys.path)
+    sys.path.insert(0, os.getcwd())
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
