@@ -192,21 +192,21 @@ def _gates(n: int) -> tuple[GateVerdict, ...]:
             metric="circular.consistency",
             verdict="pass",
             estimate=estimate(0.943, n),
-            reason="the lower bound 92.7 % is at least 90 %",
+            reason="the lower bound 92.7% is at least 90%",
         ),
         GateVerdict(
             expression="crop.consistency>=0.95",
             metric="crop.consistency",
             verdict="fail",
             estimate=estimate(0.913, n),
-            reason="the upper bound 92.9 % is below 95 %",
+            reason="the upper bound 92.9% is below 95%",
         ),
         GateVerdict(
             expression="zero-pad.accuracy_worst>=0.7",
             metric="zero-pad.accuracy_worst",
             verdict="inconclusive",
             estimate=estimate(0.685, n),
-            reason="70 % lies inside the interval",
+            reason="70% lies inside the interval",
             images_needed=3700,
         ),
         GateVerdict(
@@ -220,14 +220,13 @@ def _gates(n: int) -> tuple[GateVerdict, ...]:
 
 
 def _plan(kinds: Sequence[str], radius: int, stride: int | None) -> dict[str, Any]:
+    own = {"low": -radius, "high": radius, "count": 48, "pair": False}
     return {
-        "kinds": list(kinds),
-        "max_shift": radius,
-        "offsets": 48,
+        "series": [{"name": kind, "kind": kind, **own} for kind in kinds],
         "seed": 0,
+        "window": [32, 32],
         "stride": None if stride is None else [stride, stride],
         "protocol": None,
-        "window": [32, 32],
     }
 
 
@@ -290,12 +289,12 @@ def make_result(
     fields: dict[str, Any] = {
         "tool_version": "0.1.0",
         "settings": {
-            "model": "resnet20_cifar10.onnx",
-            "data": "cifar10/test",
             "shifts": list(kinds),
             "max_shift": radius,
             "offsets": 48,
+            "limit": None,
             "seed": 0,
+            "protocol": None,
         },
         "fingerprint": _fingerprint(_plan(kinds, radius, period), n),
         "labelled": labelled,

@@ -9,10 +9,10 @@ from equiaudit.results import METRICS, Estimate, MetricInfo
 __all__ = [
     "decimals",
     "evidence",
+    "exact",
     "info_of",
     "interval",
     "one_in",
-    "percent_of_bound",
     "quantity",
     "sentence_of",
     "share",
@@ -115,7 +115,7 @@ def evidence(estimate: Estimate, info: MetricInfo) -> str:
     return ", ".join(parts)
 
 
-def percent_of_bound(figure: float, info: MetricInfo) -> str:
+def exact(figure: float, info: MetricInfo) -> str:
     """A threshold or a bound as written by a person: ``95%``, ``3 px``."""
     return f"{_scaled(figure, info):.6g}{_unit(info)}"
 

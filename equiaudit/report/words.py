@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from equiaudit.report import figures
+from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
 from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, ShiftResult, Skipped
 
@@ -106,7 +106,7 @@ def _finding(result: Result, shift: ShiftResult) -> Finding | None:
     info = figures.info_of("flipped")
     return Finding(
         kind=visible(shift.kind),
-        sentence=_change_sentence(changes, _moved(result)),
+        sentence=_change_sentence(changes, plans.moved(result.fingerprint.plan, shift.kind)),
         share=figures.value(changes, info),
         evidence=figures.evidence(changes, info),
     )
@@ -120,11 +120,6 @@ def _complement(agreement: Estimate) -> Estimate:
 
     ends = {"value": less(agreement.value), "low": less(agreement.high)}
     return agreement.model_copy(update=ends | {"high": less(agreement.low)})
-
-
-def _moved(result: Result) -> str:
-    reach = result.fingerprint.plan.get("max_shift")
-    return f"moved by up to {reach} px" if isinstance(reach, int) else "moved"
 
 
 def _change_sentence(changes: Estimate, moved: str) -> str:
@@ -200,47 +195,53 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
+_FLAGS = ("shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 
 
 def plan_in_words(result: Result) -> str:
     """``circular, crop; up to 16 px; 48 offsets per image; seed 0``."""
     plan = result.fingerprint.plan
-    offsets = plan.get("offsets")
+    furthest = plans.reach(plan)
     parts = [
         ", ".join(visible(kind) for kind in result.shifts),
-        f"up to {plan.get('max_shift')} px",
-        "every offset" if offsets == "full" else f"{offsets} offsets per image",
+        "" if furthest is None else f"up to {furthest} px",
+        plans.offsets_in_words(plan),
         f"seed {plan.get('seed')}",
     ]
-    if plan.get("protocol"):
-        parts.append(f"protocol {plan['protocol']}")
-    return visible("; ".join(parts))
+    return visible("; ".join(part for part in parts if part), longest=400)
 
 
 def reproduce(result: Result) -> str:
     """The command line that the settings amount to, quoted for a POSIX shell."""
-    settings = dict(result.settings)
-    places = [settings.pop("model", result.fingerprint.model), settings.pop("data", "DATA")]
-    flags = (flag for name, value in settings.items() for flag in _flag(name, value))
-    words = ("equiaudit", "scan", *map(str, places), *flags)
+    settings = _of_protocol(result.settings) | _preprocess_flags(result.fingerprint.preprocess)
+    flags = (part for name, value in settings.items() for part in _flag(name, value))
+    words = ("equiaudit", "scan", result.fingerprint.model, "DATA", *flags)
     return " ".join(shlex.quote(visible(word, 400)) for word in words)
 
 
+def _of_protocol(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings a scan takes as flags; a protocol settles the shifts by itself."""
+    settled = ("shifts", "max_shift", "offsets") if settings.get("protocol") else ()
+    return {name: settings[name] for name in _FLAGS if name in settings and name not in settled}
+
+
+def _preprocess_flags(preprocess: dict[str, Any]) -> dict[str, Any]:
+    """What the command line had said of the preprocessing, by where each value came from."""
+    source = preprocess.get("source")
+    said = source if isinstance(source, dict) else {}
+    return {
+        name: "x".join(map(str, preprocess[name])) if name == "size" else preprocess[name]
+        for name in ("size", "mean", "std")
+        if name in preprocess and str(said.get(name, "")).startswith("flag")
+    }
+
+
 def _flag(name: str, value: object) -> Iterator[str]:
-    flag = f"--{name.replace('_', '-')}"
-    if value is None or value is False or value == [] or isinstance(value, dict):
+    if value is None:
         return
-    if value is True:
-        yield flag
-    elif name == "gate" and isinstance(value, (list, tuple)):
-        yield from (part for gate in value for part in (flag, str(gate)))
-    else:
-        yield from (flag, _joined(value))
-
-
-def _joined(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    yield from (f"--{name.replace('_', '-')}", joined)
 
 
 def settings_rows(result: Result) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,73 @@
+"""Which results may be compared, and what differs between them that is worth saying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from equiaudit.errors import InputError
+from equiaudit.results import Fingerprint, Result
+
+__all__ = ["comparable", "differences"]
+
+
+def comparable(a: Result, b: Result) -> None:
+    """Return if `a` and `b` scanned the same images with the same shifts for the same task.
+
+    InputError names the first difference that forbids it. Another model, preprocessing,
+    backend or device does not: that is what a comparison is for.
+    """
+    mine, other = a.fingerprint, b.fingerprint
+    if mine.data_sha256 != other.data_sha256:
+        raise _incomparable(
+            f"the images differ (data {mine.data_sha256[:12]}, {mine.n_images:,} images, against "
+            f"{other.data_sha256[:12]}, {other.n_images:,})"
+        )
+    if mine.task != other.task:
+        raise _incomparable(f"the tasks differ ({mine.task} against {other.task})")
+    if mine.plan_hash != other.plan_hash:
+        raise _incomparable(f"the shift plans differ: {_plan_difference(mine, other)}")
+
+
+def _incomparable(why: str) -> InputError:
+    return InputError(
+        f"The two results cannot be compared: {why}.",
+        tip="Scan both models with the same images, window and shift flags.",
+    )
+
+
+def _plan_difference(mine: Fingerprint, other: Fingerprint) -> str:
+    """The first setting of the plan that differs."""
+    for name in dict.fromkeys((*mine.plan, *other.plan)):
+        before, after = mine.plan.get(name), other.plan.get(name)
+        if before != after:
+            return f"{name} is {_brief(before)} against {_brief(after)}"
+    return f"their hashes are {mine.plan_hash[:12]} against {other.plan_hash[:12]}"
+
+
+def _brief(setting: object) -> str:
+    """A setting on one line; of the series, what a user can set."""
+    if isinstance(setting, (list, tuple)) and setting and isinstance(setting[0], dict):
+        return ", ".join(_brief(each) for each in setting)
+    if isinstance(setting, dict):
+        name, count = setting.get("name"), setting.get("count")
+        ends = f"{setting.get('low')}..{setting.get('high')}"
+        return f"{name} ({ends}, {'full' if count is None else f'{count} offsets'})"
+    return str(setting)
+
+
+def differences(mine: Fingerprint, other: Fingerprint) -> Iterator[str]:
+    """What may differ and is worth saying."""
+    if mine.model_sha256 == other.model_sha256:
+        yield "both results are of one and the same model file"
+    settings = dict.fromkeys((*mine.preprocess, *other.preprocess))
+    pairs = [
+        (f"preprocessing {name}", mine.preprocess.get(name), other.preprocess.get(name))
+        for name in settings
+        if name != "source"
+    ]
+    pairs += [
+        (name, getattr(mine, name), getattr(other, name)) for name in ("backend", "dtype", "device")
+    ]
+    for name, before, after in pairs:
+        if before != after:
+            yield f"{name} differs: {before} against {after}"
