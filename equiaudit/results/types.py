@@ -7,10 +7,11 @@ Everything that may differ between two equal runs (times, batch size, workers) l
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from equiaudit.errors import InputError
 
@@ -18,7 +19,7 @@ SCHEMA_VERSION = 1
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Skipped(_Frozen):
@@ -60,6 +61,17 @@ class GridMap(_Frozen):
     cols: tuple[int, ...]
     agree: tuple[tuple[int, ...], ...]
     total: tuple[tuple[int, ...], ...]
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> GridMap:
+        """Both tables have the shape of the axes, and 0 <= agree <= total."""
+        shape = [len(self.cols)] * len(self.rows)
+        if [len(row) for row in self.agree] != shape or [len(row) for row in self.total] != shape:
+            raise ValueError("agree and total need one row per dy and one column per dx")
+        pairs = zip(chain(*self.agree), chain(*self.total), strict=True)
+        if not all(0 <= agree <= total for agree, total in pairs):
+            raise ValueError("agree must lie between 0 and total")
+        return self
 
 
 class DistancePoint(_Frozen):
