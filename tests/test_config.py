@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+
 from equiaudit import api
 from equiaudit.config import FORMATS, Flag, Settings, resolve
 from equiaudit.errors import InputError

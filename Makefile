@@ -1,0 +1,43 @@
+# make demo needs Python >= 3.11 and make, nothing else; the network only to install.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml equiaudit/_version.py
+
+.PHONY: demo test lint types bench clean install dev
+
+demo: $(VENV)/.installed
+	$(BIN)/equiaudit demo
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS) </dev/null
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	for each in benchmarks/*.py; do $(BIN)/python "$$each" || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+install: $(VENV)/.installed
+dev: $(VENV)/.dev
+
+# The stamps keep pip, and with it the network, out of every run but the first after a change
+# of what is installed. The install is editable: changes of the code need none.
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)

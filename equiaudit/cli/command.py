@@ -1,0 +1,171 @@
+"""What turns a function into a verb: its flags, its settings, its streams and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from equiaudit.cli.failures import settle
+from equiaudit.cli.terminal import Terminal, clean_stdout, write_payload
+from equiaudit.config import Flag, Resolved, Settings, flag_name, resolve
+
+__all__ = ["Call", "Outcome", "verb"]
+
+_COMMON = {
+    "config": Annotated[
+        Path | None,
+        typer.Option(
+            help="Settings file in place of ./equiaudit.toml or ./pyproject.toml.",
+            metavar="FILE",
+            rich_help_panel="Common",
+        ),
+    ],
+    "quiet": Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Errors only on stderr.", rich_help_panel="Common"),
+    ],
+    "verbose": Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Tracebacks and warnings too.", rich_help_panel="Common"
+        ),
+    ],
+    "no_color": Annotated[
+        bool, typer.Option("--no-color", help="No colours.", rich_help_panel="Common")
+    ],
+}
+_COMMON_DEFAULTS = {"config": None, "quiet": False, "verbose": False, "no_color": False}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What every verb gets beside its own arguments."""
+
+    resolved: Resolved
+    terminal: Terminal
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.resolved.settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb comes to: the text for stdout, and the exit code."""
+
+    payload: str = ""
+    code: int = 0
+
+
+def verb(
+    app: typer.Typer,
+    name: str,
+    *,
+    flags: Collection[str],
+    configurable: Collection[str] | None = None,
+) -> Callable[[Callable[..., Outcome]], Callable[..., int]]:
+    """Register a function as the verb `name` of `app`.
+
+    The function takes a `Call` first and then its own arguments. `flags` are the fields of
+    `Settings` it has on the command line, of which environment and file may set those in
+    `configurable` (None: all).
+    """
+    applies = flags if configurable is None else configurable
+
+    def register(function: Callable[..., Outcome]) -> Callable[..., int]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        parameters = [*own, *(_setting_parameter(flag) for flag in flags), *_common_parameters()]
+
+        def command(**values: Any) -> int:
+            terminal = Terminal(values.pop("quiet"), values.pop("verbose"), values.pop("no_color"))
+            config = values.pop("config")
+            given = _given(values, flags)
+
+            def work() -> int:
+                call = Call(resolve(given, config=config, applies=applies), terminal)
+                return _perform(function, call, values)
+
+            return settle(work, terminal)
+
+        command.__doc__ = function.__doc__
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.command(name)(command)
+        return command
+
+    return register
+
+
+def _perform(function: Callable[..., Outcome], call: Call, arguments: Mapping[str, Any]) -> int:
+    """Run the verb with stdout kept for its payload, then write that."""
+    for note in call.resolved.notes:
+        call.terminal.warn(note)
+    with clean_stdout(), _warnings(call.terminal.verbose):
+        outcome = function(call, **arguments)
+    write_payload(outcome.payload)
+    return outcome.code
+
+
+def _given(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:
+    """Take the settings that the command line named out of `values`."""
+    named = {flag: values.pop(flag) for flag in flags}
+    return {flag: value for flag, value in named.items() if value not in (None, [])}
+
+
+@contextlib.contextmanager
+def _warnings(shown: bool) -> Iterator[None]:
+    """Libraries warn their own developers; a user sees that with -v only."""
+    with warnings.catch_warnings():
+        if not shown:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _setting_parameter(name: str) -> inspect.Parameter:
+    """The flag of one setting; None means that the command line does not name it."""
+    field = Settings.model_fields[name]
+    flag = next(item for item in field.metadata if isinstance(item, Flag))
+    kind: Any = str
+    spelled = f"--{flag_name(name)}"
+    if field.annotation is bool:
+        kind, spelled = bool, f"{spelled}/--no-{flag_name(name)}"
+    elif name == "gate":
+        kind = list[str]
+    option = typer.Option(
+        *([spelled] if flag.short is None else [spelled, flag.short]),
+        help=flag.help + _default(field.default),
+        metavar=flag.metavar,
+        rich_help_panel=flag.panel,
+        show_default=False,
+    )
+    return _keyword(name, Annotated[kind | None, option], None)
+
+
+def _default(value: Any) -> str:
+    """The default as the help shows it; in brackets rich would take it for markup."""
+    if value is None or value == ():
+        return ""
+    if isinstance(value, bool):
+        return " (on by default)" if value else ""
+    shown = ",".join(value) if isinstance(value, tuple) else value
+    return f" (default {shown})"
+
+
+def _common_parameters() -> list[inspect.Parameter]:
+    return [
+        _keyword(name, annotation, _COMMON_DEFAULTS[name]) for name, annotation in _COMMON.items()
+    ]
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

@@ -1,0 +1,65 @@
+"""equiaudit gate: judge a saved result again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.payload import append_step_summary, deliver
+from equiaudit.cli.verdicts import say_verdicts
+from equiaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from equiaudit.results import Result
+
+__all__ = ["register"]
+
+_JUDGE = ("gate", "baseline", "require_baseline", "strict")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    flags = (*_JUDGE, "output", "format", "images")
+    verb(app, "gate", flags=flags, configurable=_JUDGE)(gate)
+
+
+def gate(
+    call: Call,
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result.json, or the folder it is in.")
+    ],
+) -> Outcome:
+    """Judge a saved result again; without --gate, by the gates it was scanned with."""
+    from equiaudit.gates import exit_code
+    from equiaudit.results import load_result
+
+    judged = _judged(load_result(result), result, call)
+    payload = deliver(judged, call, call.settings.output)
+    append_step_summary(judged, call)
+    say_verdicts(judged.gates, call.terminal)
+    return Outcome(payload, exit_code(judged.gates, call.settings.strict))
+
+
+def _judged(saved: Result, path: Path, call: Call) -> Result:
+    from equiaudit.comparison import read_samples, samples_beside
+    from equiaudit.judging import Judge
+
+    settings = call.settings
+    judge = Judge.prepare(
+        _expressions(saved, call), settings.baseline, require=settings.require_baseline
+    )
+    judge.check(tuple(saved.shifts), labelled=saved.labelled)
+    beside = samples_beside(path)
+    samples = read_samples(beside) if beside.is_file() else None
+    return judge.judged(saved, samples, call.terminal.warn)
+
+
+def _expressions(saved: Result, call: Call) -> tuple[str, ...]:
+    """The gates asked for, or else those the result was scanned with."""
+    expressions = call.settings.gate or tuple(each.expression for each in saved.gates)
+    if not expressions:
+        raise InputError("There is no gate to judge.", tip="Give one with --gate EXPR.")
+    return expressions

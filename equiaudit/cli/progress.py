@@ -1,0 +1,150 @@
+"""Observers of a run: a bar on a terminal, a line for every tenth elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from equiaudit.cli.terminal import Terminal, plain
+from equiaudit.config import flag_name
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from equiaudit.audit.observer import Observer
+
+__all__ = ["Bar", "Lines", "observing"]
+
+
+@contextlib.contextmanager
+def observing(terminal: Terminal, origins: Mapping[str, str]) -> Iterator[Observer]:
+    """The observer that suits the terminal; `origins` says where settings came from."""
+    if not terminal.live or terminal.quiet:
+        yield Lines(terminal, origins)
+        return
+    with _rich_bar() as progress:
+        yield Bar(terminal, origins, progress)
+
+
+class _Told:
+    """Says the settings and the notes."""
+
+    def __init__(self, terminal: Terminal, origins: Mapping[str, str]) -> None:
+        self._terminal = terminal
+        self._origins = origins
+
+    def settings(self, settings: Mapping[str, str]) -> None:
+        """One line per setting, with the origin of those that are not defaults."""
+        for line in settings_lines(settings, self._origins):
+            self._say(line)
+
+    def note(self, sentence: str) -> None:
+        """One line."""
+        self._say(sentence)
+
+    def _say(self, line: str) -> None:
+        self._terminal.say(line)
+
+
+class Lines(_Told):
+    """A line for every tenth of the work, with the time left."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        origins: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(terminal, origins)
+        self._clock = clock
+        self._total = self._done = self._kept = self._tenth = 0
+        self._started = 0.0
+
+    def begin(self, total: int, done: int) -> None:
+        """Start the clock; what an earlier run kept does not count towards the speed."""
+        self._total, self._done, self._kept = total, done, done
+        self._tenth = 10 * done // max(total, 1)
+        self._started = self._clock()
+
+    def advance(self, passes: int) -> None:
+        """Say how far it is when another tenth is done."""
+        self._done += passes
+        tenth = 10 * self._done // max(self._total, 1)
+        if tenth > self._tenth:
+            self._tenth = tenth
+            self._say(self._line())
+
+    def _line(self) -> str:
+        share = 100 * self._done // self._total
+        line = f"{share:3d}%  {self._done} of {self._total} images through the model"
+        if self._done >= self._total:
+            return line
+        pace = (self._clock() - self._started) / (self._done - self._kept)
+        return f"{line}, {duration(pace * (self._total - self._done))} left"
+
+
+class Bar(_Told):
+    """A bar with the time left; notes appear above it."""
+
+    def __init__(self, terminal: Terminal, origins: Mapping[str, str], progress: Progress) -> None:
+        super().__init__(terminal, origins)
+        self._progress = progress
+
+    def begin(self, total: int, done: int) -> None:
+        """Show the bar."""
+        self._task = self._progress.add_task("images", total=total, completed=done)
+
+    def advance(self, passes: int) -> None:
+        """Move it."""
+        self._progress.advance(self._task, passes)
+
+    def _say(self, line: str) -> None:
+        self._progress.console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def settings_lines(settings: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
+    """Aligned ``name  value  (origin)`` lines."""
+    names = {key: flag_name(key) for key in settings}
+    width = max((len(name) for name in names.values()), default=0)
+    return [
+        f"  {names[key]:<{width}}  {value}{_origin(key, origins)}"
+        for key, value in settings.items()
+    ]
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    origin = origins.get(key.replace("-", "_"))
+    return f"  ({origin})" if origin else ""
+
+
+def _rich_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+    )

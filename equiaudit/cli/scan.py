@@ -1,0 +1,85 @@
+"""equiaudit scan: run the shifts, write the reports, judge the gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.failures import Interrupted
+from equiaudit.cli.files import default_folder
+from equiaudit.cli.payload import append_step_summary, deliver
+from equiaudit.cli.progress import observing
+from equiaudit.cli.verdicts import say_verdicts
+from equiaudit.config import Settings
+
+if TYPE_CHECKING:
+    from equiaudit.results import Result
+
+__all__ = ["audit", "conclude", "register"]
+
+_NOT_OF_SCAN = ("gate", "format", "output")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    verb(app, "scan", flags=tuple(Settings.model_fields))(scan)
+
+
+def scan(
+    call: Call,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model file, torchvision:NAME, torchvision:NAME/WEIGHTS or timm:NAME.",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A folder of images; class sub-folders give labels."),
+    ],
+) -> Outcome:
+    """Run the shifts, write the reports, judge the gates."""
+    folder = call.settings.output or default_folder(model)
+    return conclude(audit(model, data, folder, call), folder, call)
+
+
+def audit(model: str, data: str, folder: Path, call: Call, **more: Any) -> Result:
+    """Scan with the settings of `call`; an interruption says what is kept and where."""
+    options = {name: getattr(call.settings, name) for name in _scan_settings()} | more
+    call.terminal.say(f"Reports go to {folder}")
+    try:
+        from equiaudit.api import scan as run
+
+        with observing(call.terminal, call.resolved.origins) as observer:
+            return run(
+                model, data, gates=call.settings.gate, output=folder, observer=observer, **options
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(_kept(folder, call.settings)) from None
+
+
+def conclude(result: Result, folder: Path, call: Call) -> Outcome:
+    """Deliver the formats, say the verdicts, and settle the exit code."""
+    from equiaudit.gates import exit_code
+
+    several = len(call.settings.format) > 1
+    payload = deliver(result, call, folder if several else None)
+    append_step_summary(result, call)
+    say_verdicts(result.gates, call.terminal)
+    call.terminal.say(f"Wrote {folder / 'report.html'}")
+    return Outcome(payload, exit_code(result.gates, call.settings.strict))
+
+
+def _scan_settings() -> list[str]:
+    return [name for name in Settings.model_fields if name not in _NOT_OF_SCAN]
+
+
+def _kept(folder: Path, settings: Settings) -> str:
+    if not folder.is_dir():
+        return "Interrupted before any image was done."
+    again = "the same command" if settings.resume else "the same command with --resume"
+    return f"Interrupted; what was done is kept in {folder}, and {again} goes on from there."

@@ -1,0 +1,269 @@
+"""equiaudit scan: what reaches the engine, what comes out, and every exit code."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from results import make_result
+
+from equiaudit.config import Settings
+from equiaudit.errors import InputError, NothingToDo, RunError
+from equiaudit.results import GateVerdict
+
+
+def verdict(outcome: str) -> GateVerdict:
+    return GateVerdict(
+        expression="circular.consistency>=0.9",
+        metric="circular.consistency",
+        verdict=outcome,
+        estimate=None,
+        reason="as it happens",
+    )
+
+
+def judged(*outcomes):
+    return make_result(n=64).model_copy(update={"gates": tuple(map(verdict, outcomes))})
+
+
+def fails(error):
+    def do(options):
+        raise error
+
+    return do
+
+
+def test_flags_reach_the_engine_parsed(run, scanned, tmp_path):
+    calls = scanned()
+    argv = "--size 32 --mean .5,.5,.5 --shifts crop --offsets full --batch-size 8 --no-resume"
+    gates = ["--gate", "a>=1", "--gate", "b>=2"]
+    assert run("scan", "m.onnx", "data", *argv.split(), *gates, "-o", "out")[0] == 0
+    ((model, data, options),) = calls
+    assert (model, data) == ("m.onnx", "data")
+    assert options["size"] == (32, 32)
+    assert options["mean"] == (0.5, 0.5, 0.5)
+    assert (options["shifts"], options["offsets"]) == (("crop",), "full")
+    assert (options["batch_size"], options["resume"]) == (8, False)
+    assert list(options["gates"]) == ["a>=1", "b>=2"]
+    assert str(options["output"]) == "out"
+
+
+def test_every_setting_but_the_format_reaches_the_engine(run, scanned):
+    calls = scanned()
+    run("scan", "m", "d")
+    ((_, _, options),) = calls
+    assert set(options) == (set(Settings.model_fields) - {"format", "gate"}) | {
+        "gates",
+        "observer",
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [
+        ("some/where/net.v2.onnx", "reports/net.v2"),
+        ("torchvision:resnet18", "reports/resnet18"),
+        ("torchvision:resnet18/IMAGENET1K_V1", "reports/resnet18-IMAGENET1K_V1"),
+        ("timm:resnet18.a1_in1k", "reports/resnet18.a1_in1k"),
+        ("..", "reports/model"),
+        ("evil\n\x1b[2J name.pt", "reports/evil-2J-name"),
+    ],
+)
+def test_the_reports_go_to_a_folder_named_after_the_model(run, scanned, model, folder):
+    calls = scanned()
+    run("scan", model, "d")
+    assert str(calls[0][2]["output"]) == folder
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("format", ["text", "json", "junit", "github"])
+@pytest.mark.parametrize(
+    ("outcomes", "code", "strict_code"),
+    [
+        ((), 0, 0),
+        (("pass",), 0, 0),
+        (("pass", "fail"), 1, 1),
+        (("inconclusive",), 0, 4),
+        (("fail", "inconclusive"), 1, 1),
+        (("not judged",), 0, 0),
+    ],
+)
+def test_verdicts_settle_the_exit_code(run, scanned, outcomes, code, strict_code, strict, format):
+    scanned(judged(*outcomes))
+    argv = ["--strict"] if strict else []
+    assert run("scan", "m", "d", "--format", format, *argv)[0] == (strict_code if strict else code)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("x"), 2),
+        (RunError("x"), 3),
+        (MemoryError(), 3),
+        (ValueError("x"), 3),
+        (SystemExit(0), 3),
+        (NothingToDo("x"), 5),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_failures_settle_the_exit_code(run, scanned, error, code):
+    scanned(does=fails(error))
+    found, out, err = run("scan", "m", "d")
+    assert (found, out) == (code, "")
+    assert "Traceback (" not in err
+    assert err.splitlines()[-1].startswith("equiaudit: error: ")
+
+
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(run, scanned, tmp_path):
+    scanned(does=fails(KeyboardInterrupt()))
+    assert "before any image" in run("scan", "m", "d", "-o", "out")[2]
+    (tmp_path / "out").mkdir()
+    err = run("scan", "m", "d", "-o", "out")[2]
+    assert "kept in out" in err
+    assert "the same command goes on from there" in err
+    assert "--resume" in run("scan", "m", "d", "-o", "out", "--no-resume")[2]
+
+
+def test_stdout_is_the_payload_alone_and_the_rest_is_stderr(run, scanned):
+    def chatty(options):
+        print("the model prints")
+        options["observer"].settings({"max-shift": "4"})
+        options["observer"].note("one file was not readable")
+        return judged("pass")
+
+    scanned(does=chatty)
+    code, out, err = run("scan", "m", "d", "--format", "json", "--max-shift", "4")
+    assert code == 0
+    assert json.loads(out)["schema_version"] == 1
+    for said in (
+        "the model prints",
+        "max-shift  4  (--max-shift)",
+        "one file was not readable",
+        "pass  circular.consistency>=0.9",
+        "report.html",
+    ):
+        assert said in err
+
+
+def test_quiet_leaves_stderr_empty(run, scanned):
+    scanned(judged("fail"))
+    code, out, err = run("scan", "m", "d", "-q")
+    assert (code, err) == (1, "")
+    assert out
+
+
+def test_one_format_goes_to_stdout_only(run, scanned, tmp_path):
+    scanned()
+    out = run("scan", "m", "d", "-o", "out", "--format", "md")[1]
+    assert out.startswith("#")
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_formats_are_files_and_the_first_is_stdout(run, scanned, tmp_path):
+    scanned()
+    formats = "csv,text,json,md,html,junit,github"
+    out = run("scan", "m", "d", "-o", "out", "--format", formats)[1]
+    names = "metrics.csv report.txt result.json report.md report.html junit.xml github.txt"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(names.split())
+    assert (tmp_path / "out" / "metrics.csv").read_text() == out
+
+
+def test_a_folder_that_cannot_be_written_is_exit_2(run, scanned, tmp_path):
+    scanned()
+    (tmp_path / "out").write_text("a file")
+    code, _, err = run("scan", "m", "d", "-o", "out", "--format", "text,json")
+    assert code == 2
+    assert "out" in err
+
+
+def test_settings_of_a_file_apply_and_their_origin_is_said(run, scanned, tmp_path):
+    def tell(options):
+        options["observer"].settings({"max_shift": "3"})
+        return judged()
+
+    calls = scanned(does=tell)
+    (tmp_path / "equiaudit.toml").write_text('max-shift = 3\nformat = "csv"')
+    _, out, err = run("scan", "m", "d")
+    assert calls[0][2]["max_shift"] == 3
+    assert "max-shift  3  (max-shift in equiaudit.toml)" in err
+    assert out.startswith("kind,")
+
+
+def test_the_step_summary_is_appended(run, scanned, tmp_path, monkeypatch):
+    scanned()
+    path = tmp_path / "summary.md"
+    path.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    run("scan", "m", "d")
+    text = path.read_text()
+    assert text.startswith("before\n")
+    assert "consistency" in text.lower()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_step_summary_that_cannot_be_written_is_a_warning(
+    run, scanned, tmp_path, monkeypatch, full
+):
+    scanned()
+    path = tmp_path / "summary.md"
+    if full:
+        path.write_bytes(b"x" * 1024 * 1024)
+    else:
+        path.mkdir()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    code, _, err = run("scan", "m", "d")
+    assert code == 0
+    assert "warning: The step summary" in err
+    assert not full or path.stat().st_size == 1024 * 1024
+
+
+def test_hostile_names_do_not_reach_the_terminal(run, scanned):
+    def tell(options):
+        options["observer"].note("bad\x1b[2J\nname.png was left out")
+        raise InputError("no such file: a\x1b]0;x\x07.pt")
+
+    scanned(does=tell)
+    err = run("scan", "m\x1b[31m", "d")[2]
+    assert "\x1b" not in err
+    assert "\x07" not in err
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from equiaudit import api
+from equiaudit.cli import main
+
+def scan(model, data, **options):
+    options["output"].mkdir(parents=True)
+    Path("started").touch()
+    time.sleep(60)
+
+api.scan = scan
+sys.exit(main(["scan", "m", "d", "-o", "out"]))
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_130_and_a_sentence(tmp_path, stop):
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(600):
+            if (tmp_path / "started").exists() or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(stop)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert "what was done is kept in out" in err
+    assert "Traceback" not in err
