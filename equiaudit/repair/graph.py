@@ -1,0 +1,69 @@
+"""Reading the nodes of an aten graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.fx as fx
+
+__all__ = ["bind", "module_path", "op_name", "shape_of", "short_name", "tensor_args"]
+
+# Stands for every symbolic size. A large prime, so that no product of real sizes equals it.
+SYMBOL = 1000003
+
+
+def op_name(node: fx.Node) -> str:
+    """`aten.conv2d.default` for a call of an aten operator, else the function's name."""
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target)
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def short_name(node: fx.Node) -> str:
+    """`conv2d` for `aten.conv2d.default`; the in-place mark is dropped."""
+    parts = op_name(node).split(".")
+    return (parts[1] if len(parts) > 1 else parts[0]).rstrip("_")
+
+
+def bind(node: fx.Node) -> dict[str, Any]:
+    """The arguments of an aten call by name, defaults filled in."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return {f"arg{i}": value for i, value in enumerate(node.args)}
+    bound: dict[str, Any] = {}
+    for i, argument in enumerate(node.target._schema.arguments):
+        if i < len(node.args):
+            bound[argument.name] = node.args[i]
+        else:
+            default = argument.default_value if argument.has_default_value() else None
+            bound[argument.name] = node.kwargs.get(argument.name, default)
+    return bound
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's tensor, a symbolic size written as `SYMBOL`."""
+    return tuple(_plain(size) for size in node.meta["val"].shape)
+
+
+def _plain(size: Any) -> int:
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs({symbol: SYMBOL for symbol in expression.free_symbols}))
+
+
+def module_path(node: fx.Node) -> str:
+    """The dotted path of the module a node came from, empty where it is not recorded."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [entry[0] if isinstance(entry, tuple) else str(entry) for entry in stack.values()]
+    path = str(paths[-1]) if paths else ""
+    return re.sub(r"^(L\['self'\]|self|L__self__)\.?", "", path).replace("slice(None, None, None)", "")
+
+
+def tensor_args(node: fx.Node) -> Iterator[fx.Node]:
+    """The inputs of a node that are tensors."""
+    for source in node.all_input_nodes:
+        if isinstance(source.meta.get("val"), torch.Tensor) or source.op == "get_attr":
+            yield source

@@ -1,0 +1,72 @@
+"""Max and average pools with a window; pools over the whole map are in `mean`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.fx as fx
+
+from equiaudit.repair.builder import Builder
+from equiaudit.repair.graph import shape_of, short_name
+from equiaudit.repair.grid import Grid, Unpooling
+from equiaudit.repair.plan import Step
+from equiaudit.repair.rules.mean import pool_whole_map
+from equiaudit.repair.rules.passing import verbatim
+from equiaudit.repair.rules.registry import Call, rule
+from equiaudit.repair.rules.windows import Slide, read, sampled, slides, window_facts
+
+
+@rule(["max_pool2d", "avg_pool2d", "max_pool2d_with_indices"])
+def pool(call: Call) -> Step:
+    """The pool on a circle: padded with the map itself, `ceil_mode` dropped.
+
+    `count_include_pad` no longer matters, as every window is full of the map's own values.
+    """
+    args, x = call.args, call.args["self"]
+    if not call.grid(x).present:
+        return verbatim(call)
+    grid = call.map(x)
+    both = slides(
+        args["kernel_size"],
+        args["stride"] or args["kernel_size"],
+        args["padding"],
+        args.get("dilation", 1),
+    )
+    if _covers(both, shape_of(x)[-2:]):
+        return pool_whole_map(call, x, grid, mean=short_name(call.node) == "avg_pool2d")
+    out = sampled(grid, (both[0].stride, both[1].stride))
+    plan = call.plan(_effect(both), **window_facts(call, x, both))
+    if short_name(call.node) == "max_pool2d_with_indices":
+        starts = (both[0].window(grid.present[0]), both[1].window(grid.present[1]))
+        indices = Unpooling(
+            grid, out, (starts[0].start, starts[1].start), (starts[0].count, starts[1].count)
+        )
+        return Step((out, indices), _emit(args, grid, out, both, call), plan)
+    return Step(out, _emit(args, grid, out, both, call), plan)
+
+
+def _effect(both: tuple[Slide, Slide]) -> str:
+    strided = max(both[0].stride, both[1].stride) > 1
+    return "pools on a fixed grid" if strided else "pads at the border"
+
+
+def _covers(both: tuple[Slide, Slide], extents: tuple[int, ...]) -> bool:
+    return all(s.span == n and s.before == 0 for s, n in zip(both, extents, strict=True))
+
+
+def _emit(
+    args: dict[str, Any], grid: Grid, out: Grid, both: tuple[Slide, Slide], call: Call
+) -> Any:
+    kernel = [both[0].kernel, both[1].kernel]
+    gaps = [both[0].dilation, both[1].dilation]
+
+    def emit(b: Builder, node: fx.Node) -> Any:
+        x, strides = read(b, args["self"], grid, out, both)
+        if "divisor_override" in args:
+            divisor = args["divisor_override"]
+            tail = ([0, 0], False, True, divisor)
+            return b.aten(torch.ops.aten.avg_pool2d.default, x, kernel, [*strides], *tail)
+        return b.aten(node.target, x, kernel, [*strides], [0, 0], gaps, False)
+
+    return emit

@@ -1,0 +1,159 @@
+"""Upsampling, and space-to-depth both ways."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.fx as fx
+
+from equiaudit.repair.builder import Builder, Window
+from equiaudit.repair.graph import shape_of, short_name
+from equiaudit.repair.grid import Grid
+from equiaudit.repair.plan import Refuse, Step
+from equiaudit.repair.rules.passing import verbatim
+from equiaudit.repair.rules.registry import Call, rule
+from equiaudit.repair.rules.windows import descend, pair, sampled
+
+_REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2}
+_RETURN = "returns to a finer grid"
+
+
+def raised(grid: Grid, ratios: tuple[int, int]) -> Grid:
+    """The grid after upsampling by whole ratios."""
+    h, w = grid.present
+    return Grid(h.scaled(Fraction(1, ratios[0])), w.scaled(Fraction(1, ratios[1])))
+
+
+@rule(["upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d"])
+def interpolate(call: Call) -> Step:
+    """By a whole ratio: on a circularly padded map, cropped, then rolled back to its grid."""
+    args, x = call.args, call.args.get("input", call.args.get("self"))
+    if args.get("align_corners"):
+        raise Refuse("align_corners=True ties the corners of the map to the corners of the output")
+    source = x
+    if not call.grid(source).present:
+        return _spread(call, source)
+    grid = call.map(source)
+    ratios = _ratios(call, grid, shape_of(source)[-2:])
+    if ratios == (1, 1):
+        return Step(grid, lambda b, node: b.value(source))
+    out = raised(grid, ratios)
+    reach = next((r for k, r in _REACH.items() if k in short_name(call.node)), 0)
+    return Step(out, _interpolated(source, grid, out, ratios, reach), call.plan(_RETURN))
+
+
+def _ratios(call: Call, grid: Grid, extents: tuple[int, ...]) -> tuple[int, int]:
+    """Whole ratios of output to map, on the circle or in the original."""
+    scales = call.args.get("scale_factors")
+    sizes = shape_of(call.node)[-2:]
+    found = []
+    for i, axis in enumerate(grid.present):
+        exact = Fraction(sizes[i]) * axis.stride / axis.length
+        guesses = [Fraction(scales[i])] if scales else [exact, Fraction(sizes[i], extents[i])]
+        ratio = next((g for g in guesses if g.denominator == 1), None)
+        if ratio is None:
+            raise Refuse(f"it resizes {extents[i]} to {sizes[i]}, which is not a whole ratio")
+        found.append(int(ratio))
+    return (found[0], found[1])
+
+
+def _interpolated(
+    x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], reach: int
+) -> Any:
+    """`reach` is how many neighbours beyond its own cell an output may need."""
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        channels = shape_of(x)[1]
+        h, w = grid.present
+        windows = tuple(Window(-reach - a.lead, a.size + 2 * reach) for a in (h, w))
+        padded = b.window(b.value(x), channels, grid, (windows[0], windows[1]))
+        sizes = [window.count * ratio for window, ratio in zip(windows, ratios, strict=True)]
+        tail = (None,) if reach == 0 else (False, None)
+        y = b.aten(node.target, padded, sizes, *tail)
+        crop = tuple(Window(reach * r, n) for r, n in zip(ratios, out.sizes, strict=True))
+        y = _cropped(b, y, (crop[0], crop[1]), (sizes[0], sizes[1]))
+        return b.turn(y, channels, out, grid)
+
+    return emit
+
+
+def _cropped(
+    b: Builder, y: fx.Node, windows: tuple[Window, Window], sizes: tuple[int, int]
+) -> fx.Node:
+    for dim, window, size in zip((2, 3), windows, sizes, strict=True):
+        if (window.start, window.count) != (0, size):
+            y = b.call(torch.narrow, y, dim, window.start, window.count)
+    return y
+
+
+def _spread(call: Call, x: fx.Node) -> Step:
+    """A single element resized to a map: the same value everywhere, on whichever grid."""
+    if shape_of(x)[-2:] != (1, 1):
+        return verbatim(call)
+    raise Refuse("a single element is resized to a map whose grid is not known")
+
+
+@rule(["conv_transpose2d"])
+def conv_transpose(call: Call) -> Step:
+    """out[s*i - p + d*j] += w[j] x[i] on a circle: pad x circularly, run without padding, crop."""
+    args, x = call.args, call.args["input"]
+    grid = call.map(x)
+    strides, pads, gaps = (pair(args[k]) for k in ("stride", "padding", "dilation"))
+    kernel = shape_of(args["weight"])[2:]
+    out = raised(grid, strides)
+    spans = tuple(d * (k - 1) for d, k in zip(gaps, kernel, strict=True))
+    before = tuple(max(0, -((p - e) // s)) for p, e, s in zip(pads, spans, strides, strict=True))
+    after = tuple(-(-p // s) for p, s in zip(pads, strides, strict=True))
+    channels = shape_of(call.node)[1]
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        windows = tuple(
+            Window(-lo - axis.lead, axis.size + lo + hi)
+            for axis, lo, hi in zip(grid.present, before, after, strict=True)
+        )
+        padded = b.window(b.value(x), shape_of(x)[1], grid, (windows[0], windows[1]))
+        weight, bias = b.mapped(args["weight"]), b.mapped(args["bias"])
+        tail = ([0, 0], [0, 0], args["groups"], [*gaps])
+        y = b.aten(node.target, padded, weight, bias, [*strides], *tail)
+        crop = tuple(
+            Window(lo * s + p, n)
+            for lo, s, p, n in zip(before, strides, pads, out.sizes, strict=True)
+        )
+        return b.turn(_cropped(b, y, (crop[0], crop[1]), (-1, -1)), channels, out, grid)
+
+    plan = call.plan(_RETURN, stride=strides, padding=(pads[0], pads[0], pads[1], pads[1]))
+    return Step(out, emit, plan)
+
+
+@rule(["pixel_shuffle"])
+def pixel_shuffle(call: Call) -> Step:
+    """Depth to space: rolled back to the finer grid."""
+    x, ratio = call.args["self"], call.args["upscale_factor"]
+    grid = call.map(x)
+    out = raised(grid, (ratio, ratio))
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        y = b.aten(node.target, b.settle(x, grid), ratio)
+        return b.turn(y, shape_of(node)[1], out, grid)
+
+    return Step(out, emit, call.plan(_RETURN))
+
+
+@rule(["pixel_unshuffle"])
+def pixel_unshuffle(call: Call) -> Step:
+    """Space to depth: a strided operation."""
+    x, ratio = call.args["self"], call.args["downscale_factor"]
+    grid = call.map(x)
+    out = sampled(grid, (ratio, ratio))
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        windows = tuple(Window(-axis.lead, axis.size) for axis in grid.present)
+        rolls = descend(b, x, grid, out)
+        aligned = b.window(b.value(x), shape_of(x)[1], grid, (windows[0], windows[1]), rolls)
+        return b.aten(node.target, aligned, ratio)
+
+    return Step(out, emit, call.plan("samples a fixed grid", stride=(ratio, ratio)))
+
+
