@@ -60,9 +60,7 @@ def _settings(cases: Path):
         mean=(123 / 255, 117 / 255, 104 / 255),
         std=(1 / 255,) * 3,
     )
-    photos = open_dataset(
-        cases / "imagenet/images", labels=cases / "imagenet/labels.csv", limit=24
-    )
+    photos = open_dataset(cases / "imagenet/images", labels=cases / "imagenet/labels.csv", limit=24)
     yield "SqueezeNet 1.1, 224 px, 24 photos", squeeze, photos, ScanOptions(images=False)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
+from equiaudit.judging import Judge
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.audit.assemble import Scan
-    from equiaudit.gates import Gate
-    from equiaudit.models import Model
+    from equiaudit.data import Dataset
+    from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
 
 __all__ = ["ModelSettings", "load_model", "scan"]
@@ -44,9 +44,15 @@ class ModelSettings(TypedDict, total=False):
     """Total stride, where it cannot be found from the model."""
 
 
-def load_model(
-    model: str | Path | nn.Module | Model, **settings: Unpack[ModelSettings]
-) -> Model:
+def _require_classification(model: Model) -> None:
+    if model.task != "classification":
+        raise InputError(
+            f"{model.name} returns {model.task} outputs, and scan reads labels, one per image.",
+            tip="Name a classifier output with --output-name.",
+        )
+
+
+def load_model(model: str | Path | nn.Module | Model, **settings: Unpack[ModelSettings]) -> Model:
     """Load any supported model, in eval mode, with its preprocessing.
 
     `model` is a path, `torchvision:NAME/WEIGHTS`, `timm:NAME` or a module. Raises
@@ -100,8 +106,9 @@ def scan(
     kept there. Raises InputError (exit 2) or RunError (exit 3) of `equiaudit.errors`.
     """
     from equiaudit.audit.engine import run_scan
+    from equiaudit.comparison import parse_samples
     from equiaudit.data import open_dataset
-    from equiaudit.report import write_reports
+    from equiaudit.report import record_baseline, write_reports
 
     observer = observer or Silent()
     options = ScanOptions(
@@ -118,8 +125,11 @@ def scan(
         workers=workers,
         resume=resume,
     )
-    judge = _Judge.prepare(gates, baseline, require_baseline, options)
+    judge = Judge.prepare(gates, baseline, require=require_baseline)
+    kinds = (protocol,) if protocol else options.shifts
+    judge.check(kinds)
     loaded = load_model(model, **model_settings)
+    _require_classification(loaded)
     dataset = open_dataset(
         data,
         labels=_path(labels),
@@ -128,12 +138,58 @@ def scan(
         limit=limit,
         seed=seed,
     )
-    judge.check(dataset.labelled)
+    judge.check(kinds, labelled=dataset.labelled)
     folder = _path(output)
-    observer.settings(_in_force(loaded, options, len(dataset.items)))
+    observer.settings(_in_force(loaded, dataset, options))
     done, journal = run_scan(loaded, dataset, options, folder=folder, observer=observer)
-    result = judge.judged(done, observer)
-    if folder is not None:
-        write_reports(result, folder, samples_csv=done.samples, images=images)
+    if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
+        write_reports(done.result, folder, samples_csv=done.samples, images=images)
     journal.discard()
+    result = judge.judged(done.result, parse_samples(done.samples), observer.note)
+    if folder is not None:
+        write_reports(result, folder, images=images)
+    if judge.lacks_baseline and judge.path is not None:
+        observer.note(f"This run is recorded as the baseline at {judge.path}.")
+        record_baseline(result, done.samples, judge.path)
     return result
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(v) for v in values)
+
+
+def _in_force(model: Model, dataset: Dataset, options: ScanOptions) -> dict[str, str]:
+    """Every setting the numbers depend on, as a person reads it."""
+    how = model.preprocess
+    height, width = how.size
+    shifts = options.protocol or (
+        f"{', '.join(options.shifts)} up to {options.max_shift} px, {options.offsets} per image"
+    )
+    stride = "not known" if model.total_stride is None else "x".join(map(str, model.total_stride))
+    return {
+        "model": f"{model.name} ({model.kind}, {model.backend}, {model.device}, {how.dtype})",
+        "notes": "; ".join(model.notes),
+        "data": f"{len(dataset.items)} images, {'labelled' if dataset.labelled else 'no labels'}",
+        "window": f"{height}x{width}{_said(how, 'size')}",
+        "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
+        "channels": f"{how.channels}{_said(how, 'channels')}",
+        "mean": f"{_numbers(how.mean)}{_said(how, 'mean')}",
+        "std": f"{_numbers(how.std)}{_said(how, 'std')}",
+        "total stride": stride,
+        "shifts": shifts,
+        "seed": str(options.seed),
+    }
+
+
+def _said(how: Preprocess, field: str) -> str:
+    """Where a value came from, unless it is a flag or a default, which go without saying."""
+    source = how.source.get(field, "default")
+    return "" if source == "default" or source.startswith("flag") else f" ({source})"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.audit.records import NONFINITE, ImageRecord
-from equiaudit.metrics.paired import paired_difference
 from equiaudit.metrics.intervals import mean_interval
+from equiaudit.metrics.paired import paired_difference
 from equiaudit.results import BoundaryPart
 from equiaudit.shifts import ShiftPlan
 

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 
-
 import numpy as np
 import torch
 from PIL import Image

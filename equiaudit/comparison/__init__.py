@@ -15,7 +15,13 @@ from equiaudit.comparison.pairing import (
     paired_differences,
 )
 from equiaudit.comparison.rendering import render_comparison
-from equiaudit.comparison.samples import Sample, Samples, read_samples
+from equiaudit.comparison.samples import (
+    Sample,
+    Samples,
+    parse_samples,
+    read_samples,
+    samples_beside,
+)
 from equiaudit.comparison.types import Comparison, ComparisonRow, McNemarTest
 
 __all__ = [
@@ -29,6 +35,8 @@ __all__ = [
     "compare_files",
     "difference_of",
     "paired_differences",
+    "parse_samples",
     "read_samples",
     "render_comparison",
+    "samples_beside",
 ]

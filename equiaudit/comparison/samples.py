@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ from pathlib import Path
 
 from equiaudit.errors import InputError
 
-__all__ = ["FIGURES", "YES_OR_NO", "Sample", "Samples", "read_samples"]
+__all__ = [
+    "FIGURES",
+    "YES_OR_NO",
+    "Sample",
+    "Samples",
+    "parse_samples",
+    "read_samples",
+    "samples_beside",
+]
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,18 @@ def read_samples(path: str | Path) -> Samples:
         raise InputError(f"{place} is not a samples.csv: {error}.") from None
 
 
+def parse_samples(text: str) -> Samples:
+    """`read_samples` of a table that is at hand as text."""
+    return _read_rows(Path("samples.csv"), csv.DictReader(io.StringIO(text), strict=True))
+
+
+def samples_beside(result: Path) -> Path:
+    """The samples.csv that belongs to a result.json, or to the folder it is in."""
+    return (result if result.is_dir() else result.parent) / "samples.csv"
+
+
 def _samples_path(path: Path) -> Path:
-    if path.is_dir():
-        return path / "samples.csv"
-    return path if path.suffix == ".csv" else path.with_name("samples.csv")
+    return path if path.suffix == ".csv" else samples_beside(path)
 
 
 def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:

@@ -1,6 +1,6 @@
 """Result -> text, json, csv, md, html, junit, github. Sees results only."""
 
-from equiaudit.report.formats import FORMATS, render, write_reports
+from equiaudit.report.formats import FORMATS, record_baseline, render, write_reports
 from equiaudit.report.markdown import step_summary
 from equiaudit.report.options import Format, Options
 from equiaudit.report.text import render_text
@@ -9,6 +9,7 @@ __all__ = [
     "FORMATS",
     "Format",
     "Options",
+    "record_baseline",
     "render",
     "render_text",
     "step_summary",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -104,7 +104,17 @@ class ShiftPlan:
 
     def describe(self) -> dict[str, Any]:
         """What the offsets depend on, as plain data; its hash is `hash`."""
-        return asdict(self)
+        first = self.series[0]
+        return {
+            "kinds": [s.kind for s in self.series],
+            "max_shift": max(-first.low, first.high),
+            "range": [first.low, first.high],
+            "offsets": "full" if first.count is None else first.count,
+            "seed": self.seed,
+            "window": list(self.window),
+            "stride": None if self.stride is None else list(self.stride),
+            "protocol": self.protocol,
+        }
 
     @cached_property
     def hash(self) -> str:
