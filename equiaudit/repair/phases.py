@@ -1,0 +1,107 @@
+"""Which image is compared at which shift, within a stated number of comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Schedule", "schedule"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rounds in which every image is shifted once, each by another shift.
+
+    `shifts` is (rounds, images, 2) int64, rows and columns in px; `phases` counts the
+    distinct (dy mod S, dx mod S) in it.
+    """
+
+    shifts: np.ndarray[tuple[int, int, int], np.dtype[np.int64]]
+    phases: int
+    phases_total: int
+    coverage: str
+
+    @property
+    def comparisons(self) -> int:
+        """Images times rounds."""
+        return self.shifts.shape[0] * self.shifts.shape[1]
+
+    def first(self, comparisons: int) -> Schedule:
+        """The rounds that hold about the first `comparisons`, at least one."""
+        rounds = max(1, comparisons // self.shifts.shape[1])
+        return Schedule(self.shifts[:rounds], self.phases, self.phases_total, self.coverage)
+
+
+def schedule(
+    images: int, size: tuple[int, int], stride: tuple[int, int], comparisons: int, seed: int
+) -> Schedule:
+    """Cover the phases of `stride` with about `comparisons` comparisons of `images` images.
+
+    Every phase but (0, 0) meets every image where that is affordable; else every phase meets
+    some image; else every phase along each axis does, and a random sample of the others. A
+    phase is reached by a random shift with that remainder, anywhere on the torus of `size`.
+    """
+    rng = np.random.default_rng(seed)
+    every = _phases(stride, rng)
+    rounds = max(1, min(len(every), comparisons // images))
+    if rounds == len(every):
+        chosen, order = every, _each_image_sees_all(images, rounds)
+        coverage = f"all {len(every)} phases on every image"
+    else:
+        chosen, coverage = _affordable(every, stride, rounds * images, seed)
+        order = np.arange(rounds * images).reshape(rounds, images)
+    picked = chosen[order % len(chosen)]
+    shifts = picked + _whole_strides(picked.shape, size, stride, rng)
+    return Schedule(shifts, len(chosen), len(every), coverage)
+
+
+def _phases(stride: tuple[int, int], rng: np.random.Generator) -> np.ndarray:  # type: ignore[type-arg]
+    """(P, 2): the phases along each axis first, then the others in random order.
+
+    A net of stride 1 has one phase only; its shift by one pixel stands in for it.
+    """
+    rows, columns = stride
+    if rows * columns == 1:
+        return np.array([[1, 1], [0, 1], [1, 0]])
+    axes = [(r, 0) for r in range(1, rows)] + [(0, c) for c in range(1, columns)]
+    others = [(r, c) for r in range(1, rows) for c in range(1, columns)]
+    return np.array([*axes, *_shuffled(others, rng)])
+
+
+def _shuffled(
+    pairs: Sequence[tuple[int, int]], rng: np.random.Generator
+) -> Iterator[tuple[int, int]]:
+    return (pairs[i] for i in rng.permutation(len(pairs)))
+
+
+def _each_image_sees_all(images: int, rounds: int) -> np.ndarray:  # type: ignore[type-arg]
+    return (np.arange(rounds)[:, None] + np.arange(images)[None]) % rounds
+
+
+def _affordable(
+    every: np.ndarray,  # type: ignore[type-arg]
+    stride: tuple[int, int],
+    slots: int,
+    seed: int,
+) -> tuple[np.ndarray, str]:  # type: ignore[type-arg]
+    if slots >= len(every):
+        return every, f"all {len(every)} phases, each on at least {slots // len(every)} images"
+    along = stride[0] + stride[1] - 2
+    kept = every[:slots]
+    if slots <= along:
+        return kept, f"{slots} of the {along} phases along the axes (seed {seed})"
+    return kept, (
+        f"all {along} phases along the axes and {slots - along} of the"
+        f" {len(every) - along} others (seed {seed})"
+    )
+
+
+def _whole_strides(
+    shape: tuple[int, ...], size: tuple[int, int], stride: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:  # type: ignore[type-arg]
+    steps = [max(1, n // s) for n, s in zip(size, stride, strict=True)]
+    return np.stack(
+        [rng.integers(0, n, shape[:2]) * s for n, s in zip(steps, stride, strict=True)], axis=-1
+    )

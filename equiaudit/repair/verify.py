@@ -1,0 +1,239 @@
+"""Verify: is a model exactly equivariant to circular shifts, and does the check mean anything?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from equiaudit.errors import InputError
+from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
+from equiaudit.repair.outputs import main_output
+from equiaudit.repair.periodic import breaking_period
+from equiaudit.repair.phases import Schedule, schedule
+from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
+
+__all__ = ["verify"]
+
+_BLOCK = 8
+"""Images per batch; each batch goes through once unshifted and once per round."""
+_CONTROL_COMPARISONS = 512
+"""The control has to fail once, not everywhere."""
+_PROVES_NOTHING = (
+    "The unmodified model passes the same check, so passing proves nothing about the conversion."
+)
+_NO_CONTROL = "There is no unmodified model to compare with, so nothing shows that the check bites."
+
+Run = Callable[[torch.Tensor], object]
+
+
+def verify(
+    fixed: Run,
+    original: Run | None,
+    images: Mapping[str, torch.Tensor],
+    *,
+    total_stride: tuple[int, int],
+    dense: bool = False,
+    device: torch.device | str = "cpu",
+    comparisons: int = 4096,
+    seed: int = 0,
+    margin: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    subject: str = "converted graph",
+) -> Verification:
+    """Compare `fixed` on images with `fixed` on their circular shifts, bit for bit.
+
+    `fixed` and `original` map a batch (N, C, H, W) on `device` to their output; `images` are
+    (C, H, W), as the model receives them. `total_stride` is (rows, columns). With `dense`,
+    the output of the shifted image is compared with the shifted output; where the output is
+    coarser than the input, a shift that is no whole number of its steps may come out as
+    either neighbouring step. Batches mix images that are each shifted differently, and both
+    members of a pair lie at the same place of a batch of the same size.
+
+    `comparisons` bounds the work (two passes each at most, plus up to 512 for the control);
+    `coverage` in the result says which phases it paid for. `margin` maps a batch to (N,)
+    relative gaps between the best and the second-best origin.
+
+    Raises InputError where there are no images, or where `dense` contradicts the output.
+    """
+    plan, batch = _plan(images, total_stride, comparisons, seed)
+    stack = batch.to(device)
+    periodic = _periodic(images, total_stride) if dense else {}
+    with exact_arithmetic():
+        figures, apart = _errors(fixed, stack, list(images), plan, dense, periodic)
+        control = None
+        if original is not None:
+            shorter = plan.first(_CONTROL_COMPARISONS)
+            control, _ = _errors(original, stack, list(images), shorter, dense, periodic)
+        gap = float(margin(stack).min()) if margin is not None else None
+    return Verification(
+        subject=subject,
+        passed=figures.passed,
+        figures=figures,
+        control=control,
+        periodic=apart if periodic else None,
+        periodic_images=tuple(periodic),
+        total_stride=total_stride,
+        phases=plan.phases,
+        phases_total=plan.phases_total,
+        coverage=plan.coverage,
+        images=tuple(images),
+        smallest_margin=gap,
+        dense=dense,
+        dtype=str(batch.dtype).removeprefix("torch."),
+        device=_device_name(stack.device),
+        torch_version=torch.__version__,
+        threads=torch.get_num_threads(),
+        settings=SETTINGS,
+        warnings=_warnings(control),
+    )
+
+
+def _plan(
+    images: Mapping[str, torch.Tensor], stride: tuple[int, int], comparisons: int, seed: int
+) -> tuple[Schedule, torch.Tensor]:
+    if not images:
+        raise InputError("There are no images to verify on.")
+    batch = torch.stack(list(images.values()))
+    size = (batch.shape[-2], batch.shape[-1])
+    return schedule(len(batch), size, stride, comparisons, seed), batch
+
+
+def _periodic(
+    images: Mapping[str, torch.Tensor], stride: tuple[int, int]
+) -> dict[str, tuple[int, int]]:
+    found = {name: breaking_period(image, stride) for name, image in images.items()}
+    return {name: period for name, period in found.items() if period is not None}
+
+
+def _errors(
+    run: Run,
+    images: torch.Tensor,
+    names: Sequence[str],
+    plan: Schedule,
+    dense: bool,
+    periodic: Mapping[str, object],
+) -> tuple[ShiftErrors, ShiftErrors]:
+    """The figures of the images that can be equivariant, and of the periodic ones."""
+    able, unable = _Tally(), _Tally()
+    for block in _blocks(len(names)):
+        batch = images[block]
+        expected = _output(run, batch, dense)
+        for shifts in plan.shifts[:, block].tolist():
+            moved = torch.stack(
+                [torch.roll(x, s, (-2, -1)) for x, s in zip(batch, shifts, strict=True)]
+            )
+            actual = _output(run, moved, dense)
+            for name, shift, before, after in zip(
+                names[block], shifts, expected, actual, strict=True
+            ):
+                aligned = _shifted_like(before, after, shift, images.shape) if dense else before
+                tally = unable if name in periodic else able
+                tally.add(Mismatch(image=name, shift=shift), aligned, after)
+    return able.figures(), unable.figures()
+
+
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
+
+
+def _output(run: Run, batch: torch.Tensor, dense: bool) -> torch.Tensor:
+    output = main_output(run(batch))
+    if not isinstance(output, torch.Tensor) or len(output) != len(batch):
+        raise InputError("The model does not return one output per image.")
+    if dense and output.dim() != 4:
+        raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
+    return output
+
+
+def _shifted_like(
+    before: torch.Tensor, after: torch.Tensor, shift: Sequence[int], shape: torch.Size
+) -> torch.Tensor:
+    """`before` (C, h, w) rolled as the image was, to the step that is nearest to `after`."""
+    steps = [
+        _whole_steps(d, n_out, n_in)
+        for d, n_out, n_in in zip(shift, before.shape[-2:], shape[-2:], strict=True)
+    ]
+    rolled = [torch.roll(before, s, (-2, -1)) for s in itertools.product(*steps)]
+    if len(rolled) == 1:
+        return rolled[0]
+    return min(rolled, key=lambda y: _largest((y - after).double()))
+
+
+def _whole_steps(shift: int, n_out: int, n_in: int) -> tuple[int, ...]:
+    """`shift` px of the input in steps of the output; both neighbours where it is between."""
+    low, rest = divmod(shift * n_out, n_in)
+    return (low, low + 1) if rest else (low,)
+
+
+def _largest(difference: torch.Tensor) -> float:
+    """Largest magnitude; infinite where something is not a number."""
+    largest = difference.abs().max().item()
+    return math.inf if math.isnan(largest) else float(largest)
+
+
+@dataclass
+class _Tally:
+    """Adds comparisons up to `ShiftErrors`."""
+
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            (
+                "comparisons",
+                "comparisons_exact",
+                "values",
+                "values_exact",
+                "labels",
+                "label_changes",
+            ),
+            0,
+        )
+    )
+    worst_absolute: float = 0.0
+    worst_relative: float = 0.0
+    worst_at: Mismatch | None = None
+
+    def add(self, where: Mismatch, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Compare one image's outputs (C, ...), `before` already moved to where it should be."""
+        equal = before == after
+        changed = (
+            before.argmax(0) != after.argmax(0) if before.shape[:1] > (1,) else equal[:0].any(0)
+        )
+        exact = bool(equal.all())
+        n_equal, n_changed = int(equal.sum()), int(changed.sum())
+        found = (1, int(exact), equal.numel(), n_equal, changed.numel(), n_changed)
+        for key, count in zip(self.counts, found, strict=True):
+            self.counts[key] += count
+        if not exact:
+            self._widen(where, before, after)
+
+    def _widen(self, where: Mismatch, before: torch.Tensor, after: torch.Tensor) -> None:
+        absolute = _largest(before.double() - after.double())
+        spread = float(before.double().max() - before.double().min())
+        relative = absolute / spread if spread > 0 else math.inf
+        self.worst_absolute = max(self.worst_absolute, absolute)
+        if relative > self.worst_relative or self.worst_at is None:
+            self.worst_relative, self.worst_at = relative, where
+
+    def figures(self) -> ShiftErrors:
+        """The sums as a result."""
+        return ShiftErrors(
+            **self.counts,
+            worst_absolute=self.worst_absolute,
+            worst_relative=self.worst_relative,
+            worst_at=self.worst_at,
+        )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    return f"{device.type} ({torch.cuda.get_device_name(device)})"
+
+
+def _warnings(control: ShiftErrors | None) -> tuple[str, ...]:
+    if control is None:
+        return (_NO_CONTROL,)
+    return (_PROVES_NOTHING,) if control.passed else ()

@@ -1,0 +1,219 @@
+"""What `inspect`, `verify` and `fix` found, as frozen pydantic models; no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from equiaudit.results.types import Estimate, Skipped
+
+__all__ = [
+    "CRITERION",
+    "TOLERANCE",
+    "Cost",
+    "FixReport",
+    "Inspection",
+    "Mismatch",
+    "OpRow",
+    "ShiftErrors",
+    "Verification",
+]
+
+REPAIR_SCHEMA_VERSION = 1
+TOLERANCE = 1e-6
+"""Largest error, as a share of the output range, that still verifies."""
+CRITERION = (
+    "every output bit-equal, or the worst error under 1e-6 of the output range and no label changed"
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class OpRow(_Frozen):
+    """One operation that samples, pads, pools or flattens, and what to do about it."""
+
+    node: str
+    where: str
+    """Path of the module it came from, "" where that is not known."""
+    op: str
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    """Top, bottom, left, right, px."""
+    dilation: tuple[int, int] = (1, 1)
+    uneven_padding: bool = False
+    effect: str
+    """What it does to equivariance, in words."""
+    fixable: bool
+    reason: str | None = None
+    """Why it cannot be converted."""
+    remedy: str | None = None
+    """What would work instead."""
+
+
+class Inspection(_Frozen):
+    """Every operation of a model that matters to shift equivariance."""
+
+    schema_version: int = REPAIR_SCHEMA_VERSION
+    tool_version: str
+    model: str
+    model_sha256: str
+    route: str
+    """How the graph was captured."""
+    input_size: tuple[int, int]
+    total_stride: tuple[int, int] | None
+    """Cumulative stride (rows, columns) of the deepest map; None where a refusal hides it."""
+    size_multiple: tuple[int, int] | None
+    """Input heights and widths must be multiples of these."""
+    sizes_near: tuple[tuple[int, int], ...] = ()
+    """Fitting (H, W) next to `input_size`, where that does not fit."""
+    dense: bool
+    ops: tuple[OpRow, ...]
+    refusals: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def convertible(self) -> bool:
+        """Whether `fix` with its default method converts the model."""
+        return not self.refusals
+
+    @property
+    def needs_fixing(self) -> bool:
+        """Whether some operation breaks equivariance under circular shifts."""
+        return any(not row.fixable or row.stride != (1, 1) or any(row.padding) for row in self.ops)
+
+
+class Mismatch(_Frozen):
+    """Where the largest error was: which image, and how it was shifted (rows, columns), px."""
+
+    image: str
+    shift: tuple[int, int]
+
+
+class ShiftErrors(_Frozen):
+    """How far outputs of shifted images are from the outputs they should equal.
+
+    A comparison is one image at one shift. Errors are absolute, and relative to the range
+    (largest less smallest value) of the image's unshifted output.
+    """
+
+    comparisons: int
+    comparisons_exact: int
+    """Comparisons whose outputs agree to the last bit."""
+    values: int
+    values_exact: int
+    """Single output values that agree to the last bit."""
+    worst_absolute: float
+    worst_relative: float
+    worst_at: Mismatch | None
+    labels: int
+    label_changes: int
+
+    @property
+    def exact(self) -> bool:
+        """Every output is bit-equal."""
+        return self.comparisons > 0 and self.comparisons_exact == self.comparisons
+
+    @property
+    def passed(self) -> bool:
+        """`CRITERION` is met."""
+        small = math.isfinite(self.worst_relative) and self.worst_relative < TOLERANCE
+        return self.exact or (self.comparisons > 0 and small and self.label_changes == 0)
+
+    @property
+    def share_exact(self) -> float | None:
+        """Share of comparisons with all bits equal."""
+        return self.comparisons_exact / self.comparisons if self.comparisons else None
+
+    @property
+    def share_values_exact(self) -> float | None:
+        """Share of output values with all bits equal."""
+        return self.values_exact / self.values if self.values else None
+
+
+class Verification(_Frozen):
+    """The record of one check that a model is exactly equivariant to circular shifts."""
+
+    schema_version: int = REPAIR_SCHEMA_VERSION
+    subject: str
+    """What was checked: "converted graph", "saved file", or a model's name."""
+    passed: bool
+    criterion: str = CRITERION
+    figures: ShiftErrors
+    control: ShiftErrors | None = None
+    """The same for the unmodified model, which has to fail for a pass to mean something."""
+    periodic: ShiftErrors | None = None
+    """The same for dense outputs of images that equal a shift of themselves by a period that
+    the stride does not divide: no choice of grid can be equivariant there."""
+    periodic_images: tuple[str, ...] = ()
+    total_stride: tuple[int, int]
+    phases: int
+    """Phases (dy mod S, dx mod S) other than (0, 0) that were compared."""
+    phases_total: int
+    coverage: str
+    images: tuple[str, ...]
+    smallest_margin: float | None = None
+    """Smallest relative gap between the best and the second-best origin."""
+    dense: bool
+    dtype: str
+    device: str
+    torch_version: str
+    threads: int
+    settings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def control_failed(self) -> bool | None:
+        """Whether the unmodified model fails the check; None where it was not run."""
+        return None if self.control is None else not self.control.passed
+
+
+class Cost(_Frozen):
+    """What a model costs to run and to keep."""
+
+    latency_ms: float | None
+    """Median time of one batch, ms, measured alternating with the model it is compared with."""
+    batch_size: int
+    threads: int
+    device: str
+    parameters: int
+    bytes: int | None
+    """Of the file."""
+
+
+class FixReport(_Frozen):
+    """What `fix` planned, did, checked and wrote."""
+
+    schema_version: int = REPAIR_SCHEMA_VERSION
+    tool_version: str
+    outcome: Literal["written", "unverified", "planned"]
+    """"unverified": the file lies beside OUT as OUT.unverified; "planned": a dry run."""
+    method: str
+    select: str
+    inspection: Inspection
+    output: str | None = None
+    """The file that was written."""
+    output_sha256: str | None = None
+    companions: tuple[str, ...] = ()
+    """Files that belong with it."""
+    reason: str | None = None
+    """Which check failed, where the outcome is "unverified"."""
+    verifications: tuple[Verification, ...] = ()
+    """Before and after saving, one per device."""
+    cost_before: Cost | None = None
+    cost_after: Cost | None = None
+    before: dict[str, Estimate] = {}
+    """``<kind>.<metric>`` of the unmodified model on the data, where data was given."""
+    after: dict[str, Estimate] = {}
+    notes: tuple[str, ...] = ()
+
+    @property
+    def slowdown(self) -> float | None:
+        """Latency after over latency before."""
+        if self.cost_before is None or self.cost_after is None:
+            return None
+        before, after = self.cost_before.latency_ms, self.cost_after.latency_ms
+        return after / before if before and after else None
