@@ -35,7 +35,7 @@ def picture(name: str) -> torch.Tensor:
     return torch.stack([plane, plane * 2])
 
 
-NAMES = [
+NAMES = (
     "constant",
     "noise",
     "one pixel",
@@ -45,7 +45,7 @@ NAMES = [
     "tiles of 4 x 5",
     "almost tiles",
     "binary noise",
-]
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
