@@ -205,7 +205,7 @@ class Settings(BaseModel):
         int | Auto, _or_word("auto", 1), Flag(_RUN, "Images per forward pass.", "auto|N")
     ] = "auto"
     workers: Annotated[
-        int | Auto, _or_word("auto", 0), Flag(_RUN, "Processes that decode images.", "auto|N")
+        int | Auto, _or_word("auto", 1), Flag(_RUN, "Threads that decode images.", "auto|N")
     ] = "auto"
     resume: Annotated[bool, Flag(_RUN, "Go on from what an interrupted run kept.")] = True
     accuracy_check: Annotated[

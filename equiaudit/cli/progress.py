@@ -8,36 +8,34 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from equiaudit.cli.terminal import Terminal, plain
-from equiaudit.config import flag_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from equiaudit.audit.observer import Observer
 
-__all__ = ["Bar", "Lines", "observing"]
+__all__ = ["Bar", "Lines", "aligned", "observing"]
 
 
 @contextlib.contextmanager
-def observing(terminal: Terminal, origins: Mapping[str, str]) -> Iterator[Observer]:
-    """The observer that suits the terminal; `origins` says where settings came from."""
+def observing(terminal: Terminal) -> Iterator[Observer]:
+    """The observer that suits the terminal."""
     if not terminal.live or terminal.quiet:
-        yield Lines(terminal, origins)
+        yield Lines(terminal)
         return
     with _rich_bar() as progress:
-        yield Bar(terminal, origins, progress)
+        yield Bar(terminal, progress)
 
 
 class _Told:
     """Says the settings and the notes."""
 
-    def __init__(self, terminal: Terminal, origins: Mapping[str, str]) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._origins = origins
 
     def settings(self, settings: Mapping[str, str]) -> None:
-        """One line per setting, with the origin of those that are not defaults."""
-        for line in settings_lines(settings, self._origins):
+        """One line each."""
+        for line in aligned(settings):
             self._say(line)
 
     def note(self, sentence: str) -> None:
@@ -51,13 +49,8 @@ class _Told:
 class Lines(_Told):
     """A line for every tenth of the work, with the time left."""
 
-    def __init__(
-        self,
-        terminal: Terminal,
-        origins: Mapping[str, str],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(terminal, origins)
+    def __init__(self, terminal: Terminal, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(terminal)
         self._clock = clock
         self._total = self._done = self._kept = self._tenth = 0
         self._started = 0.0
@@ -88,8 +81,8 @@ class Lines(_Told):
 class Bar(_Told):
     """A bar with the time left; notes appear above it."""
 
-    def __init__(self, terminal: Terminal, origins: Mapping[str, str], progress: Progress) -> None:
-        super().__init__(terminal, origins)
+    def __init__(self, terminal: Terminal, progress: Progress) -> None:
+        super().__init__(terminal)
         self._progress = progress
 
     def begin(self, total: int, done: int) -> None:
@@ -104,14 +97,10 @@ class Bar(_Told):
         self._progress.console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def settings_lines(settings: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
-    """Aligned ``name  value  (origin)`` lines."""
-    names = {key: flag_name(key) for key in settings}
-    width = max((len(name) for name in names.values()), default=0)
-    return [
-        f"  {names[key]:<{width}}  {value}{_origin(key, origins)}"
-        for key, value in settings.items()
-    ]
+def aligned(rows: Mapping[str, str]) -> list[str]:
+    """``  name  value`` lines, the values in one column."""
+    width = max(map(len, rows), default=0)
+    return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
 
 
 def duration(seconds: float) -> str:
@@ -122,11 +111,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    origin = origins.get(key.replace("-", "_"))
-    return f"  ({origin})" if origin else ""
 
 
 def _rich_bar() -> Progress:

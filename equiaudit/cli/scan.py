@@ -11,9 +11,9 @@ from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.failures import Interrupted
 from equiaudit.cli.files import default_folder
 from equiaudit.cli.payload import append_step_summary, deliver
-from equiaudit.cli.progress import observing
+from equiaudit.cli.progress import aligned, observing
 from equiaudit.cli.verdicts import say_verdicts
-from equiaudit.config import Settings
+from equiaudit.config import Settings, flag_name
 
 if TYPE_CHECKING:
     from equiaudit.results import Result
@@ -50,11 +50,11 @@ def scan(
 def audit(model: str, data: str, folder: Path, call: Call, **more: Any) -> Result:
     """Scan with the settings of `call`; an interruption says what is kept and where."""
     options = {name: getattr(call.settings, name) for name in _scan_settings()} | more
-    call.terminal.say(f"Reports go to {folder}")
+    _say_settings(folder, call)
     try:
         from equiaudit.api import scan as run
 
-        with observing(call.terminal, call.resolved.origins) as observer:
+        with observing(call.terminal) as observer:
             return run(
                 model, data, gates=call.settings.gate, output=folder, observer=observer, **options
             )
@@ -72,6 +72,22 @@ def conclude(result: Result, folder: Path, call: Call) -> Outcome:
     say_verdicts(result.gates, call.terminal)
     call.terminal.say(f"Wrote {folder / 'report.html'}")
     return Outcome(payload, exit_code(result.gates, call.settings.strict))
+
+
+def _say_settings(folder: Path, call: Call) -> None:
+    """What was set and where; what follows from the model and the data, the scan says itself."""
+    rows = {
+        flag_name(name): f"{_shown(getattr(call.settings, name))}  ({origin})"
+        for name, origin in call.resolved.origins.items()
+    }
+    for line in aligned({**rows, "output": str(folder)}):
+        call.terminal.say(line)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _scan_settings() -> list[str]:

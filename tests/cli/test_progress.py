@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 from rich.progress import Progress
 
-from equiaudit.cli.progress import Bar, Lines, duration, observing, settings_lines
+from equiaudit.cli.progress import Bar, Lines, duration, observing
 from equiaudit.cli.terminal import Terminal
 
 
@@ -20,14 +20,14 @@ def said(capsys):
     return capsys.readouterr().err.splitlines()
 
 
-def test_settings_name_the_origin_of_what_is_no_default():
-    lines = settings_lines({"max-shift": "4", "seed": "0"}, {"max_shift": "EQUIAUDIT_MAX_SHIFT"})
-    assert lines == ["  max-shift  4  (EQUIAUDIT_MAX_SHIFT)", "  seed       0"]
+def test_settings_are_one_line_each_in_two_columns(capsys):
+    Lines(Terminal()).settings({"shifts": "crop", "seed": "0"})
+    assert said(capsys) == ["  shifts  crop", "  seed    0"]
 
 
 def test_one_line_per_tenth_with_the_time_left(capsys):
     clock = Clock()
-    lines = Lines(Terminal(), {}, clock)
+    lines = Lines(Terminal(), clock)
     lines.begin(1000, 0)
     for _ in range(100):
         clock.now += 1.0
@@ -40,7 +40,7 @@ def test_one_line_per_tenth_with_the_time_left(capsys):
 
 def test_what_was_kept_counts_as_done_but_not_as_speed(capsys):
     clock = Clock()
-    lines = Lines(Terminal(), {}, clock)
+    lines = Lines(Terminal(), clock)
     lines.begin(100, 50)
     clock.now = 10.0
     lines.advance(10)
@@ -48,7 +48,7 @@ def test_what_was_kept_counts_as_done_but_not_as_speed(capsys):
 
 
 def test_a_big_step_is_one_line_and_nothing_to_do_is_none(capsys):
-    lines = Lines(Terminal(), {}, Clock())
+    lines = Lines(Terminal(), Clock())
     lines.begin(0, 0)
     lines.begin(100, 0)
     lines.advance(95)
@@ -56,7 +56,7 @@ def test_a_big_step_is_one_line_and_nothing_to_do_is_none(capsys):
 
 
 def test_quiet_says_nothing(capsys):
-    with observing(Terminal(quiet=True), {}) as observer:
+    with observing(Terminal(quiet=True)) as observer:
         observer.settings({"a": "b"})
         observer.note("x")
         observer.begin(10, 0)
@@ -66,7 +66,7 @@ def test_quiet_says_nothing(capsys):
 
 def test_without_a_terminal_there_are_lines_even_under_force_color(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with observing(Terminal(), {}) as observer:
+    with observing(Terminal()) as observer:
         assert isinstance(observer, Lines)
         observer.note("a\x1b[31m")
     assert capsys.readouterr().err == "a\\x1b[31m\n"
@@ -75,7 +75,7 @@ def test_without_a_terminal_there_are_lines_even_under_force_color(capsys, monke
 def test_the_bar_moves_and_notes_are_plain():
     stream = io.StringIO()
     progress = Progress(console=Console(file=stream, force_terminal=True, width=60))
-    bar = Bar(Terminal(), {}, progress)
+    bar = Bar(Terminal(), progress)
     with progress:
         bar.begin(10, 2)
         bar.advance(3)

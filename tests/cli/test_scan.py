@@ -129,7 +129,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(run, scanned, tmp_pa
 def test_stdout_is_the_payload_alone_and_the_rest_is_stderr(run, scanned):
     def chatty(options):
         print("the model prints")
-        options["observer"].settings({"max-shift": "4"})
+        options["observer"].settings({"window": "16x16"})
         options["observer"].note("one file was not readable")
         return judged("pass")
 
@@ -140,6 +140,7 @@ def test_stdout_is_the_payload_alone_and_the_rest_is_stderr(run, scanned):
     for said in (
         "the model prints",
         "max-shift  4  (--max-shift)",
+        "window  16x16",
         "one file was not readable",
         "pass  circular.consistency>=0.9",
         "report.html",
@@ -179,11 +180,7 @@ def test_a_folder_that_cannot_be_written_is_exit_2(run, scanned, tmp_path):
 
 
 def test_settings_of_a_file_apply_and_their_origin_is_said(run, scanned, tmp_path):
-    def tell(options):
-        options["observer"].settings({"max_shift": "3"})
-        return judged()
-
-    calls = scanned(does=tell)
+    calls = scanned()
     (tmp_path / "equiaudit.toml").write_text('max-shift = 3\nformat = "csv"')
     _, out, err = run("scan", "m", "d")
     assert calls[0][2]["max_shift"] == 3
