@@ -23,9 +23,9 @@ Coverage of `mean_interval` at 95%, lowest to highest over the worlds and number
     0.9    94.2 to 97.5 (96.8)    94.6 to 95.9 (95.7)    94.5 to 95.7 (94.7)
     0.99   95.0 to 99.9 (98.5)    93.0 to 99.3 (94.8)    94.3 to 96.3 (96.5)
 
-Above 97% are counts at 0.99 of 50, where nothing between 91.1 and 98.6% can be had, and worlds
-in which every image wobbles a little and none much. For comparison at 0.99 of 50: Student's t
-39 to 89%, BCa 71%, Wilson at n_eff as it is 54 to 96%.
+Above 97% are counts and near-counts (K = 4) at 0.99 of 50, where counts can have nothing
+between 91.1 and 98.6%, and worlds in which every image wobbles a little and none much. For
+comparison at 0.99 of 50: Student's t 39 to 89%, BCa 71%, Wilson at n_eff as it is 54 to 96%.
 
 [1] Wilson 1927, JASA 22:209. [2] Korn & Graubard 1998, Survey Methodology 24:193.
 [3] Newcombe 1998, Statistics in Medicine 17:857. [4] Efron 1987, JASA 82:171.
