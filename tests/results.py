@@ -60,7 +60,7 @@ def thumbnail(seed: int, offset: tuple[int, int] = (0, 0), side: int = 32) -> st
     def pixel(y: int, x: int) -> tuple[int, int, int]:
         y, x = (y - offset[0]) % side, (x - offset[1]) % side
         inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
-        return (hue[0], hue[1], hue[2]) if inside else (4 * y + 40, 3 * x + 60, 120)
+        return (hue[0], hue[1], hue[2]) if inside else ((4 * y + 40) % 256, (3 * x + 60) % 256, 120)
 
     return png([[pixel(y, x) for x in range(side)] for y in range(side)])
 

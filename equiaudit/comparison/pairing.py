@@ -60,7 +60,7 @@ def _check_samples(result: Result, samples: Samples) -> None:
         found = [share for s in own if (share := FIGURES["agreement"](s)) is not None]
         if stated is None or stated.value is None:
             continue
-        if not found or abs(sum(found) / len(found) - stated.value) > _SAME:
+        if len(found) != stated.n or abs(sum(found) / stated.n - stated.value) > _SAME:
             raise InputError(
                 f"The samples.csv of {result.fingerprint.model} is not of its result.json: they "
                 f"disagree on {kind}.agreement.",

@@ -78,6 +78,7 @@ def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
     rows: dict[tuple[str, str], Sample] = {}
     for row in reader:
         try:
+            _check_cells(row)
             key, sample = (row["kind"], row["file"]), _sample(row)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -87,6 +88,12 @@ def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
             raise InputError(f"{place}, line {reader.line_num}, repeats {key[1]!r} of {key[0]!r}.")
         rows[key] = sample
     return rows
+
+
+def _check_cells(row: Mapping[str | None, object]) -> None:
+    """The reader fills what a short row lacks with None, and puts surplus cells under None."""
+    if None in row or None in row.values():
+        raise ValueError("its number of cells is not that of the header")
 
 
 def _sample(row: Mapping[str, str]) -> Sample:

@@ -15,7 +15,9 @@ def visible(text: str, longest: int = LONGEST_NAME) -> str:
     Control, formatting (bidirectional, zero-width) and unassigned characters become ``\n``,
     ``\x1b``, ``\u202e``; what is longer than `longest` characters loses its middle.
     """
-    shown = "".join(c if c.isprintable() else _spelled(c) for c in text) or "(empty)"
+    shown = "".join(c if c.isprintable() else _spelled(c) for c in text)
+    if not shown.strip():
+        return "(blank)"
     if len(shown) <= longest:
         return shown
     head = longest * 2 // 3
@@ -39,7 +41,7 @@ def code_span(text: str) -> str:
     """
     spelled = {"`": r"\x60", "|": r"\x7c", "<": r"\x3c", ">": r"\x3e"}
     shown = "".join(spelled.get(c, c) for c in visible(text))
-    return f"`{shown}`" if shown.strip() else "`(blank)`"
+    return f"`{shown}`"
 
 
 def workflow_message(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from equiaudit.report.escape import visible
 from equiaudit.results import METRICS, Estimate, MetricInfo
 
 __all__ = [
@@ -28,7 +29,7 @@ def info_of(metric: str) -> MetricInfo:
     """What is known of a metric, by ``metric`` or ``kind.metric``; a plain number if nothing is."""
     name = metric.rpartition(".")[2]
     found = METRICS.get(name)
-    return found or MetricInfo(name, name, "", True, upper_bound=None, is_share=False)
+    return found or MetricInfo(name, visible(name), "", True, upper_bound=None, is_share=False)
 
 
 def decimals(half_width: float) -> int:

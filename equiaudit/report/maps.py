@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ __all__ = ["PLOT", "Cell", "HeatMap", "Legend", "Tick", "heat_maps"]
 
 PLOT = 264
 """Side of the plot area, in SVG user units."""
-_MOST_CELLS = 65
-"""Cells per side; a larger map is summed over blocks, or the file would grow past its limit."""
+_MOST_SIDE, _MOST_CELLS = 65, 20_000
+"""Cells per side of a map, and of all maps of a section together; larger maps are summed over
+blocks, or the file would grow past its limit."""
 _MOST_TICKS = 7
 _CLIPPED = 0.01
 """Share of the lowest cells that the colour scale leaves to its darkest step: a few cells with
@@ -81,7 +83,8 @@ def heat_maps(
 
     `largest_cell` bounds the drawn size of a cell, so that a small map stays small.
     """
-    small = [(kind, _coarsened(grid)) for kind, grid in grids]
+    side = min(_MOST_SIDE, math.isqrt(_MOST_CELLS // max(len(grids), 1)))
+    small = [(kind, _coarsened(grid, side)) for kind, grid in grids]
     shares = sorted(share for _, grid in small for _, share in _shares(grid))
     domain = share_domain(shares[int(_CLIPPED * len(shares)) :])
     maps = tuple(_drawn(kind, grid, domain, largest_cell) for kind, grid in small)
@@ -97,9 +100,9 @@ def _legend_ticks(domain: Domain) -> tuple[Tick, ...]:
     return tuple(Tick(round(domain.place(v, PLOT), 2), figures.share(v, places)) for v in values)
 
 
-def _coarsened(grid: GridMap) -> GridMap:
-    """`grid` summed over square blocks, so that no side exceeds `_MOST_CELLS`."""
-    block = -(-max(len(grid.rows), len(grid.cols)) // _MOST_CELLS)
+def _coarsened(grid: GridMap, side: int) -> GridMap:
+    """`grid` summed over square blocks, so that no side exceeds `side` cells."""
+    block = -(-max(len(grid.rows), len(grid.cols)) // side)
     if block <= 1:
         return grid
     return GridMap(

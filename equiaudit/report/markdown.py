@@ -139,7 +139,7 @@ def _worst_row(result: Result, worst: WorstImage) -> tuple[str, ...]:
 
 def _left_out(result: Result) -> Iterator[str]:
     for title, items in words.left_out(result):
-        yield from _bullets(f"{title} ({len(items):,})", [_skipped(item) for item in items])
+        yield from _bullets(f"{prose(title)} ({len(items):,})", [_skipped(item) for item in items])
 
 
 def _skipped(item: Skipped) -> str:

@@ -160,7 +160,7 @@ def _gates(result: Result) -> Iterable[_Part]:
 
 def _left_out(result: Result) -> Iterable[_Part]:
     for title, items in words.left_out(result):
-        yield from _list(f"{title} ({len(items):,})", [_skipped(item) for item in items])
+        yield from _list(f"{terminal(title)} ({len(items):,})", [_skipped(item) for item in items])
 
 
 def _skipped(item: Skipped) -> str:
