@@ -34,10 +34,12 @@ _FILE_CALLS = re.compile(r"\b(?:torch|ops\.\w+)\.(from_file|save|load)\s*\(")
 _WORD = re.compile(r"[\w.:+<>\-]*")
 _SYMBOL = re.compile(r"\w+")
 _FUNCTIONS = frozenset(
-    "Symbol Integer Max Min Eq Ne Lt Le Gt Ge And Or Not FloorDiv ModularIndexing Where PythonMod "
-    "Mod CleanDiv CeilToInt FloorToInt CeilDiv LShift RShift PowByNatural FloatPow FloatTrueDiv "
-    "IntTrueDiv TruncToFloat TruncToInt RoundToInt RoundDecimal ToFloat Identity".split()
-)
+    {"Symbol", "Integer", "Max", "Min", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not",
+     "FloorDiv", "ModularIndexing", "Where", "PythonMod", "Mod", "CleanDiv", "CeilToInt",
+     "FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv",
+     "IntTrueDiv", "TruncToFloat", "TruncToInt", "RoundToInt", "RoundDecimal", "ToFloat",
+     "Identity"}
+)  # fmt: skip
 _EXPRESSION_NODES = (
     ast.Expression, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call,
     ast.keyword, ast.Constant, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,

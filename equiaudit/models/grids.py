@@ -7,19 +7,19 @@ axes can no longer be told.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 __all__ = [
     "Grid",
+    "Grids",
     "coarsened",
     "inherited",
     "permuted",
     "reshaped",
     "resized",
     "sliced",
-    "total",
 ]
 
 
@@ -98,10 +98,50 @@ def _kept(grid: Grid, before: Sequence[int], after: Sequence[int]) -> Grid | Non
     return None
 
 
-def total(found: Sequence[tuple[Grid, Sequence[int]]]) -> tuple[int, int] | None:
-    """The coarsest stride per axis over the maps with more than one row and column."""
-    maps = [grid.stride for grid, shape in found if min(grid.sides(shape)) > 1]
+def _total(found: Iterable[tuple[Grid, Sequence[int]]]) -> tuple[int, int] | None:
+    """The coarsest stride per axis over the 4-D maps with more than one row and column."""
+    maps = [grid.stride for grid, shape in found if len(shape) == 4 and min(grid.sides(shape)) > 1]
     if not maps:
         return None
     rows, columns = (max(stride[axis] for stride in maps) for axis in (0, 1))
     return math.ceil(rows), math.ceil(columns)
+
+
+class Grids:
+    """The grids of a run's tensors, by any key; a key with None comes from the image somehow.
+
+    Attention takes maps apart into windows or tokens and puts them together again: a 4-D
+    tensor whose grid was lost on the way has that of the last map of its size.
+    """
+
+    def __init__(self, key: Hashable, grid: Grid, shape: Sequence[int]) -> None:
+        self._found: dict[Hashable, tuple[Grid, Sequence[int]] | None] = {}
+        self._by_sides: dict[tuple[int, ...], Grid] = {}
+        self.note(key, grid, shape)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._found
+
+    def known(self, keys: Iterable[Hashable]) -> list[tuple[Grid, Sequence[int]]]:
+        """Grid and shape of those of `keys` that have one."""
+        return [found for key in keys if (found := self._found.get(key)) is not None]
+
+    def note(self, key: Hashable, grid: Grid | None, shape: Sequence[int]) -> None:
+        """Record the grid of a tensor, looked up by its sides where it is None."""
+        grid = grid or self._last_of_its_size(shape)
+        self._found[key] = None if grid is None else (grid, tuple(shape))
+        if grid is not None and len(shape) == 4:
+            self._by_sides[grid.sides(shape)] = grid
+
+    def total(self) -> tuple[int, int] | None:
+        """The total stride; None where no map was seen."""
+        return _total(self.known(self._found))
+
+    def _last_of_its_size(self, shape: Sequence[int]) -> Grid | None:
+        if len(shape) != 4:
+            return None
+        for rows, columns in ((2, 3), (1, 2)):
+            found = self._by_sides.get((shape[rows], shape[columns]))
+            if found is not None and min(shape[rows], shape[columns]) > 1:
+                return replace(found, rows=rows, columns=columns)
+        return None

@@ -12,13 +12,13 @@ from onnx import numpy_helper
 
 from equiaudit.models.grids import (
     Grid,
+    Grids,
     coarsened,
     inherited,
     permuted,
     reshaped,
     resized,
     sliced,
-    total,
 )
 
 __all__ = ["onnx_total_stride"]
@@ -38,11 +38,11 @@ def onnx_total_stride(path: Path, size: tuple[int, int], layout: str) -> tuple[i
     image = _fix_input(proto, size, layout)
     shapes = _inferred_shapes(proto)
     constants = _constants(proto.graph)
-    grids = {image: Grid(1, 2) if layout == "NHWC" else Grid(2, 3)}
+    grids = Grids(image, Grid(1, 2) if layout == "NHWC" else Grid(2, 3), shapes[image])
     for node in proto.graph.node:
         if not _walk(node, grids, shapes, constants):
             return None
-    return total([(grid, shapes[name]) for name, grid in grids.items()])
+    return grids.total()
 
 
 def _fix_input(proto: onnx.ModelProto, size: tuple[int, int], layout: str) -> str:
@@ -82,22 +82,32 @@ def _constants(graph: onnx.GraphProto) -> dict[str, list[int]]:
 
 
 def _walk(
-    node: onnx.NodeProto, grids: dict[str, Grid], shapes: _Shapes, constants: dict[str, list[int]]
+    node: onnx.NodeProto, grids: Grids, shapes: _Shapes, constants: dict[str, list[int]]
 ) -> bool:
     """Note the grids of the node's outputs; False where a shape that matters is not known."""
     sources = [name for name in node.input if name in grids]
-    if not sources:
+    if not sources or node.op_type in ("Shape", "Size"):
         return True
-    output = node.output[0]
-    if output not in shapes:
-        return node.op_type in ("Shape", "Size")
-    if node.op_type in _RULES and sources[0] == node.input[0]:
-        found = _ruled(node, grids[sources[0]], (shapes[sources[0]], shapes[output]), constants)
-    else:
-        found = inherited([(grids[name], shapes[name]) for name in sources], shapes[output])
-    if found is not None:
-        grids[output] = found
+    if any(name not in shapes for name in node.output if name):
+        return not grids.known(sources)
+    for output in filter(None, node.output):
+        grids.note(
+            output, _grid_of(node, shapes[output], sources, grids, constants), shapes[output]
+        )
     return True
+
+
+def _grid_of(
+    node: onnx.NodeProto,
+    shape: tuple[int, ...],
+    sources: list[str],
+    grids: Grids,
+    constants: dict[str, list[int]],
+) -> Grid | None:
+    if node.op_type not in _RULES or sources[0] != node.input[0]:
+        return inherited(grids.known(sources), shape)
+    own = grids.known(sources[:1])
+    return _ruled(node, own[0][0], (own[0][1], shape), constants) if own else None
 
 
 _RULES = ("Conv", "ConvTranspose", "Slice", "Transpose", "Pad", *_POOLS, *_RESIZES, *_RESHAPES)
@@ -106,7 +116,7 @@ _RULES = ("Conv", "ConvTranspose", "Slice", "Transpose", "Pad", *_POOLS, *_RESIZ
 def _ruled(
     node: onnx.NodeProto,
     grid: Grid,
-    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    shapes: tuple[Sequence[int], Sequence[int]],
     constants: dict[str, list[int]],
 ) -> Grid | None:
     options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -132,7 +142,7 @@ def _strided(grid: Grid, strides: Sequence[int], *, up: bool) -> Grid | None:
 def _sliced(
     node: onnx.NodeProto,
     grid: Grid,
-    shape: tuple[int, ...],
+    shape: Sequence[int],
     options: dict[str, Any],
     constants: dict[str, list[int]],
 ) -> Grid:

@@ -250,7 +250,7 @@ def _to_unit_range(values: dict[str, Any], where: str) -> dict[str, Any]:
             f"pixel_range in {where} says what range mean and std are for, and needs both.",
             tip="mean = [0, 0, 0] and std = [1, 1, 1] feed the pixels as they are.",
         )
-    scaled = {
+    scaled: dict[str, Any] = {
         key: tuple(v / scale for v in values[key]) for key in ("mean", "std") if key in values
     }
     return {**values, **scaled}

@@ -128,7 +128,7 @@ def in_pieces(
     def run(batch: Tensor) -> Tensor:
         if fixed_batch is None or not len(batch):
             return take(forward(batch), len(batch))
-        parts = batch.split(fixed_batch)
+        parts = torch.split(batch, fixed_batch)
         return torch.cat([one_piece(part) for part in parts])
 
     def one_piece(part: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ def export_to_onnx(module: nn.Module, example: Tensor, *, what: str, dynamic: bo
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             path = Path(folder) / "model.onnx"
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False
             )
             program.save(path, external_data=False)

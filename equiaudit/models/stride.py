@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -14,13 +13,13 @@ from torch.utils._pytree import tree_leaves
 
 from equiaudit.models.grids import (
     Grid,
+    Grids,
     coarsened,
     inherited,
     permuted,
     reshaped,
     resized,
     sliced,
-    total,
 )
 
 __all__ = ["total_stride"]
@@ -37,48 +36,47 @@ def total_stride(
     convolutions, pools, slices and patch embeddings multiply, upsampling divides, and global
     pooling does not count. None where the run fails or no map is seen.
     """
-    tracker = _Tracker()
     image = batch.permute(0, 2, 3, 1) if layout == "NHWC" else batch
-    tracker.note(image, Grid(1, 2) if layout == "NHWC" else Grid(2, 3))
-    with contextlib.suppress(Exception), torch.no_grad(), tracker:
-        module(image)
-        return total([(grid, tensor.shape) for tensor, grid in tracker.seen.values()])
-    return None
+    tracker = _Tracker(image, Grid(1, 2) if layout == "NHWC" else Grid(2, 3))
+    try:
+        with torch.no_grad(), tracker:
+            module(image)
+    except Exception:  # best effort: an operator that cannot be traced leaves it unknown
+        return None
+    return tracker.grids.total()
 
 
-class _Tracker(TorchDispatchMode):
+class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the grid of every tensor, from the grids of an operator's inputs and its arguments.
 
     Tensors are kept alive for the run, so that an id is never another tensor's.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: dict[int, tuple[Tensor, Grid]] = {}
-
-    def note(self, tensor: Tensor, grid: Grid) -> None:
-        self.seen[id(tensor)] = (tensor, grid)
+    def __init__(self, image: Tensor, grid: Grid) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.grids = Grids(id(image), grid, image.shape)
+        self._alive = [image]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         returned = func(*args, **(kwargs or {}))
-        sources = [self.seen[id(t)] for t in tree_leaves((args, kwargs)) if id(t) in self.seen]
+        sources = [id(t) for t in tree_leaves((args, kwargs)) if id(t) in self.grids]
         if sources:
             for output in tree_leaves(returned):
                 if isinstance(output, Tensor):
-                    self._note_output(func, args, sources, output)
+                    self._alive.append(output)
+                    found = self._grid_of(output, func, args, sources)
+                    self.grids.note(id(output), found, output.shape)
         return returned
 
-    def _note_output(
-        self, func: Any, args: Sequence[Any], sources: list[tuple[Tensor, Grid]], output: Tensor
-    ) -> None:
+    def _grid_of(
+        self, output: Tensor, func: Any, args: Sequence[Any], sources: list[int]
+    ) -> Grid | None:
         rule = _RULES.get(func._opname)
-        source, grid = sources[0]
-        if rule is not None and source is args[0]:
-            found = rule(grid, source, output, args)
-        else:
-            found = inherited([(g, t.shape) for t, g in sources], output.shape)
-        if found is not None:
-            self.note(output, found)
+        known = self.grids.known(sources)
+        if rule is None or sources[0] != id(args[0]) or not known:
+            return inherited(known, output.shape)
+        own = self.grids.known(sources[:1])
+        return rule(own[0][0], args[0], output, args) if own else None
 
 
 def _pair(value: Sequence[int]) -> tuple[int, int]:
@@ -131,6 +129,7 @@ def _keep(grid: Grid, source: Tensor, output: Tensor, args: Sequence[Any]) -> Gr
 
 _RULES: dict[str, _Rule] = {
     "convolution": _convolution,
+    "_convolution": _convolution,
     "slice": _slice,
     "permute": _permute,
     "transpose": _transpose,

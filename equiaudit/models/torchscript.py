@@ -54,14 +54,14 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
 def _loaded(archive: bytes, extra: dict[str, Any]) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; the archives are not gone
-        module: torch.jit.ScriptModule = torch.jit.load(
+        module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             io.BytesIO(archive), map_location="cpu", _extra_files=extra
         )
     return module
 
 
 def _refuse_training_trace(module: torch.jit.ScriptModule, path: Path) -> None:
-    graph = module.inlined_graph  # its nodes live as long as it does
+    graph: Any = module.inlined_graph  # its nodes live as long as it does
     for kind, position in _MODE_INPUT.items():
         for node in graph.findAllNodes(kind, recurse=True):
             if list(node.inputs())[position].toIValue() is True:
