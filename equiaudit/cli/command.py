@@ -85,7 +85,9 @@ def verb(
         parameters = [*own, *(_setting_parameter(flag) for flag in flags), *_common_parameters()]
 
         def command(**values: Any) -> int:
-            terminal = Terminal(values.pop("quiet"), values.pop("verbose"), values.pop("no_color"))
+            terminal = Terminal.detect(
+                **{name: values.pop(name) for name in ("quiet", "verbose", "no_color")}
+            )
             config = values.pop("config")
             given = _given(values, flags)
 

@@ -30,11 +30,22 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True)
 class Terminal:
-    """What was asked for with -q, -v and --no-color, and the environment's say."""
+    """How to talk: what was asked for with -q and -v, and what stdout can show."""
 
     quiet: bool = False
     verbose: bool = False
-    no_color: bool = False
+    color: bool = False
+    """Whether text on stdout is coloured."""
+    width: int = PIPE_WIDTH
+    """Columns for text on stdout; fixed where no terminal shows it."""
+
+    @classmethod
+    def detect(cls, *, quiet: bool, verbose: bool, no_color: bool) -> Terminal:
+        """Look at stdout now, while it still is the process's own."""
+        color = not no_color and _colors(sys.stdout, os.environ)
+        columns = shutil.get_terminal_size().columns
+        width = max(40, min(columns, 160)) if _is_tty(sys.stdout) else PIPE_WIDTH
+        return cls(quiet, verbose, color, width)
 
     def say(self, sentence: str) -> None:
         """One line on stderr, unless -q."""
@@ -54,26 +65,17 @@ class Terminal:
         _write(sys.stderr, "\n".join(plain(line) for line in text.split("\n")))
 
     @property
-    def color(self) -> bool:
-        """Whether text on stdout is coloured."""
-        env = os.environ
-        if self.no_color or env.get("NO_COLOR"):
-            return False
-        if env.get("FORCE_COLOR", "0") not in ("", "0"):
-            return True
-        return _is_tty(sys.stdout) and env.get("TERM") != "dumb"
-
-    @property
-    def width(self) -> int:
-        """Columns for text on stdout; fixed where no terminal shows it."""
-        if not _is_tty(sys.stdout):
-            return PIPE_WIDTH
-        return max(40, min(shutil.get_terminal_size().columns, 160))
-
-    @property
     def live(self) -> bool:
         """Whether stderr is a terminal that can redraw a progress bar, and no CI log."""
         return shows_bars(sys.stderr, os.environ)
+
+
+def _colors(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return _is_tty(stream) and environ.get("TERM") != "dumb"
 
 
 def shows_bars(stream: TextIO | None, environ: Mapping[str, str]) -> bool:

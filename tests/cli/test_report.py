@@ -1,6 +1,7 @@
 """equiaudit report: a saved result in every format."""
 
 import json
+import sys
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_text_is_coloured_when_forced_unless_the_flag_says_no(run, saved, monkey
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b[" in run("report", saved())[1]
     assert "\x1b" not in run("report", saved(), "--no-color")[1]
+
+
+def test_a_terminal_on_stderr_does_not_colour_a_file_on_stdout(run, saved, monkeypatch):
+    path = saved()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda stream: stream is sys.stderr)
+    assert "\x1b" not in run("report", path)[1]
 
 
 def test_json_is_the_result_again(run, saved):

@@ -66,15 +66,26 @@ def test_bars_show_on_a_real_terminal_only(environ, expected):
     assert not shows_bars(None, environ)
 
 
+def detected(no_color=False):
+    return Terminal.detect(quiet=False, verbose=False, no_color=no_color)
+
+
 def test_colour_follows_the_flag_then_the_environment(monkeypatch):
-    for name in ("NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    assert not Terminal().color
+    assert not detected().color
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert Terminal().color
-    assert not Terminal(no_color=True).color
+    assert detected().color
+    assert not detected(no_color=True).color
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not Terminal().color
+    assert not detected().color
+
+
+def test_colour_and_width_are_those_of_stdout_though_stderr_is_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "77")
+    monkeypatch.setattr(sys, "stderr", Tty())
+    assert (detected().color, detected().width) == (False, 100)
+    monkeypatch.setattr(sys, "stdout", Tty())
+    assert (detected().color, detected().width) == (True, 77)
 
 
 def test_prints_of_others_do_not_reach_stdout(capfd):
