@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from equiaudit.errors import InputError
-from equiaudit.results import Estimate, Result, WorstImage, metric_info
+from equiaudit.results import METRICS, Estimate, Result, WorstImage
+from equiaudit.results.types import unknown_metric
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,7 @@ def assert_shift_consistent(
         def test_shift_consistency():
             assert_shift_consistent("model.pt", "data/val", min=0.9, max_shift=8)
     """
-    _check_metric(metric)
+    _check_question(metric, judge)
     if "protocol" not in scan_options:
         scan_options.setdefault("shifts", (kind,))
     from equiaudit.api import scan
@@ -58,12 +59,13 @@ def assert_shift_consistent(
     return result
 
 
-def _check_metric(metric: str) -> None:
-    try:
-        info = metric_info(metric)
-    except KeyError:
-        return
-    if not info.higher_is_better:
+def _check_question(metric: str, judge: str) -> None:
+    """Refuse before the scan what could not be answered after it."""
+    if judge not in ("bound", "value"):
+        raise InputError(f"judge is {judge!r}; it is 'bound' or 'value'.")
+    if metric not in METRICS:
+        raise unknown_metric(metric, tuple(METRICS))
+    if not METRICS[metric].higher_is_better:
         raise InputError(
             f"Less of {metric} is better, so a minimum does not test it.",
             tip="Take consistency, agreement or accuracy_worst.",
@@ -74,8 +76,6 @@ def _held_figure(
     estimate: Estimate, judge: Literal["bound", "value"], allow_inconclusive: bool
 ) -> float | None:
     """The figure held against the minimum; the value where there is no interval."""
-    if judge not in ("bound", "value"):
-        raise InputError(f"judge is {judge!r}; it is 'bound' or 'value'.")
     bound = estimate.high if allow_inconclusive else estimate.low
     return estimate.value if judge == "value" or bound is None else bound
 

@@ -94,3 +94,4 @@ def test_a_question_that_makes_no_sense_is_refused(scanned, how):
     scanned(value=1.0, low=1.0, high=1.0)
     with pytest.raises(InputError):
         assert_shift_consistent("m.pt", "data", **how)
+    assert "kind" in how or not scanned.calls

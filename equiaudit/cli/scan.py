@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["audit", "conclude", "register"]
 
+JOURNALS = "partial-*.jsonl"
+"""Where a run keeps what is done."""
 _NOT_OF_SCAN = ("gate", "format", "output")
 
 
@@ -95,7 +97,7 @@ def _scan_settings() -> list[str]:
 
 
 def _kept(folder: Path, settings: Settings) -> str:
-    if not folder.is_dir():
+    if not any(journal.stat().st_size for journal in folder.glob(JOURNALS)):
         return "Interrupted before any image was done."
     again = "the same command" if settings.resume else "the same command with --resume"
     return f"Interrupted; what was done is kept in {folder}, and {again} goes on from there."

@@ -120,6 +120,9 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(run, scanned, tmp_pa
     scanned(does=fails(KeyboardInterrupt()))
     assert "before any image" in run("scan", "m", "d", "-o", "out")[2]
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "partial-0.jsonl").touch()
+    assert "before any image" in run("scan", "m", "d", "-o", "out")[2]
+    (tmp_path / "out" / "partial-0.jsonl").write_text("{}")
     err = run("scan", "m", "d", "-o", "out")[2]
     assert "kept in out" in err
     assert "the same command goes on from there" in err
@@ -235,6 +238,7 @@ from equiaudit.cli import main
 
 def scan(model, data, **options):
     options["output"].mkdir(parents=True)
+    (options["output"] / "partial-0.jsonl").write_text("{}")
     Path("started").touch()
     time.sleep(60)
 
