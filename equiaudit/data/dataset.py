@@ -137,7 +137,7 @@ def _folder_labels(
             tip="Move the loose images away, or give --labels FILE.csv.",
         )
     folders = sub_folders(root)
-    classes = classes_of(folders, class_names, num_classes, source=f"folders in {root}")
+    classes = classes_of(folders, class_names, num_classes, source="class folders")
     empty = sorted(set(folders) - set(class_of.values()))
     notes = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
     of_file = {file: classes.index[name] for file, name in class_of.items()}
