@@ -25,25 +25,23 @@ from equiaudit.gates import judge, parse_gate
 from equiaudit.report import write_reports
 from equiaudit.results import Estimate, Result
 
-COLUMNS = tuple(
-    [
-        "file",
-        "kind",
-        "label",
-        "clean_label",
-        "clean_confidence",
-        "offsets",
-        "agree",
-        "consistency",
-        "correct",
-        "flip_radius",
-        "flipped_label",
-        "flipped_dy",
-        "flipped_dx",
-        "confidence_wobble",
-        "logit_error",
-        "nonfinite",
-    ]
+COLUMNS = (
+    "file",
+    "kind",
+    "label",
+    "clean_label",
+    "clean_confidence",
+    "offsets",
+    "agree",
+    "consistency",
+    "correct",
+    "flip_radius",
+    "flipped_label",
+    "flipped_dy",
+    "flipped_dx",
+    "confidence_wobble",
+    "logit_error",
+    "nonfinite",
 )
 KINDS = ("circular", "crop")
 N, K = 200, 8

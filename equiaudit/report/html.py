@@ -140,7 +140,7 @@ def _timings(result: Result) -> tuple[tuple[str, str], ...]:
 
 def _drawings(result: Result) -> dict[str, Any]:
     shifts = list(result.shifts.values())[:_MOST_KINDS]
-    offsets, offset_legend = maps.heat_maps(_grids(shifts, "agreement_map"))
+    offsets, offset_legend = maps.heat_maps(_grids(shifts, "agreement_map"), sparse=True)
     phases, phase_legend = maps.heat_maps(_grids(shifts, "phase_map"), _PHASE_CELL)
     return {
         "offset_maps": offsets,

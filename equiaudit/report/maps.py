@@ -11,13 +11,16 @@ from equiaudit.report.escape import visible
 from equiaudit.report.scales import COLOURS, Domain, colour_index, nice_ticks, share_domain
 from equiaudit.results import GridMap
 
-__all__ = ["PLOT", "Cell", "HeatMap", "Legend", "Tick", "heat_maps"]
+__all__ = ["PLOT", "Blocks", "Cell", "HeatMap", "Legend", "Tick", "heat_maps"]
 
 PLOT = 264
 """Side of the plot area, in SVG user units."""
-_MOST_SIDE, _MOST_CELLS = 65, 20_000
+_MOST_SIDE, _MOST_CELLS = 65, 14_000
 """Cells per side of a map, and of all maps of a section together; larger maps are summed over
 blocks, or the file would grow past its limit."""
+_FEWEST, _LARGEST_BLOCK = 5, 4
+"""A sparse map is summed over blocks of up to 4 x 4 px until a cell holds 5 predictions on
+average; single ones are noise."""
 _MOST_TICKS = 7
 _CLIPPED = 0.01
 """Share of the lowest cells that the colour scale leaves to its darkest step: a few cells with
@@ -77,17 +80,19 @@ class Legend:
 
 
 def heat_maps(
-    grids: Sequence[tuple[str, GridMap]], largest_cell: float = PLOT
+    grids: Sequence[tuple[str, GridMap]], largest_cell: float = PLOT, *, sparse: bool = False
 ) -> tuple[tuple[HeatMap, ...], Legend]:
     """The maps of all kinds on one colour scale, and its legend.
 
-    `largest_cell` bounds the drawn size of a cell, so that a small map stays small.
+    `largest_cell` bounds the drawn size of a cell, so that a small map stays small. With
+    `sparse`, cells with too few predictions are summed over blocks of offsets.
     """
     side = min(_MOST_SIDE, math.isqrt(_MOST_CELLS // max(len(grids), 1)))
-    small = [(kind, _coarsened(grid, side)) for kind, grid in grids]
-    shares = sorted(share for _, grid in small for _, share in _shares(grid))
+    block = max((_block(grid, side, sparse) for _, grid in grids), default=1)
+    small = [(kind, Blocks.of(grid, block)) for kind, grid in grids]
+    shares = sorted(share for _, blocks in small for _, share in _shares(blocks.grid))
     domain = share_domain(shares[int(_CLIPPED * len(shares)) :])
-    maps = tuple(_drawn(kind, grid, domain, largest_cell) for kind, grid in small)
+    maps = tuple(_drawn(kind, blocks, domain, largest_cell) for kind, blocks in small)
     return maps, Legend(_legend_ticks(domain), len(COLOURS))
 
 
@@ -100,17 +105,43 @@ def _legend_ticks(domain: Domain) -> tuple[Tick, ...]:
     return tuple(Tick(round(domain.place(v, PLOT), 2), figures.share(v, places)) for v in values)
 
 
-def _coarsened(grid: GridMap, side: int) -> GridMap:
-    """`grid` summed over square blocks, so that no side exceeds `side` cells."""
-    block = -(-max(len(grid.rows), len(grid.cols)) // side)
-    if block <= 1:
-        return grid
-    return GridMap(
-        rows=grid.rows[::block],
-        cols=grid.cols[::block],
-        agree=_block_sums(grid.agree, block),
-        total=_block_sums(grid.total, block),
-    )
+def _block(grid: GridMap, side: int, sparse: bool) -> int:
+    """Side of the blocks, in cells, that make `grid` fit and, if `sparse`, hold enough."""
+    fitting = -(-max(len(grid.rows), len(grid.cols)) // side)
+    if not sparse:
+        return fitting
+    density = sum(map(sum, grid.total)) / (len(grid.rows) * len(grid.cols))
+    filled = math.ceil(math.sqrt(_FEWEST / density)) if density > 0 else 1
+    return max(fitting, min(filled, _LARGEST_BLOCK))
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A map summed over square blocks of `block` cells, with the axes it had before."""
+
+    grid: GridMap
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    block: int
+
+    @classmethod
+    def of(cls, grid: GridMap, block: int) -> Blocks:
+        """`grid` in blocks, the last ones narrower where the side is no multiple."""
+        summed = GridMap(
+            rows=grid.rows[::block],
+            cols=grid.cols[::block],
+            agree=_block_sums(grid.agree, block),
+            total=_block_sums(grid.total, block),
+        )
+        return cls(summed, grid.rows, grid.cols, block)
+
+    def where(self, i: int, j: int) -> str:
+        """``dy 3, dx -5``, or the ranges of a block."""
+        return f"dy {self._range(self.rows, i)}, dx {self._range(self.cols, j)}"
+
+    def _range(self, axis: Sequence[int], index: int) -> str:
+        own = axis[index * self.block : (index + 1) * self.block]
+        return f"{own[0]}" if len(own) == 1 else f"{own[0]} to {own[-1]}"
 
 
 def _block_sums(counts: Sequence[Sequence[int]], block: int) -> tuple[tuple[int, ...], ...]:
@@ -131,11 +162,12 @@ def _shares(grid: GridMap) -> list[tuple[tuple[int, int], float]]:
     ]
 
 
-def _drawn(kind: str, grid: GridMap, domain: Domain, largest_cell: float) -> HeatMap:
+def _drawn(kind: str, blocks: Blocks, domain: Domain, largest_cell: float) -> HeatMap:
+    grid = blocks.grid
     shares = _shares(grid)
     scale = min(PLOT / max(len(grid.rows), len(grid.cols), 1), largest_cell)
     cells = tuple(
-        Cell(j, i, colour_index(share, domain), _hover(grid, i, j, share))
+        Cell(j, i, colour_index(share, domain), _hover(blocks, i, j, share))
         for (i, j), share in shares
     )
     return HeatMap(
@@ -144,24 +176,23 @@ def _drawn(kind: str, grid: GridMap, domain: Domain, largest_cell: float) -> Hea
         rows=len(grid.rows),
         scale=round(scale, 4),
         cells=cells,
-        x_ticks=_ticks(grid.cols, scale),
-        y_ticks=_ticks(grid.rows, scale),
-        origin=_origin(grid),
-        description=_description(grid, shares),
+        x_ticks=_ticks(blocks.cols, scale / blocks.block),
+        y_ticks=_ticks(blocks.rows, scale / blocks.block),
+        origin=_origin(grid) if blocks.block == 1 else None,
+        description=_description(blocks, shares),
     )
 
 
-def _hover(grid: GridMap, i: int, j: int, share: float) -> str:
-    where = f"dy {grid.rows[i]}, dx {grid.cols[j]}"
-    return f"{where}: {figures.share(share)} of {grid.total[i][j]:,}"
+def _hover(blocks: Blocks, i: int, j: int, share: float) -> str:
+    return f"{blocks.where(i, j)}: {figures.share(share)} of {blocks.grid.total[i][j]:,}"
 
 
-def _ticks(values: Sequence[int], scale: float) -> tuple[Tick, ...]:
-    """Round offsets of an axis (all of them when few), each at the middle of its cell."""
+def _ticks(values: Sequence[int], step: float) -> tuple[Tick, ...]:
+    """Round offsets of an axis (all of them when few), each `step` user units from the last."""
     few = len(values) <= _MOST_TICKS + 1
     chosen = set(values) if few else _halves(values) or _round_values(values)
     return tuple(
-        Tick(round((k + 0.5) * scale, 2), f"{value}".replace("-", "−"))
+        Tick(round((k + 0.5) * step, 2), f"{value}".replace("-", "−"))
         for k, value in enumerate(values)
         if value in chosen
     )
@@ -185,16 +216,18 @@ def _origin(grid: GridMap) -> tuple[float, float] | None:
     return None if grid.total[i][j] else (j + 0.5, i + 0.5)
 
 
-def _description(grid: GridMap, shares: Sequence[tuple[tuple[int, int], float]]) -> str:
+def _description(blocks: Blocks, shares: Sequence[tuple[tuple[int, int], float]]) -> str:
     """The map in words, for who cannot see it."""
     if not shares:
         return "No offset was tried."
+    grid = blocks.grid
     (i, j), lowest = min(shares, key=lambda pair: pair[1])
     (k, m), highest = max(shares, key=lambda pair: pair[1])
     kept = sum(map(sum, grid.agree)) / sum(map(sum, grid.total))
+    size = f" of {blocks.block} × {blocks.block} px" if blocks.block > 1 else ""
     return (
-        f"{len(shares):,} of {len(grid.rows) * len(grid.cols):,} cells tried; "
+        f"{len(shares):,} of {len(grid.rows) * len(grid.cols):,} cells{size} tried; "
         f"{figures.share(kept)} of labels kept in all, "
-        f"lowest {figures.share(lowest)} at dy {grid.rows[i]}, dx {grid.cols[j]}, "
-        f"highest {figures.share(highest)} at dy {grid.rows[k]}, dx {grid.cols[m]}."
+        f"lowest {figures.share(lowest)} at {blocks.where(i, j)}, "
+        f"highest {figures.share(highest)} at {blocks.where(k, m)}."
     )

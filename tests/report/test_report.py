@@ -238,7 +238,26 @@ def test_html_stays_under_5_mb(kinds: int, radius: int) -> None:
 def test_a_large_map_is_summed_over_blocks() -> None:
     (drawn,), _ = heat_maps([("crop", even_map(112))])
     assert (drawn.columns, drawn.rows) == (57, 57)
-    assert drawn.cells[0].title == "dy -112, dx -112: 99.0% of 1,600"
+    assert drawn.cells[0].title == "dy -112 to -109, dx -112 to -109: 99.0% of 1,600"
+    assert [tick.text for tick in drawn.x_ticks] == ["−112", "−56", "0", "56", "112"]
+    assert drawn.x_ticks[2].at == pytest.approx(112.5 / 4 * drawn.scale, abs=0.01)
+
+
+def test_a_sparse_map_is_summed_until_its_cells_mean_something() -> None:
+    grid = even_map(16)
+    single = grid.model_copy(
+        update={
+            name: tuple(tuple(min(count, 1) for count in row) for row in getattr(grid, name))
+            for name in ("agree", "total")
+        }
+    )
+    (drawn,), _ = heat_maps([("crop", single)], sparse=True)
+    assert (drawn.columns, drawn.cells[0].title) == (
+        11,
+        "dy -16 to -14, dx -16 to -14: 100.0% of 9",
+    )
+    (dense,), _ = heat_maps([("crop", grid)], sparse=True)
+    assert dense.columns == 33
 
 
 def test_html_of_a_result_with_almost_nothing_in_it() -> None:
