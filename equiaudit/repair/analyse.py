@@ -95,9 +95,16 @@ def plan_node(call: Call) -> Step:
     rule = RULES.get(short_name(call.node))
     if rule is not None:
         return rule(call)
-    if any(call.state(source) for source in tensor_args(call.node) if _varies(call, source)):
+    if not _is_tensor(call.node):
+        return verbatim(call, None)  # a number, such as the batch size
+    if any(_varies(call, source) for source in tensor_args(call.node)):
         raise Refuse(f"there is no rule for {op_name(call.node)}")
     return verbatim(call)
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor | tuple | list)
 
 
 def _varies(call: Call, source: fx.Node) -> bool:

@@ -59,7 +59,7 @@ def module_path(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] if isinstance(entry, tuple) else str(entry) for entry in stack.values()]
     path = str(paths[-1]) if paths else ""
-    return re.sub(r"^(L\['self'\]|self|L__self__)\.?", "", path).replace("slice(None, None, None)", "")
+    return "" if path.startswith("_empty_") else re.sub(r"^(L\['self'\]|self|L__self__)\.?", "", path)
 
 
 def tensor_args(node: fx.Node) -> Iterator[fx.Node]:

@@ -37,9 +37,9 @@ class Slide:
         left_over = (extent + self.before + self.after - self.span) % self.stride
         return left_over != 0 or self.before != self.after
 
-    def window(self, axis: Axis) -> Window:
-        """What the operation reads off the circle to give size/stride outputs."""
-        count = axis.size // self.stride
+    def window(self, axis: Axis, at_least: int = 0) -> Window:
+        """What the operation reads off the circle to give size/stride outputs, or more."""
+        count = max(axis.size // self.stride, at_least)
         return Window(-self.before - axis.lead, (count - 1) * self.stride + self.span)
 
 
@@ -90,19 +90,25 @@ def window_facts(call: Call, x: fx.Node, both: tuple[Slide, Slide]) -> dict[str,
 
 
 def read(
-    b: Builder, x: fx.Node, grid: Grid, out: Grid, both: tuple[Slide, Slide]
+    b: Builder,
+    x: fx.Node,
+    grid: Grid,
+    out: Grid,
+    both: tuple[Slide, Slide],
+    at_least: int = 0,
 ) -> tuple[fx.Node, tuple[int, int]]:
     """What the operation must run on, without padding, and the stride it then needs.
 
     The map is aligned to the origin of the level below and padded circularly, in one gather.
     A 1x1 window with a stride reads its own pixels only, and then runs with stride 1.
+    `at_least` asks for more outputs per axis than the circle has; the caller crops.
     """
     h, w = grid.present
-    windows = (both[0].window(h), both[1].window(w))
+    windows = (both[0].window(h, at_least), both[1].window(w, at_least))
     strides = (both[0].stride, both[1].stride)
     rolls = descend(b, x, grid, out)
     if max(strides) > 1 and both[0].span == both[1].span == 1:
-        counts = out.sizes
+        counts = [max(n, at_least) for n in out.sizes]
         windows = (
             Window(windows[0].start, counts[0], strides[0]),
             Window(windows[1].start, counts[1], strides[1]),
