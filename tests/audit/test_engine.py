@@ -157,7 +157,9 @@ def test_accuracy_near_chance_stops_the_run(tmp_path):
 
 
 def test_a_perfect_model_keeps_all_labels(images):
-    result = scan(images, model=small_model(lambda x: x.double().sum((2, 3)).round().float())).result
+    result = scan(
+        images, model=small_model(lambda x: x.double().sum((2, 3)).round().float())
+    ).result
     assert result.metric("circular.consistency").value == 1
     assert result.metric("circular.logit_error_max").value == 0
     assert result.metric("zero-pad.logit_error_max").value > 0
@@ -170,9 +172,7 @@ def test_boundary_parts_tell_sampling_from_padding(images):
         rest = x.double().sum((1, 2, 3)) / 16
         return torch.stack([grid - rest, rest - grid], 1).float()
 
-    parts = {
-        p.name: p for p in scan(images, model=small_model(phase_only)).result.boundary
-    }
+    parts = {p.name: p for p in scan(images, model=small_model(phase_only)).result.boundary}
     assert parts["padding"].estimate.value == 0
     assert parts["sampling"].estimate.value > 0.2
     blind = small_model(total_stride=None)
