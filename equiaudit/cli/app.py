@@ -32,6 +32,10 @@ def _invoke(argv: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(argv, prog_name="equiaudit", standalone_mode=False)
+    except SystemExit:
+        # A verb's own is settled before it gets here: this is how typer answers a reader that
+        # closed the pipe while it printed help, and such a reader has seen enough.
+        return 0
     except Exception as error:
         raise usage_error(error) or error from None
     return int(code or 0)

@@ -110,6 +110,17 @@ def test_python_dash_m_exits_with_the_code():
     assert "nowhere.json" in done.stderr
 
 
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["report", "result.json"]])
+def test_a_reader_that_has_gone_is_no_error(saved, argv):
+    saved()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "equiaudit", *argv]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_closed_stderr_changes_neither_payload_nor_code(saved):
     command = f'"{sys.executable}" -m equiaudit report "{saved()}" --format csv 2>&-'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
