@@ -24,8 +24,8 @@ _LISTED = 200
 _MOST_KINDS = 12
 _MOST_WORST = 48
 _PHASE_CELL = 40
-_THUMBNAIL_BYTES = 2_000_000
-"""Of all thumbnails together; those beyond are left out, so that the file stays under 5 MB."""
+_MAPS_AND_THUMBNAILS, _CELL_BYTES = 4_400_000, 140
+"""What the 5 MB of the file leave for both; thumbnails that do not fit are left out."""
 _THUMBNAIL = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -42,15 +42,15 @@ class HtmlReport:
 
     def render(self, result: Result, options: Options) -> str:
         """The document; `options.images` keeps the thumbnails."""
-        style = _style()
+        style, drawings = _style(), _drawings(result)
         page = _environment().get_template("report.html.jinja")
         return page.render(
             style=Markup(style),
             style_hash=_csp_hash(style),
             **_opening(result),
             **_tables(result),
-            **_drawings(result),
-            worst=_worst(result, options.images),
+            **drawings,
+            worst=_worst(result, _room(drawings) if options.images else 0),
         )
 
 
@@ -163,8 +163,15 @@ def _grids(shifts: Sequence[ShiftResult], field: str) -> list[tuple[str, GridMap
     return [(kind, grid) for kind, grid in found if grid is not None and grid.rows and grid.cols]
 
 
-def _worst(result: Result, images: bool) -> list[dict[str, Any]]:
-    shown, room = [], _THUMBNAIL_BYTES if images else 0
+def _room(drawings: dict[str, Any]) -> int:
+    """Bytes that the maps leave for thumbnails."""
+    cells = sum(len(map.cells) for map in (*drawings["offset_maps"], *drawings["phase_maps"]))
+    return _MAPS_AND_THUMBNAILS - _CELL_BYTES * cells
+
+
+def _worst(result: Result, room: int) -> list[dict[str, Any]]:
+    """The cards, with thumbnails as long as `room` bytes last."""
+    shown = []
     for worst in result.worst[:_MOST_WORST]:
         pair = _thumbnails(worst)
         room -= sum(map(len, pair))
