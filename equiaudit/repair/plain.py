@@ -1,0 +1,97 @@
+"""A graph made fit to leave the house: plain torch operators, no device written into it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from equiaudit.errors import RunError
+
+__all__ = ["plain_graph", "scriptable"]
+
+aten = torch.ops.aten
+
+_CONVERSIONS = ("to", "_to_copy")
+_FILLED = {"zeros": "new_zeros", "ones": "new_ones", "full": "new_full", "empty": "new_empty"}
+
+
+def plain_graph(module: fx.GraphModule) -> fx.GraphModule:
+    """A copy that shares `module`'s tensors and runs on whichever device they are moved to.
+
+    A tensor that is made from numbers alone becomes a buffer; one whose size depends on the
+    batch is made on the input's device. Raises RunError naming an operator that can be
+    neither.
+    """
+    graph = fx.Graph()
+    tensors = _tensors(module)
+    twins: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        twins[node] = graph.node_copy(node, lambda source: twins[source])
+    image = next(node for node in graph.nodes if node.op == "placeholder")
+    for node in list(graph.nodes):
+        if node.op in ("call_function", "call_method") and _names_a_device(node):
+            _free(node, image, tensors)
+    graph.lint()
+    return fx.GraphModule(tensors, graph).train(module.training)
+
+
+def scriptable(module: fx.GraphModule) -> fx.GraphModule:
+    """`plain_graph`, with every aten overload called by its operator's name, as scripts do."""
+    plain = plain_graph(module)
+    for node in plain.graph.nodes:
+        if node.target is aten.sym_size.int:
+            node.target = aten.size
+        elif isinstance(node.target, torch._ops.OpOverload):
+            node.target = node.target.overloadpacket
+    plain.recompile()
+    return plain
+
+
+def _tensors(module: fx.GraphModule) -> dict[str, Any]:
+    names = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    return {name: operator.attrgetter(name)(module) for name in sorted(names)}
+
+
+def _names_a_device(node: fx.Node) -> bool:
+    return any(isinstance(value, torch.device) for value in (*node.args, *node.kwargs.values()))
+
+
+def _free(node: fx.Node, image: fx.Node, tensors: dict[str, Any]) -> None:
+    name = getattr(node.target, "_opname", getattr(node.target, "__name__", str(node.target)))
+    kwargs = {k: v for k, v in node.kwargs.items() if k not in ("device", "pin_memory", "layout")}
+    if not node.all_input_nodes:
+        _replace(node, _constant(node, tensors))
+    elif name in _FILLED:
+        with node.graph.inserting_before(node):
+            method = node.graph.call_method(_FILLED[name], (image, *node.args), kwargs)
+        _replace(node, method)
+    elif name in _CONVERSIONS:
+        _convert(node, kwargs)
+    else:
+        raise RunError(f"{node.name} ({name}) makes a tensor on one fixed device.")
+
+
+def _constant(node: fx.Node, tensors: dict[str, Any]) -> fx.Node:
+    function: Any = node.target
+    attribute = f"constant_{node.name}"
+    tensors[attribute] = function(*node.args, **node.kwargs)
+    with node.graph.inserting_before(node):
+        return node.graph.get_attr(attribute)
+
+
+def _convert(node: fx.Node, kwargs: dict[str, Any]) -> None:
+    """A move to a device is left out; a change of dtype that went with it stays."""
+    dtype = kwargs.get("dtype", next((a for a in node.args if isinstance(a, torch.dtype)), None))
+    if dtype is None:
+        _replace(node, node.args[0])
+        return
+    with node.graph.inserting_before(node):
+        _replace(node, node.graph.call_function(aten.to.dtype, (node.args[0], dtype)))
+
+
+def _replace(node: fx.Node, value: Any) -> None:
+    node.replace_all_uses_with(value)
+    node.graph.erase_node(node)

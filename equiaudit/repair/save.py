@@ -1,0 +1,144 @@
+"""Save: write a converted graph beside its place, run what was written, and only then rename."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import fx
+
+from equiaudit.errors import EquiauditError, InputError, RunError
+from equiaudit.models.preprocess import preprocess_toml
+from equiaudit.models.types import Preprocess
+from equiaudit.repair.formats import Format, Run, file_format, sha256
+
+__all__ = ["Saved", "save"]
+
+_ONNX_TOLERANCE = 1e-5
+"""Of the output range: another runtime sums in another order."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written, and whether it passed."""
+
+    path: Path
+    """OUT where it verified, else OUT.unverified."""
+    companions: tuple[Path, ...]
+    """Files that belong with it: the preprocessing sidecar, a checkpoint's graph and config."""
+    sha256: str
+    bytes: int
+    """Of the file and its companions."""
+    reason: str | None = None
+    """Which check failed; None where all passed."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether the file lies at the name that was asked for."""
+        return self.reason is None
+
+
+def save(
+    module: fx.GraphModule,
+    path: Path | str,
+    *,
+    example: torch.Tensor,
+    preprocess: Preprocess | None = None,
+    check: Callable[[Run], str | None] | None = None,
+) -> Saved:
+    """Write `module` as the kind of file that `path`'s suffix names (see `formats`).
+
+    The file is written in a temporary folder beside `path`, loaded again, and compared with
+    `module` on `example` (N, C, H, W) and on its first image alone: bit for bit, or for ONNX
+    to 1e-5 of the output range with the same labels. Then `check` may run it and return a
+    sentence that says what is wrong. Only a file that passes is renamed to `path`; another
+    one becomes ``OUT.unverified`` and an older file at `path` stays.
+
+    `preprocess` travels inside the file and as the sidecar ``OUT.toml``.
+    Raises InputError where the suffix is unknown or the folder does not exist, and RunError
+    where the graph cannot be written as that kind.
+    """
+    path = Path(path)
+    kind = file_format(path)
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} to write {path.name} into.")
+    toml = preprocess_toml(preprocess) if preprocess is not None else ""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / path.name
+        companions = _written(kind, module, draft, example, toml)
+        reason = _trouble(kind, module, draft, example, check)
+        return _placed(draft, companions, path.parent, reason)
+
+
+def _written(
+    kind: Format, module: fx.GraphModule, draft: Path, example: torch.Tensor, toml: str
+) -> list[Path]:
+    try:
+        companions = list(kind.write(module, draft, example, toml))
+    except (EquiauditError, OSError):
+        raise
+    except Exception as error:  # exporters raise nearly anything
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunError(
+            f"The graph cannot be written as {draft.suffix}: {first[:200]}",
+            tip="Another suffix may work: .pt, .pt2, .onnx or .safetensors.",
+        ) from error
+    if toml:
+        sidecar = draft.with_name(draft.name + ".toml")
+        sidecar.write_text(toml, encoding="utf-8")
+        companions.append(sidecar)
+    return companions
+
+
+def _trouble(
+    kind: Format,
+    module: fx.GraphModule,
+    draft: Path,
+    example: torch.Tensor,
+    check: Callable[[Run], str | None] | None,
+) -> str | None:
+    """What is wrong with the file, in a sentence; None where nothing is."""
+    try:
+        run = kind.load(draft)
+        with torch.no_grad():
+            for batch in (example, example[:1]):
+                reason = _difference(module(batch), run(batch), bit_equal=kind.bit_equal)
+                if reason is not None:
+                    return f"{reason} (batch of {len(batch)})"
+        return check(run) if check is not None else None
+    except EquiauditError as error:
+        return str(error)
+    except Exception as error:  # a runtime that cannot run the file raises anything
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"The saved file cannot be run: {first[:200]}"
+
+
+def _difference(expected: torch.Tensor, actual: torch.Tensor, *, bit_equal: bool) -> str | None:
+    if actual.shape != expected.shape:
+        return f"The saved file returns {tuple(actual.shape)}, not {tuple(expected.shape)}"
+    if torch.equal(actual, expected):
+        return None
+    wide = expected.double()
+    error = ((actual.double() - wide).abs().max() / (wide.max() - wide.min())).item()
+    if bit_equal or not error <= _ONNX_TOLERANCE:
+        return f"The saved file differs from the graph by {error:.1e} of the output range"
+    if expected.shape[1] > 1 and not torch.equal(actual.argmax(1), expected.argmax(1)):
+        return "The saved file predicts other labels than the graph"
+    return None
+
+
+def _placed(draft: Path, companions: Sequence[Path], folder: Path, reason: str | None) -> Saved:
+    """Move the files out of the temporary folder, the one that counts last."""
+    suffix = ".unverified" if reason is not None else ""
+    places = [folder / (file.name + suffix) for file in (*companions, draft)]
+    for file, place in zip((*companions, draft), places, strict=True):
+        if place.is_dir():
+            raise InputError(f"{place} is a folder.")
+        os.replace(file, place)
+    *beside, main = places
+    total = sum(place.stat().st_size for place in places)
+    return Saved(main, tuple(beside), sha256(main), total, reason)
