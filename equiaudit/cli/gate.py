@@ -53,7 +53,8 @@ def _judged(saved: Result, path: Path, call: Call) -> Result:
     )
     judge.check(tuple(saved.shifts), labelled=saved.labelled)
     beside = samples_beside(path)
-    samples = read_samples(beside) if beside.is_file() else None
+    wanted = judge.baseline is not None and beside.is_file()
+    samples = read_samples(beside) if wanted else None
     return judge.judged(saved, samples, call.terminal.warn)
 
 

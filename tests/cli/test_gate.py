@@ -72,6 +72,12 @@ def test_a_baseline_of_the_same_images_is_judged_against(run, saved):
     assert [g["verdict"] for g in json.loads(out)["gates"]] == ["pass"]
 
 
+def test_samples_that_no_gate_needs_are_not_read(run, saved):
+    path = saved()
+    path.with_name("samples.csv").write_text("not samples")
+    assert run("gate", path, "--gate", PASSING)[0] == 0
+
+
 def test_a_folder_is_as_good_as_the_file_in_it(run, saved):
     path = saved("out/result.json")
     assert run("gate", path.parent, "--gate", PASSING)[0] == 0
