@@ -41,7 +41,6 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 _SIGNIFICANT = 2
-_MOST_IMAGES = 10**9
 
 Verdict = Literal["pass", "fail", "inconclusive", "not judged"]
 
@@ -259,18 +258,11 @@ def _ends(gate: Gate, low: float, high: float) -> str:
 
 
 def _images_needed(gate: Gate, estimate: Estimate) -> int | None:
-    """About how many images bring the nearer bound to the threshold.
+    """About how many images bring the nearer bound to the threshold, to two digits."""
+    from equiaudit.metrics.intervals import images_needed  # scipy; only when a gate is open
 
-    Half the interval shrinks as 1 / sqrt(n), so n (h / d)^2 images, with h the half on the
-    threshold's side and d the distance from the value to it. None where the value lies on the
-    threshold, or beyond a billion images.
-    """
-    value, low, high = estimate.value, estimate.low, estimate.high
-    if value is None or low is None or high is None or value == gate.threshold:
-        return None
-    half = value - low if gate.threshold < value else high - value
-    needed = estimate.n * (half / abs(value - gate.threshold)) ** 2
-    return None if needed > _MOST_IMAGES else _rounded_up(max(needed, estimate.n + 1))
+    needed = images_needed(estimate, gate.threshold)
+    return None if needed is None else _rounded_up(needed)
 
 
 def _rounded_up(number: float) -> int:

@@ -220,9 +220,11 @@ def _gates(n: int) -> tuple[GateVerdict, ...]:
 
 
 def _plan(kinds: Sequence[str], radius: int, stride: int | None) -> dict[str, Any]:
-    own = {"low": -radius, "high": radius, "count": 48, "pair": False}
     return {
-        "series": [{"name": kind, "kind": kind, **own} for kind in kinds],
+        "kinds": list(kinds),
+        "max_shift": radius,
+        "range": [-radius, radius],
+        "offsets": 48,
         "seed": 0,
         "window": [32, 32],
         "stride": None if stride is None else [stride, stride],

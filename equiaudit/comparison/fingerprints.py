@@ -40,19 +40,8 @@ def _plan_difference(mine: Fingerprint, other: Fingerprint) -> str:
     for name in dict.fromkeys((*mine.plan, *other.plan)):
         before, after = mine.plan.get(name), other.plan.get(name)
         if before != after:
-            return f"{name} is {_brief(before)} against {_brief(after)}"
+            return f"{name} is {before} against {after}"
     return f"their hashes are {mine.plan_hash[:12]} against {other.plan_hash[:12]}"
-
-
-def _brief(setting: object) -> str:
-    """A setting on one line; of the series, what a user can set."""
-    if isinstance(setting, (list, tuple)) and setting and isinstance(setting[0], dict):
-        return ", ".join(_brief(each) for each in setting)
-    if isinstance(setting, dict):
-        name, count = setting.get("name"), setting.get("count")
-        ends = f"{setting.get('low')}..{setting.get('high')}"
-        return f"{name} ({ends}, {'full' if count is None else f'{count} offsets'})"
-    return str(setting)
 
 
 def differences(mine: Fingerprint, other: Fingerprint) -> Iterator[str]:

@@ -106,7 +106,7 @@ def _finding(result: Result, shift: ShiftResult) -> Finding | None:
     info = figures.info_of("flipped")
     return Finding(
         kind=visible(shift.kind),
-        sentence=_change_sentence(changes, plans.moved(result.fingerprint.plan, shift.kind)),
+        sentence=_change_sentence(changes, plans.moved(result.fingerprint.plan)),
         share=figures.value(changes, info),
         evidence=figures.evidence(changes, info),
     )
