@@ -79,17 +79,18 @@ def conclude(result: Result, folder: Path, call: Call) -> Outcome:
 def _say_settings(folder: Path, call: Call) -> None:
     """What was set and where; what follows from the model and the data, the scan says itself."""
     rows = {
-        flag_name(name): f"{_shown(getattr(call.settings, name))}  ({origin})"
+        flag_name(name): f"{_shown(name, getattr(call.settings, name))}  ({origin})"
         for name, origin in call.resolved.origins.items()
     }
     for line in aligned({**rows, "output": str(folder)}):
         call.terminal.say(line)
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    between = "x" if name in ("size", "stride") else ", "
+    return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _scan_settings() -> list[str]:

@@ -137,12 +137,16 @@ def test_stdout_is_the_payload_alone_and_the_rest_is_stderr(run, scanned):
         return judged("pass")
 
     scanned(does=chatty)
-    code, out, err = run("scan", "m", "d", "--format", "json", "--max-shift", "4")
+    argv = ["--max-shift", "4", "--size", "16", "--no-images", "--shifts", "crop,circular"]
+    code, out, err = run("scan", "m", "d", "--format", "json", *argv)
     assert code == 0
     assert json.loads(out)["schema_version"] == 1
     for said in (
         "the model prints",
         "max-shift  4  (--max-shift)",
+        "size       16x16  (--size)",
+        "images     off  (--images)",
+        "shifts     crop, circular  (--shifts)",
         "window  16x16",
         "one file was not readable",
         "pass  circular.consistency>=0.9",
