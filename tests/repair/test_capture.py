@@ -4,8 +4,8 @@ import functools
 import io
 import warnings
 
-import nets
 import pytest
+import repair_nets as nets
 import torch
 from torch import fx, nn
 

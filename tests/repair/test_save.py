@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nets
 import onnx
 import pytest
+import repair_nets as nets
 import torch
 from torch import fx
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 
-import nets
 import pytest
+import repair_nets as nets
 import torch
 from torch import nn
 
