@@ -34,7 +34,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "modul
 _PREFIXES = ("module.", "_orig_mod.")
 _OUTER_NAMES = ("model.", "net.", "network.")
 _SHOWN = 3
-_REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+) was not an allowed global")
+_REFUSED_GLOBAL = re.compile(r"(?:unsupported|Unsupported global:) GLOBAL ([\w.]+)")
 
 
 def read_checkpoint(path: Path, *, trust: bool) -> Any:
@@ -55,7 +55,9 @@ def load_weights_only(source: Path | IO[bytes], *, what: str) -> Any:
     """`torch.load` without code; InputError naming `what` and the global it wants."""
     mmap = isinstance(source, Path) and zipfile.is_zipfile(source)
     try:
-        return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols, which decide nothing here
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # damaged pickles raise nearly anything
         raise _refusal(error, what) from error
 

@@ -88,9 +88,9 @@ def _walk(
     sources = [name for name in node.input if name in grids]
     if not sources or node.op_type in ("Shape", "Size"):
         return True
-    if any(name not in shapes for name in node.output if name):
+    if node.output[0] not in shapes:
         return not grids.known(sources)
-    for output in filter(None, node.output):
+    for output in (name for name in node.output if name in shapes):
         grids.note(
             output, _grid_of(node, shapes[output], sources, grids, constants), shapes[output]
         )

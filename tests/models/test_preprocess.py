@@ -1,0 +1,166 @@
+"""Preprocessing comes from a stated source, in a fixed order, or not at all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nets import tiny_net
+
+from equiaudit.errors import InputError
+from equiaudit.models import (
+    Preprocess,
+    PreprocessOverrides,
+    load,
+    preprocess_toml,
+    read_preprocess_file,
+)
+from equiaudit.models.preprocess import Given, Hints, resolve_preprocess
+
+ROOT = Path(__file__).parents[2]
+FULL = "size = [8, 6]\nmean = [0.1, 0.2, 0.3]\nstd = [1, 1, 1]\n"
+
+
+def resolved(overrides=None, *, model=None, stated=None, fixed=None):
+    hints = Hints(stated=stated or {}, fixed=fixed or {})
+    return resolve_preprocess(
+        overrides or PreprocessOverrides(), model=model, name="m", hints=hints
+    )
+
+
+def stated(**values):
+    return {key: Given(value, "the model") for key, value in values.items()}
+
+
+IN_MODEL = stated(size=(4, 4), mean=(0.0, 0.0, 0.0), std=(2.0, 2.0, 2.0))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_nothing_is_guessed():
+    with pytest.raises(InputError) as caught:
+        resolved()
+    assert str(caught.value) == (
+        "The preprocessing of m is not known: size and mean and std are missing. "
+        "Add --size HxW --mean R,G,B --std R,G,B, or --preprocess FILE."
+    )
+
+
+def test_only_what_is_missing_is_asked_for():
+    with pytest.raises(
+        InputError, match=r"mean and std are missing. Add --mean R,G,B --std R,G,B,"
+    ):
+        resolved(PreprocessOverrides(size=(4, 4)))
+
+
+def test_load_asks_too():
+    with pytest.raises(InputError, match="--size HxW"):
+        load(tiny_net(), device="cpu")
+
+
+def test_flags_then_file_then_sidecar_then_model(tmp_path):
+    model = tmp_path / "model.onnx"
+    write(tmp_path / "model.onnx.toml", FULL + "resize = 9\n")
+    file = write(tmp_path / "given.toml", "mean = [0.7, 0.7, 0.7]\nstd = [3, 3, 3]\n")
+    overrides = PreprocessOverrides(mean=(0.9, 0.9, 0.9), file=file)
+    seen = resolved(overrides, model=model, stated={**IN_MODEL, **stated(interpolation="bicubic")})
+    assert (seen.mean, seen.source["mean"]) == ((0.9,) * 3, "flag --mean")
+    assert (seen.std, seen.source["std"]) == ((3.0,) * 3, "--preprocess given.toml")
+    assert (seen.size, seen.source["size"]) == ((8, 6), "sidecar model.onnx.toml")
+    assert (seen.interpolation, seen.source["interpolation"]) == ("bicubic", "the model")
+    assert (seen.channels, seen.source["channels"]) == ("rgb", "default")
+
+
+@pytest.mark.parametrize("name", ["model.onnx.toml", "model.preprocess.toml"])
+def test_both_sidecar_names(tmp_path, name):
+    write(tmp_path / name, FULL)
+    assert resolved(model=tmp_path / "model.onnx").size == (8, 6)
+
+
+def test_pixel_range_255_is_restated_for_unit_range(tmp_path):
+    text = "mean = [123, 117, 104]\nstd = [1, 1, 1]\npixel_range = 255\nsize = [4, 4]\n"
+    seen = resolved(PreprocessOverrides(file=write(tmp_path / "p.toml", text)))
+    pixel = 200 / 255
+    received = [(pixel - m) / s for m, s in zip(seen.mean, seen.std, strict=True)]
+    assert received == pytest.approx([200 - 123, 200 - 117, 200 - 104])
+
+
+def test_one_value_means_gray():
+    seen = resolved(PreprocessOverrides(size=(4, 4), mean=(0.5,), std=(0.5,)))
+    assert seen.channels == "gray"
+
+
+def test_gray_models_need_one_value():
+    with pytest.raises(InputError, match="3 values of mean, but m takes gray images"):
+        resolved(stated=IN_MODEL, fixed=stated(channels="gray"))
+
+
+def test_raw_pixels_need_no_mean():
+    seen = resolved(stated=stated(size=(4, 4)), fixed=stated(dtype="uint8"))
+    assert (seen.mean, seen.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_a_fixed_input_cannot_be_overridden():
+    fixed = {"size": Given((4, 4), "ONNX input shape")}
+    with pytest.raises(InputError, match=r"flag --size says size \[8, 8\].*has size \[4, 4\]"):
+        resolved(PreprocessOverrides(size=(8, 8)), stated=IN_MODEL, fixed=fixed)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sise = [4, 4]", "Unknown key 'sise' in .*p.toml"),
+        ("size = 4", "size in .*p.toml must be two positive whole numbers"),
+        ("size = [4, -4]", "size in"),
+        ("size = [4, true]", "size in"),
+        ("mean = [0.5, 0.5]", "mean in .* must be 3 numbers"),
+        ("mean = ['a', 'b', 'c']", "mean in"),
+        ("mean = [nan, 0, 0]", "mean in"),
+        ("std = [0, 1, 1]", "std in .* must be 3 positive numbers"),
+        ("channels = 'xyz'", 'channels in .* must be "rgb" or "bgr" or "gray", not \'xyz\''),
+        ("channels = ['rgb']", "channels in"),
+        ("pixel_range = 100", "pixel_range in .* must be 1 or 255"),
+        ("pixel_range = 255", "needs both"),
+        ("resize = 1.5", "resize in"),
+        ("size = [", "is not TOML"),
+    ],
+)
+def test_bad_files_name_the_key_and_the_file(tmp_path, text, said):
+    with pytest.raises(InputError, match=said):
+        read_preprocess_file(write(tmp_path / "p.toml", text))
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(InputError, match="Cannot read"):
+        read_preprocess_file(tmp_path / "nothing.toml")
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_preprocess_file(tmp_path / "b.toml")
+
+
+def test_flags_are_checked_too():
+    with pytest.raises(InputError, match="std in --std must be"):
+        resolved(PreprocessOverrides(size=(4, 4), mean=(0.5,) * 3, std=(0.0,) * 3))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Preprocess((8, 6), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), channels="bgr", resize=9),
+        Preprocess((8, 6), (0.5,), (0.25,), channels="gray", dtype="float16"),
+        Preprocess((8, 6), (0.0,) * 3, (1.0,) * 3, dtype="uint8", layout="NHWC"),
+    ],
+)
+def test_written_text_reads_back(tmp_path, seen):
+    file = write(tmp_path / "p.toml", preprocess_toml(seen))
+    again = resolved(PreprocessOverrides(file=file))
+    for key in ("size", "mean", "std", "channels", "dtype", "layout", "resize", "interpolation"):
+        assert getattr(again, key) == getattr(seen, key)
+
+
+def test_the_types_do_not_import_torch():
+    code = "import sys, equiaudit.models; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
