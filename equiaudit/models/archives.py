@@ -79,7 +79,7 @@ def check_export_archive(archive: bytes, *, what: str) -> None:
     for name in reader.get_all_records():
         if name.startswith("data/aotinductor/"):
             raise InputError(f"{what} carries compiled code and was not loaded.", tip=_TRUST)
-        if name.endswith(".json"):
+        if name.startswith("models/") or name.endswith(".json"):
             content = json.loads(bytes(reader.get_record(name)))
             _check_json(content, what)
             for member in _pickled_payloads(name, content, what):

@@ -24,7 +24,7 @@ from equiaudit.models.preprocess import (
     parse_preprocess,
 )
 
-__all__ = ["load_exported"]
+__all__ = ["load_exported", "refuse_training_graph"]
 
 # The name and the position of the training flag among the operator's arguments.
 _MODE_ARGUMENT = {
@@ -46,7 +46,7 @@ def load_exported(path: Path, *, trust: bool) -> Artefact:
     """
     archive = path.read_bytes()
     program = _program(archive, path, trust=trust)
-    _refuse_training_export(program, path)
+    refuse_training_graph(program.graph, str(path))
     shape = _input_shape(program, path)
     text = read_extra_file(archive, PREPROCESS_EXTRA_FILE)
     where = f"{PREPROCESS_EXTRA_FILE} in {path}"
@@ -92,11 +92,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _refuse_training_export(program: ExportedProgram, path: Path) -> None:
-    for node in program.graph.nodes:
+def refuse_training_graph(graph: torch.fx.Graph, what: str) -> None:
+    """Raises InputError where an operator of an exported graph is fixed to training."""
+    for node in graph.nodes:
         if node.op == "call_function" and _in_training(node):
             raise InputError(
-                f"{path} was exported in training mode ({node.name} is fixed to training).",
+                f"{what} was exported in training mode ({node.name} is fixed to training).",
                 tip="Call model.eval() and export it again.",
             )
 

@@ -66,11 +66,24 @@ def _from_module(module: nn.Module) -> Artefact:
         name=type(module).__name__,
         kind="module",
         sha256=state_dict_sha256(module.state_dict()),
-        module=module.eval(),
+        module=module,
         eager=not isinstance(module, torch.jit.ScriptModule),
         hints=zoo.module_hints(module),
-        notes=("put in eval mode",),
+        notes=(_put_in_eval_mode(module),),
     )
+
+
+def _put_in_eval_mode(module: nn.Module) -> str:
+    """What was done, in words; the module of an exported program has no modes to change."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        from equiaudit.models.exported import refuse_training_graph
+
+        if isinstance(module, torch.fx.GraphModule):
+            refuse_training_graph(module.graph, type(module).__name__)
+        return "exported in eval mode"
+    return "put in eval mode"
 
 
 def _from_weights(path: Path, kind: FileKind, arch: str | None, trust: bool) -> Artefact:
