@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.cli.command import Call
-from equiaudit.cli.files import write_text
 from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,9 +35,10 @@ def deliver(result: Result, call: Call, folder: Path | None) -> str:
             "Several formats need a folder to be written to.", tip="Name one with -o DIR."
         )
     if folder is not None:
-        for name in formats:
-            path = folder / FILES[name]
-            write_text(path, _document(result, name, call))
+        from equiaudit.report.formats import write_files
+
+        texts = {FILES[name]: _document(result, name, call) for name in formats}
+        for path in write_files(folder, texts):
             call.terminal.say(f"Wrote {path}")
     return _shown(result, call)
 

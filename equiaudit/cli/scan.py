@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,6 @@ import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.failures import Interrupted
-from equiaudit.cli.files import default_folder
 from equiaudit.cli.payload import append_step_summary, deliver
 from equiaudit.cli.progress import aligned, observing
 from equiaudit.cli.verdicts import say_verdicts
@@ -74,6 +74,14 @@ def conclude(result: Result, folder: Path, call: Call) -> Outcome:
     say_verdicts(result.gates, call.terminal)
     call.terminal.say(f"Wrote {folder / 'report.html'}")
     return Outcome(payload, exit_code(result.gates, call.settings.strict))
+
+
+def default_folder(model: str) -> Path:
+    """``reports/<model>``: a file's name without its suffix, or a zoo model's name."""
+    scheme, colon, name = model.partition(":")
+    is_zoo = bool(colon) and scheme in ("torchvision", "timm")
+    stem = name if is_zoo else Path(model).stem
+    return Path("reports", re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "model")
 
 
 def _say_settings(folder: Path, call: Call) -> None:

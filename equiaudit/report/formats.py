@@ -21,7 +21,7 @@ from equiaudit.report.options import Format, Options
 from equiaudit.report.text import TextReport
 from equiaudit.results import Result
 
-__all__ = ["FORMATS", "record_baseline", "render", "write_reports"]
+__all__ = ["FORMATS", "record_baseline", "render", "write_files", "write_reports"]
 
 _ALL: tuple[Format, ...] = (
     TextReport(),
@@ -68,16 +68,20 @@ def write_reports(
     }
     if samples_csv is not None:
         texts["samples.csv"] = samples_csv
-    return _write_all(Path(folder), texts)
+    return write_files(Path(folder), texts)
 
 
 def record_baseline(result: Result, samples_csv: str, path: str | Path) -> tuple[Path, ...]:
     """Keep `result` at `path` and its samples.csv beside it, for later runs to be held against."""
     path = Path(path)
-    return _write_all(path.parent, {path.name: render(result, "json"), "samples.csv": samples_csv})
+    return write_files(path.parent, {path.name: render(result, "json"), "samples.csv": samples_csv})
 
 
-def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+def write_files(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+    """Write each text, as UTF-8, to the file of its name in `folder`, beside it and renamed.
+
+    InputError for a folder that cannot be written, RunError for a disk that is full.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tuple(_replace(folder / name, text) for name, text in texts.items())
