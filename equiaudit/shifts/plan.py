@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -163,8 +164,8 @@ def _check(kinds: tuple[str, ...], max_shift: int, offsets: int | str) -> None:
         raise InputError(f"--offsets is {offsets}; agreement between shifts needs at least 2.")
 
 
-def _list(names: object) -> str:
-    return ", ".join(names)  # type: ignore[call-overload, no-any-return]
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 @lru_cache(maxsize=8)
@@ -191,7 +192,8 @@ def _systematic(
         order = order[np.argsort(rank[phase[order]], kind="stable")]
     step = len(grid) / count
     picks = np.floor((rng.random() + np.arange(count)) * step).astype(np.int64)
-    return grid[order[np.minimum(picks, len(grid) - 1)]]
+    chosen: Offsets = grid[order[np.minimum(picks, len(grid) - 1)]]
+    return chosen
 
 
 def _aligned_reach(stride: tuple[int, int], far: int) -> tuple[int, int]:
