@@ -162,7 +162,7 @@ class InputLevels(Levels):
 
 
 def _energy(source: Any, channels: int, size: tuple[int, int], ratios: tuple[int, int]) -> Any:
-    return component_sums(quantise(channel_energy(source, channels)), size, ratios)
+    return component_sums(quantise(channel_energy(source, (channels, *size))), size, ratios)
 
 
 def _ties(
@@ -216,7 +216,7 @@ def _seam_point(
     points = [_points(views, starts[i], strides[i], counts[i], i) for i in (0, 1)]
     scores = [
         _nearby(score, points[i], strides[i], counts[i], size[i])
-        for i, score in enumerate(seam_scores(image, size))
+        for i, score in enumerate(seam_scores(image, channels, size))
     ]
     index = points[0].unsqueeze(2) * size[1] + points[1].unsqueeze(1)
     flat = views.reshape(-1, size[0] * size[1]).long()

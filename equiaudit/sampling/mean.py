@@ -5,17 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["OrderFreeMean", "order_free_mean"]
+__all__ = ["OrderFreeMean", "order_free_mean", "order_free_sum"]
+
+_LEVELS = float(2**23)
+_TINY = 1e-30
+
+
+def order_free_sum(x: Tensor, dims: list[int], keepdim: bool) -> Tensor:
+    """Sum of x over `dims`, float64, in whole steps of its maximum.
+
+    Each value is rounded to 2^-23 of the largest beside it (the error of a float32 addition);
+    sums of whole numbers below 2^53 are exact, so their order cannot matter.
+    """
+    x = x.float()
+    top = torch.clamp(torch.amax(torch.abs(x), dims, keepdim=True), min=_TINY)
+    whole = torch.round(x * (_LEVELS / top))
+    total = torch.sum(whole, dims, keepdim=True, dtype=torch.float64) * (top.double() / _LEVELS)
+    return total if keepdim else torch.squeeze(total, dims)
 
 
 def order_free_mean(x: Tensor, dims: list[int], count: int, keepdim: bool) -> Tensor:
-    """Mean of x over `dims`, which hold `count` elements, summed in float64; dtype of x.
-
-    A float32 sum depends on its order in the last bits. In float64 the sum of float32 values is
-    exact unless they span more than 29 bits, and is then rounded once.
-    """
-    total = torch.sum(x, dims, keepdim=keepdim, dtype=torch.float64)
-    return (total / count).type_as(x)
+    """Mean of x over `dims`, which hold `count` elements, the same for every order; dtype of x."""
+    return (order_free_sum(x, dims, keepdim) / count).type_as(x)
 
 
 class OrderFreeMean(nn.Module):

@@ -57,6 +57,6 @@ class OriginSelector(nn.Module):
             raise ValueError(f"a {size[0]}x{size[1]} map has no whole grids of stride {sh}x{sw}")
         seen = x if image is None else image
         views = torus_hash(seen, seen.shape[1], (seen.shape[2], seen.shape[3]))
-        energy = component_sums(quantise(channel_energy(x, x.shape[1])), size, self.stride)
+        energy = component_sums(quantise(channel_energy(x, (x.shape[1], *size))), size, self.stride)
         flat = pick_candidate(energy, tie_break_table(views, size, self.stride), sh * sw)
         return torch.stack([flat // sw, flat % sw], 1)

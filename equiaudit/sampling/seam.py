@@ -12,8 +12,7 @@ from equiaudit.sampling.wrapping import wrap_axis
 
 __all__ = ["canonical_position"]
 
-_LEVELS = float(2**14 - 1)
-_TINY = 1e-300
+_TINY = 1e-30
 
 
 def canonical_position(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
@@ -24,15 +23,19 @@ def canonical_position(x: Tensor, channels: int, size: tuple[int, int]) -> Tenso
     strongest step between neighbouring rows and columns, relative to the steps beside it: on a
     photograph, the original border. Whole-number arithmetic throughout.
     """
-    rows, cols = seam_scores(x, size)
+    rows, cols = seam_scores(x, channels, size)
     return best_point(rows, cols, torus_hash(x, channels, size).long(), size)
 
 
-def seam_scores(x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """How far the step before each row and each column stands out: (B, H) and (B, W), float64."""
-    wide = x.double()
-    top = torch.clamp(torch.amax(torch.abs(wide), [1, 2, 3], keepdim=True), min=_TINY)
-    whole = torch.round(wide * (_LEVELS / top)).float()
+def seam_scores(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """How far the step before each row and each column stands out: (B, H) and (B, W), float32.
+
+    Whole numbers so small that their sums stay below 2^24: exact in any order.
+    """
+    levels = float(min(2**14, 2**23 // (channels * max(size))))
+    x = x.float()
+    top = torch.clamp(torch.amax(torch.abs(x), [1, 2, 3], keepdim=True), min=_TINY)
+    whole = torch.round(x * (levels / top))
     return _seam_score(whole, 2, [1, 3], size[0]), _seam_score(whole, 3, [1, 2], size[1])
 
 
@@ -48,7 +51,7 @@ def best_point(rows: Tensor, cols: Tensor, views: Tensor, size: Sequence[int]) -
 def _seam_score(whole: Tensor, dim: int, others: list[int], size: int) -> Tensor:
     """How much the step before each row (or column) exceeds both steps beside it: (B, size)."""
     before = wrap_axis(whole, dim, size, -1, size - 1)
-    step = torch.sum(torch.abs(whole - before), others, dtype=torch.float64)
+    step = torch.sum(torch.abs(whole - before), others)
     beside = torch.maximum(
         wrap_axis(step, 1, size, -1, size - 1), wrap_axis(step, 1, size, 1, size + 1)
     )

@@ -14,19 +14,33 @@ from equiaudit.sampling.wrapping import wrap_axis
 
 __all__ = ["torus_hash"]
 
-# Not a power of two: common pixel values (0, 1/2, 1) then differ in their low bits too, which a
-# product modulo 2^32 needs in order to spread them.
-_PIXEL_SCALE = 1737350766.0
-_TINY = 1e-300
-_ROW = (-1640531527, 1540483477, -2048144789, 374761393, -1028477379, 668265263, 2135587861)
-_COLUMN = (-862048943, 461845907, 1274126177, -1084229835, 1812433253, -559038737, 69069)
+# Whole numbers below 2^24 are exact in float32. Not a power of two: common pixel values (0, 1/2,
+# 1) then differ in their low bits too, which a product modulo 2^32 needs in order to spread them.
+_PIXEL_SCALE = 16693247.0
+_TINY = 1e-30
+# Odd weights of a sum over places, one per doubling. All are 3 modulo 8: of a pattern of signs
+# that follows the doublings, at most one bit per step is lost.
+_ROW = (
+    1390851131, -223916573, 647892275, 1695753995, -1499225005, 207388627,
+    311111475, -767621085, -1993371605, 404285459, 1570621947, -1791911845,
+    249103475,
+)
+_COLUMN = (
+    -387818093, -2115547405, 922121675, 161042651, 369140571, 1862494043,
+    1796035739, 300026763, 1033639715, 389609435, -1928237365, 1823296035,
+    253877683,
+)
+_CHANNEL = (
+    -743664469, -1866362165, 531725347, -225701797,
+)
+_SPREAD = -1640531535
 
 
 def torus_hash(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     """Hash x (B, C, H, W), a circle both ways, as seen from each pixel: (B, H, W), int32.
 
     `size` is (H, W). `torus_hash(roll(x, d)) == roll(torus_hash(x), d)` exactly: it is integer
-    arithmetic on pixels rounded to 2^-30 of the sample's maximum, about 2 log2(HW) passes.
+    arithmetic on pixels cut to 2^-24 of the sample's maximum, about log2(HW) passes.
     """
     h = _pixels(x, channels)
     h = _mix(_views(h, 2, size[1], _COLUMN))
@@ -35,21 +49,23 @@ def torus_hash(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
 
 def _pixels(x: Tensor, channels: int) -> Tensor:
     """(B, C, H, W) to one int32 per pixel that depends on all channels."""
-    wide = x.double()
-    top = torch.clamp(torch.amax(torch.abs(wide), [1, 2, 3], keepdim=True), min=_TINY)
-    whole = torch.round(wide * (_PIXEL_SCALE / top)).to(torch.int32)
-    h = torch.narrow(whole, 1, 0, 1)
+    x = x.float()
+    top = torch.clamp(torch.amax(torch.abs(x), [1, 2, 3], keepdim=True), min=_TINY)
+    whole = (x * (_PIXEL_SCALE / top)).to(torch.int32)
+    h = torch.select(whole, 1, 0)
     for c in range(1, channels):
-        h = _mix(h) * _ROW[c % 7] + torch.narrow(whole, 1, c, 1)
-    return _mix(torch.squeeze(h, 1))
+        if c % 4 == 0:
+            h = _mix(h)
+        h = torch.add(torch.select(whole, 1, c), h, alpha=_CHANNEL[c % 4])
+    return _mix(h)
 
 
 def _mix(h: Tensor) -> Tensor:
-    """A permutation of the 32-bit words that is not linear: RC6's x(2x + 1), then a multiply."""
-    return h * (h * 2 + 1) * -1640531535
+    """A permutation of the 32-bit words that is not linear: RC6's x(2x + 1), times a constant."""
+    return torch.addcmul(h * _SPREAD, h, h, value=2 * _SPREAD + 2**32)
 
 
-def _views(h: Tensor, dim: int, size: int, odd: tuple[int, ...]) -> Tensor:
+def _views(h: Tensor, dim: int, size: int, weights: tuple[int, ...]) -> Tensor:
     """Combine h along a circular axis until each entry has seen all `size` places."""
     steps = (size - 1).bit_length()
     length = size + (1 << steps) - 1
@@ -58,7 +74,5 @@ def _views(h: Tensor, dim: int, size: int, odd: tuple[int, ...]) -> Tensor:
         length -= 1 << k
         near = torch.narrow(h, dim, 0, length)
         far = torch.narrow(h, dim, 1 << k, length)
-        h = torch.add(far, near, alpha=odd[k % 7])
-        if k % 3 == 2:
-            h = _mix(h)
+        h = torch.add(far, near, alpha=weights[k % len(weights)])
     return h
