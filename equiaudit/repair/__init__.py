@@ -1,0 +1,39 @@
+"""The engine of `inspect`, `verify` and `fix`; its names load torch when first asked for.
+
+Each step is a module with a function of its name: `capture`, `analyse`, `rewrite`, `verify`,
+`save`. `pipeline` chains them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from equiaudit.repair.capture import Captured
+    from equiaudit.repair.pipeline import FixOptions, fix, inspect, verify_model
+    from equiaudit.repair.save import Saved
+
+_HOME = {
+    "Captured": "capture",
+    "FixOptions": "pipeline",
+    "Saved": "save",
+    "fix": "pipeline",
+    "inspect": "pipeline",
+    "verify_model": "pipeline",
+}
+
+__all__ = [
+    "Captured",
+    "FixOptions",
+    "Saved",
+    "fix",
+    "inspect",
+    "verify_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"equiaudit.repair.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

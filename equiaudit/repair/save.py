@@ -21,6 +21,8 @@ __all__ = ["Saved", "save"]
 _ONNX_TOLERANCE = 1e-5
 """Of the output range: another runtime sums in another order."""
 
+_OTHER_ORIGIN = ", perhaps by choosing another origin; --select input chooses by exact pixels"
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -125,7 +127,8 @@ def _difference(expected: torch.Tensor, actual: torch.Tensor, *, bit_equal: bool
     wide = expected.double()
     error = ((actual.double() - wide).abs().max() / (wide.max() - wide.min())).item()
     if bit_equal or not error <= _ONNX_TOLERANCE:
-        return f"The saved file differs from the graph by {error:.1e} of the output range"
+        hint = "" if bit_equal else _OTHER_ORIGIN
+        return f"The saved file differs from the graph by {error:.1e} of the output range{hint}"
     if expected.shape[1] > 1 and not torch.equal(actual.argmax(1), expected.argmax(1)):
         return "The saved file predicts other labels than the graph"
     return None

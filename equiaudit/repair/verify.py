@@ -20,8 +20,8 @@ __all__ = ["verify"]
 
 _BLOCK = 8
 """Images per batch; each batch goes through once unshifted and once per round."""
-_CONTROL_COMPARISONS = 512
-"""The control has to fail once, not everywhere."""
+_CONTROL_COMPARISONS = (32, 512)
+"""At least and at most: a quarter of the work, for the control has to fail only once."""
 _PROVES_NOTHING = (
     "The unmodified model passes the same check, so passing proves nothing about the conversion."
 )
@@ -52,8 +52,8 @@ def verify(
     either neighbouring step. Batches mix images that are each shifted differently, and both
     members of a pair lie at the same place of a batch of the same size.
 
-    `comparisons` bounds the work (two passes each at most, plus up to 512 for the control);
-    `coverage` in the result says which phases it paid for. `margin` maps a batch to (N,)
+    `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
+    `coverage` in the result says which phases that paid for. `margin` maps a batch to (N,)
     relative gaps between the best and the second-best origin.
 
     Raises InputError where there are no images, or where `dense` contradicts the output.
@@ -65,7 +65,7 @@ def verify(
         figures, apart = _errors(fixed, stack, list(images), plan, dense, periodic)
         control = None
         if original is not None:
-            shorter = plan.first(_CONTROL_COMPARISONS)
+            shorter = plan.first(_control_comparisons(comparisons))
             control, _ = _errors(original, stack, list(images), shorter, dense, periodic)
         gap = float(margin(stack).min()) if margin is not None else None
     return Verification(
@@ -225,6 +225,11 @@ class _Tally:
             worst_relative=self.worst_relative,
             worst_at=self.worst_at,
         )
+
+
+def _control_comparisons(comparisons: int) -> int:
+    low, high = _CONTROL_COMPARISONS
+    return min(high, max(low, comparisons // 4))
 
 
 def _device_name(device: torch.device) -> str:

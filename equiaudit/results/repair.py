@@ -82,8 +82,8 @@ class Inspection(_Frozen):
 
     @property
     def needs_fixing(self) -> bool:
-        """Whether some operation breaks equivariance under circular shifts."""
-        return any(not row.fixable or row.stride != (1, 1) or any(row.padding) for row in self.ops)
+        """Whether some operation samples, pads, flattens or sums by position."""
+        return bool(self.ops)
 
 
 class Mismatch(_Frozen):
@@ -175,7 +175,8 @@ class Cost(_Frozen):
     """What a model costs to run and to keep."""
 
     latency_ms: float | None
-    """Median time of one batch, ms, measured alternating with the model it is compared with."""
+    """Median time of one batch through the graph in torch, ms, measured in turns with the
+    graph it is compared with."""
     batch_size: int
     threads: int
     device: str

@@ -1,0 +1,280 @@
+"""What `inspect`, `verify` and `fix` found, for a terminal or as json."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from pydantic import BaseModel
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from equiaudit.report.escape import terminal
+from equiaudit.results.repair import (
+    Cost,
+    FixReport,
+    Inspection,
+    OpRow,
+    ShiftErrors,
+    Verification,
+)
+from equiaudit.results.types import Estimate
+
+__all__ = ["RepairFormat", "render_fix", "render_inspection", "render_verification"]
+
+RepairFormat = Literal["text", "json"]
+_Part = Text | Table | Padding
+_OUTCOMES = {
+    "written": "Converted and verified",
+    "unverified": "Converted, but not verified",
+    "planned": "Planned, nothing written",
+}
+
+
+def render_inspection(
+    inspection: Inspection, form: RepairFormat = "text", *, color: bool = False, width: int = 100
+) -> str:
+    """The operations as a table and the refusals as sentences, or the record as json."""
+    return _rendered(inspection, _inspection(inspection), form, color, width)
+
+
+def render_verification(
+    verification: Verification,
+    form: RepairFormat = "text",
+    *,
+    color: bool = False,
+    width: int = 100,
+) -> str:
+    """The verdict, its figures beside those of the control, and what was covered."""
+    return _rendered(verification, _verification(verification), form, color, width)
+
+
+def render_fix(
+    report: FixReport, form: RepairFormat = "text", *, color: bool = False, width: int = 100
+) -> str:
+    """The plan, what was verified, what it costs, and the metrics before and after."""
+    return _rendered(report, _fix(report), form, color, width)
+
+
+def _rendered(
+    record: BaseModel, parts: Iterable[_Part], form: RepairFormat, color: bool, width: int
+) -> str:
+    if form == "json":
+        return record.model_dump_json(indent=2) + "\n"
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        no_color=not color,
+        legacy_windows=False,
+        highlight=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+
+
+def _inspection(found: Inspection) -> Iterable[_Part]:
+    yield Text(_headline(found), style="bold")
+    yield Text(_sizes(found))
+    yield Text(f"Captured by: {terminal(found.route)}")
+    if found.ops:
+        yield _operations(found.ops)
+    yield from _list(
+        "Cannot be converted", [f"{skipped.name}: {skipped.reason}" for skipped in found.refusals]
+    )
+    yield from _list("Notes", found.notes)
+
+
+def _headline(found: Inspection) -> str:
+    name = terminal(found.model)
+    if not found.ops and not found.refusals:
+        return f"{name}: no operation breaks equivariance to circular shifts."
+    fixable = sum(row.fixable for row in found.ops)
+    total = _counted(len(found.ops), "operation matters", "operations matter")
+    verdict = "all can be converted" if found.convertible else "the model cannot be converted"
+    share = "" if fixable == len(found.ops) else f", {len(found.ops) - fixable} of them refused"
+    return f"{name}: {total} to shift equivariance{share}; {verdict}."
+
+
+def _sizes(found: Inspection) -> str:
+    size = f"Input {_pair(found.input_size)}"
+    if found.total_stride is None or found.size_multiple is None:
+        return f"{size}, total stride not known."
+    stride = f"{size}, total stride {_pair(found.total_stride)}"
+    if found.sizes_near:
+        near = " or ".join(map(_pair, found.sizes_near))
+        return f"{stride}: the size does not fit, {near} would."
+    return f"{stride}; sizes in multiples of {_pair(found.size_multiple)} fit."
+
+
+def _operations(rows: Sequence[OpRow]) -> Table:
+    table = _table("where", "op", "stride", "padding", "what it does", "fixable")
+    for row in rows:
+        padding = _padding(row.padding) + (" uneven" if row.uneven_padding else "")
+        verdict = "yes" if row.fixable else f"no: {row.reason or row.effect}"
+        cells = (row.where or row.node, row.op, _pair(row.stride), padding, row.effect, verdict)
+        table.add_row(*(Text(_sentence(cell)) for cell in cells))
+    return table
+
+
+def _verification(record: Verification) -> Iterable[_Part]:
+    verdict = "passed" if record.passed else "FAILED"
+    style = "bold green" if record.passed else "bold red"
+    yield Text(f"Verification of the {terminal(record.subject)}: {verdict}", style=style)
+    yield Text(f"Criterion: {record.criterion}.")
+    yield _figures(record)
+    yield Text(f"Phases: {record.coverage}, at stride {_pair(record.total_stride)}.")
+    yield Text(f"Images: {len(record.images)} ({_shortened(record.images)}).")
+    yield Text(_setting(record))
+    if record.periodic_images:
+        yield Text(
+            "Reported apart, since they equal a shift of themselves that the stride does not"
+            f" divide: {_shortened(record.periodic_images)}."
+        )
+    yield from _list("Warnings", record.warnings)
+
+
+def _figures(record: Verification) -> Table:
+    columns = [("checked", record.figures)]
+    columns += [("unmodified model", record.control)] if record.control else []
+    columns += [("periodic images", record.periodic)] if record.periodic else []
+    table = _table("", *(name for name, _ in columns))
+    rows = [_error_rows(errors) for _, errors in columns]
+    for line in zip(*rows, strict=True):
+        table.add_row(line[0][0], *(value for _, value in line))
+    return table
+
+
+def _error_rows(errors: ShiftErrors) -> list[tuple[str, str]]:
+    where = errors.worst_at
+    return [
+        ("comparisons", f"{errors.comparisons:,}"),
+        ("with all bits equal", _share(errors.share_exact)),
+        ("output values bit-equal", _share(errors.share_values_exact)),
+        ("worst error", f"{errors.worst_absolute:.2e}"),
+        ("of the output range", f"{errors.worst_relative:.2e}"),
+        ("at", f"{terminal(where.image)} by {where.shift}" if where else "-"),
+        ("label changes", f"{errors.label_changes:,} of {errors.labels:,}"),
+    ]
+
+
+def _setting(record: Verification) -> str:
+    margin = record.smallest_margin
+    gap = "" if margin is None else f"; smallest selection margin {margin:.1e}"
+    threads = _counted(record.threads, "thread", "threads")
+    return (
+        f"{record.dtype} on {terminal(record.device)}, {threads}, torch"
+        f" {terminal(record.torch_version)}; {', '.join(record.settings)}{gap}."
+    )
+
+
+def _fix(report: FixReport) -> Iterable[_Part]:
+    method = f"{report.method}, origins from {report.select}"
+    yield Text(f"{_OUTCOMES[report.outcome]} ({terminal(method)}).", style="bold")
+    if report.output is not None:
+        yield Text(f"File: {terminal(report.output)}")
+    yield from _list("Beside it", report.companions)
+    if report.reason is not None:
+        yield Text(_sentence(report.reason), style="bold red")
+    yield Text("")
+    yield from _inspection(report.inspection)
+    for record in report.verifications:
+        yield Text("")
+        yield from _verification(record)
+    yield from _cost(report)
+    yield from _metrics(report)
+    yield from _list("Notes", report.notes)
+
+
+def _cost(report: FixReport) -> Iterable[_Part]:
+    before, after = report.cost_before, report.cost_after
+    if before is None or after is None:
+        return
+    table = _table("cost", "before", "after")
+    slowdown = f" ({report.slowdown:.2f}x)" if report.slowdown else ""
+    batch = f"latency, batch of {before.batch_size}, {before.device}, {before.threads} thread(s)"
+    table.add_row(batch, _latency(before), _latency(after) + slowdown)
+    table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
+    table.add_row("file", _bytes(before), _bytes(after))
+    yield Text("")
+    yield table
+
+
+def _metrics(report: FixReport) -> Iterable[_Part]:
+    names = list(dict.fromkeys((*report.before, *report.after)))
+    if not names:
+        return
+    table = _table("metric", "before", "after")
+    for name in names:
+        before, after = report.before.get(name), report.after.get(name)
+        table.add_row(terminal(name), _estimate(before), _estimate(after))
+    yield Text("")
+    yield table
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.4g}"
+    return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
+
+
+def _list(title: str, lines: Sequence[str]) -> Iterable[_Part]:
+    if lines:
+        yield Text(f"{title}:", style="bold")
+        for line in lines:
+            yield Padding(Text(_sentence(line)), (0, 0, 0, 2))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _latency(cost: Cost) -> str:
+    return "-" if cost.latency_ms is None else f"{cost.latency_ms:.1f} ms"
+
+
+def _bytes(cost: Cost) -> str:
+    return "-" if cost.bytes is None else f"{cost.bytes / 1e6:.1f} MB"
+
+
+def _pair(pair: tuple[int, int]) -> str:
+    return f"{pair[0]}x{pair[1]}"
+
+
+def _padding(padding: tuple[int, int, int, int]) -> str:
+    """One number where all sides agree, else top, bottom, left, right."""
+    return str(padding[0]) if len(set(padding)) == 1 else " ".join(map(str, padding))
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    # Never round a miss up to 100%.
+    return "100%" if share == 1 else f"{min(share * 100, 99.9999):.4f}%"
+
+
+def _sentence(text: str) -> str:
+    """`text` made harmless word by word, so that a long sentence keeps its middle."""
+    return " ".join(terminal(word) for word in text.split())
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _shortened(names: Sequence[str], shown: int = 6) -> str:
+    first = ", ".join(terminal(name) for name in names[:shown])
+    return first if len(names) <= shown else f"{first} and {len(names) - shown} more"
