@@ -61,8 +61,13 @@ def _pixels(x: Tensor, channels: int) -> Tensor:
 
 
 def _mix(h: Tensor) -> Tensor:
-    """A permutation of the 32-bit words that is not linear: RC6's x(2x + 1), times a constant."""
-    return torch.addcmul(h * _SPREAD, h, h, value=2 * _SPREAD + 2**32)
+    """Spread a 32-bit word: RC6's x(2x + 1), a permutation that is not linear, times a constant.
+
+    A sum of weights over a symmetric pattern ends in zero bits, and products keep those; so the
+    high half is added to the low one, or two doublings of a striped image would lose all bits.
+    """
+    h = torch.addcmul(h * _SPREAD, h, h, value=2 * _SPREAD + 2**32)
+    return h + torch.div(h, 65536, rounding_mode="floor")
 
 
 def _views(h: Tensor, dim: int, size: int, weights: tuple[int, ...]) -> Tensor:
