@@ -18,17 +18,17 @@ __all__ = ["torus_hash"]
 # 1) then differ in their low bits too, which a product modulo 2^32 needs in order to spread them.
 _PIXEL_SCALE = 16693247.0
 _TINY = 1e-30
-# Odd weights of a sum over places, one per doubling. All are 3 modulo 8: of a pattern of signs
-# that follows the doublings, at most one bit per step is lost.
+# One weight per doubling, of the farther half; the nearer has weight 1. All are 2 modulo 4, so
+# 1 + w and 1 - w are odd: neither a pattern that repeats nor one that alternates loses a bit.
 _ROW = (
-    1390851131, -223916573, 647892275, 1695753995, -1499225005, 207388627,
-    311111475, -767621085, -1993371605, 404285459, 1570621947, -1791911845,
-    249103475,
+    1942955374, -576632498, -1890763226, -614768726, -325513074, -939661306,
+    1999951810, 1940605046, -2113805634, -622574254, -1772168654, 815623034,
+    793110138,
 )
 _COLUMN = (
-    -387818093, -2115547405, 922121675, 161042651, 369140571, 1862494043,
-    1796035739, 300026763, 1033639715, 389609435, -1928237365, 1823296035,
-    253877683,
+    -842241750, -2096336446, 2043387526, -1589641606, -1658034194, -889157550,
+    799609894, 404257170, 1918102982, 1303098498, 609005470, 389426982,
+    -1981296290,
 )
 _CHANNEL = (
     -743664469, -1866362165, 531725347, -225701797,
@@ -79,5 +79,5 @@ def _views(h: Tensor, dim: int, size: int, weights: tuple[int, ...]) -> Tensor:
         length -= 1 << k
         near = torch.narrow(h, dim, 0, length)
         far = torch.narrow(h, dim, 1 << k, length)
-        h = torch.add(far, near, alpha=weights[k % len(weights)])
+        h = torch.add(near, far, alpha=weights[k % len(weights)])
     return h

@@ -1,0 +1,157 @@
+"""Canonicalise the input instead of the net: exact for any model, without surgery.
+
+The image is rolled so that a position found in it comes to the corner, the unmodified model runs,
+and maps are rolled back. The model then sees the same bits for every circular shift of an image,
+so whatever it does with them (zero padding, a flatten head, windows of attention, odd sizes), its
+outputs agree to the last bit. What it costs depends only on where the image is cut: at the
+original border of a photograph the model sees the photograph.
+
+This makes circular shifts harmless. By itself it does nothing for a camera that really moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equiaudit.sampling.seam import best_point
+from equiaudit.sampling.seam_evidence import border_strength, seam_evidence
+from equiaudit.sampling.torus_hash import torus_hash
+from equiaudit.sampling.wrapping import roll_by
+
+__all__ = ["Canonical", "CanonicalPosition", "SeamFinding", "canonical_origin", "canonical_report"]
+
+
+def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+    """The pixel (row, column) of x (B, C, H, W) that belongs in the corner: (B, 2), int64.
+
+    `canonical_origin(roll(x, d)) == canonical_origin(x) + d` modulo `size` = (H, W), exactly.
+    The row and the column with the most evidence of a border before them; ties are decided by
+    the hash of the whole image as seen from each candidate. Where even those tie, the image
+    looks the same from both (up to a collision of 32 bits), and either gives the same result.
+    """
+    rows, columns = seam_evidence(x, size)
+    return best_point(rows, columns, torus_hash(x, channels, size).long(), size)
+
+
+class CanonicalPosition(nn.Module):
+    """`canonical_origin` as a module: x (B, C, H, W), any dtype and range -> (B, 2), int64."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Row and column of the canonical origin of each sample."""
+        return canonical_origin(x, x.shape[1], (x.shape[2], x.shape[3]))
+
+
+class Canonical(nn.Module):
+    """y = module(roll(x, -origin(x))), rolled back by +origin where y is a map (`dense`).
+
+    Without `dense` the output is returned as it is, and must say nothing about places: labels,
+    scores, an embedding. With it every output must be a map (B, C', h, w), alone or in a tuple,
+    list or mapping. A map of the input's size, or a whole multiple of it, comes back exactly in
+    place. One that is coarser by a whole stride can only be put back to its nearest step below,
+    exactly equivariant to whole steps and off by less than one step otherwise. Other sizes, and
+    outputs that are no maps, raise ValueError on the first call (and so on export).
+    """
+
+    def __init__(self, module: nn.Module, dense: bool = False) -> None:
+        super().__init__()
+        self.module = module
+        self.dense = dense
+        self.position = CanonicalPosition()
+
+    def forward(self, x: Tensor) -> Any:
+        """(B, C, H, W) -> what the module returns; gradients flow through the roll."""
+        origin = self.position(x)
+        output = self.module(roll_by(x, -origin))
+        if not self.dense:
+            return output
+        size = (x.shape[2], x.shape[3])
+        return _each_tensor(output, lambda y: _put_back(y, origin, size))
+
+
+BORDER = 3.5
+"""`border_strength` from which a line is called a border.
+
+Measured with and without a border: 60% and 5% of lines reach it on 32 px photographs (CIFAR-10
+training images), 96% and 22% on textures of 200 px and more (magnetic tiles)."""
+
+
+@dataclass(frozen=True)
+class SeamFinding:
+    """Where one image was cut, and whether there was a border to find."""
+
+    row: int
+    column: int
+    row_strength: float
+    """How far the row stands out, see `border_strength`; `BORDER` and more is a border."""
+    column_strength: float
+
+    @property
+    def row_border(self) -> bool:
+        """A border between rows was found; without one any row does."""
+        return self.row_strength >= BORDER
+
+    @property
+    def column_border(self) -> bool:
+        """A border between columns was found; a panorama closes on itself and has none."""
+        return self.column_strength >= BORDER
+
+    @property
+    def summary(self) -> str:
+        """What was found, in words."""
+        found = {
+            (True, True): "border found",
+            (True, False): "border between rows only",
+            (False, True): "border between columns only",
+            (False, False): "no border: any position does",
+        }
+        return found[self.row_border, self.column_border]
+
+
+@torch.no_grad()
+def canonical_report(x: Tensor) -> tuple[SeamFinding, ...]:
+    """One finding per image of x (B, C, H, W): the origin and how clear it was."""
+    size = (x.shape[2], x.shape[3])
+    strengths = [border_strength(evidence).tolist() for evidence in seam_evidence(x, size)]
+    origins = canonical_origin(x, x.shape[1], size).tolist()
+    return tuple(
+        SeamFinding(row, column, *strength)
+        for (row, column), strength in zip(origins, zip(*strengths, strict=True), strict=True)
+    )
+
+
+def _each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Apply `change` to every tensor of an output, keeping tuples, lists and mappings."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        return {name: _each_tensor(value, change) for name, value in output.items()}
+    if isinstance(output, tuple | list):
+        return type(output)([_each_tensor(value, change) for value in output])
+    raise ValueError(f"a dense output must be made of tensors, not {type(output).__name__}")
+
+
+def _put_back(y: Tensor, origin: Tensor, size: tuple[int, int]) -> Tensor:
+    """Roll a map (B, C', h, w) by the origin (B, 2) of an input of `size`, in its own steps."""
+    if y.dim() != 4:
+        raise ValueError(f"a dense output must be a map (B, C, h, w), not {y.dim()}-D")
+    rows = _in_steps(origin[:, 0], size[0], y.shape[2], "rows")
+    columns = _in_steps(origin[:, 1], size[1], y.shape[3], "columns")
+    return roll_by(y, torch.stack([rows, columns], 1))
+
+
+def _in_steps(offset: Tensor, size: int, steps: int, axis: str) -> Tensor:
+    """An offset (B,) in pixels of an axis of `size` as one of `steps`, rounded down."""
+    if steps % size == 0:
+        return offset * (steps // size)
+    if size % steps == 0:
+        return torch.div(offset, size // steps, rounding_mode="floor")
+    raise ValueError(
+        f"a map of {steps} {axis} cannot be put back in place on an input of {size}:"
+        " neither is a multiple of the other"
+    )
