@@ -40,12 +40,14 @@ def schedule(
     """Cover the phases of `stride` with about `comparisons` comparisons of `images` images.
 
     Every phase but (0, 0) meets every image where that is affordable; else every phase meets
-    some image; else every phase along each axis does, and a random sample of the others. A
-    phase is reached by a random shift with that remainder, anywhere on the torus of `size`.
+    some image; else every phase along each axis does, whatever it costs, and a random sample
+    of the others. A phase is reached by a random shift with that remainder, anywhere on the
+    torus of `size`.
     """
     rng = np.random.default_rng(seed)
     every = _phases(stride, rng)
-    rounds = max(1, min(len(every), comparisons // images))
+    along = max(1, stride[0] + stride[1] - 2)
+    rounds = min(len(every), max(-(-along // images), comparisons // images))
     if rounds == len(every):
         chosen, order = every, _each_image_sees_all(images, rounds)
         coverage = f"all {len(every)} phases on every image"
@@ -90,8 +92,6 @@ def _affordable(
         return every, f"all {len(every)} phases, each on at least {slots // len(every)} images"
     along = stride[0] + stride[1] - 2
     kept = every[:slots]
-    if slots <= along:
-        return kept, f"{slots} of the {along} phases along the axes (seed {seed})"
     return kept, (
         f"all {along} phases along the axes and {slots - along} of the"
         f" {len(every) - along} others (seed {seed})"

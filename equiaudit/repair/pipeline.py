@@ -344,7 +344,10 @@ def _affordable(
     seconds: float,
     device: torch.device | str,
 ) -> int:
-    """How many comparisons take about `seconds`, from the time of one batch."""
+    """How many comparisons take about `seconds`, from the time of one batch.
+
+    The unshifted passes and those of the control take their share first.
+    """
     batch = torch.stack(list(images.values())[:_PROBE]).to(device)
     with torch.inference_mode():
         run(batch)
@@ -353,4 +356,5 @@ def _affordable(
         if batch.device.type == "cuda":
             torch.cuda.synchronize(batch.device)
         taken = time.perf_counter() - start
-    return int(min(_MOST, max(_LEAST, seconds * len(batch) / max(taken, 1e-6))))
+    passes = seconds * len(batch) / max(taken, 1e-6) - 2 * len(images)
+    return int(min(_MOST, max(_LEAST, passes / 1.25)))

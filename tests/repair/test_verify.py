@@ -252,3 +252,10 @@ def test_global_settings_are_put_back() -> None:
 def test_no_images_is_an_error() -> None:
     with pytest.raises(InputError, match="no images"):
         verify(circular(), None, {}, total_stride=STRIDE)
+
+
+def test_phases_along_the_axes_are_never_saved_on() -> None:
+    plan = schedule(5, (64, 64), (32, 32), 10, seed=0)
+    met = {tuple(s % (32, 32)) for row in plan.shifts for s in row}
+    assert {(r, 0) for r in range(1, 32)} | {(0, c) for c in range(1, 32)} <= met
+    assert plan.coverage.startswith("all 62 phases along the axes and 3 of")
