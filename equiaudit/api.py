@@ -134,14 +134,18 @@ def scan(
         data,
         labels=_path(labels),
         class_names=loaded.class_names,
-        num_classes=loaded.num_classes,
+        num_classes=2 if loaded.num_classes == 1 else loaded.num_classes,
         limit=limit,
         seed=seed,
     )
     judge.check(kinds, labelled=dataset.labelled)
     folder = _path(output)
     observer.settings(_in_force(loaded, dataset, options))
-    done, journal = run_scan(loaded, dataset, options, folder=folder, observer=observer)
+    named = {name: model_settings.get(name) for name in ("arch", "task", "output_name", "trust")}
+    said = {name: value for name, value in named.items() if value and value != "auto"}
+    done, journal = run_scan(
+        loaded, dataset, options, folder=folder, observer=observer, settings=said
+    )
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.samples, images=images)
     journal.discard()

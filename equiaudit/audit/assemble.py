@@ -40,6 +40,7 @@ def assemble(
     plan: ShiftPlan,
     options: ScanOptions,
     records: Sequence[ImageRecord],
+    settings: dict[str, Any],
     timings: Timings,
 ) -> Scan:
     """`records` in any order, one per image of the dataset; the result does not depend on it."""
@@ -53,7 +54,7 @@ def assemble(
     shifts = {s.name: _shift_result(s, plan, read) for s in plan.series}
     result = Result(
         tool_version=__version__,
-        settings=_settings(options),
+        settings=settings,
         fingerprint=_fingerprint(model, dataset, plan, records),
         labelled=dataset.labelled,
         class_names=_names(model, dataset),
@@ -130,14 +131,6 @@ def _notes(series: Series, seen: classification.Observations) -> tuple[str, ...]
         f"{PROTOCOLS[series.name].meaning}; {equal} of {len(seen.offsets)} pairs were two equal "
         "shifts and count as agreeing, as published",
     )
-
-
-def _settings(options: ScanOptions) -> dict[str, Any]:
-    """The settings that a result may depend on; how fast it was made is in `timings`."""
-    own = asdict(options)
-    for name in ("batch_size", "workers", "resume", "images"):
-        own.pop(name)
-    return own | {"shifts": list(options.shifts)}
 
 
 def _names(model: Model, dataset: Dataset) -> dict[int, str]:

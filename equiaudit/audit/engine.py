@@ -6,9 +6,10 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,17 +45,20 @@ def run_scan(
     *,
     folder: Path | None = None,
     observer: Observer | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> tuple[Scan, Journal]:
     """Audit `model` on `dataset`; with `folder`, finished blocks are kept there as they come.
 
     The journal that comes back is for the caller to discard once the result is written.
+    `settings` are further ones, of the model, to be named in the result.
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
     """
     run = _Run(model, dataset, options, folder, observer or Silent())
     try:
         run.complete()
-        scan = assemble(model, dataset, run.plan, options, run.records(), run.timings())
+        named = _settings(options) | dict(settings or {})
+        scan = assemble(model, dataset, run.plan, options, run.records(), named, run.timings())
     except InputError:
         run.journal.discard()  # To go on, the data or the settings must change.
         raise
@@ -188,6 +192,14 @@ class _Run:
                     ) from error
                 self.batch //= 2
                 torch.cuda.empty_cache()
+
+
+def _settings(options: ScanOptions) -> dict[str, Any]:
+    """The settings that a result may depend on; how fast it was made is in its timings."""
+    own = asdict(options)
+    for name in ("batch_size", "workers", "resume", "images"):
+        own.pop(name)
+    return own | {"shifts": list(options.shifts)}
 
 
 def _plan(model: Model, options: ScanOptions) -> ShiftPlan:

@@ -14,6 +14,7 @@ from equiaudit.models.outputs import (
     OutputChoice,
     TaskChoice,
     choose_output,
+    is_share,
     sums_to_one,
     take_output,
 )
@@ -224,13 +225,27 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
         path=artefact.path,
         module=artefact.module,
         fixed_batch=seen.fixed_batch,
-        outputs_probabilities=scores is not None and sums_to_one(scores),
+        outputs_probabilities=scores is not None and _are_probabilities(runner, seen),
         num_classes=None if scores is None else scores.shape[1],
         class_names=artefact.class_names,
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
+
+
+def _are_probabilities(runner: _Runner, seen: _Seen) -> bool:
+    """Whether the scores are probabilities already, so that no softmax is due.
+
+    A single score per image is taken for a sigmoid's when it stays in [0, 1] under noise a
+    hundred times too strong, where a logit does not.
+    """
+    if seen.output.shape[1] != 1 or seen.choice.task != "classification":
+        return sums_to_one(seen.output)
+    batch = runner.probe(len(seen.output))
+    loud = batch if batch.dtype == torch.uint8 else batch * 100
+    take = take_output(seen.choice, what=runner.artefact.name)
+    return is_share(seen.output) and is_share(take(runner.forward(loud), len(batch)))
 
 
 def _found_stride(runner: _Runner, fixed_batch: int | None) -> tuple[int, int] | None:

@@ -13,7 +13,14 @@ from torch import Tensor
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Task
 
-__all__ = ["OutputChoice", "choose_output", "named_tensors", "sums_to_one", "take_output"]
+__all__ = [
+    "OutputChoice",
+    "choose_output",
+    "is_share",
+    "named_tensors",
+    "sums_to_one",
+    "take_output",
+]
 
 TaskChoice = Literal["auto", "classification", "segmentation", "image"]
 
@@ -55,7 +62,9 @@ def choose_output(
     Raises InputError that lists the outputs and their shapes where none does.
     """
     tensors = list(named_tensors(returned))
-    places = range(len(tensors)) if output is None else [_place(output, tensors, what)]
+    places = list(range(len(tensors))) if output is None else [_place(output, tensors, what)]
+    # Several classes before a single score: a second head often is one (depth, quality, ...).
+    places.sort(key=lambda place: tensors[place][1].shape[1:2] == (1,))
     for place in places:
         name, tensor = tensors[place]
         fitting = _fitting_task(tensor, batch)
@@ -68,7 +77,7 @@ def choose_output(
     raise InputError(
         f"{what} returns no {wanted} for a batch of {batch}: "
         f"{_listed([tensors[place] for place in places])}.",
-        tip="Choose another --output or --task." if len(tensors) > 1 else None,
+        tip="Choose another --output-name or --task." if len(tensors) > 1 else None,
     )
 
 
@@ -96,7 +105,7 @@ def _fitting_task(tensor: Tensor, batch: int) -> Task | None:
     if tensor.dim() < 2 or tensor.shape[0] != batch or not _is_numeric(tensor):
         return None
     if tensor.dim() == 2 or (tensor.dim() == 4 and tensor.shape[2:] == (1, 1)):
-        return "classification" if tensor.shape[1] > 1 else None
+        return "classification"
     return "segmentation" if tensor.dim() == 4 else None
 
 
@@ -135,3 +144,8 @@ def sums_to_one(output: Tensor) -> bool:
     in_range = bool((output >= -1e-4).all()) and bool((output <= 1 + 1e-2).all())
     total = output.sum(dim=1)
     return in_range and torch.allclose(total, torch.ones_like(total), atol=1e-2, rtol=0)
+
+
+def is_share(output: Tensor) -> bool:
+    """Whether every single score lies in [0, 1], as behind a sigmoid."""
+    return bool(((output >= 0) & (output <= 1)).all())

@@ -195,7 +195,8 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
-_FLAGS = ("shifts", "max_shift", "offsets", "limit", "seed", "protocol")
+_MODEL_FLAGS = ("arch", "task", "output_name", "trust")
+_FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 
 
@@ -239,6 +240,9 @@ def _preprocess_flags(preprocess: dict[str, Any]) -> dict[str, Any]:
 
 def _flag(name: str, value: object) -> Iterator[str]:
     if value is None:
+        return
+    if value is True:
+        yield f"--{name.replace('_', '-')}"
         return
     joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     yield from (f"--{name.replace('_', '-')}", joined)

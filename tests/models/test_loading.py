@@ -494,3 +494,35 @@ def test_safetensors_metadata_states_the_preprocessing(tmp_path):
     save_file(tiny_net().state_dict(), tmp_path / "m.st", metadata={models.PREPROCESS_KEY: text})
     seen = load(tmp_path / "m.st", arch="nets:tiny_net", device="cpu").preprocess
     assert seen.source["size"] == "safetensors metadata"
+
+
+class OneScore(nn.Module):
+    """A binary classifier: one number per image, behind a sigmoid or bare."""
+
+    def __init__(self, sigmoid: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 1)
+        self.sigmoid = sigmoid
+
+    def forward(self, x):
+        score = self.head(x.mean((2, 3)))
+        return score.sigmoid() if self.sigmoid else score * 0.1 + 0.5
+
+
+@pytest.mark.parametrize("sigmoid", [True, False])
+def test_a_single_score_is_told_from_a_probability(sigmoid):
+    stated = PreprocessOverrides(size=(8, 8), mean=(0.5,) * 3, std=(0.2,) * 3)
+    torch.manual_seed(0)
+    model = load(OneScore(sigmoid), preprocess=stated)
+    assert model.num_classes == 1
+    assert model.outputs_probabilities is sigmoid
+
+
+def test_several_classes_come_before_a_single_score():
+    class Both(OneScore):
+        def forward(self, x):
+            return {"quality": super().forward(x), "label": x.mean((2, 3))}
+
+    stated = PreprocessOverrides(size=(8, 8), mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert load(Both(False), preprocess=stated).num_classes == 3
+    assert load(Both(False), preprocess=stated, output="quality").num_classes == 1
