@@ -92,11 +92,11 @@ class _Walk:
 
 def plan_node(call: Call) -> Step:
     """The rule for a node; what has no rule may pass when no image reaches it."""
+    if not _is_tensor(call.node):
+        return verbatim(call, None)  # a number, such as the batch size
     rule = RULES.get(short_name(call.node))
     if rule is not None:
         return rule(call)
-    if not _is_tensor(call.node):
-        return verbatim(call, None)  # a number, such as the batch size
     if any(_varies(call, source) for source in tensor_args(call.node)):
         raise Refuse(f"there is no rule for {op_name(call.node)}")
     return verbatim(call)
@@ -167,5 +167,3 @@ def _size_refusal(
     near = " or ".join(f"--size {h}x{w}" for h, w in dict.fromkeys((below, above)))
     reason = f"an input of {size[0]}x{size[1]} has no whole grids at stride {total[0]}x{total[1]}"
     return (Refusal(image.name, "", reason, f"use {near}, or --method canonical"),)
-
-

@@ -155,10 +155,10 @@ class Builder:
         sizes = list(shape)
         for axis in grid.present:
             sizes[axis.dim] = axis.size
-        for axis, roll in zip(grid.axes, rolls, strict=True):
-            if axis is not None and roll is not None:
-                base = self.constant(torch.arange(axis.size))
-                x = self.call(_rolled, x, base, roll, axis.dim, axis.size, sizes)
+        for where, roll in zip(grid.axes, rolls, strict=True):
+            if where is not None and roll is not None:
+                base = self.constant(torch.arange(where.size))
+                x = self.call(_rolled, x, base, roll, where.dim, where.size, sizes)
         return x
 
     def turn(self, x: fx.Node, channels: int, grid: Grid, coarse: Grid) -> fx.Node:

@@ -51,7 +51,7 @@ def _plain(size: Any) -> int:
     if isinstance(size, int):
         return size
     expression = size.node.expr
-    return int(expression.subs({symbol: SYMBOL for symbol in expression.free_symbols}))
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, SYMBOL)))
 
 
 def module_path(node: fx.Node) -> str:
@@ -59,7 +59,9 @@ def module_path(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     paths = [entry[0] if isinstance(entry, tuple) else str(entry) for entry in stack.values()]
     path = str(paths[-1]) if paths else ""
-    return "" if path.startswith("_empty_") else re.sub(r"^(L\['self'\]|self|L__self__)\.?", "", path)
+    return (
+        "" if path.startswith("_empty_") else re.sub(r"^(L\['self'\]|self|L__self__)\.?", "", path)
+    )
 
 
 def tensor_args(node: fx.Node) -> Iterator[fx.Node]:

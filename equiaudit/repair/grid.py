@@ -110,3 +110,4 @@ class Unpooling:
     coarse: Grid
     starts: tuple[int, int]
     lengths: tuple[int, int]
+    overlaps: bool

@@ -21,6 +21,12 @@ from equiaudit.sampling.torus_hash import torus_hash
 __all__ = ["FeatureLevels", "InputLevels", "Levels"]
 
 
+def _node(b: Any, function: Any, *args: Any) -> fx.Node:
+    """Run a helper that returns one tensor."""
+    result: fx.Node = b.call(function, *args)
+    return result
+
+
 class Levels:
     """Offsets by axis (0 rows, 1 columns) and stride, as nodes (B,) int64; None means zero."""
 
@@ -52,7 +58,7 @@ class Levels:
         want = int(stride)
         if want not in known:
             above = min(s for s in known if s % want == 0)
-            known[want] = b.call(torch.remainder, known[above], want)
+            known[want] = _node(b, torch.remainder, known[above], want)
         return known[want]
 
     def distance(self, b: Any, axis: int, fine: Fraction, coarse: Fraction) -> fx.Node | None:
@@ -60,7 +66,7 @@ class Levels:
         low, high = self.offset(b, axis, fine), self.offset(b, axis, coarse)
         if high is None:
             return None
-        return b.call(_steps, high, low, fine.numerator, fine.denominator)
+        return _node(b, _steps, high, low, fine.numerator, fine.denominator)
 
 
 def _steps(high: Any, low: Any, numerator: int, denominator: int) -> Any:
@@ -81,7 +87,7 @@ class FeatureLevels(Levels):
     def open(self, b: Any, image: fx.Node, channels: int, size: tuple[int, int]) -> fx.Node:
         """Hash the image once; the net sees it as it is."""
         self.image, self.channels, self.size = image, channels, size
-        self.views = b.call(torus_hash, image, channels, size)
+        self.views = _node(b, torus_hash, image, channels, size)
         return image
 
     def descend(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> None:
@@ -104,9 +110,9 @@ class FeatureLevels(Levels):
 
     def _places(self, b: Any, axis: int, stride: Fraction, count: int) -> fx.Node:
         """Absolute offsets of the candidates, (B or 1, count)."""
-        steps = b.constant(torch.arange(count)[None] * int(stride))
+        steps: fx.Node = b.constant(torch.arange(count)[None] * int(stride))
         start = self.offset(b, axis, stride)
-        return steps if start is None else b.call(_from_start, start, steps)
+        return steps if start is None else _node(b, _from_start, start, steps)
 
     def _allowed(self, b: Any, axis: int, places: fx.Node, stride: int) -> fx.Node | None:
         """Which candidates agree with the levels chosen so far, (B or 1, count); None: all."""
@@ -115,7 +121,7 @@ class FeatureLevels(Levels):
             return None
         finest = min(max(limits), stride)
         known = self.offset(b, axis, Fraction(finest))
-        return b.call(_congruent, places, known, finest)
+        return _node(b, _congruent, places, known, finest)
 
     def collapse(self, b: Any, grid: Grid) -> tuple[fx.Node | None, fx.Node | None]:
         """The grid point nearest to the seam of the image."""
@@ -129,7 +135,7 @@ class FeatureLevels(Levels):
     def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """Zero at stride 1; else to the nearest multiple of the stride."""
         offset = self.offset(b, axis, stride)
-        return None if offset is None else b.call(_round_steps, offset, int(stride))
+        return None if offset is None else _node(b, _round_steps, offset, int(stride))
 
 
 class InputLevels(Levels):
@@ -145,7 +151,8 @@ class InputLevels(Levels):
         modulus = size if self.whole else self.total
         seam = b.call(canonical_position, image, channels, size)
         self.rolled = [b.call(_coordinate, seam, axis, modulus[axis]) for axis in (0, 1)]
-        return b.roll_image(image, channels, size, self.rolled)
+        rolled: fx.Node = b.roll_image(image, channels, size, self.rolled)
+        return rolled
 
     def descend(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> None:
         """Nothing is left to choose."""
@@ -155,10 +162,12 @@ class InputLevels(Levels):
         return (None, None)
 
     def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
-        """The roll of the image, in steps of the output."""
+        """The roll of the image, in steps of the output; none where no level was opened."""
+        if not self.rolled:
+            return None
         if stride <= 1:
-            return b.call(_steps, self.rolled[axis], None, stride.numerator, stride.denominator)
-        return b.call(_round_steps, self.rolled[axis], int(stride))
+            return _node(b, _steps, self.rolled[axis], None, stride.numerator, stride.denominator)
+        return _node(b, _round_steps, self.rolled[axis], int(stride))
 
 
 def _energy(source: Any, channels: int, size: tuple[int, int], ratios: tuple[int, int]) -> Any:
@@ -235,7 +244,10 @@ def _points(views: Any, start: Any, stride: int, count: int, axis: int) -> Any:
 def _nearby(score: Any, points: Any, stride: int, count: int, size: int) -> Any:
     """The best score within half a stride of each point, (B, count)."""
     one = torch.ones_like(points)
-    around = [torch.gather(score, 1, torch.remainder(points + one * (t - stride // 2), size)) for t in range(stride)]
+    around = [
+        torch.gather(score, 1, torch.remainder(points + one * (t - stride // 2), size))
+        for t in range(stride)
+    ]
     return torch.amax(torch.stack(around, 2), [2])
 
 

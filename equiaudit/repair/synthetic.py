@@ -44,8 +44,9 @@ _FORMULAS: dict[str, _Formula] = {
     "gradient-rows": lambda r, c, n: r / n[0],
     "gradient-both": lambda r, c, n: (r / n[0] + c / n[1]) / 2,
     "disk": lambda r, c, n: _disk(r, c, n[0] / 2, n[1] / 2, min(n) / 4),
-    "disks": lambda r, c, n: _disk(r, c, n[0] / 4, n[1] / 4, 5.0)
-    + _disk(r, c, 3 * n[0] / 4, 3 * n[1] / 4, 5.0),
+    "disks": lambda r, c, n: (
+        _disk(r, c, n[0] / 4, n[1] / 4, 5.0) + _disk(r, c, 3 * n[0] / 4, 3 * n[1] / 4, 5.0)
+    ),
     "half": lambda r, c, n: (c < n[1] // 2).float(),
 }
 

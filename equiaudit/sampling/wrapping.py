@@ -118,6 +118,4 @@ class CircularPad2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H + top + bottom, W + left + right)."""
-        return circular_pad(
-            x, self.padding, (x.shape[2], x.shape[3]), channels_last=is_nhwc(x)
-        )
+        return circular_pad(x, self.padding, (x.shape[2], x.shape[3]), channels_last=is_nhwc(x))

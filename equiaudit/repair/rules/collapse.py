@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.fx as fx
 
@@ -38,7 +36,7 @@ def collapsed(call: Call, x: fx.Node, grid: Grid, effect: str) -> Step:
     return Step(FLAT, emit, call.plan(effect), collapse=True)
 
 
-def _copy_on(b: Builder, node: fx.Node, x: fx.Node, value: fx.Node) -> Any:
+def _copy_on(b: Builder, node: fx.Node, x: fx.Node, value: fx.Node) -> fx.Node:
     """The node, on another value; a view becomes a reshape."""
     copied = b.graph.node_copy(node, lambda old: value if old is x else b.env[old])
     if copied.target is torch.ops.aten.view.default:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from equiaudit.repair.grid import Grid
 from equiaudit.repair.graph import tensor_args
+from equiaudit.repair.grid import Grid
 from equiaudit.repair.plan import Refuse, Step
 from equiaudit.repair.rules.passing import verbatim
 from equiaudit.repair.rules.registry import Call, rule
@@ -24,5 +24,3 @@ def product(call: Call) -> Step:
     if any(call.grid(n).present for n in tensor_args(call.node)):
         raise Refuse("attention or a matrix product over the positions of the image")
     return verbatim(call)
-
-

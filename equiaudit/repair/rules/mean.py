@@ -9,7 +9,7 @@ import torch.fx as fx
 
 from equiaudit.repair.builder import Builder
 from equiaudit.repair.graph import shape_of, short_name
-from equiaudit.repair.grid import Grid
+from equiaudit.repair.grid import Axis, Grid
 from equiaudit.repair.plan import Refuse, Step
 from equiaudit.repair.rules.collapse import collapsed
 from equiaudit.repair.rules.passing import join, settled_copy, verbatim
@@ -50,7 +50,7 @@ def _mean_of(x: fx.Node, dims: list[int], grid: Grid, *, keepdim: bool) -> Any:
 
 def reduced(grid: Grid, dims: list[int], ndim: int, *, keepdim: bool) -> Grid:
     """The grid after a reduction over `dims` (negative)."""
-    axes = []
+    axes: list[Axis | None] = []
     for axis in grid.axes:
         if axis is None or axis.dim in dims:
             axes.append(None)

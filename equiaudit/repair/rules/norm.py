@@ -11,7 +11,7 @@ import torch.fx as fx
 from equiaudit.repair.builder import Builder
 from equiaudit.repair.graph import shape_of, short_name
 from equiaudit.repair.plan import Refuse, Step
-from equiaudit.repair.rules.passing import verbatim
+from equiaudit.repair.rules.passing import back_to, to_double, verbatim
 from equiaudit.repair.rules.registry import Call, rule
 
 _EVAL = "call model.eval() before saving it"
@@ -50,9 +50,9 @@ def softmax(call: Call) -> Step:
 
     def emit(b: Builder, node: fx.Node) -> Any:
         old = b.value(x)
-        wide = b.call(torch.Tensor.double, old)
-        y = b.graph.call_function(node.target, (wide, *b.mapped(node.args[1:])))
-        return b.call(torch.Tensor.type_as, y, old)
+        wide = b.call(to_double, old)
+        y = b.aten(node.target, wide, *b.mapped(node.args[1:]))
+        return b.call(back_to, y, old)
 
     return Step(grid, emit)
 
@@ -92,5 +92,3 @@ def _normalised(
     if bias is not None:
         y = y + bias.reshape(-1, 1, 1)
     return y.type_as(x)
-
-

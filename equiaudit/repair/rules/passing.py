@@ -14,22 +14,26 @@ from equiaudit.repair.grid import FLAT, Axis, Grid
 from equiaudit.repair.plan import Refuse, State, Step
 from equiaudit.repair.rules.registry import Call, rule
 
-__all__ = ["copy_node", "join", "settled_copy", "verbatim"]
+__all__ = ["back_to", "copy_node", "join", "settled_copy", "to_double", "verbatim"]
 
 # Elements that a vector loop takes at a time; what is left over goes through scalar code.
 _VECTOR = 64
 
-_EXACT = """
+_EXACT = frozenset(
+    """
     relu hardtanh hardswish hardsigmoid leaky_relu prelu clamp clamp_min clamp_max relu6 neg abs
     sign sqrt rsqrt reciprocal square floor ceil round dropout feature_dropout alpha_dropout
     contiguous clone detach alias to _to_copy type_as lift_fresh_copy positive threshold
     add sub mul div rsub maximum minimum where eq ne lt le gt ge logical_and logical_or
     logical_not addcmul masked_fill zeros_like ones_like full_like bitwise_and bitwise_or
-""".split()
-_TRANSCENDENTAL = """
+    """.split()  # noqa: SIM905
+)
+_TRANSCENDENTAL = frozenset(
+    """
     sigmoid silu gelu tanh softplus elu celu selu mish exp expm1 log log1p log2 pow erf sin cos
     logsigmoid log_sigmoid
-""".split()
+    """.split()  # noqa: SIM905
+)
 
 
 def verbatim(call: Call, out: State = FLAT) -> Step:
@@ -78,13 +82,23 @@ def _in_double(b: Builder, node: fx.Node) -> fx.Node:
     x = b.value(first)
     packet = getattr(torch.ops.aten, op_name(node).split(".")[1].rstrip("_"))
     target = getattr(packet, node.target._overloadname)  # type: ignore[union-attr]
-    wide = b.call(torch.Tensor.double, x)
+    wide = b.call(to_double, x)
     with_args = (wide, *b.mapped(node.args[1:]))
     y = b.graph.call_function(target, with_args, dict(b.mapped(node.kwargs)))
-    result: fx.Node = b.call(torch.Tensor.type_as, y, x)
+    result: fx.Node = b.call(back_to, y, x)
     if op_name(node).split(".")[1].endswith("_"):
         b.env[first] = result
     return result
+
+
+def to_double(x: Any) -> Any:
+    """x in float64."""
+    return x.double()
+
+
+def back_to(y: Any, x: Any) -> Any:
+    """y in the dtype of x."""
+    return y.type_as(x)
 
 
 def join(call: Call) -> Step:

@@ -38,10 +38,10 @@ def pool(call: Call) -> Step:
     out = sampled(grid, (both[0].stride, both[1].stride))
     plan = call.plan(_effect(both), **window_facts(call, x, both))
     if short_name(call.node) == "max_pool2d_with_indices":
-        starts = (both[0].window(grid.present[0]), both[1].window(grid.present[1]))
-        indices = Unpooling(
-            grid, out, (starts[0].start, starts[1].start), (starts[0].count, starts[1].count)
-        )
+        rows, cols = (s.window(axis) for s, axis in zip(both, grid.present, strict=True))
+        overlaps = any(s.span > s.stride for s in both)
+        starts, lengths = (rows.start, cols.start), (rows.count, cols.count)
+        indices = Unpooling(grid, out, starts, lengths, overlaps)
         return Step((out, indices), _emit(args, grid, out, both, call), plan)
     return Step(out, _emit(args, grid, out, both, call), plan)
 

@@ -32,6 +32,12 @@ class Call:
         """What is known of an input."""
         return self.states.get(node) if isinstance(node, fx.Node) else None
 
+    @property
+    def image(self) -> Grid:
+        """The grid of the input image."""
+        grids = (s for s in self.states.values() if isinstance(s, Grid) and s.is_map)
+        return next(grids, FLAT)
+
     def grid(self, node: Any) -> Grid:
         """The grid of an input; flat for constants and numbers."""
         state = self.state(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,13 +27,15 @@ def raised(grid: Grid, ratios: tuple[int, int]) -> Grid:
     return Grid(h.scaled(Fraction(1, ratios[0])), w.scaled(Fraction(1, ratios[1])))
 
 
-@rule(["upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d"])
+@rule(
+    ["upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d"]
+)
 def interpolate(call: Call) -> Step:
     """By a whole ratio: on a circularly padded map, cropped, then rolled back to its grid."""
-    args, x = call.args, call.args.get("input", call.args.get("self"))
+    args = call.args
+    source: fx.Node = args["input"] if "input" in args else args["self"]
     if args.get("align_corners"):
         raise Refuse("align_corners=True ties the corners of the map to the corners of the output")
-    source = x
     if not call.grid(source).present:
         return _spread(call, source)
     grid = call.map(source)
@@ -59,9 +62,7 @@ def _ratios(call: Call, grid: Grid, extents: tuple[int, ...]) -> tuple[int, int]
     return (found[0], found[1])
 
 
-def _interpolated(
-    x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], reach: int
-) -> Any:
+def _interpolated(x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], reach: int) -> Any:
     """`reach` is how many neighbours beyond its own cell an output may need."""
 
     def emit(b: Builder, node: fx.Node) -> fx.Node:
@@ -89,10 +90,23 @@ def _cropped(
 
 
 def _spread(call: Call, x: fx.Node) -> Step:
-    """A single element resized to a map: the same value everywhere, on whichever grid."""
+    """A single element resized to a map: the same value everywhere, on the grid of that size."""
     if shape_of(x)[-2:] != (1, 1):
         return verbatim(call)
-    raise Refuse("a single element is resized to a map whose grid is not known")
+    image = call.image
+    sizes = shape_of(call.node)[-2:]
+    axes = (
+        replace(axis, stride=Fraction(axis.length, n))
+        for axis, n in zip(image.present, sizes, strict=True)
+    )
+    out = Grid(*axes)
+    channels = shape_of(x)[1]
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        spread = b.aten(torch.ops.aten.expand.default, b.value(x), [-1, channels, *out.sizes])
+        return b.aten(torch.ops.aten.clone.default, spread)
+
+    return Step(out, emit)
 
 
 @rule(["conv_transpose2d"])
@@ -155,5 +169,3 @@ def pixel_unshuffle(call: Call) -> Step:
         return b.aten(node.target, aligned, ratio)
 
     return Step(out, emit, call.plan("samples a fixed grid", stride=(ratio, ratio)))
-
-

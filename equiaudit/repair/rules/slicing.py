@@ -111,16 +111,17 @@ def split(call: Call) -> Step:
 @rule(["getitem"])
 def getitem(call: Call) -> Step:
     """One of several outputs."""
-    source, index = call.node.args[0], call.node.args[1]
+    source: Any = call.node.args[0]
+    index: Any = call.node.args[1]
     state = call.state(source)
     if not isinstance(state, tuple):
         return verbatim(call)
 
     def emit(b: Builder, node: fx.Node) -> Any:
-        value = b.env[node.args[0]]  # type: ignore[index]
+        value = b.env[source]
         return value[index] if isinstance(value, tuple) else b.copy(node)
 
-    return Step(state[index], emit)  # type: ignore[index]
+    return Step(state[index], emit)
 
 
 @rule(["cat", "concatenate", "stack"])
@@ -159,7 +160,7 @@ def pad(call: Call) -> Step:
     """Padding of the image becomes a lead: what reads the map wraps around instead."""
     args, x = call.args, call.args["self"]
     grid = call.grid(x)
-    amounts = args.get("pad", args.get("padding"))
+    amounts: list[int] = args["pad"] if "pad" in args else args["padding"]
     ndim = len(shape_of(x))
     by_dim = {-1 - i: (amounts[2 * i], amounts[2 * i + 1]) for i in range(len(amounts) // 2)}
     spatial = {d: p for d, p in by_dim.items() if d in grid.dims}

@@ -22,6 +22,8 @@ def max_unpool(call: Call) -> Step:
     if not isinstance(pooled, Unpooling) or pooled.coarse.strides != grid.strides:
         raise Refuse("its indices do not come from the max pool of this level")
     fine = pooled.fine.settled()
+    if pooled.overlaps:
+        raise Refuse("its pool's windows overlap, so one place may get several values")
 
     def emit(b: Builder, node: fx.Node) -> fx.Node:
         value, indices = b.settle(x, grid), b.value(args["indices"])

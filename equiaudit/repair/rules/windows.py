@@ -117,9 +117,7 @@ def read(
     return b.window(b.value(x), shape_of(x)[1], grid, windows, rolls), strides
 
 
-def descend(
-    b: Builder, x: fx.Node, grid: Grid, out: Grid
-) -> tuple[fx.Node | None, fx.Node | None]:
+def descend(b: Builder, x: fx.Node, grid: Grid, out: Grid) -> tuple[fx.Node | None, fx.Node | None]:
     """Choose the origin of the level below where it is not chosen; the rolls that align x."""
     if out.strides == grid.strides:
         return (None, None)
