@@ -1,0 +1,115 @@
+"""Bits of the converted torchvision nets under circular shifts, beside the unmodified nets.
+
+    python benchmarks/exactness.py --markdown docs/exactness.md
+
+Random weights with fitted batch-norm statistics, images with the spectrum of photographs, each
+image of a batch shifted differently. The control is the same figure for the unmodified net: a
+net that ignores its input would be exact by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torchvision
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
+
+from exact_nets import captured, photos, random_shifts, shifted, torchvision_net
+
+from equiaudit.repair.analyse import analyse
+from equiaudit.repair.rewrite import rewrite
+
+NETS = [
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "densenet121",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "convnext_tiny",
+    "regnet_y_400mf",
+    "shufflenet_v2_x1_0",
+    "squeezenet1_1",
+    "mnasnet1_0",
+    "googlenet",
+    "inception_v3",
+    "vgg11_bn",
+    "alexnet",
+]
+HEADER = (
+    "| net | origins from | logits bit-equal | worst error / range | unmodified net | seconds |",
+    "|---|---|---|---|---|---|",
+)
+
+
+@torch.no_grad()
+def measure(net: torch.nn.Module, x: torch.Tensor, rounds: int) -> tuple[float, float]:
+    """Share of logits bit-equal under random shifts, and the worst error over their range."""
+    y, equal, worst = net(x), 0.0, 0.0
+    for seed in range(rounds):
+        moved = net(shifted(x, random_shifts(len(x), tuple(x.shape[2:]), seed)))
+        equal += (moved == y).float().mean().item() / rounds
+        worst = max(worst, (moved - y).abs().max().item())
+    return equal, worst / (y.max() - y.min()).item()
+
+
+def rows(name: str, size: tuple[int, int], batch: int, rounds: int, device: str) -> list[str]:
+    model, x = torchvision_net(name, size), photos(batch, size, seed=1).to(device)
+    graph = captured(model, size)
+    _, control = measure(model.to(device), x, rounds)
+    lines = []
+    for select in ("features", "input"):
+        start = time.perf_counter()
+        net = rewrite(graph, analyse(graph), select=select).to(device)
+        equal, worst = measure(net, x, rounds)
+        seconds = time.perf_counter() - start
+        cells = (name, select, f"{equal:.2%}", f"{worst:.1e}", f"{control:.1e}", f"{seconds:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=2, default=(224, 224))
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--nets", nargs="*", default=NETS)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--markdown", type=Path, help="also write the table here")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True)
+    about = (
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, "
+        f"{_device(args.device)}, "
+        f"float32, {args.size[0]}x{args.size[1]}, {args.batch} images x {args.rounds} shifts each."
+    )
+    table = [about, "", *HEADER]
+    print("\n".join(table))
+    for name in args.nets:
+        new = rows(name, tuple(args.size), args.batch, args.rounds, args.device)
+        print("\n".join(new), flush=True)
+        table += new
+    if args.markdown:
+        args.markdown.write_text("\n".join(["# Exactness", "", *table, ""]))
+
+
+def _device(device: str) -> str:
+    return (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+
+
+if __name__ == "__main__":
+    main()
