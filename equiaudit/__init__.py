@@ -12,7 +12,7 @@ from equiaudit._version import __version__
 from equiaudit.errors import EquiauditError, InputError, NothingToDo, RunError
 
 if TYPE_CHECKING:
-    from equiaudit.api import load_model, scan
+    from equiaudit.api import fix, inspect, load_model, scan, verify
     from equiaudit.comparison import compare
     from equiaudit.results import Estimate, Result, load_result
 
@@ -20,9 +20,12 @@ _LAZY = {
     "Estimate": "equiaudit.results",
     "Result": "equiaudit.results",
     "compare": "equiaudit.comparison",
+    "fix": "equiaudit.api",
+    "inspect": "equiaudit.api",
     "load_model": "equiaudit.api",
     "load_result": "equiaudit.results",
     "scan": "equiaudit.api",
+    "verify": "equiaudit.api",
 }
 
 __all__ = [
@@ -34,9 +37,12 @@ __all__ = [
     "RunError",
     "__version__",
     "compare",
+    "fix",
+    "inspect",
     "load_model",
     "load_result",
     "scan",
+    "verify",
 ]
 
 

@@ -37,9 +37,12 @@ PUBLIC = {
     "RunError",
     "__version__",
     "compare",
+    "fix",
+    "inspect",
     "load_model",
     "load_result",
     "scan",
+    "verify",
 }
 
 

@@ -18,6 +18,7 @@ from equiaudit.models.types import Model, ModelKind, Preprocess, Task
 
 if TYPE_CHECKING:
     from equiaudit.models.loading import load
+    from equiaudit.models.reading import needs_arch
     from equiaudit.models.stride import total_stride
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PreprocessOverrides",
     "Task",
     "load",
+    "needs_arch",
     "preprocess_toml",
     "read_preprocess_file",
     "total_stride",
@@ -39,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from equiaudit.models.loading import load
 
         return load
+    if name == "needs_arch":
+        from equiaudit.models.reading import needs_arch
+
+        return needs_arch
     if name == "total_stride":
         from equiaudit.models.stride import total_stride
 

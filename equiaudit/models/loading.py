@@ -73,6 +73,7 @@ def load(
     task: TaskChoice = "auto",
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
+    normalisation: bool = True,
 ) -> Model:
     """Load a model, put it in eval mode and run it once to see what it returns.
 
@@ -89,6 +90,7 @@ def load(
         task: auto, classification, segmentation or image.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
+        normalisation: whether mean and std must be known; not for work without images.
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
@@ -105,6 +107,7 @@ def load(
         model=artefact.path,
         name=artefact.name,
         hints=_with_weights_dtype(artefact),
+        normalisation=normalisation,
     )
     runner = _native_runner(artefact, prepared, target, compiled=engine == "compile")
     seen = _look(runner, task, output)

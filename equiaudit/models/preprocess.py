@@ -140,10 +140,16 @@ def preprocess_toml(preprocess: Preprocess) -> str:
 
 
 def resolve_preprocess(
-    overrides: PreprocessOverrides, *, model: Path | None, name: str, hints: Hints
+    overrides: PreprocessOverrides,
+    *,
+    model: Path | None,
+    name: str,
+    hints: Hints,
+    normalisation: bool = True,
 ) -> Preprocess:
     """Each field from the first source that states it: flags, --preprocess, sidecar, model.
 
+    Without `normalisation`, for work that reads no images, mean and std need not be stated.
     Raises InputError naming the fields that nothing states and the flags that would, or a
     field that contradicts what the model's input is.
     """
@@ -151,6 +157,8 @@ def resolve_preprocess(
     given = _first_stated([*layers, hints.fixed])
     _refuse_contradictions(given, hints.fixed, name)
     given = _with_defaults(given, name)
+    if not normalisation:
+        given = {**_no_normalisation(given), **given}
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
         raise _unresolved(missing, name)
@@ -159,6 +167,12 @@ def resolve_preprocess(
         **{key: item.value for key, item in given.items()},
         source={key: item.source for key, item in given.items()},
     )
+
+
+def _no_normalisation(given: PreprocessFields) -> dict[str, Given]:
+    channels = 1 if given["channels"].value == "gray" else 3
+    values = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    return {key: Given(value, "not needed") for key, value in values.items()}
 
 
 def _first_stated(layers: Iterable[PreprocessFields]) -> dict[str, Given]:

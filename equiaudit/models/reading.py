@@ -17,11 +17,12 @@ from equiaudit.models.checkpoint import (
     read_safetensors,
     unwrap_state_dict,
 )
+from equiaudit.models.converted import converted_graph, is_converted
 from equiaudit.models.hashing import file_sha256, state_dict_sha256
 from equiaudit.models.preprocess import PREPROCESS_KEY, Hints, parse_preprocess
 from equiaudit.models.sniff import FileKind, sniff
 
-__all__ = ["read_artefact"]
+__all__ = ["needs_arch", "read_artefact"]
 
 _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
@@ -44,6 +45,14 @@ def read_artefact(spec: str | Path | nn.Module, *, arch: str | None, trust: bool
     if arch is not None:
         raise InputError(f"{path} carries its own architecture.", tip="Leave --arch out.")
     return _from_archive(path, kind, trust)
+
+
+def needs_arch(spec: str | Path) -> bool:
+    """Whether `spec` is a file of bare weights, which belong to an architecture."""
+    if zoo.is_zoo_name(str(spec)):
+        return False
+    path = Path(spec)
+    return sniff(path) in ("checkpoint", "safetensors") and not is_converted(path)
 
 
 def _from_archive(path: Path, kind: FileKind, trust: bool) -> Artefact:
@@ -95,7 +104,9 @@ def _from_weights(path: Path, kind: FileKind, arch: str | None, trust: bool) -> 
         with zoo.own_modules():
             saved = read_checkpoint(path, trust=trust)
     pickled = _pickled_module(saved)
-    if pickled is None:
+    if kind == "safetensors" and arch is None and is_converted(path):
+        module: nn.Module = converted_graph(path, saved, trust=trust)
+    elif pickled is None:
         module = _module_for(unwrap_state_dict(saved, what=str(path)), path, arch)
     else:
         module = pickled
@@ -105,7 +116,7 @@ def _from_weights(path: Path, kind: FileKind, arch: str | None, trust: bool) -> 
         sha256=file_sha256(path),
         path=path,
         module=module.eval(),
-        eager=True,
+        eager=not isinstance(module, torch.jit.ScriptModule),
         hints=_weights_hints(metadata, path, pickled),
         trusted=trust,
         notes=("put in eval mode",) + (("unpickled with code (--trust)",) if trust else ()),

@@ -141,7 +141,14 @@ def _placed(draft: Path, companions: Sequence[Path], folder: Path, reason: str |
     for file, place in zip((*companions, draft), places, strict=True):
         if place.is_dir():
             raise InputError(f"{place} is a folder.")
+        file.chmod(0o666 & ~_umask())  # safetensors writes for its owner alone
         os.replace(file, place)
     *beside, main = places
     total = sum(place.stat().st_size for place in places)
     return Saved(main, tuple(beside), sha256(main), total, reason)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

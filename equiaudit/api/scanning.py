@@ -1,14 +1,20 @@
-"""The verbs as functions: what the command line calls and what a test imports."""
+"""`scan`: from a model and a folder to a judged, written result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
+from equiaudit.api.loading import (
+    ModelSettings,
+    as_path,
+    load_model,
+    open_data,
+    require_classifier,
+)
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
-from equiaudit.errors import InputError
 from equiaudit.judging import Judge
 
 if TYPE_CHECKING:
@@ -18,59 +24,7 @@ if TYPE_CHECKING:
     from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
 
-__all__ = ["ModelSettings", "load_model", "scan"]
-
-
-class ModelSettings(TypedDict, total=False):
-    """How a model is loaded; each key is optional."""
-
-    arch: str | None
-    """`torchvision:NAME`, `timm:NAME` or `pkg.module:factory`, for a state dict."""
-    trust: bool
-    """Allow files that run code when they are unpickled."""
-    size: tuple[int, int] | None
-    """(H, W) of the window the model sees, px."""
-    mean: Sequence[float] | None
-    """Per channel, RGB order, for pixels in [0, 1]."""
-    std: Sequence[float] | None
-    preprocess: str | Path | None
-    """A TOML file with the whole preprocessing."""
-    task: str
-    output_name: str | None
-    """Which output tensor counts, where the model has several."""
-    device: str
-    backend: str
-    stride: tuple[int, int] | None
-    """Total stride, where it cannot be found from the model."""
-
-
-def _require_classification(model: Model) -> None:
-    if model.task != "classification":
-        raise InputError(
-            f"{model.name} returns {model.task} outputs, and scan reads labels, one per image.",
-            tip="Name a classifier output with --output-name.",
-        )
-
-
-def load_model(model: str | Path | nn.Module | Model, **settings: Unpack[ModelSettings]) -> Model:
-    """Load any supported model, in eval mode, with its preprocessing.
-
-    `model` is a path, `torchvision:NAME/WEIGHTS`, `timm:NAME` or a module. Raises
-    InputError in one sentence for a file that is not a model, needs `arch` or `trust`, or
-    whose preprocessing is not known.
-    """
-    from equiaudit.models import Model, PreprocessOverrides, load
-
-    if isinstance(model, Model):
-        return model
-    named: dict[str, Any] = dict(settings)
-    overrides = PreprocessOverrides(
-        size=named.pop("size", None),
-        mean=_floats(named.pop("mean", None)),
-        std=_floats(named.pop("std", None)),
-        file=_path(named.pop("preprocess", None)),
-    )
-    return load(model, output=named.pop("output_name", None), preprocess=overrides, **named)
+__all__ = ["scan"]
 
 
 def scan(
@@ -107,7 +61,6 @@ def scan(
     """
     from equiaudit.audit.engine import run_scan
     from equiaudit.comparison import parse_samples
-    from equiaudit.data import open_dataset
     from equiaudit.report import record_baseline, write_reports
 
     observer = observer or Silent()
@@ -129,17 +82,10 @@ def scan(
     kinds = (protocol,) if protocol else options.shifts
     judge.check(kinds)
     loaded = load_model(model, **model_settings)
-    _require_classification(loaded)
-    dataset = open_dataset(
-        data,
-        labels=_path(labels),
-        class_names=loaded.class_names,
-        num_classes=2 if loaded.num_classes == 1 else loaded.num_classes,
-        limit=limit,
-        seed=seed,
-    )
+    require_classifier(loaded)
+    dataset = open_data(loaded, data, labels, limit, seed)
     judge.check(kinds, labelled=dataset.labelled)
-    folder = _path(output)
+    folder = as_path(output)
     observer.settings(_in_force(loaded, dataset, options))
     named = {name: model_settings.get(name) for name in ("arch", "task", "output_name", "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
@@ -156,14 +102,6 @@ def scan(
         observer.note(f"This run is recorded as the baseline at {judge.path}.")
         record_baseline(result, done.samples, judge.path)
     return result
-
-
-def _path(value: str | Path | None) -> Path | None:
-    return None if value is None else Path(value)
-
-
-def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(float(v) for v in values)
 
 
 def _in_force(model: Model, dataset: Dataset, options: ScanOptions) -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""`load_model`, and the settings of a model that every verb takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from equiaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from equiaudit.data import Dataset
+    from equiaudit.models import Model
+
+__all__ = ["ModelSettings", "as_path", "load_model", "open_data", "require_classifier"]
+
+
+class ModelSettings(TypedDict, total=False):
+    """How a model is loaded; each key is optional."""
+
+    arch: str | None
+    """`torchvision:NAME`, `timm:NAME` or `pkg.module:factory`, for a state dict."""
+    trust: bool
+    """Allow files that run code when they are unpickled."""
+    size: tuple[int, int] | None
+    """(H, W) of the window the model sees, px."""
+    mean: Sequence[float] | None
+    """Per channel, RGB order, for pixels in [0, 1]."""
+    std: Sequence[float] | None
+    preprocess: str | Path | None
+    """A TOML file with the whole preprocessing."""
+    task: str
+    output_name: str | None
+    """Which output tensor counts, where the model has several."""
+    device: str
+    backend: str
+    stride: tuple[int, int] | None
+    """Total stride, where it cannot be found from the model."""
+
+
+def load_model(
+    model: str | Path | nn.Module | Model,
+    *,
+    normalisation: bool = True,
+    **settings: Unpack[ModelSettings],
+) -> Model:
+    """Load any supported model, in eval mode, with its preprocessing.
+
+    `model` is a path, `torchvision:NAME/WEIGHTS`, `timm:NAME` or a module. Without
+    `normalisation`, for work that reads no images, mean and std need not be known. Raises
+    InputError in one sentence for a file that is not a model, needs `arch` or `trust`, or
+    whose preprocessing is not known.
+    """
+    from equiaudit.models import Model, PreprocessOverrides, load
+
+    if isinstance(model, Model):
+        return model
+    named: dict[str, Any] = dict(settings)
+    overrides = PreprocessOverrides(
+        size=named.pop("size", None),
+        mean=_floats(named.pop("mean", None)),
+        std=_floats(named.pop("std", None)),
+        file=as_path(named.pop("preprocess", None)),
+    )
+    output = named.pop("output_name", None)
+    return load(model, output=output, preprocess=overrides, normalisation=normalisation, **named)
+
+
+def open_data(
+    model: Model, data: str | Path, labels: str | Path | None, limit: int | None, seed: int
+) -> Dataset:
+    """The images of `data`, labelled in the numbering of `model`."""
+    from equiaudit.data import open_dataset
+
+    return open_dataset(
+        data,
+        labels=as_path(labels),
+        class_names=model.class_names,
+        num_classes=2 if model.num_classes == 1 else model.num_classes,
+        limit=limit,
+        seed=seed,
+    )
+
+
+def require_classifier(model: Model) -> None:
+    """A scan reads labels, one per image."""
+    if model.task != "classification":
+        raise InputError(
+            f"{model.name} returns {model.task} outputs, and scan reads labels, one per image.",
+            tip="Name a classifier output with --output-name.",
+        )
+
+
+def as_path(value: str | Path | None) -> Path | None:
+    """A path, or nothing."""
+    return None if value is None else Path(value)
+
+
+def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(v) for v in values)
