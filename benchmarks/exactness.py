@@ -24,7 +24,7 @@ from exact_nets import captured, photos, random_shifts, shifted, torchvision_net
 from equiaudit.repair.analyse import analyse
 from equiaudit.repair.rewrite import rewrite
 
-NETS = [
+NETS = (
     "resnet18",
     "resnet50",
     "resnext50_32x4d",
@@ -42,7 +42,7 @@ NETS = [
     "inception_v3",
     "vgg11_bn",
     "alexnet",
-]
+)
 HEADER = (
     "| net | origins from | logits bit-equal | worst error / range | unmodified net | seconds |",
     "|---|---|---|---|---|---|",
@@ -70,7 +70,7 @@ def rows(name: str, size: tuple[int, int], batch: int, rounds: int, device: str)
         net = rewrite(graph, analyse(graph), select=select).to(device)
         equal, worst = measure(net, x, rounds)
         seconds = time.perf_counter() - start
-        cells = (name, select, f"{equal:.2%}", f"{worst:.1e}", f"{control:.1e}", f"{seconds:.0f}")
+        cells = (name, select, f"{equal:.2%}", f"{worst:.1e}", f"{control:.1e}", f"{seconds:.1f}")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -18,7 +18,10 @@ from equiaudit.sampling.seam import best_point, canonical_position, seam_scores
 from equiaudit.sampling.statistic import channel_energy, component_sums, quantise
 from equiaudit.sampling.torus_hash import torus_hash
 
-__all__ = ["FeatureLevels", "InputLevels", "Levels"]
+__all__ = ["ENERGY", "FeatureLevels", "InputLevels", "Levels"]
+
+# Marks, in a node's meta, the energies (B, sh, sw) that an origin was chosen by.
+ENERGY = "equiaudit_energy"
 
 
 def _node(b: Any, function: Any, *args: Any) -> fx.Node:
@@ -99,8 +102,10 @@ class FeatureLevels(Levels):
         places = [self._places(b, axis, fine.strides[axis], n) for axis, n in enumerate(ratios)]
         allowed = [self._allowed(b, axis, places[axis], s) for axis, s in enumerate(wanted)]
         energy = b.call(_energy, source, channels, fine.sizes, ratios)
+        energy = _node(b, _permitted, energy, allowed)
+        energy.meta[ENERGY] = True
         ties = b.call(_ties, self.views, self.size, wanted, places, ratios)
-        chosen = b.call(_choose, energy, ties, allowed, places, ratios)
+        chosen = b.call(_choose, energy, ties, places, ratios)
         for axis, stride in enumerate(wanted):
             if not self._settled(axis, stride):
                 self.known[axis][stride] = chosen[axis]
@@ -184,13 +189,16 @@ def _ties(
     return torch.gather(table, 1, flat + torch.zeros_like(torch.narrow(table, 1, 0, 1)))
 
 
-def _choose(
-    energy: Any, ties: Any, allowed: list[Any], places: list[Any], ratios: tuple[int, int]
-) -> Any:
-    """Absolute offsets (B,) of the chosen candidate, rows and columns."""
+def _permitted(energy: Any, allowed: list[Any]) -> Any:
+    """The energies, -1 where a candidate contradicts a level that is already chosen."""
     for axis, mask in enumerate(allowed):
         if mask is not None:
             energy = torch.where(mask.unsqueeze(2 - axis), energy, -1.0)
+    return energy
+
+
+def _choose(energy: Any, ties: Any, places: list[Any], ratios: tuple[int, int]) -> list[Any]:
+    """Absolute offsets (B,) of the chosen candidate, rows and columns."""
     flat = pick_candidate(energy, ties, ratios[0] * ratios[1])
     row = torch.div(flat, ratios[1], rounding_mode="floor")
     return [_take(places[0], row), _take(places[1], torch.remainder(flat, ratios[1]))]

@@ -15,6 +15,7 @@ from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.analyse import analyse
 from equiaudit.repair.grid import Grid
 from equiaudit.repair.levels import FeatureLevels
+from equiaudit.repair.margins import selection_margin
 from equiaudit.repair.rewrite import rewrite
 from equiaudit.repair.synthetic import synthetic_images
 
@@ -194,3 +195,16 @@ def test_the_result_exports_with_a_dynamic_batch() -> None:
     net = rewrite(graph, analyse(graph))
     with torch.no_grad():
         assert torch.equal(captured(net, (32, 32))(x), net(x))
+
+
+def test_selection_margin_is_zero_for_a_tie_and_positive_else() -> None:
+    graph = captured(resnet20(), (32, 32))
+    net = rewrite(graph, analyse(graph))
+    x = torch.cat([photos(2, (32, 32)), torch.full((1, 3, 32, 32), 0.5)])
+    margin = selection_margin(net, x)
+    assert margin.shape == (3,)
+    assert margin[2] == 0
+    assert (margin[:2] > 1e-9).all()
+    assert (margin[:2] < 1).all()
+    moved = selection_margin(net, torch.roll(x, (5, 3), (2, 3)))
+    assert torch.equal(moved, margin)
