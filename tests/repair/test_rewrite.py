@@ -126,6 +126,14 @@ def test_synthetic_images_are_bit_equal(synthetic: tuple[nn.Module, Tensor], sel
     assert _failures(rewrite(graph, analyse(graph), select=select), x) == 0
 
 
+@pytest.mark.parametrize("name", ["resnet50", "convnext_tiny"])
+def test_synthetic_images_are_bit_equal_on_deeper_nets(
+    name: str, synthetic: tuple[nn.Module, Tensor]
+) -> None:
+    graph = captured(torchvision_net(name, (64, 64)), (64, 64))
+    assert _failures(rewrite(graph, analyse(graph)), synthetic[1]) == 0
+
+
 def test_control_plain_l2_fails_on_synthetic_images(
     synthetic: tuple[nn.Module, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
