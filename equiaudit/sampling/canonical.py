@@ -11,14 +11,13 @@ This makes circular shifts harmless. By itself it does nothing for a camera that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from equiaudit.sampling.seam import best_point
+from equiaudit.sampling.dense_outputs import change_maps
 from equiaudit.sampling.seam_evidence import border_strength, seam_evidence
 from equiaudit.sampling.torus_hash import torus_hash
 from equiaudit.sampling.wrapping import roll_by
@@ -35,16 +34,31 @@ def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     looks the same from both (up to a collision of 32 bits), and either gives the same result.
     """
     rows, columns = seam_evidence(x, size)
-    return best_point(rows, columns, torus_hash(x, channels, size).long(), size)
+    return _best_point(rows, columns, torus_hash(x, channels, size))
+
+
+def _best_point(rows: Tensor, columns: Tensor, views: Tensor) -> Tensor:
+    """The point (B, 2) of the best row (B, H) and column (B, W), by views (B, H, W) where tied."""
+    is_column = _allowed(columns)
+    by_row = torch.amax(torch.minimum(views, is_column.unsqueeze(1)), 2)
+    row = torch.argmax(torch.minimum(by_row, _allowed(rows)), 1)
+    index = row.reshape(-1, 1, 1).expand(-1, 1, views.shape[2])
+    seen = torch.gather(views, 1, index).squeeze(1)
+    return torch.stack([row, torch.argmax(torch.minimum(seen, is_column), 1)], 1)
+
+
+def _allowed(evidence: Tensor) -> Tensor:
+    """The largest int32 where the evidence (B, n) is best, the smallest elsewhere: a mask."""
+    best = evidence == torch.amax(evidence, [1], keepdim=True)
+    return torch.where(best, 2**31 - 1, -(2**31)).to(torch.int32)
 
 
 class CanonicalPosition(nn.Module):
     """`canonical_origin` as a module: x (B, C, H, W), any dtype and range -> (B, 2), int64."""
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Row and column of the canonical origin of each sample."""
-        return canonical_origin(x, x.shape[1], (x.shape[2], x.shape[3]))
+        """Row and column of the canonical origin of each sample; no gradient flows."""
+        return canonical_origin(x.detach(), x.shape[1], (x.shape[2], x.shape[3]))
 
 
 class Canonical(nn.Module):
@@ -71,7 +85,7 @@ class Canonical(nn.Module):
         if not self.dense:
             return output
         size = (x.shape[2], x.shape[3])
-        return _each_tensor(output, lambda y: _put_back(y, origin, size))
+        return change_maps(output, lambda y: _put_back(y, origin, size))
 
 
 BORDER = 3.5
@@ -125,21 +139,8 @@ def canonical_report(x: Tensor) -> tuple[SeamFinding, ...]:
     )
 
 
-def _each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Apply `change` to every tensor of an output, keeping tuples, lists and mappings."""
-    if isinstance(output, Tensor):
-        return change(output)
-    if isinstance(output, Mapping):
-        return {name: _each_tensor(value, change) for name, value in output.items()}
-    if isinstance(output, tuple | list):
-        return type(output)([_each_tensor(value, change) for value in output])
-    raise ValueError(f"a dense output must be made of tensors, not {type(output).__name__}")
-
-
 def _put_back(y: Tensor, origin: Tensor, size: tuple[int, int]) -> Tensor:
     """Roll a map (B, C', h, w) by the origin (B, 2) of an input of `size`, in its own steps."""
-    if y.dim() != 4:
-        raise ValueError(f"a dense output must be a map (B, C, h, w), not {y.dim()}-D")
     rows = _in_steps(origin[:, 0], size[0], y.shape[2], "rows")
     columns = _in_steps(origin[:, 1], size[1], y.shape[3], "columns")
     return roll_by(y, torch.stack([rows, columns], 1))
