@@ -1,4 +1,4 @@
-"""equiaudit demo: the built-in model on the built-in images, offline."""
+"""equiaudit demo: scan and fix of the built-in model on the built-in images, offline."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.fix import exit_code
+from equiaudit.cli.inspect import page
+from equiaudit.cli.progress import observing
 from equiaudit.cli.scan import audit, conclude
 from equiaudit.config import Settings
 
@@ -14,6 +17,7 @@ __all__ = ["register"]
 
 _OF_THE_DEMO = ("arch", "trust", "size", "mean", "std", "preprocess", "task", "output_name")
 _OF_OTHER_DATA = ("labels", "stride", "accuracy_check")
+_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -24,9 +28,39 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(call: Call) -> Outcome:
-    """Scan the built-in model on the built-in images; needs no files and no network."""
+    """Scan and fix the built-in model on the built-in images; needs no files and no network."""
     from equiaudit.demo import DEMO_ARCH, images_path, weights_path
 
     folder = call.settings.output or Path("reports", "demo")
     result = audit(str(weights_path()), str(images_path()), folder, call, arch=DEMO_ARCH)
-    return conclude(result, folder, call)
+    scanned = conclude(result, folder, call)
+    fixed = _fix(folder, call)
+    text_only = call.settings.format == ("text",)
+    payload = f"{scanned.payload}\n{fixed.payload}" if text_only else scanned.payload
+    return Outcome(payload, scanned.code or fixed.code)
+
+
+def _fix(folder: Path, call: Call) -> Outcome:
+    """Convert the model to FOLDER/fixed.pt, with the table before and after."""
+    from equiaudit.api import fix
+    from equiaudit.demo import DEMO_ARCH, images_path, weights_path
+    from equiaudit.report.repair import render_fix
+
+    settings = call.settings
+    with observing(call.terminal) as observer:
+        report = fix(
+            weights_path(),
+            folder / "fixed.pt",
+            data=images_path(),
+            limit=settings.limit,
+            max_shift=settings.max_shift,
+            offsets=settings.offsets,
+            seed=settings.seed,
+            seconds=_SECONDS,
+            report=folder / "fix",
+            observer=observer,
+            arch=DEMO_ARCH,
+            device=settings.device,
+        )
+    call.terminal.say(f"Wrote {report.output}")
+    return Outcome(render_fix(report, "text", **page(call)), exit_code(report))

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from equiaudit.report import figures
 from equiaudit.report.escape import terminal
 from equiaudit.results.repair import (
     Cost,
@@ -22,7 +23,6 @@ from equiaudit.results.repair import (
     ShiftErrors,
     Verification,
 )
-from equiaudit.results.types import Estimate
 
 __all__ = ["RepairFormat", "render_fix", "render_inspection", "render_verification"]
 
@@ -54,10 +54,18 @@ def render_verification(
 
 
 def render_fix(
-    report: FixReport, form: RepairFormat = "text", *, color: bool = False, width: int = 100
+    report: FixReport,
+    form: RepairFormat = "text",
+    *,
+    explain: bool = False,
+    color: bool = False,
+    width: int = 100,
 ) -> str:
-    """The plan, what was verified, what it costs, and the metrics before and after."""
-    return _rendered(report, _fix(report), form, color, width)
+    """The plan, what was verified, what it costs, and the metrics before and after.
+
+    With `explain`, also what each kind of op in the plan becomes, and why.
+    """
+    return _rendered(report, _fix(report, explain), form, color, width)
 
 
 def _rendered(
@@ -176,7 +184,7 @@ def _setting(record: Verification) -> str:
     )
 
 
-def _fix(report: FixReport) -> Iterable[_Part]:
+def _fix(report: FixReport, explain: bool) -> Iterable[_Part]:
     method = f"{report.method}, origins from {report.select}"
     yield Text(f"{_OUTCOMES[report.outcome]} ({terminal(method)}).", style="bold")
     if report.output is not None:
@@ -186,12 +194,43 @@ def _fix(report: FixReport) -> Iterable[_Part]:
         yield Text(_sentence(report.reason), style="bold red")
     yield Text("")
     yield from _inspection(report.inspection)
+    if explain:
+        yield from _list("What they become", _explanations(report.inspection))
     for record in report.verifications:
         yield Text("")
         yield from _verification(record)
     yield from _cost(report)
     yield from _metrics(report)
     yield from _list("Notes", report.notes)
+
+
+_BECOMES = (
+    ("conv_transpose", "is run on a circularly padded map, cropped, and rolled back to its grid"),
+    ("conv", "keeps its weights; its zero padding becomes circular, at the same alignment"),
+    ("max_pool", "pools a circularly padded map; no implicit minus infinity, no ceil mode"),
+    ("avg_pool", "pools a circularly padded map, so that every window holds as many pixels"),
+    ("adaptive", "sums without depending on the order of positions"),
+    ("mean", "sums without depending on the order of positions"),
+    ("upsample", "is run on a circularly padded map, cropped, and rolled back to its grid"),
+    ("slice", "takes the grid that the level's origin selects"),
+    ("pixel", "rearranges the grid that the level's origin selects"),
+)
+_ORIGIN = (
+    "every op with a stride reads its input rolled to one origin per image and level, chosen"
+    " from the content, so that a shifted image meets the same grid"
+)
+
+
+def _explanations(found: Inspection) -> list[str]:
+    """One sentence per kind of op in the plan."""
+    names = dict.fromkeys(row.op for row in found.ops if row.fixable)
+    said = [
+        f"{name}: {sentence}"
+        for name in names
+        if (sentence := next((text for part, text in _BECOMES if part in name), None))
+    ]
+    strided = any(max(row.stride) > 1 for row in found.ops)
+    return said + ([_ORIGIN] if strided else [])
 
 
 def _cost(report: FixReport) -> Iterable[_Part]:
@@ -208,24 +247,23 @@ def _cost(report: FixReport) -> Iterable[_Part]:
     yield table
 
 
+_SHOWN = ("consistency", "accuracy_shifted", "accuracy_worst")
+
+
 def _metrics(report: FixReport) -> Iterable[_Part]:
-    names = list(dict.fromkeys((*report.before, *report.after)))
+    """Accuracy, and per kind how consistent it is; fix.json holds every metric."""
+    clean = next((name for name in report.before if name.endswith(".accuracy_clean")), None)
+    names = [name for name in report.before if name.rpartition(".")[2] in _SHOWN]
     if not names:
         return
     table = _table("metric", "before", "after")
-    for name in names:
-        before, after = report.before.get(name), report.after.get(name)
-        table.add_row(terminal(name), _estimate(before), _estimate(after))
+    for name in ([clean] if clean else []) + names:
+        info = figures.info_of(name)
+        said = info.title if name == clean else name
+        columns = (report.before.get(name), report.after.get(name))
+        table.add_row(terminal(said), *(figures.quantity(each, info) for each in columns))
     yield Text("")
     yield table
-
-
-def _estimate(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.value is None:
-        return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.4g}"
-    return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
 def _list(title: str, lines: Sequence[str]) -> Iterable[_Part]:
