@@ -79,7 +79,7 @@ def _steps(high: Any, low: Any, numerator: int, denominator: int) -> Any:
 
 
 class FeatureLevels(Levels):
-    """Choose each level from the features that go down to it (MASS, section 3.2)."""
+    """Choose each level from the features that go down to it (MASS, section 4.1)."""
 
     def __init__(self) -> None:
         super().__init__()

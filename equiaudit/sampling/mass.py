@@ -13,7 +13,7 @@ __all__ = ["MASS", "MASSUp"]
 class MASS(nn.Module):
     """y = op(roll(x, -origin(x))): the original strided operation on an aligned input.
 
-    (MASS, section 3.2.) With o = origin(x), x' = roll(x, D) and o' = origin(x'):
+    (MASS, section 4.1.) With o = origin(x), x' = roll(x, D) and o' = origin(x'):
     y' == roll(y, (o + D - o') / stride), exactly. `op` must map a circle of n to one of n/stride:
     give it no padding and pass `padding` = (left, right, top, bottom), applied circularly.
     Branches that meet again must share one origin: take it from `origin` (B, 2) of the first.
@@ -35,7 +35,7 @@ class MASS(nn.Module):
 
 
 class MASSUp(nn.Module):
-    """y = roll(up(z), +origin): undoes the alignment of the matching `MASS` (MASS, section 3.3).
+    """y = roll(up(z), +origin): undoes the alignment of the matching `MASS` (MASS, section 4.4).
 
     `up` must turn a roll by 1 into a roll by the stride, e.g. nearest or a transposed convolution.
     """

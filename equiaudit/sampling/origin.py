@@ -1,6 +1,6 @@
 """Choosing the origin of a sampling grid, once per sample, so that it moves with the content.
 
-MASS section 3.2 takes the polyphase component with the largest l2 norm over all channels. That
+MASS section 4.1 takes the polyphase component with the largest l2 norm over all channels. That
 is the rule here wherever it decides. Its statistic is exact (`statistic`), so near-ties fall the
 same way at every shift; exact ties are broken by the image itself (`torus_hash`).
 """
@@ -38,7 +38,7 @@ def pick_candidate(energy: Tensor, ties: Tensor, candidates: int) -> Tensor:
 
 
 class OriginSelector(nn.Module):
-    """The origin (B, 2) in {0..sh-1} x {0..sw-1} of each sample, int64 (MASS, section 3.2).
+    """The origin (B, 2) in {0..sh-1} x {0..sw-1} of each sample, int64 (MASS, section 4.1).
 
     `x` (B, C, H, W) is the map to be sampled, H and W divisible by the stride. Ties are broken by
     the hash of `image` at the same size, by default `x` itself. Per sample and over all channels:
