@@ -1,0 +1,18 @@
+"""ONNX files as torch modules that `capture` takes, and the way back to the file's interface.
+
+| module | part |
+|---|---|
+| `reader` | a file to a checked graph with all its tensors; its interface |
+| `trace` | the graph to an `fx.Graph` of aten operators, constants folded |
+| `ops` | one function per ONNX operator, by family |
+| `patterns` | what exporters spell out is put back into one operator |
+| `check` | the module against onnxruntime |
+| `module` | all of these in a row |
+| `interface` | an exported graph under the names, types and axes of the file it came from |
+"""
+
+from equiaudit.repair.onnx.interface import restore_interface
+from equiaudit.repair.onnx.module import ImportedOnnx, import_onnx
+from equiaudit.repair.onnx.reader import Port
+
+__all__ = ["ImportedOnnx", "Port", "import_onnx", "restore_interface"]

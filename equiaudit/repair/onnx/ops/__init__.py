@@ -1,0 +1,19 @@
+"""One function per ONNX operator, from opset 7 to 23; each emits the natural aten operator."""
+
+from equiaudit.repair.onnx.ops import (  # noqa: F401  (each module registers its operators)
+    activation,
+    arithmetic,
+    constant,
+    conv,
+    dense,
+    indexing,
+    layout,
+    norm,
+    pad,
+    pool,
+    reduce,
+    resize,
+)
+from equiaudit.repair.onnx.ops.registry import OPS, Translation
+
+__all__ = ["OPS", "Translation"]
