@@ -26,6 +26,7 @@ from equiaudit.sampling.crop_select import CropPosition, agreement_bound, agreem
 
 MARGIN, WINDOW, INPUT = 16, 224, 240
 BATCH = 50
+CROPS = 8
 AXES = ((0, 1), (1, 0), (0, -1), (-1, 0))
 DIAGONALS = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 
@@ -44,6 +45,7 @@ def main() -> None:
     with torch.inference_mode():
         for name, seen in labels.items():
             print(f"{name:12}: accuracy {share(seen.at((0, 0))[1] == case.labels)}")
+        print(f"any crop    : accuracy {_any_crop(case)} (unmodified, {CROPS} crops at random)")
         for px in arguments.shifts:
             for kind, directions in (("along an axis", AXES), ("diagonal", DIAGONALS)):
                 _report(f"{px} px {kind}", [(a * px, b * px) for a, b in directions], labels)
@@ -71,6 +73,18 @@ class _Labels:
         pixels = [self.case.images[i, :, y : y + WINDOW, x : x + WINDOW] for i, y, x in keys]
         found = self.case.model.run(self.case.prepared(torch.stack(pixels))).argmax(1)
         self.known.update(zip(keys, found.tolist(), strict=True))
+
+
+def _any_crop(case: Case) -> str:
+    """The accuracy to expect of a rule that pays no regard to how far off the middle it goes."""
+    generator = torch.Generator().manual_seed(0)
+
+    def at_random(x: Tensor) -> Tensor:
+        return torch.randint(0, MARGIN + 1, (len(x), 2), generator=generator)
+
+    seen = _Labels(case, at_random)
+    right = [seen.at((0, 0))[1] == case.labels for _ in range(CROPS)]
+    return _percent(torch.stack(right).double().mean(0))
 
 
 def _report(name: str, shifts: list[tuple[int, int]], labels: dict[str, _Labels]) -> None:

@@ -70,6 +70,9 @@ class Canonical(nn.Module):
     place. One that is coarser by a whole stride can only be put back to its nearest step below,
     exactly equivariant to whole steps and off by less than one step otherwise. Other sizes, and
     outputs that are no maps, raise ValueError on the first call (and so on export).
+
+    The memory format of x is kept, and convolutions may round differently from one to another:
+    compare bits between inputs of the same format.
     """
 
     def __init__(self, module: nn.Module, dense: bool = False) -> None:
