@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from equiaudit.errors import NothingToDo
+from equiaudit.errors import EquiauditError, NothingToDo
 from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.ops import OPS
 from equiaudit.repair.onnx.reader import CANONICAL_TIP, tensor
@@ -91,7 +91,9 @@ class Tracer:
             outputs = self._translate(node, opset)
         except Untranslated as reason:
             raise _refusal(label, str(reason)) from reason
-        except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
+        except EquiauditError:
+            raise
+        except Exception as error:  # torch raises nearly anything for arguments that do not fit
             raise _refusal(label, _first_line(error)) from error
         for name, value in zip(node.output, outputs, strict=False):
             self.values[name] = value

@@ -10,13 +10,24 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnx_builders import model, node, one
+from onnx_builders import model as built
+from onnx_builders import node
 
 from equiaudit.errors import EquiauditError, InputError, NothingToDo
 from equiaudit.repair.onnx import import_onnx
 from equiaudit.repair.onnx.ops.registry import OPS
 
 W = np.ones((4, 4, 3, 3), np.float32)
+
+
+def model(*nodes, **given):
+    """Onnxruntime is not asked about any of these: some would take all memory."""
+    return built(*nodes, **({"axes": 4} | given))
+
+
+def one(kind, inputs="x", **given):
+    attributes = given.pop("attributes", {})
+    return model(node(kind, inputs, **attributes), **given)
 
 
 def ints(*values):
@@ -115,6 +126,19 @@ REFUSED = {
             constants={"s": ints(2**12)},
         ),
         "elements|absurdly large",
+    ),
+    "a window without a step": (
+        one("MaxPool", attributes={"kernel_shape": [2, 2], "strides": [0, 0]}), "MaxPool",
+    ),
+    "a convolution without groups": (
+        one("Conv", "x w", constants={"w": W}, attributes={"group": 0}), "Conv",
+    ),
+    "a matrix of all channels": (
+        one("LRN", attributes={"size": 3}, shape=("n", 10**5, 2, 2)), "channels",
+    ),
+    "a resize to billions": (
+        one("Resize", "x - s", constants={"s": np.array([1, 1, 1e8, 1], np.float32)}),
+        "absurdly large",
     ),
     "a reshape that does not fit": (
         one("Reshape", "x s", constants={"s": ints(0, 7, -1)}), "cannot make",

@@ -68,7 +68,8 @@ def split(call: Call) -> list[Value]:
     axis = call.attr("axis", 0) % x.ndim
     sizes = call.attr("split") if call.opset < 13 else call.ints(call.optional(1), "split")
     if sizes is None:
-        parts = call.attr("num_outputs", call.outputs)
+        parts = call.outputs
+        call.require("num_outputs", parts)
         each = -(-x.shape[axis] // parts)
         sizes = [min(each, x.shape[axis] - i * each) for i in range(parts)]
     else:

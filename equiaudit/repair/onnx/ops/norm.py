@@ -10,6 +10,8 @@ from equiaudit.repair.onnx.values import Untranslated, Value
 
 aten = torch.ops.aten
 
+_LRN_CHANNELS = 4096
+
 
 @op("BatchNormalization")
 def batch_norm(call: Call) -> Value:
@@ -78,8 +80,8 @@ def local_response(call: Call) -> Value:
     size, channels = call.attr("size"), x.shape[1]
     alpha, beta = call.attr("alpha", 1e-4), call.attr("beta", 0.75)
     bias = call.attr("bias", 1.0)
-    if size is None:
-        raise Untranslated("its attribute size is missing")
+    if size is None or channels > _LRN_CHANNELS:
+        raise Untranslated(f"its attribute size is missing, or it is over {channels} channels")
     away = torch.arange(channels)[None] - torch.arange(channels)[:, None]
     near = (away >= -((size - 1) // 2)) & (away <= size // 2)
     band = call.constant(near.float().reshape(channels, channels, 1, 1) * (alpha / size), "band")

@@ -12,7 +12,7 @@ import torch
 
 from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.ops.registry import op
-from equiaudit.repair.onnx.values import Untranslated, Value, is_batch
+from equiaudit.repair.onnx.values import BATCH, Untranslated, Value, is_batch
 
 aten = torch.ops.aten
 
@@ -118,6 +118,8 @@ def _resized(
         raise Untranslated(f"its mode is {mode!r}")
     if coordinates == "pytorch_half_pixel" and 1 not in target.sizes:
         coordinates = "half_pixel"
+    if max(target.sizes) > BATCH // 2:
+        raise Untranslated("its result is absurdly large")
     extents = x.shape[2:]
     if tuple(extents) == target.sizes:
         return x
