@@ -33,7 +33,7 @@ def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     the hash of the whole image as seen from each candidate. Where even those tie, the image
     looks the same from both (up to a collision of 32 bits), and either gives the same result.
     """
-    rows, columns = seam_evidence(x, size)
+    rows, columns = seam_evidence(x, channels, size)
     return _best_point(rows, columns, torus_hash(x, channels, size))
 
 
@@ -91,11 +91,11 @@ class Canonical(nn.Module):
         return change_maps(output, lambda y: _put_back(y, origin, size))
 
 
-BORDER = 3.5
-"""`border_strength` from which a line is called a border.
-
-Measured with and without a border: 60% and 5% of lines reach it on 32 px photographs (CIFAR-10
-training images), 96% and 22% on textures of 200 px and more (magnetic tiles)."""
+BORDER = 4.0
+"""`border_strength` from which a line is called a border: an indication, as the strongest line of
+a whole photograph may stand out as much. Reached with and without a border by 71% and 7% of the
+axes of 32 px photographs, 89% and 33% at 224 px, 98% and 57% of stripy textures (CIFAR-10 training
+images, sample images of scikit-image, magnetic tiles)."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ class SeamFinding:
 @torch.no_grad()
 def canonical_report(x: Tensor) -> tuple[SeamFinding, ...]:
     """One finding per image of x (B, C, H, W): the origin and how clear it was."""
-    size = (x.shape[2], x.shape[3])
-    strengths = [border_strength(evidence).tolist() for evidence in seam_evidence(x, size)]
-    origins = canonical_origin(x, x.shape[1], size).tolist()
+    channels, size = x.shape[1], (x.shape[2], x.shape[3])
+    strengths = [border_strength(found).tolist() for found in seam_evidence(x, channels, size)]
+    origins = canonical_origin(x, channels, size).tolist()
     return tuple(
         SeamFinding(row, column, *strength)
         for (row, column), strength in zip(origins, zip(*strengths, strict=True), strict=True)

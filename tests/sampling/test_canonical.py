@@ -60,9 +60,9 @@ def test_the_origin_moves_with_the_image_at_every_shift():
 
 def test_evidence_is_bit_equal_at_every_column():
     image = prepared(photographs(1))
-    rows, columns = seam_evidence(image, SIZE)
+    rows, columns = seam_evidence(image, 3, SIZE)
     for shift in range(SIZE[1]):
-        moved = seam_evidence(torch.roll(image, shift, 3), SIZE)
+        moved = seam_evidence(torch.roll(image, shift, 3), 3, SIZE)
         assert torch.equal(moved[0], rows)
         assert torch.equal(moved[1], torch.roll(columns, shift, 1))
 
@@ -85,7 +85,7 @@ def test_first_index_on_ties_would_not_do():
     image[..., 3, 5] = 0.7
 
     def by_index(x):
-        return torch.stack([e.argmax(1) for e in seam_evidence(x, (32, 32))], 1)
+        return torch.stack([e.argmax(1) for e in seam_evidence(x, 3, (32, 32))], 1)
 
     blank = torch.zeros(1, 3, 32, 32)
     blank[..., 7, 9] = 1.0
