@@ -18,7 +18,6 @@ __all__ = ["LEVELS", "border_strength", "seam_evidence"]
 LEVELS = 1020.0
 """Whole-number levels from 0 to the sample's largest magnitude: 4 per level of 8 bits."""
 _TINY = 1e-30
-_LARGEST = 65535.0
 _COLOUR = 3.0
 # How much each change counts, see `_evidence`. Fitted by logistic regression (which of 32 lines is
 # the border?) on 4000 CIFAR-10 training images, whose borders are known without any label, and
@@ -118,12 +117,12 @@ def _magnitude(difference: Tensor) -> Tensor:
 
 
 def _root(magnitude: Tensor) -> Tensor:
-    """2 * root(magnitude) in whole numbers; it keeps a few strong edges from outvoting a line.
+    """Square root in whole numbers; it keeps a few strong edges from outvoting a line.
 
-    The rounding is safe on any device: the root of a whole number up to 2^18 is at least 4
-    float32 ulp away from the middle between two whole numbers.
+    The rounding is safe on any device: the root of a whole number up to 2^18 (magnitudes of three
+    channels stay below 2^17) is at least 4 float32 ulp away from the middle of two whole numbers.
     """
-    return torch.round(torch.sqrt(torch.clamp(magnitude, max=_LARGEST) * 4.0))
+    return torch.round(torch.sqrt(magnitude))
 
 
 def _sums(roots: Tensor, along: int) -> Tensor:
