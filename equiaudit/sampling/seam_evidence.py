@@ -20,9 +20,9 @@ LEVELS = 1020.0
 _TINY = 1e-30
 _COLOUR = 3.0
 # How much each change counts, see `_evidence`. Fitted by logistic regression (which of 32 lines is
-# the border?) on 4000 CIFAR-10 training images, whose borders are known without any label, and
-# rounded; of the roundings that do equally well there, the best on 276 crops at 224 px of the
-# sample images of scikit-learn and scikit-image. benchmarks/canonical.py takes other images.
+# the border?) on CIFAR-10 training images, whose borders are known without any label, and rounded.
+# Weights, roots and colours were chosen on those 4000 images and on 276 crops at 224 px of the
+# sample images of scikit-learn and scikit-image; benchmarks/canonical.py takes other images.
 _BEND, _TURN, _TURN_BESIDE, _GRADIENT = 1, 4, 4, 5
 
 
