@@ -76,8 +76,11 @@ def disagreement(
 
 
 def _results(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    with torch.no_grad():
-        result = module(x)
+    try:
+        with torch.no_grad():
+            result = module(x)
+    except (RuntimeError, MemoryError) as error:
+        raise _not_run("torch", x, error) from error
     return [result] if isinstance(result, torch.Tensor) else list(result)
 
 
@@ -110,11 +113,16 @@ def _run(
     try:
         return run(x.to(torch.uint8) if dtype == "uint8" else x)
     except Exception as error:  # onnxruntime's exceptions derive from nothing narrower
-        reason = str(error).strip().splitlines()[0].rstrip(".")[:200]
-        raise NothingToDo(
-            f"onnxruntime cannot run the ONNX model on {len(x)} images of"
-            f" {'x'.join(map(str, x.shape[1:]))}: {reason}."
-        ) from error
+        raise _not_run("onnxruntime", x, error) from error
+
+
+def _not_run(who: str, x: torch.Tensor, error: Exception) -> NothingToDo:
+    reason = [*str(error).strip().splitlines(), type(error).__name__][0].rstrip(".")[:200]
+    shape = "x".join(map(str, x.shape[1:]))
+    return NothingToDo(
+        f"{who} cannot run the ONNX model on {len(x)} images of {shape}: {reason}.",
+        tip=CANONICAL_TIP,
+    )
 
 
 def _compared(ours: torch.Tensor, theirs: torch.Tensor, name: str) -> float:

@@ -226,7 +226,9 @@ def image_port(model: onnx.ModelProto) -> Port:
 
 
 def output_ports(model: onnx.ModelProto) -> tuple[Port, ...]:
-    """The outputs, in order."""
+    """The outputs, in order; InputError where there is none."""
+    if not model.graph.output:
+        raise InputError("The ONNX model has no output.")
     return tuple(_port(item) for item in model.graph.output)
 
 

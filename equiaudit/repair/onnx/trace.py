@@ -20,7 +20,7 @@ from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_
 
 __all__ = ["Tracer", "trace"]
 
-_LARGEST = 1 << 28
+_LARGEST = 1 << 27
 """Elements of a tensor, per image; anything larger is no image model."""
 _CONSTANTS = 1 << 29
 """Elements of all constants that are computed from others: as many as a file of 2 GiB holds."""

@@ -320,7 +320,14 @@ def whole_numbers(tmp_path):
     return written(tmp_path, one("Abs", dtype=TensorProto.INT64))
 
 
+def no_outputs(tmp_path):
+    proto = _relu_net()
+    del proto.graph.output[:]
+    return written(tmp_path, proto)
+
+
 HOSTILE = [
+    no_outputs,
     truncated, noise, cyclic, without_weights, twice_the_same_name, short_weights, huge_weights,
     negative_weights, outside, absolute, linked, too_long, past_the_end, no_number, recursive,
     a_billion_nodes, huge_image, three_axes, two_images, whole_numbers,
