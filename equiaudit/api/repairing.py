@@ -185,7 +185,7 @@ class _BeforeAfter:
         if report.output is None:
             return report
         options, notes = self._fitting()
-        stride = report.inspection.total_stride
+        stride = report.inspection.total_stride or self.model.total_stride
         before = self._scan(replace(self.model, total_stride=stride), options, "before")
         fixed = load_model(
             report.output,

@@ -44,7 +44,13 @@ def fix(
             help="File to write: .pt, .pt2, .onnx, or .safetensors with graph and config beside.",
         ),
     ] = None,
-    method: Annotated[str, typer.Option(help="mass.", metavar="NAME")] = "mass",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="mass rewrites the net; canonical rolls the input of the net as it is.",
+            metavar="NAME",
+        ),
+    ] = "mass",
     select: Annotated[
         str,
         typer.Option(help="Origins from the features or from the input.", metavar="NAME"),

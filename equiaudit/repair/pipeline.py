@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,16 +20,18 @@ from equiaudit.repair.analyse import Analysis, OpPlan, analyse
 from equiaudit.repair.capture import Captured, capture
 from equiaudit.repair.cost import costs
 from equiaudit.repair.formats import Run, file_format
+from equiaudit.repair.margins import selection_margin
 from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.rewrite import rewrite
 from equiaudit.repair.save import Saved, save
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import FixReport, Inspection, OpRow, Verification
 from equiaudit.results.types import Skipped
+from equiaudit.sampling.canonical import Canonical
 
 __all__ = ["METHODS", "FixOptions", "fix", "inspect", "verify_model"]
 
-METHODS = ("mass",)
+METHODS = ("mass", "canonical")
 _PROBE = 8
 _LEAST, _MOST = 64, 20_000
 
@@ -90,13 +93,18 @@ def fix(
     captured = _captured(model)
     analysis = analyse(captured.graph_module)
     inspection = _inspection(model, captured, analysis)
-    _refuse(inspection, analysis)
+    if options.method == "mass":
+        _refuse(inspection, analysis)
     if options.dry_run or target is None:
         return _report(options, inspection, "planned")
     say("rewriting")
     graph = captured.graph_module
-    fixed = rewrite(graph, analysis, select=options.select, only=options.only, skip=options.skip)
-    job = _Job(model.preprocess, graph, fixed, analysis, options, images)
+    dense = model.task != "classification"
+    if options.method == "canonical":
+        fixed, stride = _canonical(graph, model, dense), model.preprocess.size
+    else:
+        fixed, stride = _mass(graph, analysis, options), analysis.total_stride
+    job = _Job(model.preprocess, graph, fixed, stride, dense, options, images)
     say("verifying the converted graph")
     before_saving = job.verify_graph()
     say(f"writing {target.name} and verifying the file")
@@ -142,7 +150,9 @@ class _Job:
     preprocess: Preprocess
     original: fx.GraphModule
     fixed: fx.GraphModule
-    analysis: Analysis
+    total_stride: tuple[int, int]
+    """Shifts that are multiples of it may be left out; all count for canonical."""
+    dense: bool
     options: FixOptions
     images: Images | None
 
@@ -205,13 +215,37 @@ class _Job:
             run,
             original,
             pictures,
-            total_stride=self.analysis.total_stride,
-            dense=self.analysis.dense,
+            total_stride=self.total_stride,
+            dense=self.dense,
             device=device,
             comparisons=affordable,
             seed=options.seed,
+            margin=self._margin(run),
             subject=subject,
         )
+
+    def _margin(self, run: Run) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """How clearly origins are decided, for the graph that was rewritten in this process."""
+        by_features = self.options.method == "mass" and self.options.select == "features"
+        if not by_features or not isinstance(run, fx.GraphModule):
+            return None
+        return partial(selection_margin, run)
+
+
+def _mass(graph: fx.GraphModule, analysis: Analysis, options: FixOptions) -> fx.GraphModule:
+    return rewrite(graph, analysis, select=options.select, only=options.only, skip=options.skip)
+
+
+def _canonical(graph: fx.GraphModule, model: Model, dense: bool) -> fx.GraphModule:
+    """The unmodified graph behind a roll of its input, as one graph again."""
+    how = model.preprocess
+    wrapped = Canonical(graph, dense=dense)
+    return capture(
+        wrapped,
+        size=how.size,
+        channels=1 if how.channels == "gray" else 3,
+        dtype=getattr(torch, how.dtype),
+    ).graph_module
 
 
 def _captured(model: Model) -> Captured:
@@ -281,6 +315,8 @@ def _checked_target(out: Path | str | None, options: FixOptions) -> Path | None:
         raise InputError(
             f"There is no method {options.method!r}.", tip=f"There is {', '.join(METHODS)}."
         )
+    if options.method != "mass" and (options.only or options.skip):
+        raise InputError(f"--only and --skip choose ops, and {options.method} changes none.")
     if out is None:
         if options.dry_run:
             return None
@@ -314,7 +350,7 @@ def _report(
             "tool_version": __version__,
             "outcome": outcome,
             "method": options.method,
-            "select": options.select,
+            "select": options.select if options.method == "mass" else "input",
             "inspection": inspection,
             **found,
         }

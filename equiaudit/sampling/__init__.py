@@ -1,5 +1,7 @@
 """Shift-equivariant sampling layers, plain `nn.Module`s for any net."""
 
+from equiaudit.sampling.canonical import Canonical, CanonicalPosition, canonical_origin
+from equiaudit.sampling.crop_select import CropPosition, CropSelect
 from equiaudit.sampling.mass import MASS, MASSUp
 from equiaudit.sampling.mean import OrderFreeMean, order_free_mean
 from equiaudit.sampling.origin import OriginSelector
@@ -9,10 +11,15 @@ from equiaudit.sampling.wrapping import CircularPad2d, circular_pad, gather_wind
 
 __all__ = [
     "MASS",
+    "Canonical",
+    "CanonicalPosition",
     "CircularPad2d",
+    "CropPosition",
+    "CropSelect",
     "MASSUp",
     "OrderFreeMean",
     "OriginSelector",
+    "canonical_origin",
     "canonical_position",
     "circular_pad",
     "gather_window",

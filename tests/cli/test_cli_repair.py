@@ -137,3 +137,36 @@ def test_an_exact_model_leaves_nothing_to_fix(run, tmp_path):
     code, _, err = run("fix", path, *unit, "-o", tmp_path / "x.pt2")
     assert code == 5
     assert "Nothing" in err
+
+
+class WithPositions(torch.nn.Module):
+    """What no rewriting makes exact: a head that reads every position by itself."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.positions = torch.nn.Parameter(torch.randn(1, 3, 8, 8))
+        self.head = torch.nn.Linear(192, 5)
+
+    def forward(self, x):
+        return self.head((x + self.positions).relu().flatten(1))
+
+
+def test_canonical_fixes_what_mass_refuses(run, tmp_path):
+    net = WithPositions().eval()
+    path, example = tmp_path / "net.pt2", torch.rand(2, 3, 8, 8)
+    shapes = ({0: torch.export.Dim("batch")},)
+    torch.export.save(torch.export.export(net, (example,), dynamic_shapes=shapes), path)
+    unit = ("--mean", "0,0,0", "--std", "1,1,1", "--size", 8)
+    code, _, err = run("fix", path, *unit, "-o", tmp_path / "x.pt2", *QUICK)
+    assert code == 5
+    assert "--method canonical" in err
+    out = tmp_path / "fixed.pt"
+    code, text, err = run("fix", path, *unit, "-o", out, "--method", "canonical", *QUICK)
+    assert code == 0, err
+    assert "canonical" in text
+    fixed = torch.jit.load(out)
+    x = torch.rand(3, 3, 8, 8)
+    moved = torch.roll(x, (5, 2), (2, 3))
+    assert torch.equal(fixed(x), fixed(moved))
+    assert not torch.allclose(net(x), net(moved), atol=1e-2)
