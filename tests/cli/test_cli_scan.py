@@ -251,6 +251,11 @@ sys.exit(main(["scan", "m", "d", "-o", "out"]))
 """
 
 
+def heed_interrupts():
+    """A child of a background job starts with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_130_and_a_sentence(tmp_path, stop):
     process = subprocess.Popen(
@@ -259,6 +264,7 @@ def test_a_signal_ends_with_130_and_a_sentence(tmp_path, stop):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         for _ in range(600):

@@ -173,7 +173,14 @@ def interrupted(place, argv, signal_number):
     command = [sys.executable, "-u", "-m", "equiaudit", *argv]
     env = os.environ | {"PYTHONPATH": str(Path(equiaudit.__file__).parents[1])}
     process = subprocess.Popen(
-        command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=place,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A child of a background job starts with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     said = []
     try:

@@ -160,7 +160,7 @@ def test_a_fix_shows_cost_and_metrics_side_by_side() -> None:
     assert "Converted and verified" in text
     assert "11.5 ms (1.15x)" in text
     line = next(line for line in text.splitlines() if "circular.consistency" in line)
-    assert line.split()[1:] == ["0.8", "[0.7,", "0.9]", "1"]
+    assert line.split()[1:] == ["80%", "[70,", "90]", "100.0%"]
 
 
 def test_an_unverified_file_says_which_check_failed() -> None:
