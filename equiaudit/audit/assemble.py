@@ -64,10 +64,16 @@ def assemble(
         unreadable=tuple(
             Skipped(name=r.file, reason=r.unreadable) for r in records if r.unreadable is not None
         ),
-        notes=(*model.notes, *dataset.notes, *_decoding_notes(read)),
+        notes=(*model.notes, *_output_notes(model), *dataset.notes, *_decoding_notes(read)),
         timings=timings,
     )
     return Scan(result, samples_csv(plan, read))
+
+
+def _output_notes(model: Model) -> tuple[str, ...]:
+    if not model.outputs_probabilities:
+        return ()
+    return ("the model returns probabilities, so its logit errors are errors of probabilities",)
 
 
 def _decoding_notes(records: Sequence[ImageRecord]) -> list[str]:

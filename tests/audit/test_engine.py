@@ -209,3 +209,16 @@ def test_a_binary_score_becomes_two_classes(images):
 
     result = scan(images, model=small_model(run, num_classes=1)).result
     assert 0 < result.metric("circular.agreement").value < 1
+
+
+def test_probabilities_are_named_in_the_notes(images):
+    net = small_net()
+    ends_in_softmax = small_model(lambda x: net(x).softmax(1), outputs_probabilities=True)
+    found = scan(images, model=ends_in_softmax).result
+    assert any("probabilities" in note for note in found.notes)
+    bare = scan(images).result
+    assert not any("probabilities" in note for note in bare.notes)
+    for name in ("consistency", "agreement"):
+        assert found.metric(f"crop.{name}").value == bare.metric(f"crop.{name}").value
+    wobble = (found.metric("crop.confidence_wobble").value, bare.metric("crop.confidence_wobble"))
+    assert wobble[0] == pytest.approx(wobble[1].value, abs=1e-6)
