@@ -42,8 +42,8 @@ PLAIN_USE = {
         run.load_state_dict({k: v.clone() for k, v in load_file(path).items()}, assign=True)""",
 }
 RUN_ALONE = """
-import sys, importlib.util
-assert importlib.util.find_spec("equiaudit") is None
+import sys
+sys.modules["equiaudit"] = None  # importing it fails, wherever it may be installed
 path, data = sys.argv[1:]
 {use}
 cases = torch.load(data)
@@ -54,7 +54,10 @@ with torch.no_grad():
         assert actual.shape == expected.shape
         error = float((actual - expected).abs().max()) / scale
         assert error <= {tolerance}, error
-print("ran alone")
+try:
+    import equiaudit
+except ImportError:
+    print("ran alone")
 """
 
 
