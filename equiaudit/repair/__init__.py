@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from equiaudit.repair.capture import Captured
-    from equiaudit.repair.pipeline import FixOptions, fix, inspect, verify_model
+    from equiaudit.repair.inspection import inspect
+    from equiaudit.repair.pipeline import FixOptions, fix, verify_model
     from equiaudit.repair.save import Saved
 
 _HOME = {
@@ -19,7 +20,7 @@ _HOME = {
     "FixOptions": "pipeline",
     "Saved": "save",
     "fix": "pipeline",
-    "inspect": "pipeline",
+    "inspect": "inspection",
     "verify_model": "pipeline",
 }
 

@@ -1,4 +1,4 @@
-"""inspect, verify and fix: capture -> analyse -> rewrite -> verify -> save -> verify."""
+"""verify and fix: capture -> analyse -> rewrite -> verify -> save -> verify."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from torch import fx
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
-from equiaudit.repair.analyse import Analysis, OpPlan, analyse
-from equiaudit.repair.capture import Captured, capture
+from equiaudit.repair.analyse import Analysis, analyse
+from equiaudit.repair.capture import capture
 from equiaudit.repair.cost import costs
 from equiaudit.repair.formats import Run, file_format
+from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.margins import selection_margin
 from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.rewrite import rewrite
 from equiaudit.repair.save import Saved, save
 from equiaudit.repair.verify import verify
-from equiaudit.results.repair import FixReport, Inspection, OpRow, Verification
-from equiaudit.results.types import Skipped
+from equiaudit.results.repair import FixReport, Inspection, Verification
 from equiaudit.sampling.canonical import Canonical
 
-__all__ = ["METHODS", "FixOptions", "fix", "inspect", "verify_model"]
+__all__ = ["METHODS", "FixOptions", "fix", "verify_model"]
 
 METHODS = ("mass", "canonical")
 _PROBE = 8
@@ -59,15 +59,6 @@ class FixOptions:
     dry_run: bool = False
 
 
-def inspect(model: Model) -> Inspection:
-    """Every operation of `model` that matters to shift equivariance, and what can be done.
-
-    Raises NothingToDo where the model cannot be captured as one graph.
-    """
-    captured = _captured(model)
-    return _inspection(model, captured, analyse(captured.graph_module))
-
-
 def fix(
     model: Model,
     out: Path | str | None,
@@ -90,9 +81,9 @@ def fix(
     say = progress or (lambda step: None)
     target = _checked_target(out, options)
     say("capturing the graph")
-    captured = _captured(model)
+    captured = captured_graph(model)
     analysis = analyse(captured.graph_module)
-    inspection = _inspection(model, captured, analysis)
+    inspection = inspection_of(model, captured, analysis)
     if options.method == "mass":
         _refuse(inspection, analysis)
     if options.dry_run or target is None:
@@ -246,68 +237,6 @@ def _canonical(graph: fx.GraphModule, model: Model, dense: bool) -> fx.GraphModu
         channels=1 if how.channels == "gray" else 3,
         dtype=getattr(torch, how.dtype),
     ).graph_module
-
-
-def _captured(model: Model) -> Captured:
-    how = model.preprocess
-    if model.module is None:
-        raise NothingToDo(
-            f"{model.name} runs outside torch, so there is no torch graph to convert.",
-            tip="Convert the torch model it was exported from.",
-        )
-    if how.layout != "NCHW":
-        raise NothingToDo(
-            f"{model.name} takes {how.layout} batches, and only NCHW graphs are converted.",
-            tip="Convert the model without the permutation in front.",
-        )
-    return capture(
-        model.module,
-        size=how.size,
-        channels=1 if how.channels == "gray" else 3,
-        dtype=getattr(torch, how.dtype),
-    )
-
-
-def _inspection(model: Model, captured: Captured, analysis: Analysis) -> Inspection:
-    rule = analysis.sizes_that_fit
-    fits = rule.fits(*captured.size)
-    remedies = {refusal.node: refusal.remedy for refusal in analysis.refusals}
-    return Inspection(
-        tool_version=__version__,
-        model=model.name,
-        model_sha256=model.sha256,
-        route=captured.route,
-        input_size=captured.size,
-        total_stride=analysis.total_stride,
-        size_multiple=rule.multiple,
-        sizes_near=() if fits else tuple(dict.fromkeys(rule.near(*captured.size))),
-        dense=analysis.dense,
-        ops=tuple(_row(op, remedies) for op in analysis.ops),
-        refusals=tuple(
-            Skipped(
-                name=f"{r.module} ({r.node})" if r.module else r.node,
-                reason=f"{r.reason}; {r.remedy}",
-            )
-            for r in analysis.refusals
-        ),
-        notes=captured.notes,
-    )
-
-
-def _row(op: OpPlan, remedies: Mapping[str, str]) -> OpRow:
-    return OpRow(
-        node=op.node,
-        where=op.module,
-        op=op.op,
-        stride=op.stride,
-        padding=op.padding,
-        dilation=op.dilation,
-        uneven_padding=op.uneven,
-        effect=op.effect,
-        fixable=op.fixable,
-        reason=op.refusal,
-        remedy=None if op.fixable else remedies.get(op.node),
-    )
 
 
 def _checked_target(out: Path | str | None, options: FixOptions) -> Path | None:

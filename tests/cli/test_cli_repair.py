@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from artefacts import write_onnx
+from nets import tiny_net
 
 from equiaudit.demo import DEMO_ARCH, images_path, weights_path
 
@@ -170,3 +172,18 @@ def test_canonical_fixes_what_mass_refuses(run, tmp_path):
     moved = torch.roll(x, (5, 2), (2, 3))
     assert torch.equal(fixed(x), fixed(moved))
     assert not torch.allclose(net(x), net(moved), atol=1e-2)
+
+
+def test_inspect_reads_onnx_as_it_reads_torch(run, tmp_path):
+    example = torch.rand(2, 3, 32, 32)
+    path = write_onnx(tiny_net().eval(), tmp_path / "net.onnx", example)
+    state = tmp_path / "net.pth"
+    torch.save(tiny_net().state_dict(), state)
+    found = []
+    for model in ((path, "--size", 32), (state, "--size", 32, "--arch", "nets:tiny_net")):
+        code, out, err = run("inspect", *model, "--format", "json")
+        assert code == 0, err
+        found.append(json.loads(out))
+    onnx, module = found
+    assert onnx["total_stride"] == module["total_stride"] == [4, 4]
+    assert [row["op"] for row in onnx["ops"]] == [row["op"] for row in module["ops"]]

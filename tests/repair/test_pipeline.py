@@ -11,8 +11,9 @@ from torch import nn
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair import pipeline
+from equiaudit.repair.inspection import inspect
 from equiaudit.repair.pictures import as_input, verification_images
-from equiaudit.repair.pipeline import FixOptions, fix, inspect, verify_model
+from equiaudit.repair.pipeline import FixOptions, fix, verify_model
 from equiaudit.repair.rewrite import rewrite
 
 SIZE = (16, 24)

@@ -1,0 +1,100 @@
+"""inspect: one graph, analysed, as a table of operations; `fix` starts from the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from equiaudit._version import __version__
+from equiaudit.errors import NothingToDo
+from equiaudit.models.types import Model
+from equiaudit.repair.analyse import Analysis, OpPlan, analyse
+from equiaudit.repair.capture import Captured, capture
+from equiaudit.results.repair import Inspection, OpRow
+from equiaudit.results.types import Skipped
+
+__all__ = ["captured_graph", "inspect", "inspection_of"]
+
+
+def inspect(model: Model) -> Inspection:
+    """Every operation of `model` that matters to shift equivariance, and what can be done.
+
+    Raises NothingToDo where the model cannot be captured as one graph.
+    """
+    captured = _imported(model) if model.kind == "onnx" else captured_graph(model)
+    return inspection_of(model, captured, analyse(captured.graph_module))
+
+
+def captured_graph(model: Model) -> Captured:
+    """The model's torch graph; NothingToDo where it has none that can be converted."""
+    how = model.preprocess
+    if model.module is None:
+        raise NothingToDo(
+            f"{model.name} runs outside torch, so there is no torch graph to convert.",
+            tip="Convert the torch model it was exported from.",
+        )
+    if how.layout != "NCHW":
+        raise NothingToDo(
+            f"{model.name} takes {how.layout} batches, and only NCHW graphs are converted.",
+            tip="Convert the model without the permutation in front.",
+        )
+    return capture(
+        model.module,
+        size=how.size,
+        channels=1 if how.channels == "gray" else 3,
+        dtype=getattr(torch, how.dtype),
+    )
+
+
+def _imported(model: Model) -> Captured:
+    """The graph of an ONNX file, translated and checked against onnxruntime, in float32."""
+    from equiaudit.repair.onnx import import_onnx
+
+    found = import_onnx(model.path or "", size=model.preprocess.size)
+    captured = capture(found.module, size=found.size, channels=found.channels)
+    return replace(captured, route="ONNX import")
+
+
+def inspection_of(model: Model, captured: Captured, analysis: Analysis) -> Inspection:
+    """What the analysis found, as a result."""
+    rule = analysis.sizes_that_fit
+    fits = rule.fits(*captured.size)
+    remedies = {refusal.node: refusal.remedy for refusal in analysis.refusals}
+    return Inspection(
+        tool_version=__version__,
+        model=model.name,
+        model_sha256=model.sha256,
+        route=captured.route,
+        input_size=captured.size,
+        total_stride=analysis.total_stride,
+        size_multiple=rule.multiple,
+        sizes_near=() if fits else tuple(dict.fromkeys(rule.near(*captured.size))),
+        dense=analysis.dense,
+        ops=tuple(_row(op, remedies) for op in analysis.ops),
+        refusals=tuple(
+            Skipped(
+                name=f"{r.module} ({r.node})" if r.module else r.node,
+                reason=f"{r.reason}; {r.remedy}",
+            )
+            for r in analysis.refusals
+        ),
+        notes=captured.notes,
+    )
+
+
+def _row(op: OpPlan, remedies: Mapping[str, str]) -> OpRow:
+    return OpRow(
+        node=op.node,
+        where=op.module,
+        op=op.op,
+        stride=op.stride,
+        padding=op.padding,
+        dilation=op.dilation,
+        uneven_padding=op.uneven,
+        effect=op.effect,
+        fixable=op.fixable,
+        reason=op.refusal,
+        remedy=None if op.fixable else remedies.get(op.node),
+    )
