@@ -88,6 +88,20 @@ def test_an_interrupted_run_continues_to_the_same_result(tmp_path):
     assert not fresh.result.timings.resumed
 
 
+def test_a_run_stopped_twice_keeps_both_halves(tmp_path):
+    folder = write_images(tmp_path / "many", count=100)
+    out = tmp_path / "out"
+    kept = []
+    for blocks in (2, 1):
+        with pytest.raises(KeyboardInterrupt):
+            scan(folder, folder=out, observer=_Stop(blocks))
+        (journal,) = out.glob("partial-*.jsonl")
+        kept.append({json.loads(line)["index"] for line in journal.read_text().splitlines()})
+    assert [len(indices) for indices in kept] == [64, 96]
+    assert kept[0] < kept[1]
+    assert essence(scan(folder, folder=out)) == essence(scan(folder))
+
+
 def test_a_journal_of_other_settings_is_not_read(tmp_path):
     folder = write_images(tmp_path / "many", count=40)
     out = tmp_path / "out"
