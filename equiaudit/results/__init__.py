@@ -1,6 +1,16 @@
 """Result types: what a run found, as plain data. Imports neither torch nor any engine."""
 
 from equiaudit.results.catalog import METRICS, MetricInfo, metric_info
+from equiaudit.results.dense import (
+    BorderBin,
+    BorderProfile,
+    ClassScore,
+    DenseExample,
+    DenseShift,
+    HeatMap,
+    ImageHeatMap,
+    ReceptiveField,
+)
 from equiaudit.results.types import (
     BoundaryPart,
     DistancePoint,
@@ -18,13 +28,21 @@ from equiaudit.results.types import (
 
 __all__ = [
     "METRICS",
+    "BorderBin",
+    "BorderProfile",
     "BoundaryPart",
+    "ClassScore",
+    "DenseExample",
+    "DenseShift",
     "DistancePoint",
     "Estimate",
     "Fingerprint",
     "GateVerdict",
     "GridMap",
+    "HeatMap",
+    "ImageHeatMap",
     "MetricInfo",
+    "ReceptiveField",
     "Result",
     "ShiftResult",
     "Skipped",

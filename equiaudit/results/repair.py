@@ -12,12 +12,15 @@ from equiaudit.results.types import Estimate, Skipped
 __all__ = [
     "CRITERION",
     "TOLERANCE",
+    "Claim",
     "Cost",
     "FixReport",
     "Inspection",
     "Mismatch",
     "OpRow",
     "ShiftErrors",
+    "TrainingRecord",
+    "TrainingStage",
     "Verification",
 ]
 
@@ -141,6 +144,8 @@ class Verification(_Frozen):
     subject: str
     """What was checked: "converted graph", "saved file", or a model's name."""
     passed: bool
+    claimed: bool = True
+    """Whether exactness is claimed, so that not to pass is a fault and not a measurement."""
     criterion: str = CRITERION
     figures: ShiftErrors
     control: ShiftErrors | None = None
@@ -170,6 +175,57 @@ class Verification(_Frozen):
         """Whether the unmodified model fails the check; None where it was not run."""
         return None if self.control is None else not self.control.passed
 
+    @property
+    def broken(self) -> bool:
+        """Exactness is claimed and was not found."""
+        return self.claimed and not self.passed
+
+
+class Claim(_Frozen):
+    """What a method promises."""
+
+    exact: bool
+    """Whether it promises bit-equality, under the condition and to rounding; else its outputs
+    only change less, and how much less is a measurement."""
+    shifts: Literal["circular", "crop"]
+    """The shifts that the promise, or the gain, is about."""
+    condition: str
+    """Where the promise holds, or why there is none: completes "exact ..." or "inexact: ..."."""
+    training: str
+    """What training it needs, in words; "none" for none."""
+
+
+class TrainingStage(_Frozen):
+    """One stage of training after the conversion."""
+
+    name: str
+    """"calibrate", "distil", "finetune"."""
+    images: int
+    epochs: int = 0
+    seconds: float
+    loss_before: float | None = None
+    """On the held-out part."""
+    loss_after: float | None = None
+    accuracy_before: Estimate | None = None
+    """On the held-out part, where it has labels."""
+    accuracy_after: Estimate | None = None
+    details: dict[str, str | int | float | bool | None] = {}
+    """Learning rate, schedule, stopping epoch and the like, by name."""
+
+
+class TrainingRecord(_Frozen):
+    """How accuracy was won back between conversion and verification."""
+
+    stages: tuple[TrainingStage, ...]
+    seed: int
+    device: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
 
 class Cost(_Frozen):
     """What a model costs to run and to keep."""
@@ -193,7 +249,9 @@ class FixReport(_Frozen):
     outcome: Literal["written", "unverified", "planned"]
     """"unverified": the file lies beside OUT as OUT.unverified; "planned": a dry run."""
     method: str
-    select: str
+    select: str | None = None
+    """How origins are chosen, where the method has a choice."""
+    claim: Claim | None = None
     inspection: Inspection
     output: str | None = None
     """The file that was written."""
@@ -206,6 +264,7 @@ class FixReport(_Frozen):
     """Before and after saving, one per device."""
     cost_before: Cost | None = None
     cost_after: Cost | None = None
+    training: TrainingRecord | None = None
     before: dict[str, Estimate] = {}
     """``<kind>.<metric>`` of the unmodified model on the data, where data was given."""
     after: dict[str, Estimate] = {}

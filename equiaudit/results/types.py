@@ -11,46 +11,33 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from equiaudit.errors import InputError
+from equiaudit.results.base import Estimate, Frozen, Skipped
+from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BoundaryPart",
+    "DistancePoint",
+    "Estimate",
+    "Fingerprint",
+    "GateVerdict",
+    "GridMap",
+    "Result",
+    "ShiftResult",
+    "Skipped",
+    "Timings",
+    "WorstImage",
+    "load_result",
+    "unknown_metric",
+]
 
 SCHEMA_VERSION = 1
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Skipped(_Frozen):
-    """Something that could not be done: what, and why."""
-
-    name: str
-    reason: str
-
-
-class Estimate(_Frozen):
-    """A figure with its interval.
-
-    `value` is None when there was nothing to average. `n` counts the sampling units
-    (images). `method` names the interval: "cluster-wilson", "wilson", "bca",
-    "clopper-pearson", or "none" for an extreme that has no interval.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int
-    method: str
-    confidence: float = 0.95
-
-    def __float__(self) -> float:
-        if self.value is None:
-            raise ValueError("nothing was averaged, so there is no value")
-        return self.value
-
-
-class GridMap(_Frozen):
+class GridMap(Frozen):
     """Counts over (dy, dx): `agree[i][j]` of `total[i][j]` predictions kept the label.
 
     `rows` are the dy and `cols` the dx of the cells, in px; `total` is 0 where no offset
@@ -74,14 +61,14 @@ class GridMap(_Frozen):
         return self
 
 
-class DistancePoint(_Frozen):
+class DistancePoint(Frozen):
     """Agreement at one distance max(|dy|, |dx|), in px."""
 
     distance: int
     agreement: Estimate
 
 
-class ShiftResult(_Frozen):
+class ShiftResult(Frozen):
     """All that was measured under one shift kind (or one named protocol)."""
 
     kind: str
@@ -90,12 +77,14 @@ class ShiftResult(_Frozen):
     phase_map: GridMap | None = None
     """Agreement by (dy mod S, dx mod S); None where the total stride S is unknown."""
     by_distance: tuple[DistancePoint, ...] = ()
+    dense: DenseShift | None = None
+    """Where the output is a map."""
     nonfinite: tuple[str, ...] = ()
     """Files left out because some output was NaN or infinite."""
     notes: tuple[str, ...] = ()
 
 
-class BoundaryPart(_Frozen):
+class BoundaryPart(Frozen):
     """One cause's share of the label changes; `estimate` is None when `reason` says why not.
 
     name is "sampling", "padding", "content" or "black border".
@@ -107,7 +96,7 @@ class BoundaryPart(_Frozen):
     reason: str | None = None
 
 
-class WorstImage(_Frozen):
+class WorstImage(Frozen):
     """One of the least stable images; thumbnails are `data:` URIs (PNG), or None."""
 
     file: str
@@ -123,7 +112,7 @@ class WorstImage(_Frozen):
     thumbnail_shifted: str | None = None
 
 
-class GateVerdict(_Frozen):
+class GateVerdict(Frozen):
     """One gate, judged on the interval."""
 
     expression: str
@@ -136,7 +125,7 @@ class GateVerdict(_Frozen):
     """About how many images would settle an inconclusive gate."""
 
 
-class Fingerprint(_Frozen):
+class Fingerprint(Frozen):
     """What the numbers depend on; two results compare only where these say they may."""
 
     model: str
@@ -156,21 +145,21 @@ class Fingerprint(_Frozen):
     trusted: bool = False
 
 
-class Timings(_Frozen):
+class Timings(Frozen):
     """How the run went; the only part that may differ between equal runs."""
 
     started: str
     seconds: float
     passes: int
     """Images that went through the model."""
-    seconds_by_stage: dict[str, float] = {}
+    seconds_by_stage: dict[str, float] = Field(default_factory=dict)
     batch_size: int = 0
     workers: int = 0
     resumed: bool = False
     machine: str = ""
 
 
-class Result(_Frozen):
+class Result(Frozen):
     """One scan."""
 
     schema_version: int = SCHEMA_VERSION
@@ -178,10 +167,14 @@ class Result(_Frozen):
     settings: dict[str, Any]
     fingerprint: Fingerprint
     labelled: bool
-    class_names: dict[int, str] = {}
+    class_names: dict[int, str] = Field(default_factory=dict)
     shifts: dict[str, ShiftResult]
     boundary: tuple[BoundaryPart, ...] = ()
     worst: tuple[WorstImage, ...] = ()
+    examples: tuple[DenseExample, ...] = ()
+    """The least stable images where the output is a map; `worst` is empty then."""
+    receptive_field: ReceptiveField | None = None
+    """Where the output is a map."""
     unreadable: tuple[Skipped, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
