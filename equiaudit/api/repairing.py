@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from equiaudit.audit.assemble import Scan
     from equiaudit.data import Dataset
     from equiaudit.models import Model
+    from equiaudit.repair import Recover
     from equiaudit.results import Estimate
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -99,6 +100,7 @@ def fix(
     max_accuracy_drop: float | None = None,
     seconds: float = 20.0,
     report: str | Path | None = None,
+    recover: Callable[[Model], Recover] | None = None,
     observer: Observer | None = None,
     **model_settings: Unpack[ModelSettings],
 ) -> FixReport:
@@ -109,6 +111,8 @@ def fix(
     `max_accuracy_drop` (0.005 is half a point) is held against the unshifted accuracies.
     With `report`, that folder receives fix.json, verification.json and both scans. What does
     not verify, or loses more accuracy, is left at ``OUT.unverified``.
+
+    `recover` makes, for the loaded model, what trains the converted graph before it is verified.
 
     Raises NothingToDo (exit 5) where there is nothing to fix or the conversion is refused.
     """
@@ -128,7 +132,8 @@ def fix(
     )
     dataset = None if data is None or dry_run else open_data(loaded, data, labels, limit, seed)
     images = None if dataset is None else _pictures(loaded, dataset, _PICTURES)
-    found = convert(loaded, out, options, images=images, progress=observer.note)
+    trained = None if recover is None or dry_run else recover(loaded)
+    found = convert(loaded, out, options, images=images, recover=trained, progress=observer.note)
     folder = as_path(report)
     if dataset is not None:
         require_classifier(loaded)

@@ -1,7 +1,7 @@
 """The engine of `inspect`, `verify` and `fix`; its names load torch when first asked for.
 
 Each step is a module with a function of its name: `capture`, `analyse`, `rewrite`, `verify`,
-`save`. `pipeline` chains them.
+`save`. `pipeline` chains them; `methods` holds what can be done to a model.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equiaudit.repair.capture import Captured
     from equiaudit.repair.inspection import inspect
-    from equiaudit.repair.pipeline import FixOptions, fix, verify_model
+    from equiaudit.repair.methods.base import FixOptions, Recover
+    from equiaudit.repair.pipeline import fix, verify_model
     from equiaudit.repair.save import Saved
 
 _HOME = {
     "Captured": "capture",
-    "FixOptions": "pipeline",
+    "FixOptions": "methods.base",
+    "Recover": "methods.base",
     "Saved": "save",
     "fix": "pipeline",
     "inspect": "inspection",
@@ -27,6 +29,7 @@ _HOME = {
 __all__ = [
     "Captured",
     "FixOptions",
+    "Recover",
     "Saved",
     "fix",
     "inspect",

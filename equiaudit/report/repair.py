@@ -34,6 +34,9 @@ _OUTCOMES = {
     "planned": "Planned, nothing written",
 }
 
+_MEASURED = _OUTCOMES | {"written": "Converted and measured"}
+"""For methods that do not claim to be exact."""
+
 
 def render_inspection(
     inspection: Inspection, form: RepairFormat = "text", *, color: bool = False, width: int = 100
@@ -134,8 +137,7 @@ def _operations(rows: Sequence[OpRow]) -> Table:
 
 
 def _verification(record: Verification) -> Iterable[_Part]:
-    verdict = "passed" if record.passed else "FAILED"
-    style = "bold green" if record.passed else "bold red"
+    verdict, style = _verdict(record)
     yield Text(f"Verification of the {terminal(record.subject)}: {verdict}", style=style)
     yield Text(f"Criterion: {record.criterion}.")
     yield _figures(record)
@@ -148,6 +150,12 @@ def _verification(record: Verification) -> Iterable[_Part]:
             f" divide: {_shortened(record.periodic_images)}."
         )
     yield from _list("Warnings", record.warnings)
+
+
+def _verdict(record: Verification) -> tuple[str, str]:
+    if record.passed:
+        return "passed", "bold green"
+    return ("FAILED", "bold red") if record.claimed else ("inexact, as measured", "bold")
 
 
 def _figures(record: Verification) -> Table:
@@ -185,8 +193,11 @@ def _setting(record: Verification) -> str:
 
 
 def _fix(report: FixReport, explain: bool) -> Iterable[_Part]:
-    method = f"{report.method}, origins from {report.select}"
-    yield Text(f"{_OUTCOMES[report.outcome]} ({terminal(method)}).", style="bold")
+    method = report.method + (f", origins from {report.select}" if report.select else "")
+    exact = report.claim is None or report.claim.exact
+    done = _OUTCOMES[report.outcome] if exact else _MEASURED[report.outcome]
+    yield Text(f"{done} ({terminal(method)}).", style="bold")
+    yield from _claim(report)
     if report.output is not None:
         yield Text(f"File: {terminal(report.output)}")
     yield from _list("Beside it", report.companions)
@@ -202,6 +213,20 @@ def _fix(report: FixReport, explain: bool) -> Iterable[_Part]:
     yield from _cost(report)
     yield from _metrics(report)
     yield from _list("Notes", report.notes)
+
+
+def _claim(report: FixReport) -> Iterable[_Part]:
+    """What the method promises; not to be exact is said in a sentence of its own."""
+    claim = report.claim
+    if claim is not None and claim.exact:
+        yield Text(_sentence(f"Exact {claim.condition}. Training: {claim.training}."))
+    elif claim is not None:
+        yield Text(
+            _sentence(
+                f"This does not make the model exact ({claim.condition}): the errors below are"
+                f" what is left. Training: {claim.training}."
+            )
+        )
 
 
 _BECOMES = (

@@ -10,8 +10,8 @@ from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
-from equiaudit.repair import pipeline
 from equiaudit.repair.inspection import inspect
+from equiaudit.repair.methods import mass
 from equiaudit.repair.pictures import as_input, verification_images
 from equiaudit.repair.pipeline import FixOptions, fix, verify_model
 from equiaudit.repair.rewrite import rewrite
@@ -96,9 +96,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 def test_control_a_conversion_that_is_wrong_never_lands_at_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        pipeline, "rewrite", lambda *args, **kwargs: rewrite(*args, skip="conv2d_3")
-    )
+    monkeypatch.setattr(mass, "rewrite", lambda *args, **kwargs: rewrite(*args, skip="conv2d_3"))
     report = fix(model_of(nets.TinyResNet()), tmp_path / "fixed.pt", QUICK)
     assert report.outcome == "unverified"
     assert "The converted graph does not verify on cpu" in str(report.reason)

@@ -1,0 +1,81 @@
+"""The methods of `fix`: one object each, found by name, combined with "+".
+
+To add a method, write `methods/<name>.py` with a frozen dataclass that fits `base.Method` (it
+turns the captured graph into another one) or `base.Wrapper` (it puts something around any net),
+and list it in `METHODS`.
+
+`method("mass")` is a method by itself. In `method("crop-select+mass")` the last part converts the
+net and those before it are wrapped around the result, the first one outermost; they have to be
+wrappers. A combination that is listed under its own name, such as ``mass+lpf``, is one method:
+both parts change the same ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from equiaudit.errors import InputError
+from equiaudit.repair.methods.base import (
+    Check,
+    Converted,
+    FixOptions,
+    Method,
+    Misfit,
+    Net,
+    Recover,
+    Wrapper,
+)
+from equiaudit.repair.methods.canonical import CanonicalInput
+from equiaudit.repair.methods.mass import Mass
+from equiaudit.repair.methods.nets import GraphNet
+from equiaudit.repair.methods.recipe import Recipe
+from equiaudit.repair.methods.subject import Subject
+
+__all__ = [
+    "METHODS",
+    "Check",
+    "Converted",
+    "FixOptions",
+    "GraphNet",
+    "Method",
+    "Misfit",
+    "Net",
+    "Recipe",
+    "Recover",
+    "Subject",
+    "Wrapper",
+    "method",
+]
+
+METHODS: dict[str, Method | Wrapper] = {
+    found.name: found
+    for found in (
+        Mass(),
+        CanonicalInput(),
+    )
+}
+
+
+def method(name: str) -> Recipe:
+    """The method called `name`, which may be a combination; InputError lists those there are."""
+    wrappers, rest = [], name
+    while rest not in METHODS:
+        head, plus, rest = rest.partition("+")
+        outer = METHODS.get(head)
+        if not plus or outer is None:
+            raise InputError(f"There is no method {name!r}.", tip=f"There is {', '.join(_said())}.")
+        if not isinstance(outer, Wrapper):
+            raise InputError(
+                f"{name!r} is no combination: {head} changes ops and cannot be put around {rest}.",
+                tip=f"There is {', '.join(_said())}.",
+            )
+        wrappers.append(outer)
+    core = METHODS[rest]
+    if isinstance(core, Wrapper):
+        return Recipe(name, (*wrappers, core), None)
+    return Recipe(name, tuple(wrappers), core)
+
+
+def _said() -> Iterator[str]:
+    for name, found in METHODS.items():
+        yield f"{name}, {name}+..." if isinstance(found, Wrapper) else name

@@ -1,0 +1,67 @@
+"""mass: every op that samples or pads rewritten on one grid per level, chosen from the content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
+from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.rewrite import rewrite
+from equiaudit.results.repair import Claim
+
+__all__ = ["Mass", "refused_ops"]
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Exact without training; circular padding costs accuracy on nets trained with zeros."""
+
+    name: str = "mass"
+    understands: frozenset[str] = frozenset({"select", "only", "skip"})
+    trainable: bool = True
+
+    def claim(self, options: FixOptions) -> Claim:
+        """Exact unless some ops are left as they are."""
+        return Claim(
+            exact=True,
+            shifts="circular",
+            condition="on every circular shift by whole pixels",
+            training="none needed; --calibrate or --distil win back accuracy",
+        )
+
+    def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
+        """An op that cannot be rewritten exactly, or nothing that needs to be."""
+        refused = refused_ops(subject)
+        if refused is not None or subject.inspection.needs_fixing:
+            return refused
+        name = subject.model.name
+        return Misfit(f"Nothing in {name} breaks equivariance to circular shifts.")
+
+    def convert(self, subject: Subject, options: FixOptions) -> Converted:
+        """The rewritten graph."""
+        graph = rewrite(
+            subject.graph,
+            subject.analysis,
+            select=options.select,
+            only=options.only,
+            skip=options.skip,
+        )
+        by_features = options.select == "features"
+        check = Circular(subject.analysis.total_stride, subject.dense, margins=by_features)
+        net = subject.net(graph)
+        return Converted(net, subject.original, subject.model.preprocess, check)
+
+
+def refused_ops(subject: Subject) -> Misfit | None:
+    """The first op that the analysis refuses, and how many more there are."""
+    refusals = subject.analysis.refusals
+    if not refusals:
+        return None
+    first = refusals[0]
+    where = f"{first.module} ({first.node})" if first.module else first.node
+    others = f" ({len(refusals) - 1} more: see inspect)" if len(refusals) > 1 else ""
+    return Misfit(
+        f"{subject.model.name} cannot be converted exactly: {where}: {first.reason}{others}.",
+        f"{first.remedy[:1].upper()}{first.remedy[1:]}.",
+    )

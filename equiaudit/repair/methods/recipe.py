@@ -1,0 +1,97 @@
+"""A method as it was asked for: a conversion, and what is put around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from equiaudit.errors import InputError, NothingToDo
+from equiaudit.repair.methods.base import (
+    Converted,
+    FixOptions,
+    Method,
+    Misfit,
+    Recover,
+    Wrapper,
+)
+from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.subject import Subject
+from equiaudit.results.repair import Claim
+
+__all__ = ["Recipe"]
+
+_GENERAL = frozenset({"method", "comparisons", "seconds", "seed", "devices", "dry_run"})
+"""Options that say how to work, whatever the method."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`core` converts the net (None leaves it as it is), `wrappers` go around, outermost first."""
+
+    name: str
+    wrappers: tuple[Wrapper, ...]
+    core: Method | None
+
+    @property
+    def understands(self) -> frozenset[str]:
+        """The options that some part reads."""
+        return frozenset().union(*(part.understands for part in self._parts))
+
+    def claim(self, options: FixOptions) -> Claim:
+        """That of the outermost part, with the training of the innermost."""
+        outer, *_, inner = (*self._parts, self._parts[-1])
+        training = inner.claim(options).training
+        return outer.claim(options).model_copy(update={"training": training})
+
+    def checked(self, options: FixOptions) -> None:
+        """Raise InputError where an option is set that no part understands."""
+        for field in fields(options):
+            known = field.name in _GENERAL or field.name in self.understands
+            if not known and getattr(options, field.name) != field.default:
+                raise InputError(
+                    f"{self.name} has no use for --{field.name.replace('_', '-')}.",
+                    tip=f"{self._flags()}.",
+                )
+
+    def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
+        """The first reason why some part does not fit, None where all do."""
+        try:
+            found = (part.misfit(subject, options) for part in self._parts)
+            return next((misfit for misfit in found if misfit is not None), None)
+        except NothingToDo as refusal:  # no graph
+            return Misfit(refusal.message, refusal.tip)
+
+    def convert(
+        self, subject: Subject, options: FixOptions, recover: Recover | None = None
+    ) -> Converted:
+        """The converted net, its accuracy won back by `recover`, with everything around it."""
+        converted = self._core(subject, options)
+        if recover is not None:
+            converted = self._recovered(converted, subject, recover)
+        for wrapper in reversed(self.wrappers):
+            converted = wrapper.around(converted, subject, options)
+        return converted
+
+    @property
+    def _parts(self) -> Sequence[Wrapper | Method]:
+        return (*self.wrappers, *([] if self.core is None else [self.core]))
+
+    def _core(self, subject: Subject, options: FixOptions) -> Converted:
+        if self.core is not None:
+            return self.core.convert(subject, options)
+        how, original = subject.model.preprocess, subject.original
+        return Converted(original, original, how, Circular(how.size, subject.dense))
+
+    def _recovered(self, converted: Converted, subject: Subject, recover: Recover) -> Converted:
+        fixed, original = converted.net.graph, converted.original.graph
+        if self.core is None or not self.core.trainable or fixed is None or original is None:
+            raise InputError(
+                f"{self.name} leaves the weights as they are, so there is nothing to train.",
+                tip="Training goes with a method that rewrites the net, such as mass.",
+            )
+        graph, record = recover(fixed, original)
+        return replace(converted, net=subject.net(graph), training=record)
+
+    def _flags(self) -> str:
+        names = sorted(f"--{name.replace('_', '-')}" for name in self.understands)
+        return f"Its own are {', '.join(names)}" if names else "It has none of its own"

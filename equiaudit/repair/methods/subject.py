@@ -1,0 +1,92 @@
+"""The model to be converted: captured, analysed and inspected once, when first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import fx
+
+from equiaudit._version import __version__
+from equiaudit.errors import NothingToDo
+from equiaudit.models.types import Model
+from equiaudit.repair.analyse import Analysis, analyse
+from equiaudit.repair.capture import Captured
+from equiaudit.repair.inspection import captured_graph, inspection_of
+from equiaudit.repair.methods.base import Net
+from equiaudit.repair.methods.nets import GraphNet
+from equiaudit.results.repair import Inspection
+from equiaudit.results.types import Skipped
+
+__all__ = ["Subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model and what is known of its graph.
+
+    `captured`, `analysis` and `original` raise NothingToDo where the model has no torch graph;
+    a method that can do without asks `has_graph` first.
+    """
+
+    model: Model
+
+    @cached_property
+    def captured(self) -> Captured:
+        """The model's graph on the CPU."""
+        return captured_graph(self.model)
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether there is a torch graph."""
+        return self._no_graph is None
+
+    @cached_property
+    def _no_graph(self) -> NothingToDo | None:
+        try:
+            _ = self.captured
+        except NothingToDo as refusal:
+            return refusal
+        return None
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Its plan for `mass` and all that rewrite as it does."""
+        return analyse(self.captured.graph_module)
+
+    @property
+    def graph(self) -> fx.GraphModule:
+        """The captured graph; never changed in place."""
+        return self.captured.graph_module
+
+    @cached_property
+    def original(self) -> Net:
+        """The unmodified model."""
+        return self.net(self.graph)
+
+    @property
+    def dense(self) -> bool:
+        """The outputs are maps, which move with the image."""
+        return self.model.task != "classification"
+
+    @cached_property
+    def inspection(self) -> Inspection:
+        """What `inspect` says; without a graph, only why there is none."""
+        if self._no_graph is None:
+            return inspection_of(self.model, self.captured, self.analysis)
+        return Inspection(
+            tool_version=__version__,
+            model=self.model.name,
+            model_sha256=self.model.sha256,
+            route="none",
+            input_size=self.model.preprocess.size,
+            total_stride=None,
+            size_multiple=None,
+            dense=self.dense,
+            ops=(),
+            refusals=(Skipped(name=self.model.name, reason=str(self._no_graph)),),
+        )
+
+    def net(self, graph: fx.GraphModule) -> Net:
+        """A graph made from this model's, as something to run and to write."""
+        return GraphNet(graph)
