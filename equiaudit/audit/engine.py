@@ -9,19 +9,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from equiaudit._version import __version__
 from equiaudit.audit.assemble import Scan, assemble
-from equiaudit.audit.forward import Source, run_block
+from equiaudit.audit.forward import run_block
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.records import NONFINITE, ImageRecord, Journal
+from equiaudit.audit.records import Journal
+from equiaudit.audit.task import R, Source, Task
+from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Decoded, Item, check_sizes, decode_ahead
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
@@ -29,11 +30,6 @@ from equiaudit.results import Skipped, Timings
 from equiaudit.shifts import ShiftPlan, make_plan
 
 __all__ = ["run_scan"]
-
-_CHECK_AFTER = 100
-"""Labelled images after which accuracy is compared with chance."""
-_CHECK_LEAST = 30
-_CHECK_P = 0.01
 
 Block = list[Item]
 
@@ -46,7 +42,7 @@ def run_scan(
     folder: Path | None = None,
     observer: Observer | None = None,
     settings: Mapping[str, object] | None = None,
-) -> tuple[Scan, Journal]:
+) -> tuple[Scan, Journal[Any]]:
     """Audit `model` on `dataset`; with `folder`, finished blocks are kept there as they come.
 
     The journal that comes back is for the caller to discard once the result is written.
@@ -54,11 +50,13 @@ def run_scan(
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
     """
-    run = _Run(model, dataset, options, folder, observer or Silent())
+    plan = _plan(model, options)
+    task = task_of(model, dataset, plan, options)
+    run = _Run(task, model, dataset, plan, options, folder, observer or Silent())
     try:
         run.complete()
         named = _settings(options) | dict(settings or {})
-        scan = assemble(model, dataset, run.plan, options, run.records(), named, run.timings())
+        scan = assemble(task, model, dataset, plan, run.records(), named, run.timings())
     except InputError:
         run.journal.discard()  # To go on, the data or the settings must change.
         raise
@@ -79,24 +77,26 @@ class _Clock:
         return now
 
 
-class _Run:
+class _Run(Generic[R]):
     """One scan on its way."""
 
     def __init__(
         self,
+        task: Task[R],
         model: Model,
         dataset: Dataset,
+        plan: ShiftPlan,
         options: ScanOptions,
         folder: Path | None,
         observer: Observer,
     ) -> None:
-        self.model, self.dataset, self.options, self.observer = model, dataset, options, observer
-        self.plan = _plan(model, options)
+        self.task, self.plan, self.observer = task, plan, observer
+        self.model, self.dataset, self.options = model, dataset, options
         self.batch = _batch_size(model, options)
         self.workers = 2 if options.workers == "auto" else options.workers
         self.clock = _Clock()
-        key = _key(model, dataset, self.plan, self.batch)
-        self.journal = Journal(folder, key, resume=options.resume)
+        key = _key(task, model, dataset, plan, self.batch)
+        self.journal = Journal(folder, key, task.parse, resume=options.resume)
         self.kept = len(self.journal.records)
 
     def complete(self) -> None:
@@ -106,10 +106,9 @@ class _Run:
         for block in self._blocks():
             self.journal.append(block)
             self.observer.advance(len(block) * per_image)
-            if self.options.accuracy_check:
-                _check_accuracy(self.model, len(self.dataset.items), self.records())
+            self.task.check(self.records())
 
-    def records(self) -> list[ImageRecord]:
+    def records(self) -> list[R]:
         """Everything done so far."""
         return list(self.journal.records.values())
 
@@ -134,14 +133,15 @@ class _Run:
             self.observer.note(f"Continuing: {self.kept} of {total} images were done before.")
         self.observer.begin(total * per_image, self.kept * per_image)
 
-    def _blocks(self) -> Iterator[list[ImageRecord]]:
+    def _blocks(self) -> Iterator[list[R]]:
         todo = [b for b in self._order() if any(i.index not in self.journal.records for i in b)]
         items = [item for block in todo for item in block]
         wanted = geometry(self.model.preprocess, self.plan.margin)
         now = time.perf_counter()
-        check_sizes(items, wanted, workers=self.workers)
+        truth = self.task.truth
+        check_sizes(items, wanted, truth, workers=self.workers)
         self.clock.add("headers", now)
-        decoded = decode_ahead(items, wanted, workers=self.workers, ahead=2 * self.batch)
+        decoded = decode_ahead(items, wanted, truth, workers=self.workers, ahead=2 * self.batch)
         for block in todo:
             now = time.perf_counter()
             images = [next(decoded) for _ in block]
@@ -159,30 +159,30 @@ class _Run:
 
     def _sort(
         self, block: Block, images: Sequence[Decoded | Skipped]
-    ) -> tuple[list[Source], list[ImageRecord]]:
+    ) -> tuple[list[Source], list[R]]:
         """The images that could be read, and records of those that could not."""
         sources, lost = [], []
         for item, image in zip(block, images, strict=True):
             if isinstance(image, Skipped):
                 lost.append(self._lost(item, image.reason))
             else:
-                sources.append(Source(item, image.sha256, image.pixels, image.notes))
+                sources.append(Source(item, image.sha256, image.pixels, image.notes, image.truth))
         return sources, lost
 
-    def _lost(self, item: Item, reason: str) -> ImageRecord:
+    def _lost(self, item: Item, reason: str) -> R:
         if self.options.strict:
             raise InputError(
                 f"{item.file} cannot be read: {reason}.",
                 tip="Remove the file, or leave --strict out to have it listed and skipped.",
             )
         self.observer.note(f"{item.file} cannot be read: {reason}")
-        return ImageRecord(item.index, item.file, item.label, "", unreadable=reason)
+        return self.task.lost(item, reason)
 
-    def _forward(self, sources: Sequence[Source]) -> list[ImageRecord]:
+    def _forward(self, sources: Sequence[Source]) -> list[R]:
         """`run_block`, with the batch halved as often as the accelerator's memory asks for."""
         while True:
             try:
-                return run_block(self.model, self.plan, sources, self.batch)
+                return run_block(self.task, self.model, self.plan, sources, self.batch)
             except torch.OutOfMemoryError as error:
                 if self.batch == 1:
                     raise RunError(
@@ -226,27 +226,9 @@ def _batch_size(model: Model, options: ScanOptions) -> int:
     return 32 if area <= 96**2 else 8 if area <= 512**2 else 2
 
 
-def _key(model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
+def _key(task: Task[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
     """What an unfinished run must share with this one to be continued."""
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
-    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch)]
+    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _check_accuracy(model: Model, total: int, records: Sequence[ImageRecord]) -> None:
-    """Stop when the labels are met no better than by chance: then no other figure means much."""
-    classes = 2 if model.num_classes == 1 else model.num_classes or 0
-    lost = sum(r.clean == NONFINITE for r in records)
-    done = [r for r in records if r.clean != NONFINITE and r.label is not None]
-    enough = max(min(_CHECK_AFTER, total - lost), _CHECK_LEAST)
-    if classes < 2 or len(done) < enough:
-        return
-    right = sum(r.clean == r.label for r in done)
-    if binomtest(right, len(done), 1 / classes, alternative="greater").pvalue < _CHECK_P:
-        return
-    raise InputError(
-        f"Accuracy is {right} of {len(done)} over {classes} classes, no better than chance: "
-        "the preprocessing is probably wrong, or the labels are numbered differently.",
-        tip="Check --mean, --std, --preprocess and --labels; --no-accuracy-check goes on anyway.",
-    )

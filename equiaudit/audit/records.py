@@ -5,71 +5,52 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Generic, TypeVar
 
 from equiaudit.errors import InputError, RunError
 
-__all__ = ["NONFINITE", "ImageRecord", "Journal", "SeriesRecord"]
-
-NONFINITE = -1
-"""The label of an output that holds NaN or infinity."""
-
-
-@dataclass(frozen=True)
-class SeriesRecord:
-    """One image under one series: the label at each of its K offsets, in plan order."""
-
-    predicted: tuple[int, ...]
-    wobble: float
-    logit_error: float
+__all__ = ["ImageRecord", "Journal"]
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: unshifted label and its probability, and every series; or why it has none."""
+    """What every task keeps of one image."""
 
     index: int
     file: str
-    label: int | None
     sha256: str
-    clean: int = NONFINITE
-    confidence: float = 0.0
-    series: dict[str, SeriesRecord] | None = None
-    aligned: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
     """What decoding had to say about the file."""
-    unreadable: str | None = None
+    unreadable: str | None = field(default=None, kw_only=True)
+
+    @property
+    def truth(self) -> str:
+        """What is known to be right, as text: part of the data's fingerprint."""
+        raise NotImplementedError
 
     def to_json(self) -> str:
         """One line."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, line: str) -> Self:
-        """The inverse of `to_json`; ValueError or TypeError on a damaged line."""
-        data: dict[str, Any] = json.loads(line)
-        series = data.pop("series")
-        if series is not None:
-            series = {
-                name: SeriesRecord(tuple(s["predicted"]), s["wobble"], s["logit_error"])
-                for name, s in series.items()
-            }
-        tuples = {name: tuple(data[name]) for name in ("aligned", "notes")}
-        return cls(**{**data, **tuples}, series=series)
+
+R = TypeVar("R", bound=ImageRecord)
 
 
-class Journal:
+class Journal(Generic[R]):
     """Finished images, one JSON line each, appended block by block and synced to disk.
 
     The file name carries the run's key, so a run with other settings never reads it. A
     line cut short by a kill is dropped, and so is everything after it.
     """
 
-    def __init__(self, folder: Path | None, key: str, *, resume: bool) -> None:
-        self.records: dict[int, ImageRecord] = {}
+    def __init__(
+        self, folder: Path | None, key: str, parse: Callable[[str], R], *, resume: bool
+    ) -> None:
+        self.records: dict[int, R] = {}
+        self._parse = parse
         self.path = None if folder is None else folder / f"partial-{key[:16]}.jsonl"
         if self.path is None:
             return
@@ -89,7 +70,7 @@ class Journal:
         sound = 0
         for line in self.path.read_bytes().splitlines(keepends=True) if self.path else ():
             try:
-                record = ImageRecord.from_json(line.decode())
+                record = self._parse(line.decode())
             except (ValueError, TypeError, KeyError):
                 break
             if not line.endswith(b"\n"):
@@ -98,7 +79,7 @@ class Journal:
             sound += len(line)
         return sound
 
-    def append(self, records: Iterable[ImageRecord]) -> None:
+    def append(self, records: Iterable[R]) -> None:
         """Keep a finished block: on disk before this returns."""
         block = list(records)
         self.records.update((record.index, record) for record in block)

@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from equiaudit.data.dataset import Item
 from equiaudit.data.deep import is_deep, read_deep
+from equiaudit.data.truth import Truth, TruthReader
 from equiaudit.errors import InputError
 from equiaudit.results import Skipped
 
@@ -81,9 +82,11 @@ class Decoded:
     pixels: np.ndarray
     sha256: str
     notes: tuple[str, ...] = ()
+    truth: Truth | None = None
+    """The mask or target, cut as the pixels are, where one was asked for."""
 
 
-def decode(item: Item, geometry: Geometry) -> Decoded | Skipped:
+def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> Decoded | Skipped:
     """Read one image; `Skipped` with the file and the reason where it cannot be read.
 
     EXIF orientation is applied. Palette, 1-bit and CMYK become 8-bit RGB as Pillow converts
@@ -91,7 +94,8 @@ def decode(item: Item, geometry: Geometry) -> Decoded | Skipped:
     animation the first frame counts. 16-bit samples keep their precision. Resize and centre
     follow torchvision's `Resize` and `CenterCrop` on PIL images to the bit.
 
-    Raises TooSmall where the image does not hold the window and its margin.
+    Raises TooSmall where the image does not hold the window and its margin, and what `truth`
+    raises for a mask or target that does not fit.
     """
     try:
         content = _content(item.path)
@@ -99,15 +103,17 @@ def decode(item: Item, geometry: Geometry) -> Decoded | Skipped:
     # Hostile files raise whatever a decoder may: struct.error, SyntaxError, MemoryError, ...
     except Exception as error:
         return Skipped(name=item.file, reason=_reason(error))
+    width, height = planes[0].size
+    known = None if truth is None else truth.read(item, geometry, (height, width))
     if geometry.resize is not None:
         planes = [_resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
     box = _centre_box(item.file, planes[0].size, geometry)
     pixels = _array([plane.crop(box) for plane in planes], geometry.gray)
-    return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes)
+    return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes, known)
 
 
-def check_size(item: Item, geometry: Geometry) -> None:
-    """Raise TooSmall as `decode` would, from the file's header alone; other faults pass."""
+def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> None:
+    """Raise as `decode` would of sizes, from the files' headers alone; other faults pass."""
     try:
         with Image.open(item.path, formats=_FORMATS) as image:
             size = image.size
@@ -115,6 +121,8 @@ def check_size(item: Item, geometry: Geometry) -> None:
     except Exception:
         return  # `decode` says why, in its turn.
     size = size[::-1] if sideways else size
+    if truth is not None:
+        truth.check(item, size[::-1])
     if geometry.resize is not None:
         size = _resized_size(size, geometry.resize)
     _centre_box(item.file, size, geometry)

@@ -9,13 +9,19 @@ from itertools import islice
 
 from equiaudit.data.dataset import Item
 from equiaudit.data.decoding import Decoded, Geometry, check_size, decode
+from equiaudit.data.truth import TruthReader
 from equiaudit.results import Skipped
 
 __all__ = ["check_sizes", "decode_ahead"]
 
 
 def decode_ahead(
-    items: Iterable[Item], geometry: Geometry, *, workers: int, ahead: int
+    items: Iterable[Item],
+    geometry: Geometry,
+    truth: TruthReader | None = None,
+    *,
+    workers: int,
+    ahead: int,
 ) -> Iterator[Decoded | Skipped]:
     """`decode` of each item, in the order of `items`, by `workers` threads.
 
@@ -26,30 +32,42 @@ def decode_ahead(
     """
     if workers < 1 or ahead < 1:
         raise ValueError(f"workers and ahead must be at least 1, got {workers} and {ahead}")
-    return _decode_ahead(iter(items), geometry, workers, ahead)
+    return _decode_ahead(iter(items), geometry, truth, workers, ahead)
 
 
 def _decode_ahead(
-    items: Iterator[Item], geometry: Geometry, workers: int, ahead: int
+    items: Iterator[Item],
+    geometry: Geometry,
+    truth: TruthReader | None,
+    workers: int,
+    ahead: int,
 ) -> Iterator[Decoded | Skipped]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="equiaudit-decode")
     try:
         pending: deque[Future[Decoded | Skipped]] = deque(
-            pool.submit(decode, item, geometry) for item in islice(items, ahead)
+            pool.submit(decode, item, geometry, truth) for item in islice(items, ahead)
         )
         while pending:
             ready = pending.popleft().result()
-            pending.extend(pool.submit(decode, item, geometry) for item in islice(items, 1))
+            pending.extend(pool.submit(decode, item, geometry, truth) for item in islice(items, 1))
             yield ready
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def check_sizes(items: Iterable[Item], geometry: Geometry, *, workers: int) -> None:
-    """Raise TooSmall for the first item, in their order, that does not hold the window.
+def check_sizes(
+    items: Iterable[Item],
+    geometry: Geometry,
+    truth: TruthReader | None = None,
+    *,
+    workers: int,
+) -> None:
+    """Raise InputError for the first item, in their order, that does not hold the window.
+
+    Or whose mask or target, as `truth` reads it, does not fit the image.
 
     Reads headers only, so that hours of work do not end at the last image.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="equiaudit-header") as pool:
-        for _ in pool.map(lambda item: check_size(item, geometry), items):
+        for _ in pool.map(lambda item: check_size(item, geometry, truth), items):
             pass

@@ -31,7 +31,7 @@ def test_order_does_not_depend_on_threads(
 
     def uneven(item: Item, geometry: Geometry) -> Decoded | Skipped:
         time.sleep(0.002 * (item.index % 3 == 0))
-        return decode(item, geometry)
+        return decode(item, geometry, truth)
 
     monkeypatch.setattr(prefetch, "decode", uneven)
     red = [d.pixels[0, 0, 0] for d in decode_ahead(items, WINDOW, workers=workers, ahead=ahead)]
@@ -55,7 +55,7 @@ def test_no_more_than_ahead_are_held(
 
     def counted(item: Item, geometry: Geometry) -> Decoded | Skipped:
         started.append(item.index)
-        return decode(item, geometry)
+        return decode(item, geometry, truth)
 
     monkeypatch.setattr(prefetch, "decode", counted)
     excess = []
@@ -87,7 +87,7 @@ def test_closing_ends_the_threads(items: tuple[Item, ...], monkeypatch: pytest.M
     def slow(item: Item, geometry: Geometry) -> Decoded | Skipped:
         started.append(item)
         time.sleep(0.01)
-        return decode(item, geometry)
+        return decode(item, geometry, truth)
 
     monkeypatch.setattr(prefetch, "decode", slow)
     found = decode_ahead(items, WINDOW, workers=1, ahead=30)

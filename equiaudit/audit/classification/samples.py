@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from equiaudit.audit.records import NONFINITE, ImageRecord
+from equiaudit.audit.classification.records import NONFINITE, LabelRecord
 from equiaudit.metrics.classification import consistency
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.plan import Offsets
@@ -35,7 +35,7 @@ COLUMNS = (
 )
 
 
-def samples_csv(plan: ShiftPlan, records: Sequence[ImageRecord]) -> str:
+def samples_csv(plan: ShiftPlan, records: Sequence[LabelRecord]) -> str:
     """The whole table as text; a cell that does not apply is empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
@@ -46,8 +46,8 @@ def samples_csv(plan: ShiftPlan, records: Sequence[ImageRecord]) -> str:
     return out.getvalue()
 
 
-def _row(series: Series, offsets: Offsets, record: ImageRecord) -> dict[str, object]:
-    own = (record.series or {})[series.name]
+def _row(series: Series, offsets: Offsets, record: LabelRecord) -> dict[str, object]:
+    own = record.of(series.name)
     predicted = np.array(own.predicted, np.int64)
     lost = int((predicted == NONFINITE).sum()) + (record.clean == NONFINITE)
     row: dict[str, object] = {

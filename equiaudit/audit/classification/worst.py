@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.classification.samples import flip
 from equiaudit.audit.geometry import geometry
-from equiaudit.audit.records import NONFINITE, ImageRecord
-from equiaudit.audit.samples import flip
 from equiaudit.data import Dataset, Decoded, decode
 from equiaudit.models.types import Model
 from equiaudit.results import WorstImage
@@ -30,7 +30,7 @@ def worst_images(
     model: Model,
     dataset: Dataset,
     plan: ShiftPlan,
-    records: Sequence[ImageRecord],
+    records: Sequence[LabelRecord],
     *,
     thumbnails: bool,
 ) -> tuple[WorstImage, ...]:
@@ -42,8 +42,8 @@ def worst_images(
     )
 
 
-def _least_stable(series: Series, records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
-    def stability(record: ImageRecord) -> float:
+def _least_stable(series: Series, records: Sequence[LabelRecord]) -> Iterator[LabelRecord]:
+    def stability(record: LabelRecord) -> float:
         return _agreement(record, series.name)
 
     finite = [
@@ -55,8 +55,8 @@ def _least_stable(series: Series, records: Sequence[ImageRecord]) -> Iterator[Im
     yield from sorted(unstable, key=lambda r: (stability(r), r.index))[:_PER_KIND]
 
 
-def _agreement(record: ImageRecord, name: str) -> float:
-    own = (record.series or {})[name].predicted
+def _agreement(record: LabelRecord, name: str) -> float:
+    own = record.of(name).predicted
     return float(np.mean([label == record.clean for label in own]))
 
 
@@ -65,10 +65,10 @@ def _worst(
     dataset: Dataset,
     plan: ShiftPlan,
     series: Series,
-    record: ImageRecord,
+    record: LabelRecord,
     thumbnails: bool,
 ) -> WorstImage:
-    own = (record.series or {})[series.name]
+    own = record.of(series.name)
     found = flip(plan.offsets(series, record.index), np.array(own.predicted), record.clean)
     if found is None:
         raise ValueError(f"{record.file} does not flip")
@@ -92,7 +92,7 @@ def _with_thumbnails(
     dataset: Dataset,
     plan: ShiftPlan,
     series: Series,
-    record: ImageRecord,
+    record: LabelRecord,
 ) -> WorstImage:
     """The image may be gone or unreadable by now; then it stays without thumbnails."""
     item = next(item for item in dataset.items if item.index == record.index)

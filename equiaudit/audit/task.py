@@ -1,0 +1,115 @@
+"""What a task adds to the engine: how outputs are compared, and what becomes of the records.
+
+The engine knows blocks of images, shifts, batches, the journal and the order of things; a
+`Task` knows what the outputs mean. One block of images passes through a `Block`:
+
+    task.open_block(sources) -> clean(...) for the unshifted windows, once per batch
+                             -> shifted(...) for every shift, batch by batch
+                             -> records(), one per image, in order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equiaudit.audit.records import ImageRecord
+from equiaudit.data import Item, Truth, TruthReader
+from equiaudit.results import BoundaryPart, ShiftResult
+from equiaudit.shifts import Series
+
+__all__ = ["ALIGNED", "Block", "Job", "Source", "Task"]
+
+ALIGNED = "aligned"
+"""The name of the circular shifts by multiples of the total stride, beside those of the series."""
+
+R = TypeVar("R", bound=ImageRecord)
+R_co = TypeVar("R_co", bound=ImageRecord, covariant=True)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One decoded image: the window with the plan's margin around it, (h, w, C) integers."""
+
+    item: Item
+    sha256: str
+    pixels: NDArray[np.generic]
+    notes: tuple[str, ...] = ()
+    truth: Truth | None = None
+    """Its mask or target, cut as the pixels are."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The model is to see image `image` of the block, moved by `offset` under series `name`.
+
+    `slot` counts the offsets of that image and series in plan order.
+    """
+
+    image: int
+    name: str
+    slot: int
+    offset: tuple[int, int]
+
+
+class Block(Protocol[R_co]):
+    """The images that are on the device together. Outputs are the model's, float32."""
+
+    def clean(self, images: Sequence[int], outputs: Tensor) -> None:
+        """Take the unshifted outputs of `images`, (n, ...); all come before any shifted one."""
+
+    def shifted(self, jobs: Sequence[Job], outputs: Tensor) -> None:
+        """Take the outputs of `jobs`, (n, ...), and reduce them: they are not kept for you."""
+
+    def records(self) -> Sequence[R_co]:
+        """One record per image, once every job has been seen."""
+
+
+class Task(Protocol[R]):
+    """Everything the engine does not know about the outputs; made for one run."""
+
+    @property
+    def key(self) -> str:
+        """What records depend on besides model, data and shifts; part of the journal's key."""
+
+    @property
+    def truth(self) -> TruthReader | None:
+        """How the masks or targets of the images are read; None where there are none to read."""
+
+    def parse(self, line: str) -> R:
+        """The inverse of the record's `to_json`; ValueError, TypeError or KeyError if damaged."""
+
+    def lost(self, item: Item, reason: str) -> R:
+        """The record of an image that cannot be read."""
+
+    def open_block(self, sources: Sequence[Source]) -> Block[R]:
+        """Begin with some images, at least one."""
+
+    def check(self, records: Sequence[R]) -> None:
+        """After each block: raise InputError where going on would be a waste."""
+
+    def is_finite(self, record: R, name: str) -> bool:
+        """Whether the unshifted output and all outputs of series `name` were finite."""
+
+    def shift_result(self, series: Series, records: Sequence[R]) -> ShiftResult:
+        """The figures of one series over images that are finite in it, at least one.
+
+        The engine adds the files that are not.
+        """
+
+    def boundary(self, records: Sequence[R]) -> tuple[BoundaryPart, ...]:
+        """What causes the changes."""
+
+    def more(self, records: Sequence[R]) -> dict[str, Any]:
+        """Further fields of the `Result`: the worst images, examples."""
+
+    def samples_csv(self, records: Sequence[R]) -> str:
+        """One row per image and kind."""
+
+    def notes(self) -> tuple[str, ...]:
+        """What is worth saying about how outputs were read."""

@@ -1,0 +1,19 @@
+"""Which `Task` a model has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equiaudit.audit.classification import ClassificationTask
+from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.task import Task
+from equiaudit.data import Dataset
+from equiaudit.models.types import Model
+from equiaudit.shifts import ShiftPlan
+
+__all__ = ["task_of"]
+
+
+def task_of(model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions) -> Task[Any]:
+    """What the engine is told about the outputs of `model`."""
+    return ClassificationTask(model, dataset, plan, options)
