@@ -30,7 +30,7 @@ class Schedule:
 
     def first(self, comparisons: int) -> Schedule:
         """The rounds that hold about the first `comparisons`, at least one."""
-        rounds = max(1, comparisons // self.shifts.shape[1])
+        rounds = max(1, comparisons // max(1, self.shifts.shape[1]))
         return Schedule(self.shifts[:rounds], self.phases, self.phases_total, self.coverage)
 
 
@@ -42,10 +42,12 @@ def schedule(
     Every phase but (0, 0) meets every image where that is affordable; else every phase meets
     some image; else every phase along each axis does, whatever it costs, and a random sample
     of the others. A phase is reached by a random shift with that remainder, anywhere on the
-    torus of `size`.
+    torus of `size`. Without images there is nothing to cover.
     """
     rng = np.random.default_rng(seed)
     every = _phases(stride, rng)
+    if images == 0:
+        return Schedule(np.zeros((0, 0, 2), np.int64), 0, len(every), "no image")
     along = max(1, stride[0] + stride[1] - 2)
     rounds = min(len(every), max(-(-along // images), comparisons // images))
     if rounds == len(every):

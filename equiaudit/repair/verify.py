@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -22,6 +23,8 @@ _BLOCK = 8
 """Images per batch; each batch goes through once unshifted and once per round."""
 _CONTROL_COMPARISONS = (32, 512)
 """At least and at most: a quarter of the work, for the control has to fail only once."""
+_PERIODIC_SHARE = 8
+"""Of images that nobody can make equivariant, a sample is enough."""
 _PROVES_NOTHING = (
     "The unmodified model passes the same check, so passing proves nothing about the conversion."
 )
@@ -53,36 +56,46 @@ def verify(
     members of a pair lie at the same place of a batch of the same size.
 
     `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
-    `coverage` in the result says which phases that paid for. `margin` maps a batch to (N,)
+    `coverage` in the result says which phases that paid for. With `dense`, images that equal
+    a shift of themselves which the stride does not divide are compared and counted apart: no
+    choice of a grid can respect such a symmetry. `margin` maps a batch to (N,)
     relative gaps between the best and the second-best origin.
 
     Raises InputError where there are no images, or where `dense` contradicts the output.
     """
-    plan, batch = _plan(images, total_stride, comparisons, seed)
-    stack = batch.to(device)
-    periodic = _periodic(images, total_stride) if dense else {}
+    if not images:
+        raise InputError("There are no images to verify on.")
+    stack = torch.stack(list(images.values())).to(device)
+    unable = _periodic(images, total_stride) if dense else []
+    able = [name for name in images if name not in unable]
+    cut = partial(_part, images, size=(stack.shape[-2], stack.shape[-1]), stride=total_stride)
+    main, apart = cut(able, comparisons, seed), cut(unable, comparisons // _PERIODIC_SHARE, seed)
     with exact_arithmetic():
-        figures, apart = _errors(fixed, stack, list(images), plan, dense, periodic)
+        figures, unfixable = (
+            _errors(fixed, main, dense, device),
+            _errors(fixed, apart, dense, device),
+        )
         control = None
         if original is not None:
-            shorter = plan.first(_control_comparisons(comparisons))
-            control, _ = _errors(original, stack, list(images), shorter, dense, periodic)
+            control = _errors(
+                original, main.first(_control_comparisons(comparisons)), dense, device
+            )
         gap = float(margin(stack).min()) if margin is not None else None
     return Verification(
         subject=subject,
         passed=figures.passed,
         figures=figures,
         control=control,
-        periodic=apart if periodic else None,
-        periodic_images=tuple(periodic),
+        periodic=unfixable if unable else None,
+        periodic_images=tuple(unable),
         total_stride=total_stride,
-        phases=plan.phases,
-        phases_total=plan.phases_total,
-        coverage=plan.coverage,
+        phases=main.plan.phases,
+        phases_total=main.plan.phases_total,
+        coverage=main.plan.coverage,
         images=tuple(images),
         smallest_margin=gap,
         dense=dense,
-        dtype=str(batch.dtype).removeprefix("torch."),
+        dtype=str(stack.dtype).removeprefix("torch."),
         device=_device_name(stack.device),
         torch_version=torch.__version__,
         threads=torch.get_num_threads(),
@@ -91,37 +104,40 @@ def verify(
     )
 
 
-def _plan(
-    images: Mapping[str, torch.Tensor], stride: tuple[int, int], comparisons: int, seed: int
-) -> tuple[Schedule, torch.Tensor]:
-    if not images:
-        raise InputError("There are no images to verify on.")
-    batch = torch.stack(list(images.values()))
-    size = (batch.shape[-2], batch.shape[-1])
-    return schedule(len(batch), size, stride, comparisons, seed), batch
+@dataclass(frozen=True)
+class _Part:
+    """Some of the images, and which shifts each of them meets."""
+
+    images: Mapping[str, torch.Tensor]
+    plan: Schedule
+
+    def first(self, comparisons: int) -> _Part:
+        return _Part(self.images, self.plan.first(comparisons))
 
 
-def _periodic(
-    images: Mapping[str, torch.Tensor], stride: tuple[int, int]
-) -> dict[str, tuple[int, int]]:
-    found = {name: breaking_period(image, stride) for name, image in images.items()}
-    return {name: period for name, period in found.items() if period is not None}
-
-
-def _errors(
-    run: Run,
-    images: torch.Tensor,
+def _part(
+    images: Mapping[str, torch.Tensor],
     names: Sequence[str],
-    plan: Schedule,
-    dense: bool,
-    periodic: Mapping[str, object],
-) -> tuple[ShiftErrors, ShiftErrors]:
-    """The figures of the images that can be equivariant, and of the periodic ones."""
-    able, unable = _Tally(), _Tally()
+    comparisons: int,
+    seed: int,
+    *,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+) -> _Part:
+    plan = schedule(len(names), size, stride, comparisons, seed)
+    return _Part({name: images[name] for name in names}, plan)
+
+
+def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> list[str]:
+    return [name for name, image in images.items() if breaking_period(image, stride) is not None]
+
+
+def _errors(run: Run, part: _Part, dense: bool, device: torch.device | str) -> ShiftErrors:
+    tally, names = _Tally(), list(part.images)
     for block in _blocks(len(names)):
-        batch = images[block]
+        batch = torch.stack([part.images[name] for name in names[block]]).to(device)
         expected = _output(run, batch, dense)
-        for shifts in plan.shifts[:, block].tolist():
+        for shifts in part.plan.shifts[:, block].tolist():
             moved = torch.stack(
                 [torch.roll(x, s, (-2, -1)) for x, s in zip(batch, shifts, strict=True)]
             )
@@ -129,10 +145,9 @@ def _errors(
             for name, shift, before, after in zip(
                 names[block], shifts, expected, actual, strict=True
             ):
-                aligned = _shifted_like(before, after, shift, images.shape) if dense else before
-                tally = unable if name in periodic else able
+                aligned = _shifted_like(before, after, shift, batch.shape) if dense else before
                 tally.add(Mismatch(image=name, shift=shift), aligned, after)
-    return able.figures(), unable.figures()
+    return tally.figures()
 
 
 def _blocks(count: int) -> list[slice]:
