@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,6 +14,7 @@ from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
 from equiaudit.repair.outputs import main_output
 from equiaudit.repair.periodic import breaking_period
 from equiaudit.repair.phases import Schedule, schedule
+from equiaudit.repair.tally import Tally, largest
 from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
 
 __all__ = ["verify"]
@@ -133,7 +133,7 @@ def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> li
 
 
 def _errors(run: Run, part: _Part, dense: bool, device: torch.device | str) -> ShiftErrors:
-    tally, names = _Tally(), list(part.images)
+    tally, names = Tally(), list(part.images)
     for block in _blocks(len(names)):
         batch = torch.stack([part.images[name] for name in names[block]]).to(device)
         expected = _output(run, batch, dense)
@@ -174,72 +174,13 @@ def _shifted_like(
     rolled = [torch.roll(before, s, (-2, -1)) for s in itertools.product(*steps)]
     if len(rolled) == 1:
         return rolled[0]
-    return min(rolled, key=lambda y: _largest((y - after).double()))
+    return min(rolled, key=lambda y: largest((y - after).double()))
 
 
 def _whole_steps(shift: int, n_out: int, n_in: int) -> tuple[int, ...]:
     """`shift` px of the input in steps of the output; both neighbours where it is between."""
     low, rest = divmod(shift * n_out, n_in)
     return (low, low + 1) if rest else (low,)
-
-
-def _largest(difference: torch.Tensor) -> float:
-    """Largest magnitude; infinite where something is not a number."""
-    largest = difference.abs().max().item()
-    return math.inf if math.isnan(largest) else float(largest)
-
-
-@dataclass
-class _Tally:
-    """Adds comparisons up to `ShiftErrors`."""
-
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            (
-                "comparisons",
-                "comparisons_exact",
-                "values",
-                "values_exact",
-                "labels",
-                "label_changes",
-            ),
-            0,
-        )
-    )
-    worst_absolute: float = 0.0
-    worst_relative: float = 0.0
-    worst_at: Mismatch | None = None
-
-    def add(self, where: Mismatch, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Compare one image's outputs (C, ...), `before` already moved to where it should be."""
-        equal = before == after
-        changed = (
-            before.argmax(0) != after.argmax(0) if before.shape[:1] > (1,) else equal[:0].any(0)
-        )
-        exact = bool(equal.all())
-        n_equal, n_changed = int(equal.sum()), int(changed.sum())
-        found = (1, int(exact), equal.numel(), n_equal, changed.numel(), n_changed)
-        for key, count in zip(self.counts, found, strict=True):
-            self.counts[key] += count
-        if not exact:
-            self._widen(where, before, after)
-
-    def _widen(self, where: Mismatch, before: torch.Tensor, after: torch.Tensor) -> None:
-        absolute = _largest(before.double() - after.double())
-        spread = float(before.double().max() - before.double().min())
-        relative = absolute / spread if spread > 0 else math.inf
-        self.worst_absolute = max(self.worst_absolute, absolute)
-        if relative > self.worst_relative or self.worst_at is None:
-            self.worst_relative, self.worst_at = relative, where
-
-    def figures(self) -> ShiftErrors:
-        """The sums as a result."""
-        return ShiftErrors(
-            **self.counts,
-            worst_absolute=self.worst_absolute,
-            worst_relative=self.worst_relative,
-            worst_at=self.worst_at,
-        )
 
 
 def _control_comparisons(comparisons: int) -> int:
