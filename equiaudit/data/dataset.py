@@ -11,7 +11,7 @@ from equiaudit.data.labels import classes_of, labels_of_csv
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
 from equiaudit.errors import InputError
 
-__all__ = ["Dataset", "Item", "open_dataset"]
+__all__ = ["Dataset", "Item", "existing_folder", "lot", "open_dataset"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Item:
     index: int
     """Its place in the full sorted listing of the folder, whatever `limit` and the labels
     left out: what is drawn for an image does not depend on its companions."""
+    truth: Path | None = None
+    """Its mask or target."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Dataset:
     class_names: Mapping[int, str]
     """Class index -> name; empty where no names are known."""
     labelled: bool
+    """Labels, masks or targets are known."""
     listing_sha256: str
     """Of the names, file sizes and labels of `items`: cheap, for telling whether a run that
     was stopped may go on. It does not look into the files."""
@@ -89,15 +92,20 @@ def open_dataset(
     return _dataset(folder, images, found, _chosen(images, found, limit, seed), notes)
 
 
-def _listed(root: Path) -> tuple[Path, tuple[ImageFile, ...]]:
-    """The folder that the images' names are relative to, and the images."""
+def existing_folder(root: Path) -> Path:
+    """`root`; InputError where it is no folder."""
     if not root.exists():
         raise InputError(f"There is no folder {root}.")
     if not root.is_dir():
         raise InputError(f"{root} is not a folder.", tip="DATA is a folder of images.")
-    images = list_images(root)
+    return root
+
+
+def _listed(root: Path) -> tuple[Path, tuple[ImageFile, ...]]:
+    """The folder that the images' names are relative to, and the images."""
+    images = list_images(existing_folder(root))
     tops = {image.name.partition("/")[0] for image in images}
-    if "images" in tops and tops <= {"images", "masks"}:
+    if "images" in tops and tops <= {"images", "masks", "targets"}:
         return root / "images", list_images(root / "images")
     return root, images
 
@@ -149,11 +157,11 @@ def _chosen(images: Sequence[ImageFile], found: _Labels, limit: int | None, seed
     kept = [i for i, image in enumerate(images) if not found.of_file or image.name in found.of_file]
     if limit is None or limit >= len(kept):
         return kept
-    return sorted(sorted(kept, key=lambda i: _lot(seed, i))[:limit])
+    return sorted(sorted(kept, key=lambda i: lot(seed, i))[:limit])
 
 
-def _lot(seed: int, index: int) -> bytes:
-    """A hash, as random generators may change their streams between versions."""
+def lot(seed: int, index: int) -> bytes:
+    """What `limit` draws by: a hash, as random generators may change between versions."""
     return hashlib.sha256(f"{seed}:{index}".encode()).digest()
 
 

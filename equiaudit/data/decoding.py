@@ -15,11 +15,25 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from equiaudit.data.dataset import Item
 from equiaudit.data.deep import is_deep, read_deep
-from equiaudit.data.truth import Truth, TruthReader
+from equiaudit.data.truth import Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import InputError
 from equiaudit.results import Skipped
 
-__all__ = ["Decoded", "Geometry", "TooSmall", "check_size", "decode"]
+__all__ = [
+    "Decoded",
+    "Geometry",
+    "TooSmall",
+    "centre_box",
+    "check_size",
+    "decode",
+    "open_image",
+    "pixel_array",
+    "read_content",
+    "reason_of",
+    "resized",
+    "resized_size",
+    "upright_planes",
+]
 
 # The content decides, not the suffix; formats that call other programs are not among these.
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
@@ -98,17 +112,20 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     raises for a mask or target that does not fit.
     """
     try:
-        content = _content(item.path)
-        planes, notes = _upright_planes(content, geometry)
+        content = read_content(item.path)
+        planes, notes = upright_planes(content, geometry)
     # Hostile files raise whatever a decoder may: struct.error, SyntaxError, MemoryError, ...
     except Exception as error:
-        return Skipped(name=item.file, reason=_reason(error))
+        return Skipped(name=item.file, reason=reason_of(error))
     width, height = planes[0].size
-    known = None if truth is None else truth.read(item, geometry, (height, width))
+    try:
+        known = None if truth is None else truth.read(item, geometry, (height, width))
+    except UnreadableTruth as error:
+        return Skipped(name=item.file, reason=str(error))
     if geometry.resize is not None:
-        planes = [_resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
-    box = _centre_box(item.file, planes[0].size, geometry)
-    pixels = _array([plane.crop(box) for plane in planes], geometry.gray)
+        planes = [resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
+    box = centre_box(item.file, planes[0].size, geometry)
+    pixels = pixel_array([plane.crop(box) for plane in planes], geometry.gray)
     return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes, known)
 
 
@@ -124,11 +141,12 @@ def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None)
     if truth is not None:
         truth.check(item, size[::-1])
     if geometry.resize is not None:
-        size = _resized_size(size, geometry.resize)
-    _centre_box(item.file, size, geometry)
+        size = resized_size(size, geometry.resize)
+    centre_box(item.file, size, geometry)
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """The file's bytes; ValueError for one that is unreasonably large."""
     with path.open("rb") as stream:
         content = stream.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
@@ -136,15 +154,14 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _open(content: bytes) -> ImageFile.ImageFile:
+def open_image(content: bytes) -> ImageFile.ImageFile:
+    """The image, its format told by content."""
     return Image.open(io.BytesIO(content), formats=_FORMATS)
 
 
-def _upright_planes(
-    content: bytes, geometry: Geometry
-) -> tuple[list[Image.Image], tuple[str, ...]]:
+def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image], tuple[str, ...]]:
     """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
-    image = _open(content)
+    image = open_image(content)
     if image.width * image.height > geometry.max_pixels:
         raise ValueError(
             f"{image.width}x{image.height} px are more than the {geometry.max_pixels} allowed"
@@ -168,7 +185,7 @@ def _planes(
     notes = []
     deep = None
     if is_deep(image):
-        deep = read_deep(partial(_open, content))
+        deep = read_deep(partial(open_image, content))
         if deep is None:
             notes.append(f"16-bit {image.mode} read as 8-bit")
     elif image.mode == "F":
@@ -183,7 +200,8 @@ def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a file could not be read, as part of a sentence."""
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
     if isinstance(error, UnidentifiedImageError):
@@ -193,13 +211,14 @@ def _reason(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def _resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
+def resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
     """The shorter side to `shorter`; the longer is truncated, not rounded, as in torchvision."""
-    size = _resized_size(plane.size, shorter)
+    size = resized_size(plane.size, shorter)
     return plane if size == plane.size else plane.resize(size, _RESAMPLING[interpolation])
 
 
-def _resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+def resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """(width, height) after resizing the shorter side, as torchvision does."""
     width, height = size
     if min(width, height) == shorter:
         return size
@@ -207,7 +226,7 @@ def _resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
     return (shorter, longer) if width <= height else (longer, shorter)
 
 
-def _centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[int, int, int, int]:
+def centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of the window and its margin.
 
     `round` (half to even) is torchvision's choice of the centre. It leaves room for the
@@ -240,7 +259,8 @@ def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall
     )
 
 
-def _array(planes: Sequence[Image.Image], gray: bool) -> np.ndarray:
+def pixel_array(planes: Sequence[Image.Image], gray: bool) -> np.ndarray:
+    """(h, w, 3 or 1) uint8, or uint16 of "F" planes."""
     if planes[0].mode == "F":
         return _deep_array(planes, gray)
     image = planes[0].convert("L" if gray else "RGB")

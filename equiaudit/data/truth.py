@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from equiaudit.data.dataset import Item
     from equiaudit.data.decoding import Geometry
 
-__all__ = ["Truth", "TruthReader"]
+__all__ = ["Truth", "TruthReader", "UnreadableTruth"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +27,19 @@ class Truth:
     sha256: str
 
 
+class UnreadableTruth(Exception):
+    """The file is damaged or gone; the message is the reason."""
+
+
 class TruthReader(Protocol):
     """Reads the mask or target of an image."""
 
     def read(self, item: Item, geometry: Geometry, size: tuple[int, int]) -> Truth:
         """The truth of `item`, whose upright image has `size` (H, W) px before any resizing.
 
-        Raises InputError, naming the file, for a truth that does not fit image or model.
+        Raises InputError, naming the file, for a truth that does not fit image or model, and
+        UnreadableTruth for a file that cannot be read.
         """
 
     def check(self, item: Item, size: tuple[int, int]) -> None:
-        """Raise as `read` would, from the file's header alone; other faults pass."""
+        """Raise as `read` would of sizes, from the file's header alone; other faults pass."""

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equiaudit.data import Decoded, Geometry, Item, TooSmall, decode_ahead, open_dataset, prefetch
+from equiaudit.data import (
+    Decoded,
+    Geometry,
+    Item,
+    TooSmall,
+    TruthReader,
+    decode_ahead,
+    open_dataset,
+    prefetch,
+)
 from equiaudit.results import Skipped
 
 WINDOW = Geometry((4, 4))
@@ -29,7 +38,7 @@ def test_order_does_not_depend_on_threads(
 ) -> None:
     decode = prefetch.decode
 
-    def uneven(item: Item, geometry: Geometry) -> Decoded | Skipped:
+    def uneven(item: Item, geometry: Geometry, truth: TruthReader | None) -> Decoded | Skipped:
         time.sleep(0.002 * (item.index % 3 == 0))
         return decode(item, geometry, truth)
 
@@ -53,7 +62,7 @@ def test_no_more_than_ahead_are_held(
     started: list[int] = []
     decode = prefetch.decode
 
-    def counted(item: Item, geometry: Geometry) -> Decoded | Skipped:
+    def counted(item: Item, geometry: Geometry, truth: TruthReader | None) -> Decoded | Skipped:
         started.append(item.index)
         return decode(item, geometry, truth)
 
@@ -84,7 +93,7 @@ def test_closing_ends_the_threads(items: tuple[Item, ...], monkeypatch: pytest.M
     started = []
     decode = prefetch.decode
 
-    def slow(item: Item, geometry: Geometry) -> Decoded | Skipped:
+    def slow(item: Item, geometry: Geometry, truth: TruthReader | None) -> Decoded | Skipped:
         started.append(item)
         time.sleep(0.01)
         return decode(item, geometry, truth)

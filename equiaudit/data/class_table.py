@@ -1,0 +1,87 @@
+"""``--classes FILE``: names and colours of the classes of masks.
+
+A CSV with the columns name and index, and colour where masks are colour maps:
+
+    name,index,colour
+    background,0,#000000
+    crack,1,#ff0000
+    void,255,#e0e0c0
+
+`index` is the channel of the model's output, or the ignore index.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from equiaudit.errors import InputError
+
+__all__ = ["ClassTable", "read_class_table"]
+
+Colour = tuple[int, int, int]
+_COLUMNS = {"name", "index", "colour"}
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What a table of classes says."""
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Class index -> name."""
+    colours: Mapping[Colour, int] = field(default_factory=dict)
+    """(red, green, blue), 0 to 255, -> class index; empty where the table has no colours."""
+    source: str = "--classes"
+
+
+def read_class_table(path: Path) -> ClassTable:
+    """Read a table; InputError names the file and the line of what is wrong with it."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _table(path, csv.DictReader(file, strict=True))
+    except FileNotFoundError:
+        raise InputError(f"There is no table of classes at {path}.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table of classes {path} cannot be read: {error}.") from None
+
+
+def _table(path: Path, reader: csv.DictReader[str]) -> ClassTable:
+    columns = set(reader.fieldnames or ())
+    if not {"name", "index"} <= columns <= _COLUMNS:
+        raise InputError(
+            f"{path} has the columns {', '.join(sorted(columns)) or 'none'}.",
+            tip="A table of classes has the columns name, index and, for colour maps, colour.",
+        )
+    names: dict[int, str] = {}
+    colours: dict[Colour, int] = {}
+    for row in reader:
+        try:
+            index = _index(row["index"])
+            colour = _colour(row["colour"]) if "colour" in columns else None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
+        if colours.get(colour or (-1, -1, -1), index) != index:
+            raise InputError(f"{path}, line {reader.line_num}, repeats the colour {row['colour']}.")
+        names.setdefault(index, row["name"])
+        if colour is not None:
+            colours[colour] = index
+    if not names:
+        raise InputError(f"{path} names no class.")
+    return ClassTable(names, colours, str(path))
+
+
+def _index(cell: str) -> int:
+    if not re.fullmatch(r"\s*\d{1,5}\s*", cell or "", re.ASCII):
+        raise ValueError(f"index {cell!r} is not a whole number from 0 up")
+    return int(cell)
+
+
+def _colour(cell: str) -> Colour:
+    found = re.fullmatch(r"\s*#?([0-9a-fA-F]{6})\s*", cell or "", re.ASCII)
+    if found is None:
+        raise ValueError(f"colour {cell!r} is not like #ff8000")
+    red, green, blue = bytes.fromhex(found[1])
+    return red, green, blue

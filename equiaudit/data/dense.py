@@ -1,0 +1,154 @@
+"""A folder of images with a mask or a target each, opened.
+
+images/ + masks/                    masks of the same name, at any depth; any suffix
+JPEGImages/ + SegmentationClass/    the VOC layout; ImageSets/Segmentation/val.txt chooses
+images/ + targets/                  what an image-to-image model is to return
+anything else                       images without truth
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from equiaudit.data.dataset import Dataset, Item, existing_folder, lot
+from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images
+from equiaudit.errors import InputError
+
+__all__ = ["has_targets", "open_dense_dataset"]
+
+DenseTask = Literal["segmentation", "image"]
+
+_VOC = ("JPEGImages", "SegmentationClass")
+_TRUTH = {"segmentation": "masks", "image": "targets"}
+_ONE = {"masks": "mask", "targets": "target", "SegmentationClass": "mask"}
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """Images, and the truth of each where there is any."""
+
+    root: Path
+    images: Sequence[ImageFile]
+    truth: Mapping[str, ImageFile]
+    notes: tuple[str, ...] = ()
+
+
+def has_targets(root: str | Path) -> bool:
+    """Whether `root` holds targets and no masks."""
+    root = Path(root)
+    return (root / "targets").is_dir() and not (root / "masks").is_dir()
+
+
+def open_dense_dataset(
+    root: str | Path,
+    task: DenseTask,
+    *,
+    class_names: Mapping[int, str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """List the images under `root`, and the mask (or target) of each.
+
+    Every image has one or none has: InputError names the first that lacks it. `limit` and
+    `seed` choose as for `open_dataset`.
+    """
+    listing = _listing(existing_folder(Path(root)), task)
+    if not listing.images:
+        raise InputError(
+            f"There are no images in {listing.root}.",
+            tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
+        )
+    if limit is not None and limit < 1:
+        raise InputError(f"The limit is {limit}, and at least one image is needed.")
+    chosen = sorted(sorted(range(len(listing.images)), key=lambda i: lot(seed, i))[:limit])
+    digest, items = hashlib.sha256(), []
+    for i in chosen:
+        image = listing.images[i]
+        truth = listing.truth.get(image.name)
+        stated = "" if truth is None else f"{truth.name}:{truth.size}"
+        digest.update(f"{len(image.name)}:{image.name}:{image.size}:{stated}\n".encode())
+        items.append(Item(image.name, image.path, None, i, None if truth is None else truth.path))
+    return Dataset(
+        root=listing.root,
+        items=tuple(items),
+        class_names=dict(class_names or {}),
+        labelled=bool(listing.truth),
+        listing_sha256=digest.hexdigest(),
+        notes=listing.notes,
+    )
+
+
+def _listing(root: Path, task: DenseTask) -> _Listing:
+    if task == "segmentation" and all((root / name).is_dir() for name in _VOC):
+        return _voc(root)
+    truth = root / _TRUTH[task]
+    if (root / "images").is_dir() and truth.is_dir():
+        return _paired(root / "images", truth)
+    if (root / "images").is_dir() and not _has_images_beside(root):
+        return _Listing(root / "images", list_images(root / "images"), {})
+    return _Listing(root, list_images(root), {})
+
+
+def _has_images_beside(root: Path) -> bool:
+    tops = {image.name.partition("/")[0] for image in list_images(root)}
+    return not tops <= {"images", "masks", "targets"}
+
+
+def _paired(folder: Path, beside: Path) -> _Listing:
+    images = list_images(folder)
+    truth = _by_stem(beside)
+    for image in images:
+        if _stem(image.name) not in truth:
+            what = _ONE[beside.name]
+            raise InputError(
+                f"{folder / image.name} has no {what}: there is no {_stem(image.name)}.* in "
+                f"{beside}.",
+                tip=f"Add the {what}, or move the image away; each needs one.",
+            )
+    found = {image.name: truth[_stem(image.name)] for image in images}
+    spare = len(truth) - len({_stem(name) for name in found})
+    notes = (f"{beside.name} without an image, left out: {spare}.",) if spare else ()
+    return _Listing(folder, images, found, notes)
+
+
+def _voc(root: Path) -> _Listing:
+    """Images with a mask, those of the validation set where it is listed."""
+    folder, beside = (root / name for name in _VOC)
+    truth = _by_stem(beside)
+    images = [image for image in list_images(folder) if _stem(image.name) in truth]
+    note = "VOC layout: the images that have a mask"
+    table = root / "ImageSets" / "Segmentation" / "val.txt"
+    if table.is_file():
+        wanted = set(table.read_text(encoding="utf-8").split())
+        missing = sorted(wanted - {_stem(image.name) for image in images})
+        if missing:
+            raise InputError(
+                f"{table} lists {missing[0]}, which lacks an image in {folder} or a mask in "
+                f"{beside}."
+            )
+        images = [image for image in images if _stem(image.name) in wanted]
+        note = "VOC layout: the images that ImageSets/Segmentation/val.txt lists"
+    found = {image.name: truth[_stem(image.name)] for image in images}
+    return _Listing(folder, images, found, (note,))
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _by_stem(folder: Path) -> dict[str, ImageFile]:
+    found: dict[str, ImageFile] = {}
+    for file in list_images(folder):
+        stem = _stem(file.name)
+        if stem in found:
+            raise InputError(
+                f"{folder} holds both {found[stem].name} and {file.name}, so which belongs to "
+                f"{stem} cannot be told.",
+                tip="Move one of them away.",
+            )
+        found[stem] = file
+    return found
