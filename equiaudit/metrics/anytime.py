@@ -9,7 +9,7 @@ is at most m, a gambler stakes a share c of the capital on every image, which is
 
 a fair game at best if the mean is at most m, so the capital exceeds 1 / a with probability at
 most a, ever (Ville). The stake that grows fastest depends on a truth nobody knows, so the
-capital is divided over the stakes 1, 1/2, 1/4, ... and each share is left to grow [2]. The
+capital is divided over the stakes 1, 3/4, 1/2, 1/4, ... and each share is left to grow [2]. The
 lower bound is the largest m at which the capital has reached 2 / (1 - confidence); it exists
 because every factor falls as m rises. The upper bound is the lower bound of 1 - x, turned over.
 
@@ -34,8 +34,8 @@ __all__ = ["METHOD", "betting_bounds", "betting_interval", "log_capital"]
 METHOD = "betting-cs"
 """`Estimate.method` of these intervals."""
 
-_STAKES = 0.5 ** np.arange(12)
-"""Below 2^-11 a stake takes more than a million images to count."""
+_STAKES = np.array([1.0, 0.75, *(0.5 ** np.arange(1, 11))])
+"""Below 2^-10 a stake takes about a million images to count."""
 _HALVINGS = 40
 _ROUNDING = 1e-9
 

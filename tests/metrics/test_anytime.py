@@ -20,9 +20,10 @@ def streams(mean, count=2000, images=400, seed=RNG_SEED):
 
 def capital_by_definition(values, mean):
     """Stake by stake, image by image, in plain Python."""
+    stakes = [1, 0.75] + [2.0**-j for j in range(1, 11)]
     purses = [1 / 12] * 12
     for x in values:
-        purses = [p * (1 - 2.0**-j + 2.0**-j * x / mean) for j, p in enumerate(purses)]
+        purses = [p * (1 - c + c * x / mean) for p, c in zip(purses, stakes, strict=True)]
     return sum(purses)
 
 
