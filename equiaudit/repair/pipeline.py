@@ -12,7 +12,7 @@ import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.models.types import Model
+from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.formats import Run, file_format
 from equiaudit.repair.methods import Converted, FixOptions, Recipe, Recover, Subject, method
@@ -27,6 +27,7 @@ _PROBE = 8
 _LEAST, _MOST = 64, 20_000
 
 Images = Mapping[str, torch.Tensor]
+GetImages = Callable[[Preprocess], Images]
 
 
 def fix(
@@ -34,13 +35,14 @@ def fix(
     out: Path | str | None,
     options: FixOptions | None = None,
     *,
-    images: Images | None = None,
+    images: Images | GetImages | None = None,
     recover: Recover | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FixReport:
     """Convert `model`, verify the graph, write it to `out`, verify the file, and report.
 
-    `images` are (C, H, W) and already prepared; the synthetic set is added to them. `recover`
+    `images` are (C, H, W) and already prepared, or a function that prepares them for the input
+    of the fixed model, which may be larger; the synthetic set is added to them. `recover`
     trains the converted graph before it is verified. `progress` is told each step in a few
     words. With `options.dry_run` nothing is converted or written, and `out` may be None. A
     conversion that claims to be exact and does not verify lies at ``OUT.unverified``, and the
@@ -59,7 +61,9 @@ def fix(
     if options.dry_run or target is None:
         return _report(recipe, subject, options, "planned")
     say("rewriting")
-    job = _Job(recipe, subject, options, images, recipe.convert(subject, options, recover))
+    converted = recipe.convert(subject, options, recover)
+    given = images(converted.preprocess) if callable(images) else images
+    job = _Job(recipe, subject, options, given, converted)
     say("verifying the converted graph")
     before_saving = job.verify_graph()
     say(f"writing {target.name} and verifying the file")
@@ -149,6 +153,8 @@ class _Job:
             cost_before=before,
             cost_after=after.model_copy(update={"bytes": saved.path.stat().st_size}),
             training=converted.training,
+            input_size=converted.preprocess.size,
+            agreement=converted.agreement,
             notes=converted.notes,
         )
 

@@ -12,6 +12,7 @@ from equiaudit.results.types import Estimate, Skipped
 __all__ = [
     "CRITERION",
     "TOLERANCE",
+    "Agreement",
     "Claim",
     "Cost",
     "FixReport",
@@ -144,6 +145,8 @@ class Verification(_Frozen):
     subject: str
     """What was checked: "converted graph", "saved file", or a model's name."""
     passed: bool
+    shifts: Literal["circular", "crop"] = "circular"
+    """"crop": content moved within a margin, where `phases` counts moves."""
     claimed: bool = True
     """Whether exactness is claimed, so that not to pass is a fault and not a measurement."""
     criterion: str = CRITERION
@@ -193,6 +196,20 @@ class Claim(_Frozen):
     """Where the promise holds, or why there is none: completes "exact ..." or "inexact: ..."."""
     training: str
     """What training it needs, in words; "none" for none."""
+
+
+class Agreement(_Frozen):
+    """How often a real shift keeps the choice of a crop, and what it does to labels."""
+
+    shift: tuple[int, int]
+    """Rows and columns, px; measured in this direction and in the one that mirrors it."""
+    bound: float
+    """Share that keeps the choice by the bound of RICS, for exchangeable responses."""
+    expected: float
+    """The same for the landmark rule that is used, places of landmarks being uniform."""
+    same_choice: Estimate | None = None
+    label_changes_before: Estimate | None = None
+    label_changes_after: Estimate | None = None
 
 
 class TrainingStage(_Frozen):
@@ -265,6 +282,9 @@ class FixReport(_Frozen):
     cost_before: Cost | None = None
     cost_after: Cost | None = None
     training: TrainingRecord | None = None
+    input_size: tuple[int, int] | None = None
+    """(H, W) that the fixed model takes, px."""
+    agreement: tuple[Agreement, ...] = ()
     before: dict[str, Estimate] = {}
     """``<kind>.<metric>`` of the unmodified model on the data, where data was given."""
     after: dict[str, Estimate] = {}

@@ -26,6 +26,7 @@ from equiaudit.repair.methods.base import (
     Wrapper,
 )
 from equiaudit.repair.methods.canonical import CanonicalInput
+from equiaudit.repair.methods.crop_select import CropSelectInput
 from equiaudit.repair.methods.mass import Mass
 from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.recipe import Recipe
@@ -52,6 +53,7 @@ METHODS: dict[str, Method | Wrapper] = {
     for found in (
         Mass(),
         CanonicalInput(),
+        CropSelectInput(),
     )
 }
 

@@ -13,7 +13,7 @@ from torch import fx
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.formats import Run
 from equiaudit.repair.save import Saved
-from equiaudit.results.repair import Claim, TrainingRecord, Verification
+from equiaudit.results.repair import Agreement, Claim, TrainingRecord, Verification
 
 if TYPE_CHECKING:
     from equiaudit.repair.methods.subject import Subject
@@ -47,7 +47,8 @@ class FixOptions:
     """How to convert and how hard to check.
 
     Each method names the fields it `understands`; one that no part of the method understands has
-    to keep its default. `only` and `skip` are globs over node names and module paths.
+    to keep its default. `only` and `skip` are globs over node names and module paths; `margin` is
+    how many px the input of `crop-select` is larger than the window.
     `comparisons` bounds each verification (see `verify`); where it is None, as many are made as
     take about `seconds`. `devices` are those to verify on; None means the CPU, and CUDA where
     there is one.
@@ -57,6 +58,7 @@ class FixOptions:
     select: Select = "features"
     only: str | Sequence[str] | None = None
     skip: str | Sequence[str] | None = None
+    margin: int = 16
     comparisons: int | None = None
     seconds: float = 20.0
     seed: int = 0
@@ -136,6 +138,10 @@ class Converted:
     notes: tuple[str, ...] = ()
     """What is worth saying of this conversion, a sentence each."""
     training: TrainingRecord | None = None
+    margin: int = 0
+    """How many px the input is larger than the window that the net sees."""
+    agreement: tuple[Agreement, ...] = ()
+    """How often a real shift should keep the choice of a crop, where one is chosen."""
 
 
 @runtime_checkable

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-from torch import fx, nn
-
-from equiaudit.models.types import Preprocess
-from equiaudit.repair.capture import capture
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.rewrap import graph_inside, recaptured
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
 
-__all__ = ["CanonicalInput", "graph_inside", "recaptured"]
+__all__ = ["CanonicalInput"]
 
 
 @dataclass(frozen=True)
@@ -42,23 +38,6 @@ class CanonicalInput:
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
         how = inner.preprocess
-        wrapped = Canonical(graph_inside(inner), dense=subject.dense)
-        net = subject.net(recaptured(wrapped, how))
+        wrapped = Canonical(graph_inside(inner.net), dense=subject.dense)
+        net = subject.net(recaptured(wrapped, how, self.name))
         return replace(inner, net=net, check=Circular(how.size, subject.dense))
-
-
-def graph_inside(inner: Converted) -> fx.GraphModule:
-    """The graph of a conversion that is known to have one."""
-    if inner.net.graph is None:
-        raise TypeError("this net has no torch graph to put something around")
-    return inner.net.graph
-
-
-def recaptured(module: nn.Module, how: Preprocess) -> fx.GraphModule:
-    """A module around a graph, as one graph."""
-    return capture(
-        module,
-        size=how.size,
-        channels=1 if how.channels == "gray" else 3,
-        dtype=getattr(torch, how.dtype),
-    ).graph_module

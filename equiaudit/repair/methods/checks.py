@@ -11,10 +11,12 @@ from torch import fx
 
 from equiaudit.repair.formats import Run
 from equiaudit.repair.margins import selection_margin
+from equiaudit.repair.moves import verify_moves
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import Verification
+from equiaudit.sampling.crop_select import CropPosition
 
-__all__ = ["Circular"]
+__all__ = ["Circular", "Moved"]
 
 
 @dataclass(frozen=True)
@@ -51,5 +53,40 @@ class Circular:
             comparisons=comparisons,
             seed=seed,
             margin=partial(selection_margin, watched) if watched is not None else None,
+            subject=subject,
+        )
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The same outputs wherever the chosen crop moves with the content."""
+
+    margin: int
+    window: tuple[int, int]
+    dense: bool
+
+    def __call__(
+        self,
+        run: Run,
+        original: Run,
+        images: Mapping[str, torch.Tensor],
+        *,
+        device: str,
+        comparisons: int,
+        seed: int,
+        subject: str,
+    ) -> Verification:
+        """`verify_moves` over the places of the margin."""
+        return verify_moves(
+            run,
+            original,
+            images,
+            CropPosition(self.margin),
+            margin=self.margin,
+            window=self.window,
+            dense=self.dense,
+            device=device,
+            comparisons=comparisons,
+            seed=seed,
             subject=subject,
         )

@@ -1,0 +1,102 @@
+"""crop-select: a larger input, of which the net sees the crop that a landmark in it chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from equiaudit.errors import InputError
+from equiaudit.models.types import Preprocess
+from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
+from equiaudit.repair.methods.checks import Moved
+from equiaudit.repair.methods.rewrap import graph_inside, recaptured
+from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.real_shifts import expectations
+from equiaudit.results.repair import Claim
+from equiaudit.sampling.crop_select import CropSelect
+
+__all__ = ["CropSelectInput"]
+
+
+@dataclass(frozen=True)
+class CropSelectInput:
+    """For real shifts: exact wherever the choice goes with the content, which is bounded."""
+
+    name: str = "crop-select"
+    understands: frozenset[str] = frozenset({"margin"})
+
+    def claim(self, options: FixOptions) -> Claim:
+        """About real shifts, and only where the same crop is chosen again."""
+        return Claim(
+            exact=True,
+            shifts="crop",
+            condition=(
+                "wherever a real move by whole pixels keeps the choice of the crop, and not on"
+                " circular shifts"
+            ),
+            training="none",
+        )
+
+    def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
+        """A model without a torch graph, or images resized to less than the larger input."""
+        if options.margin < 1:
+            raise InputError(f"--margin is {options.margin}.", tip="It is 1 px or more.")
+        _ = subject.captured  # raises where there is no graph
+        how = subject.model.preprocess
+        room = None if how.resize is None else how.resize - max(how.size)
+        if room is None or room >= options.margin:
+            return None
+        return Misfit(
+            f"A margin of {options.margin} px needs images of"
+            f" {max(how.size) + options.margin} px, and {subject.model.name} is given images"
+            f" resized to {how.resize}.",
+            f"Give --preprocess with resize = {max(how.size) + options.margin} or more"
+            + (f", or --margin {room} at most." if room > 0 else "."),
+        )
+
+    def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
+        """The net behind the choice, as one graph; the control sees the middle crop."""
+        margin, window = options.margin, inner.preprocess.size
+        how = _larger(inner.preprocess, margin)
+        chosen = CropSelect(graph_inside(inner.net), margin, window, dense=subject.dense)
+        middle = _Middle(graph_inside(inner.original), margin, window)
+        return replace(
+            inner,
+            net=subject.net(recaptured(chosen, how, self.name)),
+            original=subject.net(recaptured(middle, how, self.name)),
+            preprocess=how,
+            check=Moved(margin, window, subject.dense),
+            margin=margin,
+            agreement=expectations(margin, how.size),
+            notes=(*inner.notes, _size_note(window, margin, how.size)),
+        )
+
+
+class _Middle(nn.Module):
+    """The unmodified net on the middle of the larger input."""
+
+    def __init__(self, module: nn.Module, margin: int, window: tuple[int, int]) -> None:
+        super().__init__()
+        self.module = module
+        self.first = margin // 2
+        self.window = window
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = torch.narrow(x, 2, self.first, self.window[0])
+        crop = torch.narrow(rows, 3, self.first, self.window[1])
+        output: torch.Tensor = self.module(crop.contiguous())
+        return output
+
+
+def _larger(how: Preprocess, margin: int) -> Preprocess:
+    source = how.source | {"size": f"{how.size[0]}x{how.size[1]} and a margin of {margin}"}
+    return replace(how, size=(how.size[0] + margin, how.size[1] + margin), source=source)
+
+
+def _size_note(window: tuple[int, int], margin: int, size: tuple[int, int]) -> str:
+    return (
+        f"the fixed model takes {size[0]}x{size[1]} px, the window of {window[0]}x{window[1]} and"
+        f" a margin of {margin}, and its preprocessing says so"
+    )
