@@ -226,6 +226,7 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
         sha256=artefact.sha256,
         backend=engine,
         path=artefact.path,
+        output=seen.choice.name,
         module=artefact.module,
         fixed_batch=seen.fixed_batch,
         outputs_probabilities=scores is not None and _are_probabilities(runner, seen),

@@ -215,14 +215,27 @@ def _session(source: Path | bytes, device: torch.device, what: str) -> ort.Infer
     options.log_severity_level = 4  # what matters is raised
     # Threads that spin between calls take the cores from whatever prepares the next batch.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    given = str(source) if isinstance(source, Path) else source
     try:
+        given = _readable(source, what) if isinstance(source, Path) else source
         return ort.InferenceSession(given, options, providers=_providers(device, what))
     except InputError:
         raise
     except Exception as error:  # onnxruntime's exceptions derive from nothing narrower
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(f"onnxruntime cannot run {what}: {reason}.") from error
+
+
+def _readable(path: Path, what: str) -> str | bytes:
+    """The path, or the file's content where the name is one that onnxruntime cannot take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        if external_files(onnx.load(path, load_external_data=False), path):
+            raise InputError(
+                f"onnxruntime cannot read {what}: its name is not UTF-8.", tip="Rename the file."
+            ) from None
+        return path.read_bytes()
+    return str(path)
 
 
 def _providers(device: torch.device, what: str) -> list[Any]:

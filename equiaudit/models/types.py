@@ -64,6 +64,8 @@ class Model:
     backend: str
     """"torch", "compile" or "onnxruntime"."""
     path: Path | None = None
+    output: str = ""
+    """The name of the output taken, "" where the model returns one tensor without a name."""
     module: torch.nn.Module | None = None
     """The eager module, scripted module or exported program's module where there is one."""
     fixed_batch: int | None = None

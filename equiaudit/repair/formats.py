@@ -4,7 +4,7 @@
 |---|---|---|
 | .pt | TorchScript archive | torch.jit.load |
 | .pt2 | torch.export archive | torch.export.load |
-| .onnx | ONNX, opset 20, dynamic batch | onnxruntime |
+| .onnx | ONNX, opset 20 (18 with pad "slices"), dynamic batch | onnxruntime |
 | .safetensors | tensors; NAME.graph.pt and NAME.json beside it | torch and safetensors |
 
 None needs equiaudit to run. A checkpoint's graph is a TorchScript archive without weights:
@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import onnx
 import safetensors.torch
@@ -34,13 +34,18 @@ from torch import fx, nn
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, PREPROCESS_KEY
-from equiaudit.repair.plain import plain_graph, scriptable
+from equiaudit.repair.plain import padded_by_slices, plain_graph, scriptable
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import export_dynamic
+from equiaudit.repair.separable import native_pools
 
-__all__ = ["FORMATS", "Format", "file_format", "sha256"]
+__all__ = ["FORMATS", "Format", "Pad", "exported_onnx", "file_format", "sha256", "write_onnx"]
 
-OPSET = 20
+Pad = Literal["wrap", "slices"]
+"""How an ONNX graph pads circularly: Pad(mode="wrap") of opset 19, or Slice and Concat, which
+every runtime knows."""
+
+OPSETS: Mapping[Pad, int] = {"wrap": 20, "slices": 18}
 _ONNX_LIMIT = 2**31 - 2**20
 """An ONNX file is one protobuf message, which ends at 2 GiB."""
 
@@ -58,6 +63,11 @@ class Format(Protocol):
         """Whether the file computes the very bits of the graph it was written from."""
         ...
 
+    @property
+    def output_dtypes(self) -> tuple[torch.dtype, ...]:
+        """What the graph's outputs, in order, are cast to; () where they are left alone."""
+        ...
+
     def write(
         self, module: fx.GraphModule, path: Path, example: torch.Tensor, preprocess: str
     ) -> tuple[Path, ...]:
@@ -65,19 +75,29 @@ class Format(Protocol):
         ...
 
     def load(self, path: Path) -> Run:
-        """What runs the file, on the CPU, without equiaudit."""
+        """What runs the file, on the CPU, without equiaudit.
+
+        It takes what the graph takes, and returns its outputs in their order: a tensor, or
+        a tuple of several.
+        """
         ...
 
 
-def file_format(path: Path) -> Format:
+def file_format(path: Path, pad: Pad = "wrap") -> Format:
     """The format that `path`'s suffix names; InputError lists the suffixes there are."""
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
         raise InputError(
             f"{path.name} has no suffix that names a kind of model.",
             tip=f"Use one of {', '.join(FORMATS)}.",
-        ) from None
+        )
+    if pad not in OPSETS:
+        raise InputError(f"--pad is {pad!r}.", tip=f"It is {' or '.join(OPSETS)}.")
+    if suffix == ".onnx":
+        return Onnx(pad)
+    if pad != "wrap":
+        raise InputError(f"--pad {pad} is for ONNX files, and {path.name} is none.")
+    return FORMATS[suffix]
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,7 @@ class TorchScript:
     """A scripted graph of aten operators."""
 
     bit_equal: bool = True
+    output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
         self, module: fx.GraphModule, path: Path, example: torch.Tensor, preprocess: str
@@ -106,6 +127,7 @@ class Exported:
     """A program of torch.export."""
 
     bit_equal: bool = True
+    output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
         self, module: fx.GraphModule, path: Path, example: torch.Tensor, preprocess: str
@@ -130,44 +152,75 @@ class Exported:
 class Onnx:
     """An ONNX graph with one input "image" (batch, C, H, W) and one output "output"."""
 
+    pad: Pad = "wrap"
     bit_equal: bool = False
+    output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
         self, module: fx.GraphModule, path: Path, example: torch.Tensor, preprocess: str
     ) -> tuple[Path, ...]:
         """Export by way of torch.export; needs onnxscript."""
-        sample = _two_or_more(example)
-        with quiet():
-            program = torch.onnx.export(
-                export_dynamic(plain_graph(module), sample),
-                (sample,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["image"],
-                output_names=["output"],
-                verbose=False,
-            )
-        if program is None:
-            raise RunError("torch.onnx.export returned no program.")
-        model = _tidy(program.model_proto, preprocess)
-        if model.ByteSize() > _ONNX_LIMIT:
-            raise RunError(f"{path.name} would be over 2 GiB.", tip="Write a .pt2 instead.")
-        onnx.save(model, path)
+        write_onnx(exported_onnx(module, example, preprocess, self.pad), path)
         return ()
 
     def load(self, path: Path) -> Run:
         """A session of onnxruntime on the CPU, as many threads as torch uses."""
-        import onnxruntime
+        from equiaudit.models.onnx import onnx_forward
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        forward = onnx_forward(path, torch.device("cpu"), what=path.name)
 
         def run(batch: torch.Tensor) -> torch.Tensor:
-            (output,) = session.run(None, {"image": batch.numpy(force=True)})
-            return torch.from_numpy(output)
+            (output,) = forward(batch).values()
+            return output  # type: ignore[no-any-return]
 
         return run
+
+
+def exported_onnx(
+    module: fx.GraphModule,
+    example: torch.Tensor,
+    preprocess: str,
+    pad: Pad = "wrap",
+    outputs: int = 1,
+) -> onnx.ModelProto:
+    """`module` as ONNX: input "image", output "output" ("output_1", ... where there are more).
+
+    Its batch axis is free, and it names no path of the machine it was made on. Raises RunError
+    where a Pad(mode="wrap") is left that was not wanted.
+    """
+    sample = _two_or_more(example)
+    plain = plain_graph(native_pools(module))
+    with quiet():
+        program = torch.onnx.export(
+            export_dynamic(padded_by_slices(plain) if pad == "slices" else plain, sample),
+            (sample,),
+            dynamo=True,
+            opset_version=OPSETS[pad],
+            input_names=["image"],
+            output_names=["output", *(f"output_{i}" for i in range(1, outputs))],
+            verbose=False,
+        )
+    if program is None:
+        raise RunError("torch.onnx.export returned no program.")
+    model = _tidy(program.model_proto, preprocess)
+    if pad == "slices" and (left := next(_wrapping(model), None)) is not None:
+        raise RunError(f"The node {left} still pads by wrapping.", tip="Use --pad wrap.")
+    return model
+
+
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Write `model` as one file; RunError where it is too large for that."""
+    if model.ByteSize() > _ONNX_LIMIT:
+        raise RunError(f"{path.name} would be over 2 GiB.", tip="Write a .pt2 instead.")
+    onnx.save(model, path)
+
+
+def _wrapping(model: onnx.ModelProto) -> Iterator[str]:
+    nodes = (*model.graph.node, *(node for f in model.functions for node in f.node))
+    for node in nodes:
+        mode = next((a.s for a in node.attribute if a.name == "mode"), b"")
+        if node.op_type == "Pad" and mode == b"wrap":
+            yield node.name or node.output[0]
 
 
 @dataclass(frozen=True)
@@ -180,6 +233,7 @@ class Checkpoint:
     """
 
     bit_equal: bool = True
+    output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
         self, module: fx.GraphModule, path: Path, example: torch.Tensor, preprocess: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -23,13 +23,15 @@ def inspect(model: Model) -> Inspection:
 
     Raises NothingToDo where the model cannot be captured as one graph.
     """
-    captured = _imported(model) if model.kind == "onnx" else captured_graph(model)
+    captured = captured_graph(model)
     return inspection_of(model, captured, analyse(captured.graph_module))
 
 
 def captured_graph(model: Model) -> Captured:
     """The model's torch graph; NothingToDo where it has none that can be converted."""
     how = model.preprocess
+    if model.kind == "onnx" and model.path is not None:
+        return _imported(model, model.path)
     if model.module is None:
         raise NothingToDo(
             f"{model.name} runs outside torch, so there is no torch graph to convert.",
@@ -48,13 +50,17 @@ def captured_graph(model: Model) -> Captured:
     )
 
 
-def _imported(model: Model) -> Captured:
-    """The graph of an ONNX file, translated and checked against onnxruntime, in float32."""
-    from equiaudit.repair.onnx import import_onnx
+def _imported(model: Model, path: Path) -> Captured:
+    """The graph of an ONNX file, translated and checked against onnxruntime."""
+    from equiaudit.repair.onnx import capture_onnx, import_onnx
 
-    found = import_onnx(model.path or "", size=model.preprocess.size)
-    captured = capture(found.module, size=found.size, channels=found.channels)
-    return replace(captured, route="ONNX import")
+    how = model.preprocess
+    channels = 1 if how.channels == "gray" else 3
+    return capture_onnx(
+        import_onnx(
+            path, size=how.size, channels=channels, layout=how.layout, main=model.output or None
+        )
+    )
 
 
 def inspection_of(model: Model, captured: Captured, analysis: Analysis) -> Inspection:

@@ -1,7 +1,7 @@
 """One normal form for captured graphs, so that later passes meet one spelling of each op.
 
 1. Guards and assertions on sizes are gone.
-2. One placeholder, one output tensor, plain positional calling.
+2. One placeholder, one output tensor (or a tuple of them, on request), plain calling.
 3. No operator writes into its input.
 4. Convolutions are `conv2d` or `conv_transpose2d`, batch norm in eval mode is `batch_norm`,
    dropout in eval mode is gone.
@@ -44,17 +44,24 @@ class _WritesThroughView(Exception):
     """An operator writes into a tensor that another name may share."""
 
 
-def single_output_program(program: ExportedProgram) -> fx.GraphModule:
+def single_output_program(
+    program: ExportedProgram, *, every_output: bool = False
+) -> fx.GraphModule:
     """The exported program in normal form, with `meta["val"]` on every node.
 
-    Raises Unsupported where the graph holds control flow, or a mutation of its input.
+    With `every_output` it returns all outputs, as a tuple where they are several. Raises
+    Unsupported where the graph holds control flow, or a mutation of its input.
     """
     try:
-        return normal_form(module_of(program), program.call_spec.out_spec)
+        return normal_form(
+            module_of(program), program.call_spec.out_spec, every_output=every_output
+        )
     except _WritesThroughView:
         functional = program.run_decompositions({})
         try:
-            return normal_form(module_of(functional), functional.call_spec.out_spec)
+            return normal_form(
+                module_of(functional), functional.call_spec.out_spec, every_output=every_output
+            )
         except _WritesThroughView as error:
             raise Unsupported(f"{error} writes into a tensor that is read under other names") from (
                 error
@@ -76,13 +83,16 @@ def normal_form(
     module: fx.GraphModule,
     out_spec: pytree.TreeSpec | None = None,
     names: Mapping[int, str] | None = None,
+    *,
+    every_output: bool = False,
 ) -> fx.GraphModule:
     """A fresh module of `module`'s graph, in the normal form above.
 
     `out_spec` is the structure of its output, where that is not one tensor; `names` gives
-    the state-dict name of a tensor by its storage address.
+    the state-dict name of a tensor by its storage address. With `every_output` the module
+    returns all outputs, as a tuple where they are several.
     """
-    graph, tensors = _copied(module, out_spec, names or {})
+    graph, tensors = _copied(module, out_spec, names or {}, every_output)
     canonical_operators(graph)
     _without_writes(graph)
     graph.eliminate_dead_code()
@@ -92,7 +102,10 @@ def normal_form(
 
 
 def _copied(
-    module: fx.GraphModule, out_spec: pytree.TreeSpec | None, names: Mapping[int, str]
+    module: fx.GraphModule,
+    out_spec: pytree.TreeSpec | None,
+    names: Mapping[int, str],
+    every_output: bool,
 ) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
     graph = fx.Graph()
     tensors: dict[str, torch.Tensor] = {}
@@ -101,7 +114,10 @@ def _copied(
         if _is_erased(node):
             continue
         if node.op == "output":
-            graph.output(twins[_main_leaf(node, out_spec)])
+            leaves = pytree.tree_leaves(node.args[0])
+            main = _main_leaf(leaves, out_spec)
+            several = every_output and len(leaves) > 1
+            graph.output(tuple(twins[leaf] for leaf in leaves) if several else twins[main])
             continue
         twin = twins[node] = graph.node_copy(node, lambda source: twins[source])
         if node.op == "get_attr":
@@ -120,10 +136,9 @@ def _is_erased(node: fx.Node) -> bool:
     return node.op == "call_function" and name.startswith(_ERASED)
 
 
-def _main_leaf(output: fx.Node, spec: pytree.TreeSpec | None) -> fx.Node:
-    leaves = pytree.tree_leaves(output.args[0])
+def _main_leaf(leaves: list[fx.Node], spec: pytree.TreeSpec | None) -> fx.Node:
     if spec is None:
-        return leaves[0]  # type: ignore[no-any-return]
+        return leaves[0]
     leaf: fx.Node = leaves[main_output(pytree.tree_unflatten(range(len(leaves)), spec))]
     return leaf
 

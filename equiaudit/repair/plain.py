@@ -10,10 +10,11 @@ from torch import fx
 
 from equiaudit.errors import RunError
 
-__all__ = ["plain_graph", "scriptable"]
+__all__ = ["padded_by_slices", "plain_graph", "scriptable"]
 
 aten = torch.ops.aten
 
+_END = 2**63 - 1
 _CONVERSIONS = ("to", "_to_copy")
 _FILLED = {"zeros": "new_zeros", "ones": "new_ones", "full": "new_full", "empty": "new_empty"}
 
@@ -48,6 +49,45 @@ def scriptable(module: fx.GraphModule) -> fx.GraphModule:
             node.target = node.target.overloadpacket
     plain.recompile()
     return plain
+
+
+def padded_by_slices(module: fx.GraphModule) -> fx.GraphModule:
+    """Write every circular padding of a graph as slices that are concatenated, in place.
+
+    The first rows and columns are put behind the last, and the last before the first. Raises
+    RunError where a padding takes elements off.
+    """
+    for node in list(module.graph.nodes):
+        if node.target in _PADS and _mode(node) == "circular":
+            amounts: Any = node.args[1]
+            if min(amounts) < 0:
+                raise RunError(f"{node.name} takes elements off by a negative padding.")
+            with module.graph.inserting_before(node):
+                value: Any = node.args[0]
+                for axis, (before, after) in enumerate(
+                    zip(amounts[::2], amounts[1::2], strict=True)
+                ):
+                    value = _sliced(module.graph, value, -1 - axis, before, after)
+            _replace(node, value)
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+_PADS = (torch.nn.functional.pad, torch._C._nn.pad, aten.pad.default)  # type: ignore[attr-defined]
+
+
+def _mode(node: fx.Node) -> object:
+    return node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
+
+
+def _sliced(graph: fx.Graph, x: fx.Node, dim: int, before: int, after: int) -> fx.Node:
+    pieces = [x]
+    if before:
+        pieces.insert(0, graph.call_function(aten.slice.Tensor, (x, dim, -before, _END)))
+    if after:
+        pieces.append(graph.call_function(aten.slice.Tensor, (x, dim, 0, after)))
+    return x if len(pieces) == 1 else graph.call_function(aten.cat.default, (pieces, dim))
 
 
 def _tensors(module: fx.GraphModule) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
+from equiaudit.repair.graph import module_path
 from equiaudit.repair.normal import module_of, normal_form, single_output_program
 from equiaudit.repair.outputs import main_output
 
@@ -45,11 +46,19 @@ def export_eager(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule:
     return single_output_program(export_dynamic(module, sample))
 
 
-def reexport(module: fx.GraphModule, sample: torch.Tensor) -> fx.GraphModule:
-    """Route 2: a graph that was exported before, perhaps for one batch size only."""
+def reexport(
+    module: fx.GraphModule, sample: torch.Tensor, *, every_output: bool = False
+) -> fx.GraphModule:
+    """Route 2: a graph that was exported before, perhaps for one batch size only.
+
+    With `every_output` its result is a tuple where the module has several.
+    """
     spec = getattr(module, "_out_spec", None)
-    loose = _with_free_batch(normal_form(module, spec))
-    return single_output_program(export_dynamic(loose, sample))
+    loose = _with_free_batch(normal_form(module, spec, every_output=every_output))
+    program = export_dynamic(loose, sample)
+    graph = single_output_program(program, every_output=every_output)
+    located = any(module_path(node) for node in graph.graph.nodes)
+    return graph if located else _with_paths(graph)
 
 
 def convert_torchscript(script: torch.jit.ScriptModule, sample: torch.Tensor) -> fx.GraphModule:
@@ -108,7 +117,7 @@ def _leading(node: fx.Node) -> object:
 
 
 def _with_paths(module: fx.GraphModule) -> fx.GraphModule:
-    """Say where an op came from by the name of its weight: TorchScript keeps no call stack."""
+    """Say where an op came from by the name of its weight: not every graph keeps a call stack."""
     for node in module.graph.nodes:
         weights = [n for n in node.all_input_nodes if n.op == "get_attr"]
         if weights and node.op == "call_function":

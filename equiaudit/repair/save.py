@@ -18,8 +18,13 @@ from equiaudit.repair.formats import Format, Run, file_format, sha256
 
 __all__ = ["Saved", "save"]
 
+Outputs = torch.Tensor | Sequence[torch.Tensor]
+
 _ONNX_TOLERANCE = 1e-5
 """Of the output range: another runtime sums in another order."""
+
+_TIES = 1e-3
+"""The share of whole numbers that may differ, as the places of maxima do in near ties."""
 
 _OTHER_ORIGIN = ", perhaps by choosing another origin; --select input chooses by exact pixels"
 
@@ -51,12 +56,14 @@ def save(
     example: torch.Tensor,
     preprocess: Preprocess | None = None,
     check: Callable[[Run], str | None] | None = None,
+    kind: Format | None = None,
 ) -> Saved:
-    """Write `module` as the kind of file that `path`'s suffix names (see `formats`).
+    """Write `module` as a file of `kind`, by default what `path`'s suffix names (see `formats`).
 
     The file is written in a temporary folder beside `path`, loaded again, and compared with
     `module` on `example` (N, C, H, W) and on its first image alone: bit for bit, or for ONNX
-    to 1e-5 of the output range with the same labels. Then `check` may run it and return a
+    to 1e-5 of the output range with the same labels, and where the file's outputs are float16,
+    to one step of that. Then `check` may run it and return a
     sentence that says what is wrong. Only a file that passes is renamed to `path`; another
     one becomes ``OUT.unverified`` and an older file at `path` stays.
 
@@ -65,7 +72,7 @@ def save(
     where the graph cannot be written as that kind.
     """
     path = Path(path)
-    kind = file_format(path)
+    kind = kind or file_format(path)
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} into.")
     toml = preprocess_toml(preprocess) if preprocess is not None else ""
@@ -108,7 +115,7 @@ def _trouble(
         run = kind.load(draft)
         with torch.no_grad():
             for batch in (example, example[:1]):
-                reason = _difference(module(batch), run(batch), bit_equal=kind.bit_equal)
+                reason = _differences(module(batch), run(batch), kind)
                 if reason is not None:
                     return f"{reason} (batch of {len(batch)})"
         return check(run) if check is not None else None
@@ -119,17 +126,48 @@ def _trouble(
         return f"The saved file cannot be run: {first[:200]}"
 
 
-def _difference(expected: torch.Tensor, actual: torch.Tensor, *, bit_equal: bool) -> str | None:
+def _differences(expected: Outputs, actual: Outputs, kind: Format) -> str | None:
+    """The first difference of the outputs in turn; the labels of the first one count."""
+    ours, theirs = _several(expected), _several(actual)
+    if len(ours) != len(theirs):
+        return f"The saved file returns {len(theirs)} outputs, not {len(ours)}"
+    dtypes = kind.output_dtypes or tuple(y.dtype for y in ours)
+    for place, (x, y, dtype) in enumerate(zip(ours, theirs, dtypes, strict=True)):
+        reason = _difference(x, y, dtype, bit_equal=kind.bit_equal, labelled=place == 0)
+        if reason is not None:
+            return reason if place == 0 else f"{reason} (output {place + 1} of {len(ours)})"
+    return None
+
+
+def _several(outputs: Outputs) -> Sequence[torch.Tensor]:
+    return [outputs] if isinstance(outputs, torch.Tensor) else outputs
+
+
+def _difference(
+    expected: torch.Tensor,
+    actual: torch.Tensor,
+    dtype: torch.dtype,
+    *,
+    bit_equal: bool,
+    labelled: bool,
+) -> str | None:
     if actual.shape != expected.shape:
         return f"The saved file returns {tuple(actual.shape)}, not {tuple(expected.shape)}"
-    if torch.equal(actual, expected):
+    wide, found = expected.to(dtype).double(), actual.double()
+    if torch.equal(found, wide):
         return None
-    wide = expected.double()
-    error = ((actual.double() - wide).abs().max() / (wide.max() - wide.min())).item()
-    if bit_equal or not error <= _ONNX_TOLERANCE:
+    if not expected.is_floating_point():
+        share = (found != wide).double().mean().item()
+        same = not bit_equal and share <= _TIES
+        return None if same else f"The saved file's whole numbers differ in {share:.1%} of places"
+    error, spread = (found - wide).abs().max().item(), (wide.max() - wide.min()).item()
+    step = torch.finfo(dtype).eps if dtype == torch.float16 else 0.0
+    if bit_equal or not error <= _ONNX_TOLERANCE * spread + step * wide.abs().max().item():
         hint = "" if bit_equal else _OTHER_ORIGIN
-        return f"The saved file differs from the graph by {error:.1e} of the output range{hint}"
-    if expected.shape[1] > 1 and not torch.equal(actual.argmax(1), expected.argmax(1)):
+        share = error / spread if spread else float("inf")
+        return f"The saved file differs from the graph by {share:.1e} of the output range{hint}"
+    several = labelled and wide.dim() > 1 and wide.shape[1] > 1
+    if several and not torch.equal(found.argmax(1), wide.argmax(1)):
         return "The saved file predicts other labels than the graph"
     return None
 

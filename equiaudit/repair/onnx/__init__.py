@@ -8,11 +8,23 @@
 | `patterns` | what exporters spell out is put back into one operator |
 | `check` | the module against onnxruntime |
 | `module` | all of these in a row |
+| `capturing` | the module as the graph that the analysis reads |
+| `like` | a converted graph written as the file was |
 | `interface` | an exported graph under the names, types and axes of the file it came from |
 """
 
+from equiaudit.repair.onnx.capturing import OnnxCaptured, capture_onnx
 from equiaudit.repair.onnx.interface import restore_interface
+from equiaudit.repair.onnx.like import LikeOnnx
 from equiaudit.repair.onnx.module import ImportedOnnx, import_onnx
 from equiaudit.repair.onnx.reader import Port
 
-__all__ = ["ImportedOnnx", "Port", "import_onnx", "restore_interface"]
+__all__ = [
+    "ImportedOnnx",
+    "LikeOnnx",
+    "OnnxCaptured",
+    "Port",
+    "capture_onnx",
+    "import_onnx",
+    "restore_interface",
+]

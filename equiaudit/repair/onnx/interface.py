@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableSequence
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from equiaudit.errors import RunError
 from equiaudit.repair.onnx.module import ImportedOnnx
@@ -14,6 +15,9 @@ from equiaudit.repair.onnx.reader import Port
 
 __all__ = ["restore_interface"]
 
+_COMPACT = 256
+"""Elements from which on a tensor of a float16 file is stored as float16 again."""
+_FLOAT = TensorProto.FLOAT
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
@@ -28,20 +32,27 @@ _TYPES = {
 def restore_interface(model: onnx.ModelProto, imported: ImportedOnnx) -> onnx.ModelProto:
     """A copy of `model` with the names, types, layout and batch axis of the file imported.
 
-    `model` maps float32 (N, C, H, W) to the first of the file's outputs, or the first few, in
-    order. Metadata of both are kept, `model`'s where both have a key. The other axes are those
-    of `model`: a converted graph is for one image size.
+    `model` maps (N, C, H, W), float32 or of the file's dtype, to the outputs of `imported`, or
+    the first few, in its order; they come back in the file's. Metadata of both are kept,
+    `model`'s where both have a key. Height and width are those of `model`: a converted graph is
+    for one image size. The tensors of a float16 file are stored as float16 wherever that loses
+    nothing, and cast to float32 in the graph.
     Raises RunError where the result does not pass ONNX's checker.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    graph = result.graph
+    graph, shell = result.graph, imported.shell
     ports = (imported.input, *imported.outputs[: len(graph.output)])
     _free_names(graph, {port.name for port in ports})
     _restore_input(graph, imported)
     for i, port in enumerate(ports[1:]):
-        _restore_output(graph, i, port)
-    graph.name = imported.graph_name or graph.name
+        _restore_output(graph, i, port, imported)
+    _reorder_outputs(graph, [item.name for item in shell.graph.output])
+    if imported.widened:
+        _compact(graph)
+    graph.name, graph.doc_string = imported.graph_name or graph.name, shell.graph.doc_string
+    result.domain, result.model_version = shell.domain, shell.model_version
+    result.doc_string = shell.doc_string
     del graph.value_info[:]
     _merge_metadata(result, imported.metadata_props)
     try:
@@ -50,6 +61,35 @@ def restore_interface(model: onnx.ModelProto, imported: ImportedOnnx) -> onnx.Mo
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise RunError(f"The converted ONNX model is not valid: {reason}.") from error
     return result
+
+
+def _reorder_outputs(graph: onnx.GraphProto, names: list[str]) -> None:
+    ordered = sorted(graph.output, key=lambda item: names.index(item.name))
+    del graph.output[:]
+    graph.output.extend(ordered)
+
+
+def _compact(graph: onnx.GraphProto) -> None:
+    """Store the tensors whose every value is a float16 as such, with a Cast in front."""
+    casts = []
+    for item in graph.initializer:
+        if item.data_type != TensorProto.FLOAT or np.prod(item.dims) < _COMPACT:
+            continue
+        wide = numpy_helper.to_array(item)
+        with np.errstate(over="ignore"):
+            narrow = wide.astype(np.float16)
+        if not np.array_equal(narrow.astype(np.float32), wide):
+            continue
+        name, stored = item.name, _unused(f"{item.name}_float16", _names(graph))
+        item.CopyFrom(numpy_helper.from_array(narrow, stored))
+        casts.append(helper.make_node("Cast", [stored], [name], f"{name}_Cast", to=_FLOAT))
+    _insert_first(graph, casts)
+
+
+def _insert_first(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *rest])
 
 
 def _free_names(graph: onnx.GraphProto, wanted: set[str]) -> None:
@@ -80,7 +120,7 @@ def _restore_input(graph: onnx.GraphProto, imported: ImportedOnnx) -> None:
     """Cast, then transpose, where the file takes another type or layout; else only rename."""
     inner, port = graph.input[0], imported.input
     steps: list[tuple[str, dict[str, Any]]] = []
-    if port.dtype != "float32":
+    if _TYPES[port.dtype] != inner.type.tensor_type.elem_type:
         steps.append(("Cast", {"to": TensorProto.FLOAT}))
     if imported.layout == "NHWC":
         steps.append(("Transpose", {"perm": [0, 3, 1, 2]}))
@@ -89,11 +129,30 @@ def _restore_input(graph: onnx.GraphProto, imported: ImportedOnnx) -> None:
     else:
         for node in graph.node:
             _rename(node.input, {inner.name: port.name})
-    sides: list[int | str | None] = [imported.channels, *imported.size]
+    sides: list[int | str] = [d.dim_value for d in inner.type.tensor_type.shape.dim[1:]]
     if imported.layout == "NHWC":
         sides = [*sides[1:], sides[0]]
-    shape = [port.shape[0] or "batch", *sides]
-    inner.CopyFrom(helper.make_tensor_value_info(port.name, _TYPES[port.dtype], shape))
+    kept = next(item for item in imported.shell.graph.input if item.name == port.name)
+    inner.CopyFrom(_border(kept, _TYPES[port.dtype], [_batch(port, imported), *sides]))
+
+
+def _batch(port: Port, imported: ImportedOnnx) -> int | str:
+    """The batch axis as the file states it."""
+    stated = port.shape[0] if port.shape else None
+    return stated or imported.input.shape[0] or "batch"
+
+
+def _border(
+    kept: onnx.ValueInfoProto, elem_type: int, shape: list[int | str]
+) -> onnx.ValueInfoProto:
+    """An input or output of a type and shape, with the words that the file has about it."""
+    made = helper.make_tensor_value_info(kept.name, elem_type, shape, kept.doc_string)
+    made.type.denotation = kept.type.denotation
+    old, new = (item.type.tensor_type.shape.dim for item in (kept, made))
+    if len(old) == len(new):
+        for before, after in zip(old, new, strict=True):
+            after.denotation = before.denotation
+    return made
 
 
 def _prepend(
@@ -104,16 +163,15 @@ def _prepend(
         target = inner if i == len(steps) - 1 else _unused(f"{inner}_{kind}", _names(graph))
         nodes.append(helper.make_node(kind, [source], [target], f"{outer}_{kind}", **attributes))
         source = target
-    rest = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes, *rest])
+    _insert_first(graph, nodes)
 
 
 def _names(graph: onnx.GraphProto) -> set[str]:
-    return {name for node in graph.node for name in (*node.input, *node.output)}
+    used = {name for node in graph.node for name in (*node.input, *node.output)}
+    return used | {item.name for item in graph.initializer}
 
 
-def _restore_output(graph: onnx.GraphProto, index: int, port: Port) -> None:
+def _restore_output(graph: onnx.GraphProto, index: int, port: Port, imported: ImportedOnnx) -> None:
     inner = graph.output[index]
     kind = inner.type.tensor_type
     sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in kind.shape.dim]
@@ -126,9 +184,8 @@ def _restore_output(graph: onnx.GraphProto, index: int, port: Port) -> None:
         for node in graph.node:
             _rename(node.output, {inner.name: port.name})
             _rename(node.input, {inner.name: port.name})
-    leading = port.shape[0] if port.shape else None
-    shape = [leading or "batch", *sizes[1:]]
-    inner.CopyFrom(helper.make_tensor_value_info(port.name, own, shape))
+    kept = next(item for item in imported.shell.graph.output if item.name == port.name)
+    inner.CopyFrom(_border(kept, own, [_batch(port, imported), *sizes[1:]]))
 
 
 def _merge_metadata(model: onnx.ModelProto, original: Mapping[str, str]) -> None:

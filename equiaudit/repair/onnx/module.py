@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,8 @@ class ImportedOnnx:
     """An ONNX model as a torch module, and all that is needed to write ONNX like it.
 
     `module` maps float32 (N, C, H, W) of any N, pixel values as the file takes them, to the
-    file's output, or to a tuple of its outputs: float32 where the file has float16. It is a
+    file's output, or to a tuple of its outputs, in the order of `outputs`: float32 where the
+    file has float16. It is a
     graph of aten operators in eval mode; its parameters are the file's initialisers under
     their own names, float16 widened to float32. All is computed in float32, since rounding to
     float16 along the way would differ from position to position.
@@ -45,6 +46,7 @@ class ImportedOnnx:
     module: fx.GraphModule
     input: Port
     outputs: tuple[Port, ...]
+    """The main one first."""
     layout: str
     """Of the file's input: "NCHW" or "NHWC"."""
     channels: int
@@ -57,6 +59,8 @@ class ImportedOnnx:
     """Whether the file computes in float16, at least in places."""
     error: float
     """Largest difference from onnxruntime on random images, over the output range."""
+    shell: onnx.ModelProto
+    """The file without its nodes and tensors: borders, metadata, versions."""
     metadata_props: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -66,7 +70,7 @@ class ImportedOnnx:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """In the file's order; the first is the main one."""
+        """The main one first."""
         return tuple(port.name for port in self.outputs)
 
     @property
@@ -81,9 +85,33 @@ class ImportedOnnx:
         return leading if isinstance(leading, int) else None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of the file's types and sizes, a sentence each."""
+        return tuple(_notes(self))
+
+    @property
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """The free axes of each input and output, with a name for each."""
         return {port.name: _free_axes(port) for port in (self.input, *self.outputs)}
+
+
+def _notes(imported: ImportedOnnx) -> Iterator[str]:
+    places = (1, 2) if imported.layout == "NHWC" else (2, 3)
+    if any(not isinstance(imported.input.shape[i], int) for i in places):
+        h, w = imported.size
+        yield (
+            f"the file leaves height and width open; what is converted takes {h}x{w} only, since"
+            " the origins are chosen among the positions of one size"
+        )
+    if imported.widened:
+        yield (
+            "the file computes in float16, what is converted in float32 with the same weights,"
+            " since rounding to float16 along the way differs from position to position;"
+            " inputs and outputs keep their type"
+        )
+    if len(imported.outputs) > 1:
+        names = ", ".join(imported.output_names)
+        yield f"every output is converted: {names}; the labels are those of the first"
 
 
 def _free_axes(port: Port) -> dict[int, str]:
@@ -96,10 +124,12 @@ def import_onnx(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     layout: str | None = None,
+    main: str | None = None,
 ) -> ImportedOnnx:
     """Import a model of one image batch, float32, float16 or uint8, of opset 7 to 23.
 
-    `size` (H, W), `channels` and `layout` are needed where the file leaves them open. The
+    `size` (H, W), `channels` and `layout` are needed where the file leaves them open; `main`
+    names the output that comes first, else the file's first does. The
     result agrees with onnxruntime to 1e-5 of each output's range on random images; a net that
     is too sensitive for that, as closely as float32 determines its result.
 
@@ -107,13 +137,13 @@ def import_onnx(
     leaves something open; NothingToDo, naming the node, where there is no equivalent.
     """
     model = read_model(Path(source) if isinstance(source, str) else source)
-    image, outputs = image_port(model), output_ports(model)
+    image, outputs = image_port(model), _main_first(output_ports(model), main)
     found = layout or _layout(image)
     shape = _shape(image, found, size, channels)
     if model.ByteSize() > _LARGEST_FILE:
         raise NothingToDo("The ONNX model is over 2 GiB.", tip=CANONICAL_TIP)
     with quiet():
-        module = _traced(model, image, shape, nhwc=found == "NHWC")
+        module = _traced(model, image, outputs, shape, nhwc=found == "NHWC")
         error = disagreement(module, model, image, outputs, shape, nhwc=found == "NHWC")
     return ImportedOnnx(
         module=module,
@@ -127,12 +157,33 @@ def import_onnx(
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         widened=in_float32(model) is not model,
         error=error,
+        shell=_shell(model),
         metadata_props={item.key: item.value for item in model.metadata_props},
     )
 
 
+def _main_first(outputs: tuple[Port, ...], main: str | None) -> tuple[Port, ...]:
+    if main is not None and main not in {port.name for port in outputs}:
+        raise InputError(f"The ONNX model has no output {main!r}.")
+    return tuple(sorted(outputs, key=lambda port: main is not None and port.name != main))
+
+
+def _shell(model: onnx.ModelProto) -> onnx.ModelProto:
+    shell = onnx.ModelProto()
+    shell.CopyFrom(model)
+    graph = shell.graph
+    for field_ in (graph.node, graph.initializer, graph.sparse_initializer, graph.value_info):
+        del field_[:]
+    return shell
+
+
 def _traced(
-    model: onnx.ModelProto, image: Port, shape: tuple[int, int, int], *, nhwc: bool
+    model: onnx.ModelProto,
+    image: Port,
+    outputs: tuple[Port, ...],
+    shape: tuple[int, int, int],
+    *,
+    nhwc: bool,
 ) -> fx.GraphModule:
     leading = image.shape[0]
     module = trace(
@@ -142,23 +193,26 @@ def _traced(
         shape=shape,
         nhwc=nhwc,
         fixed_batch=leading if isinstance(leading, int) else None,
+        outputs=[port.name for port in outputs],
     )
     simplify(module)
-    _check_batch(module)
+    _check_batch(module, outputs)
     for node in module.graph.nodes:
         node.meta.pop("val", None)
     return module
 
 
-def _check_batch(module: fx.GraphModule) -> None:
-    """What is converted later is the first output, image by image."""
+def _check_batch(module: fx.GraphModule, outputs: tuple[Port, ...]) -> None:
+    """What is converted later is every output, image by image."""
     output = next(node for node in module.graph.nodes if node.op == "output")
-    main = output.args[0][0] if isinstance(output.args[0], tuple | list) else output.args[0]
-    value = main.meta["val"]
-    if not value.dim() or value.shape[0] != BATCH:
-        raise NothingToDo(
-            "The first output of the ONNX model is not one result per image.", tip=CANONICAL_TIP
-        )
+    made = output.args[0] if isinstance(output.args[0], tuple | list) else output.args
+    for port, node in zip(outputs, made, strict=True):
+        value = node.meta["val"]
+        if not value.dim() or value.shape[0] != BATCH:
+            raise NothingToDo(
+                f"The output {port.name!r} of the ONNX model is not one result per image.",
+                tip=CANONICAL_TIP,
+            )
 
 
 def _layout(image: Port) -> str:

@@ -34,6 +34,9 @@ def simplify(module: fx.GraphModule) -> fx.GraphModule:
         better = rule(node, module) if rule is not None else None
         if better is not None:
             better.meta.setdefault("val", node.meta["val"])
+            place = node.meta.get("nn_module_stack")
+            if place is not None:
+                better.meta.setdefault("nn_module_stack", place)
             node.replace_all_uses_with(better)
     module.graph.eliminate_dead_code()
     module.graph.lint()

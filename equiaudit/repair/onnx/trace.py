@@ -30,11 +30,12 @@ _RESERVED = frozenset(dir(nn.Module()))
 
 def trace(
     graph: onnx.GraphProto, *, opset: int, image: str, shape: Sequence[int],
-    nhwc: bool, fixed_batch: int | None,
+    nhwc: bool, fixed_batch: int | None, outputs: Sequence[str],
 ) -> fx.GraphModule:  # fmt: skip
-    """A module that maps a float32 batch (N, C, H, W) to the file's output, or a tuple of them.
+    """A module that maps a float32 batch (N, C, H, W) to the output named, or a tuple of them.
 
-    `shape` is (C, H, W). Nodes carry `meta["val"]`, on the meta device with N = `BATCH`.
+    `shape` is (C, H, W). Nodes carry `meta["val"]`, on the meta device with N = `BATCH`, and
+    the name of the file's node as the place they came from.
     Raises NothingToDo naming the node that has no equivalent.
     """
     tracer = Tracer(fixed_batch)
@@ -46,7 +47,7 @@ def trace(
     tracer.wanted |= {name for node in nodes for name in node.input}
     for node in nodes:
         tracer.run(node, opset)
-    return tracer.module([output.name for output in graph.output])
+    return tracer.module(outputs)
 
 
 def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -71,6 +72,7 @@ class Tracer:
         self._tensors: dict[str, torch.Tensor] = {}
         self._attributes: dict[int, fx.Node] = {}
         self._batch: fx.Node | None = None
+        self._place = ""
         self._constants = 0
 
     def add_image(self, name: str, shape: Sequence[int], *, nhwc: bool) -> None:
@@ -87,6 +89,7 @@ class Tracer:
     def run(self, node: onnx.NodeProto, opset: int) -> None:
         """Translate one node; NothingToDo where it has no equivalent."""
         label = f"{node.op_type} (node {node.name or node.output[0]!s}, opset {opset})"
+        self._place = node.name or node.output[0]
         try:
             outputs = self._translate(node, opset)
         except Untranslated as reason:
@@ -126,6 +129,7 @@ class Tracer:
         mapped, named = pytree.tree_map(self._argument, (args, kwargs))
         node = self.graph.call_function(target, mapped, named)
         node.meta["val"] = meta
+        node.meta["nn_module_stack"] = {f"L__self__{self._place}": (self._place, "")}
         return self._results(node, meta)
 
     def _count_constants(self, meta: Any) -> None:
