@@ -209,8 +209,46 @@ _IMAGE = (
     ),
 )
 
+_ON_SEQUENCES: dict[str, Any] = {"kinds": ("caps-middle", "caps-boundary"), "needs_truth": True}
+
+_SEQUENCES = (
+    _segmentation(
+        "mean_iou",
+        "IoU of the defect",
+        "mean over the frames of a sequence, then over sequences",
+        True,
+        **_ON_SEQUENCES,
+    ),
+    _segmentation(
+        "iou_variance",
+        "Variance of IoU",
+        "over the frames of a sequence, mean over sequences",
+        False,
+        upper_bound=None,
+        is_share=False,
+        **_ON_SEQUENCES,
+    ),
+    _segmentation(
+        "area_variance",
+        "Variance of defect area",
+        "of the predicted area over the frames of a sequence, mean over sequences",
+        False,
+        upper_bound=None,
+        is_share=False,
+        unit="px^2",
+        **_ON_SEQUENCES,
+    ),
+    _segmentation(
+        "lost_share",
+        "Frames that lose the defect",
+        "share of frames in which no pixel of the defect is predicted",
+        False,
+        **_ON_SEQUENCES,
+    ),
+)
+
 METRICS: dict[str, MetricInfo] = {
-    info.name: info for info in (*_CLASSIFICATION, *_SEGMENTATION, *_IMAGE)
+    info.name: info for info in (*_CLASSIFICATION, *_SEGMENTATION, *_SEQUENCES, *_IMAGE)
 }
 
 
