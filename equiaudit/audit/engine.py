@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic
 
-import numpy as np
 import torch
 
-from equiaudit._version import __version__
 from equiaudit.audit.assemble import Scan, assemble
 from equiaudit.audit.forward import run_block
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import Journal
+from equiaudit.audit.setup import images_per_call, in_random_order, plan_of, run_key
+from equiaudit.audit.stopping import Stopping, finite_figures
 from equiaudit.audit.task import R, Source, Task
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Decoded, Item, check_sizes, decode_ahead
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
-from equiaudit.results import Skipped, Timings
-from equiaudit.shifts import ShiftPlan, make_plan
+from equiaudit.results import BackendTrial, Skipped, Timings
+from equiaudit.shifts import ShiftPlan
 
 __all__ = ["run_scan"]
 
@@ -42,24 +40,37 @@ def run_scan(
     folder: Path | None = None,
     observer: Observer | None = None,
     settings: Mapping[str, object] | None = None,
+    batch_size: int | None = None,
+    trials: tuple[BackendTrial, ...] = (),
+    stopping: Stopping | None = None,
 ) -> tuple[Scan, Journal[Any]]:
     """Audit `model` on `dataset`; with `folder`, finished blocks are kept there as they come.
 
     The journal that comes back is for the caller to discard once the result is written.
-    `settings` are further ones, of the model, to be named in the result.
+    `settings` are further ones, of the model, to be named in the result; `batch_size` and
+    `trials` are what `backend.pick` came to. With `stopping`, the scan ends when that holds,
+    and its intervals are such that ending then was no peeking.
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
     """
-    plan = _plan(model, options)
+    plan = plan_of(model, options)
     task = task_of(model, dataset, plan, options)
-    run = _Run(task, model, dataset, plan, options, folder, observer or Silent())
+    if stopping is not None:
+        stopping.check(task)
+    batch = batch_size or images_per_call(model, options)
+    run = _Run(task, model, dataset, plan, options, folder, observer or Silent(), batch, stopping)
     try:
         run.complete()
         named = _settings(options) | dict(settings or {})
-        scan = assemble(task, model, dataset, plan, run.records(), named, run.timings())
+        timings = run.timings().model_copy(update={"trials": trials})
+        scan = assemble(task, model, dataset, plan, run.records(), named, timings)
     except InputError:
         run.journal.discard()  # To go on, the data or the settings must change.
         raise
+    if stopping is not None:
+        figures = finite_figures(task, plan, run.records())
+        restated = stopping.restated(scan.result, figures, len(dataset.items))
+        scan = replace(scan, result=restated)
     return scan, run.journal
 
 
@@ -89,24 +100,38 @@ class _Run(Generic[R]):
         options: ScanOptions,
         folder: Path | None,
         observer: Observer,
+        batch: int,
+        stopping: Stopping | None,
     ) -> None:
-        self.task, self.plan, self.observer = task, plan, observer
+        self.task, self.plan, self.observer, self.stopping = task, plan, observer, stopping
         self.model, self.dataset, self.options = model, dataset, options
-        self.batch = _batch_size(model, options)
+        self.batch = batch
         self.workers = 2 if options.workers == "auto" else options.workers
         self.clock = _Clock()
-        key = _key(task, model, dataset, plan, self.batch)
+        key = run_key(task, model, dataset, plan, self.batch)
         self.journal = Journal(folder, key, task.parse, resume=options.resume)
         self.kept = len(self.journal.records)
+        self.next_look = 0
 
     def complete(self) -> None:
         """Do what the journal does not hold yet."""
         self._announce()
         per_image = self.plan.passes_per_image()
+        if self._seen_enough():
+            return
         for block in self._blocks():
             self.journal.append(block)
             self.observer.advance(len(block) * per_image)
             self.task.check(self.records())
+            if self._seen_enough():
+                return
+
+    def _seen_enough(self) -> bool:
+        done = len(self.journal.records)
+        if self.stopping is None or done < self.next_look:
+            return False
+        self.next_look = self.stopping.next_look(done)
+        return self.stopping.holds(finite_figures(self.task, self.plan, self.records()))
 
     def records(self) -> list[R]:
         """Everything done so far."""
@@ -152,10 +177,8 @@ class _Run(Generic[R]):
 
     def _order(self) -> list[Block]:
         """All images in a seeded random order, cut into the blocks every run would make."""
-        items = self.dataset.items
-        order = np.random.default_rng([self.options.seed, len(items)]).permutation(len(items))
-        shuffled = [items[i] for i in order]
-        return [shuffled[i : i + self.batch] for i in range(0, len(items), self.batch)]
+        items = in_random_order(self.dataset, self.options.seed)
+        return [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
 
     def _sort(
         self, block: Block, images: Sequence[Decoded | Skipped]
@@ -200,35 +223,3 @@ def _settings(options: ScanOptions) -> dict[str, Any]:
     for name in ("batch_size", "workers", "resume", "images"):
         own.pop(name)
     return own | {"shifts": list(options.shifts)}
-
-
-def _plan(model: Model, options: ScanOptions) -> ShiftPlan:
-    return make_plan(
-        options.shifts,
-        window=model.preprocess.size,
-        max_shift=options.max_shift,
-        offsets=options.offsets,
-        seed=options.seed,
-        stride=model.total_stride,
-        protocol=options.protocol,
-    )
-
-
-def _batch_size(model: Model, options: ScanOptions) -> int:
-    """Images per call of the model.
-
-    On the CPU a fixed function of the window: small batches stay in the cache and are the
-    fastest there, and with one size the last bits of the outputs cannot depend on settings.
-    """
-    if model.device.type != "cpu":
-        return 128 if options.batch_size == "auto" else options.batch_size
-    area = model.preprocess.size[0] * model.preprocess.size[1]
-    return 32 if area <= 96**2 else 8 if area <= 512**2 else 2
-
-
-def _key(task: Task[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
-    """What an unfinished run must share with this one to be continued."""
-    how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
-    parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
-    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -29,6 +29,10 @@ class ScanOptions:
     """An unreadable image stops the run."""
     accuracy_check: bool = True
     """With labels, accuracy near chance stops the run."""
+    early_stop: bool = False
+    """End when every gate is settled by bounds that hold at any time."""
+    precision: float | None = None
+    """End when such bounds lie this near to the figures."""
 
     batch_size: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"

@@ -102,6 +102,13 @@ class Task(Protocol[R]):
         The engine adds the files that are not.
         """
 
+    @property
+    def bounded(self) -> tuple[str, ...]:
+        """The metrics that are means of one figure in [0, 1] per image, the leading one first."""
+
+    def figures(self, series: Series, records: Sequence[R]) -> dict[str, NDArray[np.float64]]:
+        """Those figures, by metric, of records that are finite in `series`; in `bounded` order."""
+
     def boundary(self, records: Sequence[R]) -> tuple[BoundaryPart, ...]:
         """What causes the changes."""
 

@@ -20,12 +20,14 @@ from equiaudit.metrics.intervals import (
 from equiaudit.results import DistancePoint, Estimate, GridMap
 
 __all__ = [
+    "SHARES",
     "Observations",
     "agreement_map",
     "by_distance",
     "consistency",
     "flip_radius",
     "phase_map",
+    "shares",
     "summarise",
 ]
 
@@ -101,6 +103,43 @@ def summarise(observations: Observations, *, seed: int = 0) -> dict[str, Estimat
     estimates["logit_error"] = bca_interval(observations.logit_error, seed=seed)
     estimates["logit_error_max"] = _largest(observations.logit_error)
     return estimates
+
+
+SHARES = (
+    "consistency",
+    "agreement",
+    "accuracy_clean",
+    "accuracy_shifted",
+    "accuracy_worst",
+    "consistency_correct",
+    "flipped",
+    "confidence_wobble",
+)
+"""The metrics that are means of `shares`, the leading one first."""
+
+
+def shares(observations: Observations) -> dict[str, Floats]:
+    """Per image, the figures in [0, 1] whose means are the metrics of the same name.
+
+    Each is of shape (n,), except that consistency_correct leaves out images that are never
+    right. Those about the truth are there where labels are known. `summarise` has the same
+    means.
+    """
+    per_image = {
+        "consistency": consistency(observations.predicted),
+        "agreement": observations.kept.mean(axis=1),
+        "flipped": (~observations.kept).any(axis=1).astype(np.float64),
+        "confidence_wobble": observations.wobble,
+    }
+    if observations.labels is not None:
+        right = observations.right
+        per_image |= {
+            "accuracy_clean": (observations.clean == observations.labels).astype(np.float64),
+            "accuracy_shifted": right.mean(axis=1),
+            "accuracy_worst": right.all(axis=1).astype(np.float64),
+            "consistency_correct": per_image["consistency"][right.any(axis=1)],
+        }
+    return {name: per_image[name] for name in SHARES if name in per_image}
 
 
 def _accuracies(observations: Observations) -> dict[str, Estimate]:

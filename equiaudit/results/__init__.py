@@ -12,6 +12,7 @@ from equiaudit.results.dense import (
     ReceptiveField,
 )
 from equiaudit.results.types import (
+    BackendTrial,
     BoundaryPart,
     DistancePoint,
     Estimate,
@@ -28,6 +29,7 @@ from equiaudit.results.types import (
 
 __all__ = [
     "METRICS",
+    "BackendTrial",
     "BorderBin",
     "BorderProfile",
     "BoundaryPart",

@@ -19,6 +19,7 @@ from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
 
 __all__ = [
     "SCHEMA_VERSION",
+    "BackendTrial",
     "BoundaryPart",
     "DistancePoint",
     "Estimate",
@@ -145,6 +146,19 @@ class Fingerprint(Frozen):
     trusted: bool = False
 
 
+class BackendTrial(Frozen):
+    """One way to run the model that was tried, or why it was not taken."""
+
+    backend: str
+    batch_size: int
+    milliseconds: float | None = None
+    """Per image."""
+    error: float | None = None
+    """Largest difference from the model as it is, over the range of its outputs."""
+    reason: str = ""
+    """Why it was left out; empty for a way that was fit."""
+
+
 class Timings(Frozen):
     """How the run went; the only part that may differ between equal runs."""
 
@@ -157,6 +171,8 @@ class Timings(Frozen):
     workers: int = 0
     resumed: bool = False
     machine: str = ""
+    trials: tuple[BackendTrial, ...] = ()
+    """What `--backend auto` tried."""
 
 
 class Result(Frozen):

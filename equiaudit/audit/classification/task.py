@@ -79,6 +79,14 @@ class ClassificationTask:
             notes=_notes(series, seen),
         )
 
+    bounded = classification.SHARES
+
+    def figures(
+        self, series: Series, records: Sequence[LabelRecord]
+    ) -> dict[str, NDArray[np.float64]]:
+        """One share per image and metric."""
+        return classification.shares(_observe(series, self._plan, records))
+
     def boundary(self, records: Sequence[LabelRecord]) -> tuple[BoundaryPart, ...]:
         """What changes the label."""
         finite = [r for r in records if _all_finite(r)]

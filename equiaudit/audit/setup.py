@@ -1,0 +1,57 @@
+"""What a run is, before it starts: its plan, its batches, its order, its key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from equiaudit._version import __version__
+from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.task import Task
+from equiaudit.data import Dataset, Item
+from equiaudit.models.types import Model
+from equiaudit.shifts import ShiftPlan, make_plan
+
+__all__ = ["images_per_call", "in_random_order", "plan_of", "run_key"]
+
+
+def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
+    """The offsets of every image; InputError for settings that make no plan."""
+    return make_plan(
+        options.shifts,
+        window=model.preprocess.size,
+        max_shift=options.max_shift,
+        offsets=options.offsets,
+        seed=options.seed,
+        stride=model.total_stride,
+        protocol=options.protocol,
+    )
+
+
+def images_per_call(model: Model, options: ScanOptions) -> int:
+    """Images per call of the model, unless a faster number was found for its backend.
+
+    On the CPU a fixed function of the window: small batches stay in the cache and are the
+    fastest there, and with one size the last bits of the outputs cannot depend on settings.
+    """
+    if model.device.type != "cpu":
+        return 128 if options.batch_size == "auto" else options.batch_size
+    area = model.preprocess.size[0] * model.preprocess.size[1]
+    return 32 if area <= 96**2 else 8 if area <= 512**2 else 2
+
+
+def in_random_order(dataset: Dataset, seed: int) -> list[Item]:
+    """All images, in an order that depends on the seed and on how many there are."""
+    order = np.random.default_rng([seed, len(dataset.items)]).permutation(len(dataset.items))
+    return [dataset.items[i] for i in order]
+
+
+def run_key(task: Task[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
+    """What an unfinished run must share with this one to be continued."""
+    how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
+    parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
+    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,161 @@
+"""When a scan has seen enough: every gate settled, or every interval narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.audit.task import R, Task
+from equiaudit.errors import InputError
+from equiaudit.gates import Gate
+from equiaudit.metrics.anytime import betting_bounds, betting_interval
+from equiaudit.results import Estimate, Result, ShiftResult
+from equiaudit.shifts import Series, ShiftPlan
+
+__all__ = ["Stopping", "finite_figures"]
+
+_GROWTH = 1.05
+"""Looked at again when there are so many times the images: cheap, and late by 5% at most."""
+
+Figures = Mapping[str, NDArray[np.float64]]
+"""Metric -> one figure in [0, 1] per image, whose mean the metric is."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What ends a scan before its images do; it ends when all that is asked for holds.
+
+    With `early`, each of `gates` has to be passed or failed by the bounds; with `precision`,
+    the bounds of the leading metric of every kind, and of the gated ones, have to lie within
+    that distance of the middle. Bounds are those of `metrics.anytime`, so looking often does
+    not make a verdict less certain.
+    """
+
+    gates: tuple[Gate, ...] = ()
+    early: bool = False
+    precision: float | None = None
+
+    @classmethod
+    def prepare(
+        cls, gates: Sequence[Gate], *, early: bool, precision: float | None
+    ) -> Stopping | None:
+        """None where nothing ends the scan early; InputError where what is asked cannot."""
+        if not early and precision is None:
+            return None
+        if precision is not None and not 0 < precision < 1:
+            raise InputError(
+                f"--precision is {precision:g}; it is a share between 0 and 1.",
+                tip="0.01 ends the scan when its intervals reach 1 point to either side.",
+            )
+        if early and not gates:
+            raise InputError("--early-stop needs a gate to settle.", tip="Give one with --gate.")
+        for gate in gates if early else ():
+            _refuse_drop(gate)
+        return cls(tuple(gates), early, precision)
+
+    def check(self, task: Task[R]) -> None:
+        """InputError where a gate is on a metric without bounds that hold at all times."""
+        known = task.bounded
+        if not known:
+            raise InputError(
+                "--early-stop and --precision are for classifiers: other outputs have no "
+                "figures with bounds that hold at any time.",
+                tip="Leave them out.",
+            )
+        for gate in self.gates if self.early else ():
+            if gate.metric not in known:
+                raise InputError(
+                    f"The gate {gate.expression!r} cannot end a scan early: {gate.metric} is no "
+                    "mean of figures in [0, 1].",
+                    tip=f"Those are {', '.join(known)}; or leave --early-stop out.",
+                )
+
+    def holds(self, figures: Mapping[str, Figures]) -> bool:
+        """Whether the scan may end; `figures` by name of the series, then of the metric."""
+        gated = ((gate.kind, gate.metric) for gate in self.gates)
+        wanted = {(kind, metric) for kind, metric in gated if metric in figures[kind]}
+        if self.precision is not None:
+            wanted |= {(kind, next(iter(own))) for kind, own in figures.items()}
+        bounds = {(k, m): betting_bounds(figures[k][m]) for k, m in wanted}
+        if self.early and not all(_settles(g, *bounds[g.kind, g.metric]) for g in self.gates):
+            return False
+        widest = max((high - low for low, high in bounds.values()), default=1.0)
+        return self.precision is None or widest <= 2 * self.precision
+
+    @staticmethod
+    def next_look(images: int) -> int:
+        """How many images there should be before `holds` is asked again."""
+        return int(images * _GROWTH) + 1
+
+    def restated(self, result: Result, figures: Mapping[str, Figures], total: int) -> Result:
+        """`result` with bounds that hold at any time, or none where there are none such.
+
+        `total` is the number of images there were.
+        """
+        shifts = {name: _restated(shift, figures[name]) for name, shift in result.shifts.items()}
+        boundary = tuple(
+            part
+            if part.estimate is None
+            else part.model_copy(update={"estimate": _without_bounds(part.estimate)})
+            for part in result.boundary
+        )
+        notes = (*result.notes, self._note(result.fingerprint.n_images, total, figures))
+        update = {"shifts": shifts, "boundary": boundary, "notes": notes}
+        return result.model_copy(update=update)
+
+    def _note(self, images: int, total: int, figures: Mapping[str, Figures]) -> str:
+        reasons = ["every gate was settled"] if self.early else []
+        if self.precision is not None:
+            reasons.append(f"the intervals reached {self.precision:g} to either side")
+        reached = " and ".join(reasons)
+        ended = f"ended after {images} of {total} images, when {reached}"
+        if not self.holds(figures):
+            ended = f"all {total} images went through before {reached}"
+        return (
+            f"{ended}; the intervals hold however often they are looked at (betting-cs), and "
+            "figures without such bounds have none"
+        )
+
+
+def _refuse_drop(gate: Gate) -> None:
+    if gate.drop:
+        raise InputError(
+            f"The gate {gate.expression!r} cannot end a scan early: a drop is judged on the "
+            "images of the baseline, all of them.",
+            tip="Leave --early-stop out, or gate on the figure itself.",
+        )
+
+
+def _settles(gate: Gate, low: float, high: float) -> bool:
+    return gate.meets(low) == gate.meets(high)
+
+
+def finite_figures(
+    task: Task[R], plan: ShiftPlan, records: Sequence[R]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """The figures of every series, of the images that are readable and finite in it."""
+    read = [r for r in records if r.unreadable is None]
+    return {s.name: task.figures(s, _finite(task, s, read)) for s in plan.series}
+
+
+def _finite(task: Task[R], series: Series, records: Sequence[R]) -> list[R]:
+    return [r for r in records if task.is_finite(r, series.name)]
+
+
+def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:
+    metrics = {
+        name: betting_interval(figures[name]) if name in figures else _without_bounds(estimate)
+        for name, estimate in shift.metrics.items()
+    }
+    distances = tuple(
+        point.model_copy(update={"agreement": _without_bounds(point.agreement)})
+        for point in shift.by_distance
+    )
+    return shift.model_copy(update={"metrics": metrics, "by_distance": distances})
+
+
+def _without_bounds(estimate: Estimate) -> Estimate:
+    return estimate.model_copy(update={"low": None, "high": None, "method": "none"})
