@@ -198,7 +198,11 @@ class Settings(BaseModel):
     ] = 0
     protocol: Annotated[
         str | None,
-        Flag(_SHIFTS, "A published protocol in place of the above: zhang2019, mass, aps.", "NAME"),
+        Flag(
+            _SHIFTS,
+            "A published protocol in place of the above: zhang2019, mass, aps, caps.",
+            "NAME",
+        ),
     ] = None
 
     batch_size: Annotated[

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset
     from equiaudit.models import Model
 
-__all__ = ["ModelSettings", "as_path", "load_model", "open_data", "require_classifier"]
+__all__ = [
+    "ModelSettings",
+    "as_path",
+    "load_model",
+    "open_data",
+    "require_classifier",
+    "require_segmenter",
+]
 
 
 class ModelSettings(TypedDict, total=False):
@@ -90,6 +97,16 @@ def require_classifier(model: Model) -> None:
         raise InputError(
             f"{model.name} returns {model.task} outputs, and scan reads labels, one per image.",
             tip="Name a classifier output with --output-name.",
+        )
+
+
+def require_segmenter(model: Model) -> None:
+    """A sequence of sliding windows follows a defect through maps."""
+    if model.task != "segmentation":
+        raise InputError(
+            f"{model.name} returns {model.task} outputs, and the caps protocol follows a defect"
+            " through segmentations.",
+            tip="Name a segmentation output with --output-name, or give --task segmentation.",
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from equiaudit.api.loading import (
     ModelSettings,
@@ -12,6 +13,7 @@ from equiaudit.api.loading import (
     load_model,
     open_data,
     require_classifier,
+    require_segmenter,
 )
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
@@ -20,7 +22,10 @@ from equiaudit.judging import Judge
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.audit.assemble import Scan
+    from equiaudit.audit.records import Journal
     from equiaudit.data import Dataset
+    from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
 
@@ -60,8 +65,11 @@ def scan(
     kept there. Raises InputError (exit 2) or RunError (exit 3) of `equiaudit.errors`.
     """
     from equiaudit.audit.engine import run_scan
+    from equiaudit.audit.sequences import run_sequences
     from equiaudit.comparison import parse_samples
+    from equiaudit.data.sequences import open_sequences
     from equiaudit.report import record_baseline, write_reports
+    from equiaudit.shifts.sliding import CAPS, CAPS_KINDS
 
     observer = observer or Silent()
     options = ScanOptions(
@@ -79,23 +87,31 @@ def scan(
         resume=resume,
     )
     judge = Judge.prepare(gates, baseline, require=require_baseline)
-    kinds = (protocol,) if protocol else options.shifts
+    slides = protocol == CAPS
+    kinds = CAPS_KINDS if slides else (protocol,) if protocol else options.shifts
     judge.check(kinds)
     loaded = load_model(model, **model_settings)
-    require_classifier(loaded)
-    dataset = open_data(loaded, data, labels, limit, seed)
+    run: Callable[..., tuple[Scan, Journal[Any]]]
+    dataset: Dataset | SequenceData
+    if slides:
+        require_segmenter(loaded)
+        dataset = open_sequences(data, limit=limit, seed=seed)
+        run = partial(run_sequences, loaded, dataset, options)
+    else:
+        require_classifier(loaded)
+        dataset = open_data(loaded, data, labels, limit, seed)
+        run = partial(run_scan, loaded, dataset, options)
     judge.check(kinds, labelled=dataset.labelled)
     folder = as_path(output)
     observer.settings(_in_force(loaded, dataset, options))
     named = {name: model_settings.get(name) for name in ("arch", "task", "output_name", "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
-    done, journal = run_scan(
-        loaded, dataset, options, folder=folder, observer=observer, settings=said
-    )
+    done, journal = run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.samples, images=images)
     journal.discard()
-    result = judge.judged(done.result, parse_samples(done.samples), observer.note)
+    samples = None if slides else parse_samples(done.samples)
+    result = judge.judged(done.result, samples, observer.note)
     if folder is not None:
         write_reports(result, folder, images=images)
     if judge.lacks_baseline and judge.path is not None:
@@ -104,7 +120,9 @@ def scan(
     return result
 
 
-def _in_force(model: Model, dataset: Dataset, options: ScanOptions) -> dict[str, str]:
+def _in_force(
+    model: Model, dataset: Dataset | SequenceData, options: ScanOptions
+) -> dict[str, str]:
     """Every setting the numbers depend on, as a person reads it."""
     how = model.preprocess
     height, width = how.size

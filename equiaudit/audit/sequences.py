@@ -36,12 +36,10 @@ from equiaudit.metrics.sequences import FrameScore, score, score_frames, summari
 from equiaudit.models.types import Model
 from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
 from equiaudit.shifts.canvas import normalise
-from equiaudit.shifts.sliding import BORDER, FRAMES, SETTINGS
+from equiaudit.shifts.sliding import BORDER, CAPS, CAPS_KINDS, FRAMES
 
-__all__ = ["CAPS", "CAPS_KINDS", "SequenceRecord", "run_sequences"]
+__all__ = ["SequenceRecord", "run_sequences"]
 
-CAPS = "caps"
-CAPS_KINDS = tuple(f"{CAPS}-{setting}" for setting in SETTINGS)
 _COLUMNS = (
     "file",
     "kind",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
 from equiaudit.shifts.protocols import PROTOCOLS
+from equiaudit.shifts.sliding import CAPS
 
 __all__ = ["ALIGNED_OFFSETS", "KINDS", "Offsets", "Series", "ShiftPlan", "make_plan"]
 
@@ -145,7 +146,9 @@ def make_plan(
 
 def _protocol_series(name: str) -> Series:
     if name not in PROTOCOLS:
-        raise InputError(f"There is no protocol {name!r}.", tip=f"Choose from {_list(PROTOCOLS)}.")
+        raise InputError(
+            f"There is no protocol {name!r}.", tip=f"Choose from {_list((*PROTOCOLS, CAPS))}."
+        )
     protocol = PROTOCOLS[name]
     return Series(name, protocol.kind, protocol.low, protocol.high, 2, pair=True)
 

@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["BORDER", "FRAMES", "SETTINGS", "place"]
+__all__ = ["BORDER", "CAPS", "CAPS_KINDS", "FRAMES", "SETTINGS", "place"]
 
+CAPS = "caps"
 SETTINGS = ("middle", "boundary")
+CAPS_KINDS = tuple(f"{CAPS}-{setting}" for setting in SETTINGS)
+"""Where the figures of the protocol stand in a result."""
 FRAMES = 17
 """Windows per sequence: every phase of a total stride of 16, and one more."""
 BORDER = 2
