@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,11 +14,16 @@ from equiaudit.repair.grid import Grid
 from equiaudit.repair.plan import Refuse, Step
 from equiaudit.repair.rules.passing import verbatim
 from equiaudit.repair.rules.registry import Call, rule
-from equiaudit.repair.rules.windows import Slide, read, sampled, slides, window_facts
+from equiaudit.repair.rules.windows import Reading, Slide, reading, sampled, slides, window_facts
 
 # A convolution may run as a matrix product with a column per position. With 5 to 11 columns the
 # last ones come from other code with other roundings; 16 are treated alike.
 _TINY_SIDE = 4
+
+# A copy of more than 32 MB comes from fresh pages, which cost more than the copy itself. So a
+# depthwise convolution aligns a large map in blocks of at most 2 MiB a sample.
+_BLOCK = 2**19
+_LANES = 16
 
 
 @rule(["conv2d"])
@@ -54,16 +60,67 @@ def _along_one_axis(call: Call, grid: Grid, both: tuple[Slide, Slide]) -> Step:
 
 
 def _emit(args: dict[str, Any], grid: Grid, out: Grid, both: tuple[Slide, Slide]) -> Any:
+    channels, outputs = shape_of(args["input"])[1], shape_of(args["weight"])[0]
+
     def emit(b: Builder, node: fx.Node) -> fx.Node:
         at_least = _TINY_SIDE if _is_tiny(out) else 0
-        x, strides = read(b, args["input"], grid, out, both, at_least)
+        conv = _Conv(b, reading(b, args["input"], grid, out, both, at_least), both)
+        x = b.value(args["input"])
         weight, bias = b.mapped(args["weight"]), b.mapped(args["bias"])
-        gaps = [both[0].dilation, both[1].dilation]
-        target = torch.ops.aten.conv2d.default
-        y = b.aten(target, x, weight, bias, [*strides], [0, 0], gaps, args["groups"])
+        block = conv.block() if args["groups"] == channels else channels
+        if block < channels:
+            y = _in_blocks(conv, x, weight, bias, channels, block, outputs // channels)
+        else:
+            y = conv(x, weight, bias, channels, args["groups"])
         return _cropped(b, y, out.sizes) if at_least else y
 
     return emit
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """A convolution of what `reading` finds, without padding."""
+
+    b: Builder
+    reading: Reading
+    both: tuple[Slide, Slide]
+
+    def __call__(
+        self, x: fx.Node, weight: fx.Node, bias: fx.Node | None, channels: int, groups: int
+    ) -> fx.Node:
+        windows = self.reading.of(self.b, x, channels)
+        strides, gaps = [*self.reading.strides], [s.dilation for s in self.both]
+        target = torch.ops.aten.conv2d.default
+        return self.b.aten(target, windows, weight, bias, strides, [0, 0], gaps, groups)
+
+    def block(self) -> int:
+        """Channels whose aligned windows are worth making at once."""
+        rows, columns = self.reading.windows
+        aligned = self.reading.rolls != (None, None)
+        fitting = _BLOCK // (rows.count * columns.count) // _LANES * _LANES
+        return max(_LANES, fitting) if aligned else 2**30
+
+
+def _in_blocks(
+    conv: _Conv,
+    x: fx.Node,
+    weight: fx.Node,
+    bias: fx.Node | None,
+    channels: int,
+    block: int,
+    several: int,
+) -> fx.Node:
+    """A depthwise convolution, `block` channels at a time, each with `several` outputs."""
+    narrow, parts = torch.narrow, []
+    for first in range(0, channels, block):
+        count = min(block, channels - first)
+        own = (0, first * several, count * several)
+        kernel = conv.b.call(narrow, weight, *own)
+        shift = None if bias is None else conv.b.call(narrow, bias, *own)
+        piece = conv.b.call(narrow, x, 1, first, count)
+        parts.append(conv(piece, kernel, shift, count, count))
+    joined: fx.Node = conv.b.call(torch.cat, parts, 1)
+    return joined
 
 
 def _is_tiny(out: Grid) -> bool:

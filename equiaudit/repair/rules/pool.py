@@ -15,6 +15,7 @@ from equiaudit.repair.rules.mean import pool_whole_map
 from equiaudit.repair.rules.passing import verbatim
 from equiaudit.repair.rules.registry import Call, rule
 from equiaudit.repair.rules.windows import Slide, read, sampled, slides, window_facts
+from equiaudit.repair.separable import MOST_TAPS, mark_pool, separable_max_pool
 
 
 @rule(["max_pool2d", "avg_pool2d", "max_pool2d_with_indices"])
@@ -67,6 +68,11 @@ def _emit(
             divisor = args["divisor_override"]
             tail = ([0, 0], False, True, divisor)
             return b.aten(torch.ops.aten.avg_pool2d.default, x, kernel, [*strides], *tail)
+        plain = short_name(call.node) == "max_pool2d" and not b.channels_last
+        if plain and max(kernel) <= MOST_TAPS:
+            last = b.call(separable_max_pool, x, kernel, strides, gaps, out.sizes)
+            mark_pool(last, kernel, strides, gaps)
+            return last
         return b.aten(node.target, x, kernel, [*strides], [0, 0], gaps, False)
 
     return emit

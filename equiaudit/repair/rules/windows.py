@@ -14,7 +14,7 @@ from equiaudit.repair.grid import Axis, Grid
 from equiaudit.repair.plan import Refuse
 from equiaudit.repair.rules.registry import Call
 
-__all__ = ["Slide", "pair", "read", "sampled", "slides", "window_facts"]
+__all__ = ["Reading", "Slide", "pair", "read", "reading", "sampled", "slides", "window_facts"]
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,30 @@ def window_facts(call: Call, x: fx.Node, both: tuple[Slide, Slide]) -> dict[str,
     }
 
 
-def read(
+@dataclass(frozen=True)
+class Reading:
+    """What an operation reads of a map, and the stride that it then needs."""
+
+    grid: Grid
+    windows: tuple[Window, Window]
+    rolls: tuple[fx.Node | None, fx.Node | None]
+    strides: tuple[int, int]
+
+    def of(self, b: Builder, x: fx.Node, channels: int) -> fx.Node:
+        """The windows of x (B, `channels`, H, W), aligned and padded circularly, in one gather."""
+        return b.window(x, channels, self.grid, self.windows, self.rolls)
+
+
+def reading(
     b: Builder,
     x: fx.Node,
     grid: Grid,
     out: Grid,
     both: tuple[Slide, Slide],
     at_least: int = 0,
-) -> tuple[fx.Node, tuple[int, int]]:
-    """What the operation must run on, without padding, and the stride it then needs.
+) -> Reading:
+    """Where a sliding operation finds its windows, on the origin of the level below.
 
-    The map is aligned to the origin of the level below and padded circularly, in one gather.
     A 1x1 window with a stride reads its own pixels only, and then runs with stride 1.
     `at_least` asks for more outputs per axis than the circle has; the caller crops.
     """
@@ -114,7 +127,15 @@ def read(
             Window(windows[1].start, counts[1], strides[1]),
         )
         strides = (1, 1)
-    return b.window(b.value(x), shape_of(x)[1], grid, windows, rolls), strides
+    return Reading(grid, windows, rolls, strides)
+
+
+def read(
+    b: Builder, x: fx.Node, grid: Grid, out: Grid, both: tuple[Slide, Slide]
+) -> tuple[fx.Node, tuple[int, int]]:
+    """What the operation must run on, without padding, and the stride it then needs."""
+    found = reading(b, x, grid, out, both)
+    return found.of(b, b.value(x), shape_of(x)[1]), found.strides
 
 
 def descend(b: Builder, x: fx.Node, grid: Grid, out: Grid) -> tuple[fx.Node | None, fx.Node | None]:
