@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["main_output", "main_output_name"]
+from torch import fx
+
+__all__ = ["graph_outputs", "main_output", "main_output_name"]
+
+
+def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
+    """What a graph returns, a tensor or a tuple of them, as nodes."""
+    returned: Any = next(node for node in graph.graph.nodes if node.op == "output").args[0]
+    return tuple(returned) if isinstance(returned, tuple | list) else (returned,)
 
 
 def main_output(output: Any) -> Any:

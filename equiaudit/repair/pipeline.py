@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +56,7 @@ def fix(
     recipe = method(options.method)
     target = _checked_target(out, options, recipe)
     say("capturing the graph")
-    subject = Subject(model)
+    subject = Subject(model, options.pad)
     _refuse(recipe, subject, options)
     if options.dry_run or target is None:
         return _report(recipe, subject, options, "planned")
@@ -91,7 +91,7 @@ def verify_model(
     affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
     return verify(
         model.run,
-        None if against is None else against.run,
+        None if against is None else _taking(against, how.dtype),
         pictures,
         total_stride=model.total_stride or how.size,
         dense=model.task != "classification",
@@ -123,9 +123,14 @@ class _Job:
     ) -> tuple[Saved, tuple[Verification, ...]]:
         """Write the net; where exactness is claimed, the file counts only if all verified."""
         records: list[Verification] = []
+        control = self.subject.control(self.converted.original)
 
         def check(run: Run) -> str | None:
-            records.append(self._verify(run, "cpu", "saved file"))
+            records.append(self._verify(run, "cpu", "saved file", control))
+            for output in self.subject.further_outputs(self.converted.net):
+                alone = replace(self, converted=output.alone(self.converted))
+                name = f"saved file's output {output.name!r}"
+                records.append(alone._verify(output.of(run), "cpu", name, output.of(control)))
             return next(
                 (_failure(record) for record in (*earlier, *records) if record.broken), None
             )
@@ -165,13 +170,19 @@ class _Job:
     def _claim(self) -> Claim:
         return self.recipe.claim(self.options)
 
-    def _verify(self, run: Run, device: str, subject: str = "converted graph") -> Verification:
+    def _verify(
+        self,
+        run: Run,
+        device: str,
+        subject: str = "converted graph",
+        control: Run | None = None,
+    ) -> Verification:
         pictures = self._pictures()
         options = self.options
         affordable = options.comparisons or _affordable(run, pictures, options.seconds, device)
         found = self.converted.check(
             run,
-            self.converted.original.on(device),
+            control or self.converted.original.on(device),
             pictures,
             device=device,
             comparisons=affordable,
@@ -181,13 +192,21 @@ class _Job:
         return found.model_copy(update={"claimed": self._claim.exact})
 
 
+def _taking(model: Model, dtype: str) -> Run:
+    """The model on images prepared for another one, whose dtype may differ."""
+    own = getattr(torch, model.preprocess.dtype)
+    if dtype == model.preprocess.dtype:
+        return model.run
+    return lambda batch: model.run(batch.to(own))
+
+
 def _checked_target(out: Path | str | None, options: FixOptions, recipe: Recipe) -> Path | None:
     recipe.checked(options)
     if out is None:
         if options.dry_run:
             return None
         raise InputError("fix needs a file to write.", tip="Add -o OUT, or --dry-run.")
-    file_format(Path(out))
+    file_format(Path(out), options.pad)
     return Path(out)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.formats import Run
+from equiaudit.repair.formats import Pad, Run
 from equiaudit.repair.save import Saved
 from equiaudit.results.repair import Agreement, Claim, TrainingRecord, Verification
 
@@ -51,7 +51,7 @@ class FixOptions:
     how many px the input of `crop-select` is larger than the window.
     `comparisons` bounds each verification (see `verify`); where it is None, as many are made as
     take about `seconds`. `devices` are those to verify on; None means the CPU, and CUDA where
-    there is one.
+    there is one. `pad` is how an ONNX file pads circularly.
     """
 
     method: str = "mass"
@@ -63,6 +63,7 @@ class FixOptions:
     seconds: float = 20.0
     seed: int = 0
     devices: tuple[str, ...] | None = None
+    pad: Pad = "wrap"
     dry_run: bool = False
 
 

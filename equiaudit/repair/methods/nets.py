@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.formats import Run
+from equiaudit.repair.formats import Pad, Run, file_format
 from equiaudit.repair.save import Saved, save
 
 __all__ = ["GraphNet"]
@@ -22,6 +22,7 @@ class GraphNet:
     """A graph on the CPU."""
 
     graph: fx.GraphModule
+    pad: Pad = "wrap"
 
     @property
     def parameters(self) -> int:
@@ -45,4 +46,7 @@ class GraphNet:
         check: Callable[[Run], str | None],
     ) -> Saved:
         """As the kind of file that the suffix of `path` names."""
-        return save(self.graph, path, example=example, preprocess=preprocess, check=check)
+        kind = file_format(path, self.pad)
+        return save(
+            self.graph, path, example=example, preprocess=preprocess, check=check, kind=kind
+        )

@@ -20,7 +20,7 @@ from equiaudit.results.repair import Claim
 
 __all__ = ["Recipe"]
 
-_GENERAL = frozenset({"method", "comparisons", "seconds", "seed", "devices", "dry_run"})
+_GENERAL = frozenset({"method", "comparisons", "seconds", "seed", "devices", "pad", "dry_run"})
 """Options that say how to work, whatever the method."""
 
 
@@ -52,6 +52,15 @@ class Recipe:
                     f"{self.name} has no use for --{field.name.replace('_', '-')}.",
                     tip=f"{self._flags()}.",
                 )
+
+    def own(self, options: FixOptions) -> FixOptions:
+        """`options` with those that no part understands back at their default."""
+        foreign = {
+            field.name: field.default
+            for field in fields(options)
+            if field.name not in _GENERAL and field.name not in self.understands
+        }
+        return replace(options, **foreign)  # type: ignore[arg-type]
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """The first reason why some part does not fit, None where all do."""

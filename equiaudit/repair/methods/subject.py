@@ -12,9 +12,13 @@ from equiaudit.errors import NothingToDo
 from equiaudit.models.types import Model
 from equiaudit.repair.analyse import Analysis, analyse
 from equiaudit.repair.capture import Captured
+from equiaudit.repair.formats import Pad, Run
 from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.base import Net
 from equiaudit.repair.methods.nets import GraphNet
+from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
+from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
+from equiaudit.repair.outputs import graph_outputs
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
 
@@ -30,6 +34,8 @@ class Subject:
     """
 
     model: Model
+    pad: Pad = "wrap"
+    """How ONNX files made from it pad circularly."""
 
     @cached_property
     def captured(self) -> Captured:
@@ -89,4 +95,24 @@ class Subject:
 
     def net(self, graph: fx.GraphModule) -> Net:
         """A graph made from this model's, as something to run and to write."""
-        return GraphNet(graph)
+        captured = self.captured
+        if isinstance(captured, OnnxCaptured):
+            return OnnxNet(graph, self.pad, imported=captured.imported)
+        return GraphNet(graph, self.pad)
+
+    def control(self, net: Net) -> Run:
+        """`net` on the CPU; an unmodified ONNX file by onnxruntime, all its outputs."""
+        path = self.model.path
+        if not self.has_graph or net is not self.original or path is None:
+            return net.on("cpu")
+        captured = self.captured
+        if not isinstance(captured, OnnxCaptured):
+            return net.on("cpu")
+        return LikeOnnx(captured.imported).load(path)
+
+    def further_outputs(self, net: Net) -> tuple[Further, ...]:
+        """The outputs of `net` besides the main one."""
+        if not isinstance(net, OnnxNet) or not isinstance(captured := self.captured, OnnxCaptured):
+            return ()
+        found = further_outputs(self.graph, self.analysis, captured.imported)
+        return tuple(found)[: len(graph_outputs(net.graph)) - 1]

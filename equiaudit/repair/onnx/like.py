@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from equiaudit.errors import RunError
 from equiaudit.models.onnx import onnx_forward
 from equiaudit.repair.formats import Pad, Run, exported_onnx, write_onnx
 from equiaudit.repair.onnx.interface import restore_interface
 from equiaudit.repair.onnx.module import ImportedOnnx
+from equiaudit.repair.outputs import graph_outputs
 
 __all__ = ["LikeOnnx"]
 
@@ -47,11 +47,8 @@ class LikeOnnx:
     def write(
         self, module: fx.GraphModule, path: Path, example: torch.Tensor, preprocess: str
     ) -> tuple[Path, ...]:
-        """Export, put the interface back, and save; RunError where an output would be lost."""
-        outputs = _count(module)
-        lost = self.imported.output_names[outputs:]
-        if lost:
-            raise RunError(f"{path.name} would lose the output {', '.join(map(repr, lost))}.")
+        """Export, put the interface back, and save."""
+        outputs = len(graph_outputs(module))
         model = exported_onnx(module, example, preprocess, self.pad, outputs)
         write_onnx(restore_interface(model, self.imported), path)
         return ()
@@ -78,9 +75,3 @@ class LikeOnnx:
 
 def _widened(output: torch.Tensor) -> torch.Tensor:
     return output.float() if output.dtype == torch.float16 else output
-
-
-def _count(module: fx.GraphModule) -> int:
-    output = next(node for node in module.graph.nodes if node.op == "output")
-    made = output.args[0]
-    return len(made) if isinstance(made, tuple | list) else 1
