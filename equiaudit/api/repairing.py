@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
+from equiaudit.api.choosing import GOALS, Comparison, Goal
+from equiaudit.api.columns import BeforeAfter
 from equiaudit.api.loading import (
     ModelSettings,
     as_path,
@@ -16,24 +17,22 @@ from equiaudit.api.loading import (
     open_data,
     require_classifier,
 )
+from equiaudit.api.room import PICTURES, pictures, require_room
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
+from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from equiaudit.audit.assemble import Scan
     from equiaudit.data import Dataset
     from equiaudit.models import Model
-    from equiaudit.repair import Recover
-    from equiaudit.results import Estimate
+    from equiaudit.models.types import Preprocess
+    from equiaudit.repair import FixOptions, Recover
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
 __all__ = ["fix", "inspect", "verify"]
-
-_PICTURES = 8
-"""Images of the data that a verification runs on, besides the synthetic set."""
 
 
 def inspect(
@@ -54,7 +53,7 @@ def verify(
     data: str | Path | None = None,
     *,
     against: str | Path | nn.Module | Model | None = None,
-    limit: int = _PICTURES,
+    limit: int = PICTURES,
     seed: int = 0,
     seconds: float = 60.0,
     output: str | Path | None = None,
@@ -75,7 +74,7 @@ def verify(
         control = load_model(against, normalisation=needs_values, **fitting)
     images = None
     if data is not None:
-        images = _pictures(loaded, open_data(loaded, data, None, limit, seed), limit)
+        images = pictures(open_data(loaded, data, None, limit, seed), loaded.preprocess, limit)
     found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
     if output is not None:
         _write_verifications(Path(output), [found])
@@ -90,6 +89,10 @@ def fix(
     select: Literal["features", "input"] = "features",
     only: str | Sequence[str] | None = None,
     skip: str | Sequence[str] | None = None,
+    margin: int = 16,
+    pad: Literal["wrap", "slices"] = "wrap",
+    compare_methods: bool = False,
+    goal: Goal = "circular",
     dry_run: bool = False,
     data: str | Path | None = None,
     labels: str | Path | None = None,
@@ -104,46 +107,104 @@ def fix(
     observer: Observer | None = None,
     **model_settings: Unpack[ModelSettings],
 ) -> FixReport:
-    """Convert `model` to exactly equivariant sampling, verify it, and write it to `out`.
+    """Convert `model` by `method`, verify it, and write it to `out`.
 
     The kind of file is told by the suffix of `out`: .pt, .pt2, .onnx or .safetensors. With
     `data`, both models are scanned with the same shifts for the before/after table, and
     `max_accuracy_drop` (0.005 is half a point) is held against the unshifted accuracies.
-    With `report`, that folder receives fix.json, verification.json and both scans. What does
-    not verify, or loses more accuracy, is left at ``OUT.unverified``.
+    `pad` is how an ONNX file pads circularly.
+    With `report`, that folder receives fix.json, fix.md, verification.json and both scans. What
+    claims to be exact and does not verify, or loses more accuracy, is left at ``OUT.unverified``.
 
-    `recover` makes, for the loaded model, what trains the converted graph before it is verified.
+    With the method "auto" every method that fits is measured on `data`, and that of the highest
+    consistency under `goal` is taken among those that lose at most `max_accuracy_drop` (0.01 by
+    default); `compare_methods` stops after the measurements. `recover` makes, for the loaded
+    model, what trains the converted graph before it is verified.
 
-    Raises NothingToDo (exit 5) where there is nothing to fix or the conversion is refused.
+    Raises NothingToDo (exit 5) where there is nothing to fix, the conversion is refused, or no
+    method is within the accuracy.
     """
     from equiaudit.repair import FixOptions
     from equiaudit.repair import fix as convert
 
     observer = observer or Silent()
-    loaded = load_model(model, normalisation=not dry_run, **model_settings)
+    comparing = compare_methods or method == "auto"
+    _check_goal(goal, comparing, data)
+    scanning = comparing or not dry_run
+    loaded = load_model(model, normalisation=scanning, **model_settings)
     options = FixOptions(
         method=method,
         select=select,
         only=only,
         skip=skip,
+        margin=margin,
+        pad=pad,
         seconds=seconds,
         seed=seed,
         dry_run=dry_run,
     )
-    dataset = None if data is None or dry_run else open_data(loaded, data, labels, limit, seed)
-    images = None if dataset is None else _pictures(loaded, dataset, _PICTURES)
-    trained = None if recover is None or dry_run else recover(loaded)
-    found = convert(loaded, out, options, images=images, recover=trained, progress=observer.note)
+    dataset = open_data(loaded, data, labels, limit, seed) if data and scanning else None
+    shifting = ScanOptions(max_shift=max_shift, offsets=offsets, seed=seed, limit=limit)
     folder = as_path(report)
-    if dataset is not None:
+    compared = None
+    if comparing and dataset is not None:
         require_classifier(loaded)
-        shifting = ScanOptions(max_shift=max_shift, offsets=offsets, seed=seed, limit=limit)
-        table = _BeforeAfter(loaded, dataset, shifting, folder, observer)
+        comparison = Comparison(loaded, dataset, shifting, options, goal, observer)
+        compared = comparison.report(0.01 if max_accuracy_drop is None else max_accuracy_drop)
+        if compare_methods:
+            return _kept(compared, folder)
+        options = comparison.chosen(compared)
+    found = convert(
+        loaded,
+        out,
+        options,
+        images=None if dataset is None else partial(_given, dataset, loaded, options),
+        recover=None if recover is None or dry_run else recover(loaded),
+        progress=observer.note,
+    )
+    if dataset is not None and not dry_run:
+        require_classifier(loaded)
+        table = BeforeAfter(loaded, dataset, shifting, folder, observer)
         found = table.added_to(found, max_accuracy_drop)
+    return _kept(found if compared is None else _with_choice(found, compared), folder)
+
+
+def _check_goal(goal: str, comparing: bool, data: str | Path | None) -> None:
+    if goal not in GOALS:
+        raise InputError(f"--goal is {goal!r}.", tip=f"It is {' or '.join(GOALS)}.")
+    if comparing and data is None:
+        raise InputError("Methods are compared on images.", tip="Add --data DIR.")
+
+
+def _given(
+    dataset: Dataset, model: Model, options: FixOptions, how: Preprocess
+) -> dict[str, torch.Tensor]:
+    """Images for the verification; InputError where they are too small for the fixed model."""
+    if how.size != model.preprocess.size:
+        require_room(dataset, how, options.margin, options.method)
+    return pictures(dataset, how)
+
+
+def _with_choice(found: FixReport, compared: FixReport) -> FixReport:
+    notes = (*compared.notes, *found.notes)
+    update = {"candidates": compared.candidates, "choice": compared.choice, "notes": notes}
+    return found.model_copy(update=update)
+
+
+def _kept(report: FixReport, folder: Path | None) -> FixReport:
+    """`report`, written to its folder where there is one."""
     if folder is not None:
-        _write_verifications(folder, found.verifications)
-        _write(folder, {"fix.json": found.model_dump_json(indent=2) + "\n"})
-    return found
+        from equiaudit.report.repair import render_fix
+
+        _write_verifications(folder, report.verifications)
+        _write(
+            folder,
+            {
+                "fix.json": report.model_dump_json(indent=2) + "\n",
+                "fix.md": render_fix(report, "md"),
+            },
+        )
+    return report
 
 
 def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> ModelSettings:
@@ -154,109 +215,6 @@ def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> Mode
     if not isinstance(model, str | Path) or not needs_arch(model):
         fitting.pop("arch", None)
     return fitting
-
-
-def _pictures(model: Model, dataset: Dataset, count: int) -> dict[str, torch.Tensor]:
-    """Up to `count` readable images, (C, H, W) as the model receives them."""
-    from equiaudit.audit.geometry import geometry
-    from equiaudit.data import Decoded, decode
-    from equiaudit.shifts.canvas import normalise
-
-    how = model.preprocess
-    step = max(1, len(dataset.items) // count)
-    images = (decode(item, geometry(how, 0)) for item in dataset.items[::step][:count])
-    import torch
-
-    cpu = torch.device("cpu")
-    return {
-        image.item.file: normalise(image.pixels[None], how, cpu)[0]
-        for image in images
-        if isinstance(image, Decoded)
-    }
-
-
-@dataclass(frozen=True)
-class _BeforeAfter:
-    """Both models on the same images and shifts."""
-
-    model: Model
-    dataset: Dataset
-    options: ScanOptions
-    folder: Path | None
-    observer: Observer
-
-    def added_to(self, report: FixReport, max_accuracy_drop: float | None) -> FixReport:
-        """`report` with both columns, and held against the accuracy it may lose."""
-        if report.output is None:
-            return report
-        options, notes = self._fitting()
-        stride = report.inspection.total_stride or self.model.total_stride
-        before = self._scan(replace(self.model, total_stride=stride), options, "before")
-        fixed = load_model(
-            report.output,
-            stride=stride,
-            device=str(self.model.device),
-            size=self.model.preprocess.size,
-        )
-        after = self._scan(replace(fixed, class_names=self.model.class_names), options, "after")
-        full = report.model_copy(
-            update={
-                "before": _figures(before),
-                "after": _figures(after),
-                "notes": (*report.notes, *notes),
-            }
-        )
-        return full if max_accuracy_drop is None else _held(full, max_accuracy_drop)
-
-    def _fitting(self) -> tuple[ScanOptions, tuple[str, ...]]:
-        """Without crop shifts where the images have no room for them, and a note of that."""
-        from equiaudit.audit.geometry import geometry
-        from equiaudit.data import TooSmall, check_sizes
-
-        wanted = geometry(self.model.preprocess, self.options.max_shift)
-        try:
-            check_sizes(self.dataset.items, wanted, workers=2)
-        except TooSmall as error:
-            note = f"crop shifts are left out: {error.message}"
-            return replace(self.options, shifts=("circular", "zero-pad")), (note,)
-        return self.options, ()
-
-    def _scan(self, model: Model, options: ScanOptions, name: str) -> Scan:
-        from equiaudit.audit.engine import run_scan
-        from equiaudit.report import write_reports
-
-        self.observer.note(f"scanning the model {name}")
-        home = None if self.folder is None else self.folder / name
-        done, journal = run_scan(model, self.dataset, options, folder=home, observer=self.observer)
-        if home is not None:
-            write_reports(done.result, home, samples_csv=done.samples)
-        journal.discard()
-        return done
-
-
-def _figures(scan: Scan) -> dict[str, Estimate]:
-    return {name: scan.result.metric(name) for name in scan.result.metric_names()}
-
-
-def _held(report: FixReport, most: float) -> FixReport:
-    """`report`, its file renamed where the unshifted accuracy fell by more than `most`."""
-    names = [name for name in report.before if name.endswith(".accuracy_clean")]
-    if not names or report.outcome != "written":
-        return report
-    before, after = (float(column[names[0]]) for column in (report.before, report.after))
-    if before - after <= most:
-        return report
-    places = [Path(place) for place in (*report.companions, report.output or "")]
-    for place in places:
-        os.replace(place, f"{place}.unverified")
-    reason = f"Accuracy fell from {before:.1%} to {after:.1%}, by more than {most:.2%}"
-    moved = {
-        "outcome": "unverified",
-        "reason": reason,
-        "output": f"{places[-1]}.unverified",
-        "companions": tuple(f"{place}.unverified" for place in places[:-1]),
-    }
-    return report.model_copy(update=moved)
 
 
 def _write_verifications(folder: Path, records: Iterable[Verification]) -> None:

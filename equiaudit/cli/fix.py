@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.inspect import (
     MODEL_FLAGS,
-    FormatOption,
     ModelArgument,
-    checked_format,
     model_settings,
     page,
 )
@@ -47,10 +45,24 @@ def fix(
     method: Annotated[
         str,
         typer.Option(
-            help="mass rewrites the net; canonical rolls the input of the net as it is.",
+            help="mass rewrites the net; canonical rolls the input of the net as it is;"
+            " crop-select chooses a crop of a larger input. A+B puts A around B; auto measures"
+            " all on --data and picks.",
             metavar="NAME",
         ),
     ] = "mass",
+    goal: Annotated[
+        str,
+        typer.Option(help="The shifts that auto picks by: circular or crop.", metavar="KIND"),
+    ] = "circular",
+    compare_methods: Annotated[
+        bool,
+        typer.Option("--compare-methods", help="Measure every method on --data; write nothing."),
+    ] = False,
+    margin: Annotated[
+        int,
+        typer.Option(help="px by which crop-select's input is larger.", metavar="M", min=1),
+    ] = 16,
     select: Annotated[
         str,
         typer.Option(help="Origins from the features or from the input.", metavar="NAME"),
@@ -62,6 +74,13 @@ def fix(
     skip: Annotated[
         str | None, typer.Option(help="Leave these modules or nodes as they are.", metavar="GLOB")
     ] = None,
+    pad: Annotated[
+        str,
+        typer.Option(
+            help="How an .onnx OUT pads circularly: Pad(wrap), or slices for any runtime.",
+            metavar="wrap|slices",
+        ),
+    ] = "wrap",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = (
         False
     ),
@@ -74,7 +93,9 @@ def fix(
     ] = None,
     max_accuracy_drop: Annotated[
         str | None,
-        typer.Option(help="Most unshifted accuracy to lose on --data, as 0.5% or 0.005."),
+        typer.Option(
+            help="Most unshifted accuracy to lose on --data, as 0.5% or 0.005 (1% for auto)."
+        ),
     ] = None,
     seconds: Annotated[
         float, typer.Option(help="About how long each verification goes on.", min=0.0)
@@ -86,14 +107,14 @@ def fix(
             metavar="DIR",
         ),
     ] = None,
-    format: FormatOption = "text",
+    format: Annotated[str, typer.Option(help="text, md or json.", metavar="FORMAT")] = "text",
 ) -> Outcome:
     """Convert to exactly equivariant sampling, verify every phase, and write what verified.
 
     Exit code 1 and OUT.unverified when it did not verify, 5 when there is nothing to fix or
     the conversion is refused.
     """
-    form = checked_format(format)
+    form = _checked_format(format)
     most = None if max_accuracy_drop is None else _share(max_accuracy_drop)
     if most is not None and data is None:
         raise InputError("--max-accuracy-drop needs images.", tip="Add --data DIR.")
@@ -103,15 +124,20 @@ def fix(
     from equiaudit.report.repair import render_fix
 
     settings = call.settings
-    folder = report or (None if output is None or dry_run else _default_folder(output))
+    nothing_written = output is None or dry_run or compare_methods
+    folder = report or (None if nothing_written else _default_folder(output))
     with observing(call.terminal) as observer:
         found = run(
             model,
             output,
             method=method,
             select=select,  # type: ignore[arg-type]
+            pad=pad,  # type: ignore[arg-type]
             only=only,
             skip=skip,
+            margin=margin,
+            compare_methods=compare_methods,
+            goal=goal,  # type: ignore[arg-type]
             dry_run=dry_run,
             data=data,
             labels=settings.labels,
@@ -126,7 +152,7 @@ def fix(
             **model_settings(settings),
         )
     if folder is not None:
-        call.terminal.say(f"Wrote {folder / 'verification.json'}")
+        call.terminal.say(f"Wrote {folder / 'fix.json'}")
     text = render_fix(found, form, explain=explain, **page(call))
     return Outcome(text, exit_code(found))
 
@@ -134,6 +160,12 @@ def fix(
 def exit_code(report: FixReport) -> int:
     """1 where the file did not verify, else 0."""
     return 1 if report.outcome == "unverified" else 0
+
+
+def _checked_format(name: str) -> Any:
+    if name not in ("text", "md", "json"):
+        raise InputError(f"There is no format {name!r} here.", tip="Take text, md or json.")
+    return name
 
 
 def _default_folder(output: Path) -> Path:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
-from rich import box
-from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equiaudit.report import figures
+from equiaudit.report import comparing, figures
 from equiaudit.report.escape import terminal
+from equiaudit.report.parts import Part, bullets, counted, markdown, pair, sentence, table, text
 from equiaudit.results.repair import (
     Cost,
     FixReport,
@@ -26,12 +23,12 @@ from equiaudit.results.repair import (
 
 __all__ = ["RepairFormat", "render_fix", "render_inspection", "render_verification"]
 
-RepairFormat = Literal["text", "json"]
-_Part = Text | Table | Padding
+RepairFormat = Literal["text", "json", "md"]
 _OUTCOMES = {
     "written": "Converted and verified",
     "unverified": "Converted, but not verified",
     "planned": "Planned, nothing written",
+    "compared": "Compared, nothing written",
 }
 
 _MEASURED = _OUTCOMES | {"written": "Converted and measured"}
@@ -72,36 +69,25 @@ def render_fix(
 
 
 def _rendered(
-    record: BaseModel, parts: Iterable[_Part], form: RepairFormat, color: bool, width: int
+    record: BaseModel, parts: Iterable[Part], form: RepairFormat, color: bool, width: int
 ) -> str:
     if form == "json":
         return record.model_dump_json(indent=2) + "\n"
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        color_system="standard" if color else None,
-        force_terminal=color,
-        no_color=not color,
-        legacy_windows=False,
-        highlight=False,
-        _environ={},
-    )
-    with console.capture() as capture:
-        for part in parts:
-            console.print(part)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+    if form == "md":
+        return markdown(parts)
+    return text(parts, color=color, width=width)
 
 
-def _inspection(found: Inspection) -> Iterable[_Part]:
+def _inspection(found: Inspection) -> Iterable[Part]:
     yield Text(_headline(found), style="bold")
     yield Text(_sizes(found))
     yield Text(f"Captured by: {terminal(found.route)}")
     if found.ops:
         yield _operations(found.ops)
-    yield from _list(
+    yield from bullets(
         "Cannot be converted", [f"{skipped.name}: {skipped.reason}" for skipped in found.refusals]
     )
-    yield from _list("Notes", found.notes)
+    yield from bullets("Notes", found.notes)
 
 
 def _headline(found: Inspection) -> str:
@@ -109,47 +95,51 @@ def _headline(found: Inspection) -> str:
     if not found.ops and not found.refusals:
         return f"{name}: no operation breaks equivariance to circular shifts."
     fixable = sum(row.fixable for row in found.ops)
-    total = _counted(len(found.ops), "operation matters", "operations matter")
+    total = counted(len(found.ops), "operation matters", "operations matter")
     verdict = "all can be converted" if found.convertible else "the model cannot be converted"
     share = "" if fixable == len(found.ops) else f", {len(found.ops) - fixable} of them refused"
     return f"{name}: {total} to shift equivariance{share}; {verdict}."
 
 
 def _sizes(found: Inspection) -> str:
-    size = f"Input {_pair(found.input_size)}"
+    size = f"Input {pair(found.input_size)}"
     if found.total_stride is None or found.size_multiple is None:
         return f"{size}, total stride not known."
-    stride = f"{size}, total stride {_pair(found.total_stride)}"
+    stride = f"{size}, total stride {pair(found.total_stride)}"
     if found.sizes_near:
-        near = " or ".join(map(_pair, found.sizes_near))
+        near = " or ".join(map(pair, found.sizes_near))
         return f"{stride}: the size does not fit, {near} would."
-    return f"{stride}; sizes in multiples of {_pair(found.size_multiple)} fit."
+    return f"{stride}; sizes in multiples of {pair(found.size_multiple)} fit."
 
 
 def _operations(rows: Sequence[OpRow]) -> Table:
-    table = _table("where", "op", "stride", "padding", "what it does", "fixable")
+    shown = table("where", "op", "stride", "padding", "what it does", "fixable")
     for row in rows:
         padding = _padding(row.padding) + (" uneven" if row.uneven_padding else "")
         verdict = "yes" if row.fixable else f"no: {row.reason or row.effect}"
-        cells = (row.where or row.node, row.op, _pair(row.stride), padding, row.effect, verdict)
-        table.add_row(*(Text(_sentence(cell)) for cell in cells))
-    return table
+        cells = (row.where or row.node, row.op, pair(row.stride), padding, row.effect, verdict)
+        shown.add_row(*(Text(sentence(cell)) for cell in cells))
+    return shown
 
 
-def _verification(record: Verification) -> Iterable[_Part]:
+def _verification(record: Verification) -> Iterable[Part]:
     verdict, style = _verdict(record)
     yield Text(f"Verification of the {terminal(record.subject)}: {verdict}", style=style)
     yield Text(f"Criterion: {record.criterion}.")
     yield _figures(record)
-    yield Text(f"Phases: {record.coverage}, at stride {_pair(record.total_stride)}.")
+    if record.shifts == "crop":
+        yield Text(f"Moves: {record.coverage}.")
+    else:
+        yield Text(f"Phases: {record.coverage}, at stride {pair(record.total_stride)}.")
     yield Text(f"Images: {len(record.images)} ({_shortened(record.images)}).")
+    yield from comparing.borders(record.borders)
     yield Text(_setting(record))
     if record.periodic_images:
         yield Text(
             "Reported apart, since they equal a shift of themselves that the stride does not"
             f" divide: {_shortened(record.periodic_images)}."
         )
-    yield from _list("Warnings", record.warnings)
+    yield from bullets("Warnings", record.warnings)
 
 
 def _verdict(record: Verification) -> tuple[str, str]:
@@ -162,11 +152,11 @@ def _figures(record: Verification) -> Table:
     columns = [("checked", record.figures)]
     columns += [("unmodified model", record.control)] if record.control else []
     columns += [("periodic images", record.periodic)] if record.periodic else []
-    table = _table("", *(name for name, _ in columns))
+    shown = table("", *(name for name, _ in columns))
     rows = [_error_rows(errors) for _, errors in columns]
     for line in zip(*rows, strict=True):
-        table.add_row(line[0][0], *(value for _, value in line))
-    return table
+        shown.add_row(line[0][0], *(value for _, value in line))
+    return shown
 
 
 def _error_rows(errors: ShiftErrors) -> list[tuple[str, str]]:
@@ -185,44 +175,52 @@ def _error_rows(errors: ShiftErrors) -> list[tuple[str, str]]:
 def _setting(record: Verification) -> str:
     margin = record.smallest_margin
     gap = "" if margin is None else f"; smallest selection margin {margin:.1e}"
-    threads = _counted(record.threads, "thread", "threads")
+    threads = counted(record.threads, "thread", "threads")
     return (
         f"{record.dtype} on {terminal(record.device)}, {threads}, torch"
         f" {terminal(record.torch_version)}; {', '.join(record.settings)}{gap}."
     )
 
 
-def _fix(report: FixReport, explain: bool) -> Iterable[_Part]:
+def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     method = report.method + (f", origins from {report.select}" if report.select else "")
     exact = report.claim is None or report.claim.exact
     done = _OUTCOMES[report.outcome] if exact else _MEASURED[report.outcome]
-    yield Text(f"{done} ({terminal(method)}).", style="bold")
+    said = "" if report.outcome == "compared" else f" ({terminal(method)})"
+    yield Text(f"{done}{said}.", style="bold")
+    if report.outcome == "compared":
+        yield from comparing.candidates(report)
+        yield from bullets("Notes", report.notes)
+        return
     yield from _claim(report)
     if report.output is not None:
         yield Text(f"File: {terminal(report.output)}")
-    yield from _list("Beside it", report.companions)
+    yield from bullets("Beside it", report.companions)
     if report.reason is not None:
-        yield Text(_sentence(report.reason), style="bold red")
+        yield Text(sentence(report.reason), style="bold red")
+    yield from comparing.candidates(report)
     yield Text("")
     yield from _inspection(report.inspection)
     if explain:
-        yield from _list("What they become", _explanations(report.inspection))
+        yield from bullets("What they become", _explanations(report.inspection))
     for record in report.verifications:
         yield Text("")
         yield from _verification(record)
     yield from _cost(report)
+    yield from comparing.training(report.training)
     yield from _metrics(report)
-    yield from _list("Notes", report.notes)
+    yield from comparing.agreement(report.agreement)
+    yield from bullets("Notes", report.notes)
 
 
-def _claim(report: FixReport) -> Iterable[_Part]:
+def _claim(report: FixReport) -> Iterable[Part]:
     """What the method promises; not to be exact is said in a sentence of its own."""
     claim = report.claim
     if claim is not None and claim.exact:
-        yield Text(_sentence(f"Exact {claim.condition}. Training: {claim.training}."))
+        yield Text(sentence(f"Exact {claim.condition}. Training: {claim.training}."))
     elif claim is not None:
         yield Text(
-            _sentence(
+            sentence(
                 f"This does not make the model exact ({claim.condition}): the errors below are"
                 f" what is left. Training: {claim.training}."
             )
@@ -250,59 +248,45 @@ def _explanations(found: Inspection) -> list[str]:
     """One sentence per kind of op in the plan."""
     names = dict.fromkeys(row.op for row in found.ops if row.fixable)
     said = [
-        f"{name}: {sentence}"
+        f"{name}: {becomes}"
         for name in names
-        if (sentence := next((text for part, text in _BECOMES if part in name), None))
+        if (becomes := next((said for part, said in _BECOMES if part in name), None))
     ]
     strided = any(max(row.stride) > 1 for row in found.ops)
     return said + ([_ORIGIN] if strided else [])
 
 
-def _cost(report: FixReport) -> Iterable[_Part]:
+def _cost(report: FixReport) -> Iterable[Part]:
     before, after = report.cost_before, report.cost_after
     if before is None or after is None:
         return
-    table = _table("cost", "before", "after")
+    shown = table("cost", "before", "after")
     slowdown = f" ({report.slowdown:.2f}x)" if report.slowdown else ""
     batch = f"latency, batch of {before.batch_size}, {before.device}, {before.threads} thread(s)"
-    table.add_row(batch, _latency(before), _latency(after) + slowdown)
-    table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
-    table.add_row("file", _bytes(before), _bytes(after))
+    shown.add_row(batch, _latency(before), _latency(after) + slowdown)
+    shown.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
+    shown.add_row("file", _bytes(before), _bytes(after))
     yield Text("")
-    yield table
+    yield shown
 
 
 _SHOWN = ("consistency", "accuracy_shifted", "accuracy_worst")
 
 
-def _metrics(report: FixReport) -> Iterable[_Part]:
+def _metrics(report: FixReport) -> Iterable[Part]:
     """Accuracy, and per kind how consistent it is; fix.json holds every metric."""
     clean = next((name for name in report.before if name.endswith(".accuracy_clean")), None)
     names = [name for name in report.before if name.rpartition(".")[2] in _SHOWN]
     if not names:
         return
-    table = _table("metric", "before", "after")
+    shown = table("metric", "before", "after")
     for name in ([clean] if clean else []) + names:
         info = figures.info_of(name)
         said = info.title if name == clean else name
         columns = (report.before.get(name), report.after.get(name))
-        table.add_row(terminal(said), *(figures.quantity(each, info) for each in columns))
+        shown.add_row(terminal(said), *(figures.quantity(each, info) for each in columns))
     yield Text("")
-    yield table
-
-
-def _list(title: str, lines: Sequence[str]) -> Iterable[_Part]:
-    if lines:
-        yield Text(f"{title}:", style="bold")
-        for line in lines:
-            yield Padding(Text(_sentence(line)), (0, 0, 0, 2))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+    yield shown
 
 
 def _latency(cost: Cost) -> str:
@@ -311,10 +295,6 @@ def _latency(cost: Cost) -> str:
 
 def _bytes(cost: Cost) -> str:
     return "-" if cost.bytes is None else f"{cost.bytes / 1e6:.1f} MB"
-
-
-def _pair(pair: tuple[int, int]) -> str:
-    return f"{pair[0]}x{pair[1]}"
 
 
 def _padding(padding: tuple[int, int, int, int]) -> str:
@@ -327,15 +307,6 @@ def _share(share: float | None) -> str:
         return "-"
     # Never round a miss up to 100%.
     return "100%" if share == 1 else f"{min(share * 100, 99.9999):.4f}%"
-
-
-def _sentence(text: str) -> str:
-    """`text` made harmless word by word, so that a long sentence keeps its middle."""
-    return " ".join(terminal(word) for word in text.split())
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
 
 
 def _shortened(names: Sequence[str], shown: int = 6) -> str:

@@ -13,6 +13,9 @@ __all__ = [
     "CRITERION",
     "TOLERANCE",
     "Agreement",
+    "Borders",
+    "Candidate",
+    "Choice",
     "Claim",
     "Cost",
     "FixReport",
@@ -138,6 +141,24 @@ class ShiftErrors(_Frozen):
         return self.values_exact / self.values if self.values else None
 
 
+class Borders(_Frozen):
+    """Whether the images had a border to be cut at."""
+
+    both: int
+    """Images with one between rows and one between columns."""
+    rows_only: int
+    columns_only: int
+    neither: int
+    """Periodic, plain or closed images, where any position does."""
+    without: tuple[str, ...] = ()
+    """Names of the images that lack one or both."""
+
+    @property
+    def images(self) -> int:
+        """How many were looked at."""
+        return self.both + self.rows_only + self.columns_only + self.neither
+
+
 class Verification(_Frozen):
     """The record of one check that a model is exactly equivariant to circular shifts."""
 
@@ -163,6 +184,8 @@ class Verification(_Frozen):
     phases_total: int
     coverage: str
     images: tuple[str, ...]
+    borders: Borders | None = None
+    """What was found where the images were cut, for a model that rolls its input."""
     smallest_margin: float | None = None
     """Smallest relative gap between the best and the second-best origin."""
     dense: bool
@@ -196,6 +219,8 @@ class Claim(_Frozen):
     """Where the promise holds, or why there is none: completes "exact ..." or "inexact: ..."."""
     training: str
     """What training it needs, in words; "none" for none."""
+    needs_training: bool = False
+    """Without training its outputs mean little."""
 
 
 class Agreement(_Frozen):
@@ -210,6 +235,51 @@ class Agreement(_Frozen):
     same_choice: Estimate | None = None
     label_changes_before: Estimate | None = None
     label_changes_after: Estimate | None = None
+
+
+class Candidate(_Frozen):
+    """What one method does to the model, measured on the data; or why it does not fit."""
+
+    method: str
+    """"unmodified" for the model as it is."""
+    claim: Claim | None = None
+    reason: str | None = None
+    """Why it was not measured, in a sentence; None where it was."""
+    remedy: str | None = None
+    metrics: dict[str, Estimate] = {}
+    """``<kind>.<metric>``, of the same images and offsets for all candidates."""
+    same_label: Estimate | None = None
+    """Share of unshifted images that keep the label of the unmodified model."""
+    slowdown: Estimate | None = None
+    """Latency over that of the unmodified model, median of turns; `n` counts turns."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether it fits and was measured."""
+        return self.reason is None
+
+    def consistency(self, kind: str) -> float | None:
+        """Consistency under shifts of `kind`, None where that was not measured."""
+        found = self.metrics.get(f"{kind}.consistency")
+        return None if found is None else found.value
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """Accuracy on unshifted images, where those have labels."""
+        names = (name for name in self.metrics if name.endswith(".accuracy_clean"))
+        return next((self.metrics[name] for name in names), None)
+
+
+class Choice(_Frozen):
+    """Which candidate a rule picks."""
+
+    goal: Literal["circular", "crop"]
+    rule: str
+    """What was looked for, in words."""
+    method: str | None
+    """None where no candidate keeps the rule."""
+    because: str
+    """How the rule came to it, in a sentence."""
 
 
 class TrainingStage(_Frozen):
@@ -263,9 +333,11 @@ class FixReport(_Frozen):
 
     schema_version: int = REPAIR_SCHEMA_VERSION
     tool_version: str
-    outcome: Literal["written", "unverified", "planned"]
-    """"unverified": the file lies beside OUT as OUT.unverified; "planned": a dry run."""
+    outcome: Literal["written", "unverified", "planned", "compared"]
+    """"unverified": the file lies beside OUT as OUT.unverified; "planned": a dry run;
+    "compared": methods were measured, and nothing was converted for good."""
     method: str
+    """"none" where methods were compared and the rule picks none."""
     select: str | None = None
     """How origins are chosen, where the method has a choice."""
     claim: Claim | None = None
@@ -285,6 +357,9 @@ class FixReport(_Frozen):
     input_size: tuple[int, int] | None = None
     """(H, W) that the fixed model takes, px."""
     agreement: tuple[Agreement, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    """All methods on the same images, the unmodified model first, where they were compared."""
+    choice: Choice | None = None
     before: dict[str, Estimate] = {}
     """``<kind>.<metric>`` of the unmodified model on the data, where data was given."""
     after: dict[str, Estimate] = {}

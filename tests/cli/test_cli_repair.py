@@ -73,18 +73,18 @@ def test_fix_shows_both_columns_and_holds_the_accuracy(run, tmp_path):
 
 
 def test_a_model_that_loses_more_accuracy_is_not_left_at_its_name(run, tmp_path, monkeypatch):
-    from equiaudit.api import repairing
+    from equiaudit.api import columns
 
     out = tmp_path / "a.pt"
-    real = repairing._figures
-    columns = []
+    real = columns.figures_of
+    seen = []
 
     def figures(scan):
-        columns.append(real(scan))
-        worse = columns[-1]["circular.accuracy_clean"].model_copy(update={"value": 0.5})
-        return columns[-1] | ({"circular.accuracy_clean": worse} if len(columns) == 2 else {})
+        seen.append(real(scan))
+        worse = seen[-1]["circular.accuracy_clean"].model_copy(update={"value": 0.5})
+        return seen[-1] | ({"circular.accuracy_clean": worse} if len(seen) == 2 else {})
 
-    monkeypatch.setattr(repairing, "_figures", figures)
+    monkeypatch.setattr(columns, "figures_of", figures)
     data = ("--data", images_path(), "--limit", 16, "--offsets", 2)
     held = ("--max-accuracy-drop", "1%")
     code, text, _ = run("fix", weights_path(), *ARCH, "-o", out, *data, *held, *QUICK)

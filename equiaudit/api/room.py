@@ -1,0 +1,109 @@
+"""Images for models of different input sizes: what is read, and how far it can be moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from equiaudit.audit.options import ScanOptions
+from equiaudit.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from equiaudit.data import Dataset
+    from equiaudit.models.types import Preprocess
+
+__all__ = ["PICTURES", "fitting", "has_room", "pictures", "require_room", "sources"]
+
+PICTURES = 8
+"""Images of the data that a verification runs on, besides the synthetic set."""
+_LEAST_REACH = 4
+"""Crop shifts of less px say little; below it they are left out."""
+
+
+def pictures(dataset: Dataset, how: Preprocess, count: int = PICTURES) -> dict[str, torch.Tensor]:
+    """Up to `count` readable images, (C, H, W) as a model with this preprocessing receives them."""
+    step = max(1, len(dataset.items) // count)
+    chosen = replace(dataset, items=dataset.items[::step][:count])
+    return dict(_images(chosen, how, 0))
+
+
+def sources(
+    dataset: Dataset, how: Preprocess, reach: int, batch: int = 16
+) -> Iterator[torch.Tensor]:
+    """Batches (N, C, H + 2 reach, W + 2 reach) of all readable images, on the CPU."""
+    import torch
+
+    block: list[torch.Tensor] = []
+    for _, image in _images(dataset, how, reach):
+        block.append(image)
+        if len(block) == batch:
+            yield torch.stack(block)
+            block = []
+    if block:
+        yield torch.stack(block)
+
+
+def _images(dataset: Dataset, how: Preprocess, reach: int) -> Iterator[tuple[str, torch.Tensor]]:
+    import torch
+
+    from equiaudit.audit.geometry import geometry
+    from equiaudit.data import Decoded, decode
+    from equiaudit.shifts.canvas import normalise
+
+    cpu = torch.device("cpu")
+    for item in dataset.items:
+        image = decode(item, geometry(how, reach))
+        if isinstance(image, Decoded):
+            yield item.file, normalise(image.pixels[None], how, cpu)[0]
+
+
+def has_room(dataset: Dataset, how: Preprocess, reach: int) -> bool:
+    """Whether every image holds the window and `reach` px around it."""
+    return _shortage(dataset, how, reach) is None
+
+
+def require_room(dataset: Dataset, how: Preprocess, margin: int, method: str) -> None:
+    """InputError where the images are smaller than the larger input of a method."""
+    shortage = _shortage(dataset, how, 0)
+    if shortage is not None:
+        height, width = how.size
+        raise InputError(
+            f"With --margin {margin}, {method} takes {height}x{width} px, and {shortage}",
+            tip="Give a smaller --margin or larger images, or leave --data out to convert without"
+            " measuring.",
+        )
+
+
+def _shortage(dataset: Dataset, how: Preprocess, reach: int) -> str | None:
+    from equiaudit.audit.geometry import geometry
+    from equiaudit.data import TooSmall, check_sizes
+
+    try:
+        check_sizes(dataset.items, geometry(how, reach), workers=2)
+    except TooSmall as error:
+        return error.message
+    return None
+
+
+def fitting(
+    dataset: Dataset, hows: Sequence[Preprocess], options: ScanOptions, *, crop_counts: bool
+) -> tuple[ScanOptions, tuple[str, ...]]:
+    """Shifts that the images have room for with every one of `hows`, and a note of what changed.
+
+    Where crop shifts are what counts, all kinds reach less far rather than that they are left
+    out.
+    """
+    largest = max(hows, key=lambda how: how.size)
+    shortage = _shortage(dataset, largest, options.max_shift)
+    if shortage is None:
+        return options, ()
+    reaches = range(options.max_shift - 1, _LEAST_REACH - 1, -1) if crop_counts else ()
+    reach = next((r for r in reaches if has_room(dataset, largest, r)), None)
+    if reach is None:
+        note = f"crop shifts are left out: {shortage}"
+        return replace(options, shifts=("circular", "zero-pad")), (note,)
+    note = f"shifts reach {reach} px, as the images have no room for more: {shortage}"
+    return replace(options, max_shift=reach), (note,)

@@ -1,0 +1,101 @@
+"""What a report on a repair is made of, before it is text for a terminal or Markdown."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from equiaudit.report.escape import prose, terminal
+
+__all__ = ["Part", "bullets", "counted", "markdown", "pair", "sentence", "table", "text"]
+
+Part: TypeAlias = Text | Table | Padding
+
+
+def table(*columns: str) -> Table:
+    """An empty table with these headers."""
+    made = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def bullets(title: str, lines: Sequence[str]) -> Iterable[Part]:
+    """A title and indented lines; nothing where there are none."""
+    if lines:
+        yield Text(f"{title}:", style="bold")
+        for line in lines:
+            yield Padding(Text(sentence(line)), (0, 0, 0, 2))
+
+
+def sentence(words: str) -> str:
+    """`words` made harmless one by one, so that a long sentence keeps its middle."""
+    return " ".join(terminal(word) for word in words.split())
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """``1 image``, ``1,000 images``."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def pair(sizes: tuple[int, int]) -> str:
+    """``224x224``."""
+    return f"{sizes[0]}x{sizes[1]}"
+
+
+def text(parts: Iterable[Part], *, color: bool, width: int) -> str:
+    """For a terminal, lines without trailing blanks."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        no_color=not color,
+        legacy_windows=False,
+        highlight=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+
+
+def markdown(parts: Iterable[Part]) -> str:
+    """GitHub Markdown: tables as tables, indented lines as bullets, bold lines as such."""
+    blocks = [(type(part), _block(part)) for part in parts]
+    lines: list[str] = []
+    for i, (kind, block) in enumerate(blocks):
+        listed = kind is Padding and i > 0 and blocks[i - 1][0] is Padding
+        if block:
+            lines += [block] if listed else ["", block]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _block(part: Part) -> str:
+    if isinstance(part, Table):
+        return _grid(part)
+    if isinstance(part, Padding):
+        return f"- {prose(str(part.renderable))}"
+    plain = part.plain.strip()
+    if not plain:
+        return ""
+    return f"**{prose(plain)}**" if "bold" in str(part.style) else prose(plain)
+
+
+def _grid(made: Table) -> str:
+    header = [str(column.header) for column in made.columns]
+    rows = zip(*(column.cells for column in made.columns), strict=True)
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: object) -> str:
+    return " ".join(prose(line) for line in str(cell).splitlines() if line)
