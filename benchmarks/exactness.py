@@ -1,10 +1,12 @@
-"""Bits of the converted torchvision nets under circular shifts, beside the unmodified nets.
+"""Bits of the converted nets under circular shifts, beside the unmodified nets.
 
     python benchmarks/exactness.py --markdown docs/exactness.md
 
 Random weights with fitted batch-norm statistics, images with the spectrum of photographs, each
 image of a batch shifted differently. The control is the same figure for the unmodified net: a
-net that ignores its input would be exact by itself.
+net that ignores its input would be exact by itself. Nets that return maps are compared with
+their own map rolled as the image was, on images of two kinds: with the spectrum of photographs,
+as their batch norms were fitted to, and drawings, binary noise and images out of range.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,10 +22,12 @@ import torchvision
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
 
+from dense_nets import SEGMENTERS, SMALL, dense_net
 from exact_nets import captured, photos, random_shifts, shifted, torchvision_net
 
 from equiaudit.repair.analyse import analyse
 from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.synthetic import synthetic_images
 
 NETS = (
     "resnet18",
@@ -43,9 +48,16 @@ NETS = (
     "vgg11_bn",
     "alexnet",
 )
+DENSE_NETS = (*SMALL, *SEGMENTERS)
+DRAWN = ("text", "noise", "gradient-both", "disk")
 HEADER = (
     "| net | origins from | logits bit-equal | worst error / range | unmodified net | seconds |",
     "|---|---|---|---|---|---|",
+)
+DENSE_HEADER = (
+    "| net | origins from | values bit-equal | worst error / range | worst NMSE | on unlike images "
+    "| unmodified net: error, NMSE | seconds |",
+    "|---|---|---|---|---|---|---|---|",
 )
 
 NOTES = """
@@ -93,12 +105,68 @@ def rows(name: str, size: tuple[int, int], batch: int, rounds: int, device: str)
     return lines
 
 
+@dataclass
+class Worst:
+    """What happens to the maps of a net under random shifts."""
+
+    equal: float = 1.0
+    """Share of values bit-equal, in the worst round."""
+    error: float = 0.0
+    """Over the range of the unshifted map."""
+    nmse: float = 0.0
+    """|S f(x) - f(S x)|^2 / |S f(x)|^2 of one image."""
+
+
+@torch.no_grad()
+def measure_maps(net: torch.nn.Module, x: torch.Tensor, rounds: int) -> Worst:
+    """Each image of the batch is shifted by itself, in every round."""
+    y, worst = net(x), Worst()
+    span = y.amax((1, 2, 3)) - y.amin((1, 2, 3))
+    for seed in range(rounds):
+        moves = random_shifts(len(x), tuple(x.shape[2:]), seed)
+        expected, moved = shifted(y, moves), net(shifted(x, moves))
+        change = (moved - expected).abs().amax((1, 2, 3)) / span
+        square = (moved - expected).double().square().sum((1, 2, 3))
+        nmse = square / expected.double().square().sum((1, 2, 3))
+        worst.equal = min(worst.equal, (moved == expected).double().mean().item())
+        worst.error = max(worst.error, change.max().item())
+        worst.nmse = max(worst.nmse, nmse.max().item())
+    return worst
+
+
+def unlike(size: tuple[int, int]) -> torch.Tensor:
+    """Images that no batch norm was fitted to: drawings, binary noise, values out of range."""
+    drawn = synthetic_images(size)
+    noise = torch.randn((2, 3, *size), generator=torch.Generator().manual_seed(2))
+    far = torch.stack([noise[0].sign() * 5, noise[1] * 20])
+    return torch.cat([torch.stack([drawn[name] for name in DRAWN]) * 4 - 2, far])
+
+
+def dense_rows(name: str, size: tuple[int, int], batch: int, rounds: int, device: str) -> list[str]:
+    model, x = dense_net(name, size), photos(batch, size, seed=1).to(device)
+    graph, odd = captured(model, size), unlike(size).to(device)
+    control = measure_maps(model.to(device), x, rounds)
+    lines = []
+    for select in ("features", "input"):
+        start = time.perf_counter()
+        net = rewrite(graph, analyse(graph), select=select).to(device)
+        own, others = measure_maps(net, x, rounds), measure_maps(net, odd, rounds)
+        seconds = time.perf_counter() - start
+        equal, error = min(own.equal, others.equal), max(own.error, others.error)
+        cells = (name, select, f"{equal:.2%}", f"{error:.1e}", f"{own.nmse:.1e}")
+        cells += (f"{others.nmse:.1e}", f"{control.error:.1e}, {control.nmse:.1e}")
+        lines.append(f"| {' | '.join((*cells, f'{seconds:.1f}'))} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(224, 224))
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--nets", nargs="*", default=NETS)
+    parser.add_argument("--dense-nets", nargs="*", default=DENSE_NETS)
+    parser.add_argument("--dense-size", type=int, nargs=2, default=(96, 128))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--markdown", type=Path, help="also write the table here")
@@ -117,8 +185,20 @@ def main() -> None:
         new = rows(name, tuple(args.size), args.batch, args.rounds, args.device)
         print("\n".join(new), flush=True)
         table += new
+    table += _dense_table(args)
     if args.markdown:
         args.markdown.write_text("\n".join(["# Exactness", "", *table, NOTES]))
+
+
+def _dense_table(args: argparse.Namespace) -> list[str]:
+    table = ["", "## Nets that return maps", "", f"{args.dense_size[0]}x{args.dense_size[1]}."]
+    table += ["", *DENSE_HEADER]
+    print("\n".join(table))
+    for name in args.dense_nets:
+        new = dense_rows(name, tuple(args.dense_size), args.batch, args.rounds, args.device)
+        print("\n".join(new), flush=True)
+        table += new
+    return table
 
 
 def _device(device: str) -> str:

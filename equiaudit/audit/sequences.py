@@ -117,14 +117,15 @@ def _complete(
     journal: Journal[SequenceRecord],
     observer: Observer,
 ) -> None:
-    total = len(data.items)
-    if journal.records:
-        observer.note(f"Continuing: {len(journal.records)} of {total} sequences were done before.")
-    observer.begin(total * FRAMES, len(journal.records) * FRAMES)
+    frames = {s.index: FRAMES if s.slides else len(s.pairs) for s in data.items}
+    done = journal.records.keys()
+    if done:
+        observer.note(f"Continuing: {len(done)} of {len(frames)} sequences were done before.")
+    observer.begin(sum(frames.values()), sum(frames[index] for index in done))
     for source in data.items:
         if source.index not in journal.records:
             journal.append([_record(model, source, options)])
-            observer.advance(FRAMES)
+            observer.advance(frames[source.index])
 
 
 def _record(model: Model, source: SequenceSource, options: ScanOptions) -> SequenceRecord:

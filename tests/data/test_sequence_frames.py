@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cases
+import numpy as np
+import pytest
+from PIL import Image
+
+from equiaudit.data.sequences import Frames, SequenceSource, open_sequences, read_frames
+from equiaudit.errors import InputError
+from equiaudit.results import Skipped
+
+WINDOW = (32, 48)
+SIZE = (96, 160)
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def picture(size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+
+
+def mask(size: tuple[int, int] = SIZE, value: int = 255) -> np.ndarray:
+    values = np.zeros(size, np.uint8)
+    values[40:46, 70:78] = value
+    return values
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        save(tmp_path / "images" / f"{name}.png", picture())
+        save(tmp_path / "masks" / f"{name}.png", mask())
+    return tmp_path
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """One scene; frame k is cut k px further to the right."""
+    scene, defects = picture((60, 120)), mask((60, 120))
+    for k in (0, 1, 2, 10):
+        cut = slice(28, 60), slice(40 + k, 88 + k)
+        save(tmp_path / "image_middle" / f"S_1_{k}.png", scene[cut])
+        save(tmp_path / "mask_middle" / f"S_1_{k}.png", defects[cut])
+    return tmp_path
+
+
+def read(source: SequenceSource, window: tuple[int, int] = WINDOW) -> Frames:
+    found = read_frames(source, window, gray=True)
+    assert isinstance(found, Frames)
+    return found
+
+
+def test_photos_give_both_settings(photos: Path) -> None:
+    data = open_sequences(photos)
+    assert [(s.name, s.setting) for s in data.items] == [
+        ("a.png", "middle"),
+        ("b.png", "middle"),
+        ("a.png", "boundary"),
+        ("b.png", "boundary"),
+    ]
+    for source in data.items:
+        found = read(source)
+        assert found.pixels.shape == (17, *WINDOW, 1)
+        assert (found.defects.sum(axis=(1, 2)) == 48).all()
+        assert (found.pixels[1, :, :-1] == found.pixels[0, :, 1:]).all()
+
+
+def test_frames_are_read_as_they_are_in_the_order_of_their_numbers(frames: Path) -> None:
+    (source,) = open_sequences(frames).items
+    assert (source.name, source.setting, source.slides) == ("S_1", "middle", False)
+    found = read(source)
+    assert found.pixels.shape == (4, *WINDOW, 1)
+    starts = [int(np.argwhere(d)[:, 1].min()) for d in found.defects]
+    assert starts == [30, 29, 28, 20]
+
+
+def test_published_frames() -> None:
+    data = open_sequences(cases.path("caps_sdi"))
+    assert [(s.name, s.setting, len(s.pairs)) for s in data.items] == [
+        ("SDI_3", "middle", 2),
+        ("SDI_3", "boundary", 2),
+    ]
+    for source in data.items:
+        found = read_frames(source, (128, 128), gray=False)
+        assert isinstance(found, Frames)
+        assert found.defects.sum(axis=(1, 2)).tolist() == [67, 67]
+        assert (found.pixels[1, :, :-1] == found.pixels[0, :, 1:]).all()
+
+
+def test_limit_keeps_photos_with_both_settings(photos: Path) -> None:
+    kept = open_sequences(photos, limit=1, seed=3).items
+    assert [s.setting for s in kept] == ["middle", "boundary"]
+    assert len({s.name for s in kept}) == 1
+
+
+@pytest.mark.parametrize(("value", "area"), [(1, 48), (255, 48), (7, 48)])
+def test_any_class_but_the_background_is_a_defect(photos: Path, value: int, area: int) -> None:
+    save(photos / "masks" / "a.png", mask(value=value))
+    assert read(open_sequences(photos).items[0]).defects[0].sum() == area
+
+
+def test_beside_class_ids_255_says_nothing(photos: Path) -> None:
+    values = mask(value=1)
+    values[38:40, 70:78] = 255
+    save(photos / "masks" / "a.png", values)
+    assert read(open_sequences(photos).items[0]).defects[0].sum() == 48
+
+
+def test_what_makes_no_sequence_is_skipped_with_the_reason(photos: Path) -> None:
+    save(photos / "masks" / "a.png", np.zeros(SIZE, np.uint8))
+    save(photos / "masks" / "b.png", np.full(SIZE, 255, np.uint8))
+    (photos / "images" / "c.png").write_bytes(b"not an image")
+    save(photos / "masks" / "c.png", mask())
+    found = [read_frames(s, WINDOW, gray=True) for s in open_sequences(photos).items[:3]]
+    reasons = [f.reason for f in found if isinstance(f, Skipped)]
+    assert reasons[:2] == ["no defect", "no room for a sequence at the middle"]
+    assert "cannot be read" in reasons[2]
+
+
+def test_a_missing_mask_is_an_error(photos: Path) -> None:
+    (photos / "masks" / "b.png").unlink()
+    with pytest.raises(InputError, match=r"b\.png has no mask"):
+        open_sequences(photos)
+
+
+def test_a_mask_of_another_size_is_an_error(photos: Path) -> None:
+    save(photos / "masks" / "a.png", mask((100, 160)))
+    with pytest.raises(InputError, match="100x160"):
+        read_frames(open_sequences(photos).items[0], WINDOW, gray=True)
+
+
+def test_frames_of_another_size_than_the_window_are_an_error(frames: Path) -> None:
+    (source,) = open_sequences(frames).items
+    with pytest.raises(InputError, match="32x48 px, and the model sees 32x32"):
+        read_frames(source, (32, 32), gray=True)
+
+
+def test_frames_without_a_number_are_an_error(frames: Path) -> None:
+    save(frames / "image_middle" / "last.png", picture(WINDOW))
+    save(frames / "mask_middle" / "last.png", mask(WINDOW))
+    with pytest.raises(InputError, match="no frame number"):
+        open_sequences(frames)
+
+
+@pytest.mark.parametrize("made", ["nothing", "flat"])
+def test_another_layout_is_an_error(tmp_path: Path, made: str) -> None:
+    if made == "flat":
+        save(tmp_path / "a.png", picture())
+    with pytest.raises(InputError, match="no sequences"):
+        open_sequences(tmp_path)
+    with pytest.raises(InputError, match="no folder"):
+        open_sequences(tmp_path / "absent")
