@@ -15,7 +15,7 @@ LAYERS = (
     ("cli", "__main__"),
     ("api", "testing"),
     ("audit", "repair", "report", "gates", "judging", "comparison", "config"),
-    ("models", "data", "shifts", "metrics", "sampling", "demo"),
+    ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
     ("results",),
     ("errors", "_version"),
 )

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from equiaudit.training.losses import divergence, feature_error, label_error
+from equiaudit.training.schedule import one_cycle
+
+
+def test_divergence_agrees_with_a_loop() -> None:
+    student, teacher = torch.randn(4, 3), torch.randn(4, 3)
+    total = 0.0
+    for s, t in zip(student / 2, teacher / 2, strict=True):
+        p, q = t.softmax(0).tolist(), s.softmax(0).tolist()
+        total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    assert divergence(student, teacher, 2.0).item() == pytest.approx(total / 4 * 4, rel=1e-5)
+    assert divergence(teacher, teacher, 2.0).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_divergence_of_one_channel_is_that_of_yes_and_no() -> None:
+    student, teacher = torch.randn(2, 1, 3, 3), torch.randn(2, 1, 3, 3)
+    p, q = teacher.sigmoid(), student.sigmoid()
+    wanted = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+    torch.testing.assert_close(divergence(student, teacher, 1.0), wanted)
+
+
+def test_features_do_not_depend_on_where_the_map_begins() -> None:
+    x = torch.randn(2, 3, 4, 4)
+    rolled = torch.roll(x, (1, 2), (2, 3))
+    assert feature_error(rolled, x, torch.tensor(1.0)).item() < 1e-12
+    assert feature_error(x + 1, x, torch.tensor(2.0)).item() == pytest.approx(0.5)
+
+
+def test_pixels_without_a_label_do_not_count_and_class_255_does() -> None:
+    logits, mask = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    mask[:, 0] = 255
+    wanted = torch.nn.functional.cross_entropy(logits[:, :, 1:], mask[:, 1:])
+    torch.testing.assert_close(label_error(logits, mask), wanted)
+    many = torch.zeros(1, 300)
+    assert label_error(many, torch.tensor([255])).item() == pytest.approx(math.log(300))
+
+
+def test_one_channel_means_a_binary_mask() -> None:
+    logits, mask = torch.randn(2, 1, 4, 4), torch.randint(0, 2, (2, 4, 4)) * 7
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], (mask > 0).float())
+    torch.testing.assert_close(label_error(logits, mask), wanted)
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing() -> None:
+    rates = [one_cycle(step, 101, 0.5, 0.2) for step in range(101)]
+    assert max(rates) == rates[20] == pytest.approx(0.5)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[-1] == pytest.approx(5e-6)
+    assert one_cycle(0, 1, 0.5, 0.0) == pytest.approx(0.5)
