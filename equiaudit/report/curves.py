@@ -1,4 +1,4 @@
-"""Agreement by distance and the boundary parts as drawings."""
+"""Figures along an axis and the boundary parts as drawings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from equiaudit.report import figures
 from equiaudit.report.escape import visible
 from equiaudit.report.maps import Tick
 from equiaudit.report.scales import Domain, nice_ticks, share_domain
-from equiaudit.results import METRICS, BoundaryPart, DistancePoint, Estimate
+from equiaudit.results import METRICS, BoundaryPart, DistancePoint, Estimate, MetricInfo
 
-__all__ = ["HEIGHT", "WIDTH", "Bar", "Curve", "Point", "bars", "curves"]
+__all__ = [
+    "HEIGHT",
+    "WIDTH",
+    "Bar",
+    "Curve",
+    "Frame",
+    "Point",
+    "Reading",
+    "bars",
+    "curves",
+    "drawn_curves",
+]
 
 WIDTH, HEIGHT = 264, 160
 """Of a curve's plot area, in SVG user units."""
@@ -32,13 +43,39 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A figure at one place of the horizontal axis."""
+
+    at: float
+    where: str
+    """``3 px``, as hovering says it."""
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the curves of a section share."""
+
+    title: str
+    """``Agreement by distance``."""
+    subject: str
+    """``Agreement``, as a sentence begins."""
+    x_label: str
+    info: MetricInfo
+    x_axis: Domain
+    x_ticks: tuple[Tick, ...]
+    mark: float | None = None
+    """Where a vertical line stands, in SVG user units."""
+
+
+@dataclass(frozen=True)
 class Curve:
     """One kind's curve; `others` are the paths of the remaining kinds, for comparison."""
 
     kind: str
     points: tuple[Point, ...]
     others: tuple[str, ...]
-    x_ticks: tuple[Tick, ...]
+    frame: Frame
     y_ticks: tuple[Tick, ...]
     description: str
 
@@ -71,33 +108,55 @@ class Bar:
 
 
 def curves(kinds: Sequence[tuple[str, Sequence[DistancePoint]]]) -> tuple[Curve, ...]:
-    """One curve per kind, all on the same two axes."""
-    known = [(kind, _thinned([p for p in points if _has_value(p)])) for kind, points in kinds]
-    known = [(kind, points) for kind, points in known if points]
+    """Agreement by the distance of the shift: one curve per kind, all on the same two axes."""
+    series = [(kind, _thinned([_by_distance(p) for p in points])) for kind, points in kinds]
+    furthest = max((reading.at for _, readings in series for reading in readings), default=0)
+    axis = Domain(0, max(furthest, 1))
+    frame = Frame(
+        "Agreement by distance",
+        "Agreement",
+        "distance max(|dy|, |dx|), px",
+        METRICS["agreement"],
+        axis,
+        _x_ticks(axis),
+    )
+    return drawn_curves(series, frame)
+
+
+def _by_distance(point: DistancePoint) -> Reading:
+    return Reading(point.distance, f"{point.distance} px", point.agreement)
+
+
+def drawn_curves(
+    series: Sequence[tuple[str, Sequence[Reading]]], frame: Frame
+) -> tuple[Curve, ...]:
+    """One curve per kind that has figures, all in one frame."""
+    known = [
+        (kind, [r for r in readings if r.estimate.value is not None]) for kind, readings in series
+    ]
+    known = [(kind, readings) for kind, readings in known if readings]
     if not known:
         return ()
-    x_axis, y_axis = _axes([point for _, points in known for point in points])
-    drawn = [(kind, _points(points, x_axis, y_axis)) for kind, points in known]
+    ends = [end for _, readings in known for r in readings for end in _ends(r.estimate)]
+    y_axis = share_domain(ends) if frame.info.is_share else Domain(0.0, max(ends) or 1.0)
+    drawn = [(kind, tuple(_point(r, frame, y_axis) for r in readings)) for kind, readings in known]
     return tuple(
         Curve(
             kind=visible(kind),
             points=points,
             others=tuple(_path(other) for name, other in drawn if name != kind),
-            x_ticks=_x_ticks(x_axis),
-            y_ticks=_y_ticks(y_axis),
-            description=_description(measured),
+            frame=frame,
+            y_ticks=_y_ticks(y_axis, frame.info),
+            description=_description(readings, frame),
         )
-        for (kind, points), (_, measured) in zip(drawn, known, strict=True)
+        for (kind, points), (_, readings) in zip(drawn, known, strict=True)
     )
 
 
-def _has_value(point: DistancePoint) -> bool:
-    return point.agreement.value is not None
-
-
-def _thinned(points: Sequence[DistancePoint]) -> Sequence[DistancePoint]:
-    """Every k-th point where there are more than a curve can show."""
-    return points[:: -(-len(points) // _MOST_POINTS)] if points else points
+def _thinned(readings: Sequence[Reading]) -> Sequence[Reading]:
+    """Every k-th reading where there are more than a curve can show."""
+    known = [reading for reading in readings if reading.estimate.value is not None]
+    return known[:: -(-len(known) // _MOST_POINTS)] if known else known
 
 
 def _ends(estimate: Estimate) -> tuple[float, float, float]:
@@ -108,22 +167,12 @@ def _ends(estimate: Estimate) -> tuple[float, float, float]:
     return low, value, high
 
 
-def _axes(points: Sequence[DistancePoint]) -> tuple[Domain, Domain]:
-    furthest = max(point.distance for point in points)
-    return Domain(0, max(furthest, 1)), share_domain(
-        end for point in points for end in _ends(point.agreement)
-    )
-
-
-def _points(points: Sequence[DistancePoint], x: Domain, y: Domain) -> tuple[Point, ...]:
-    return tuple(_point(point, x, y) for point in points)
-
-
-def _point(point: DistancePoint, x: Domain, y: Domain) -> Point:
-    low, value, high = (round(HEIGHT - y.place(end, HEIGHT), 1) for end in _ends(point.agreement))
-    said = figures.sentence_of(point.agreement, METRICS["agreement"])
-    at = round(x.place(point.distance, WIDTH), 1)
-    return Point(at, value, low, high, f"{point.distance} px: {said}")
+def _point(reading: Reading, frame: Frame, y: Domain) -> Point:
+    heights = (round(HEIGHT - y.place(end, HEIGHT), 1) for end in _ends(reading.estimate))
+    low, value, high = heights
+    said = figures.sentence_of(reading.estimate, frame.info)
+    at = round(frame.x_axis.place(reading.at, WIDTH), 1)
+    return Point(at, value, low, high, f"{reading.where}: {said}")
 
 
 def _path(points: Sequence[Point]) -> str:
@@ -138,40 +187,45 @@ def _x_ticks(axis: Domain) -> tuple[Tick, ...]:
     return tuple(Tick(round(axis.place(v, WIDTH), 1), f"{v:g}") for v in values)
 
 
-def _y_ticks(axis: Domain) -> tuple[Tick, ...]:
-    places = 0 if all(abs(v * 100 - round(v * 100)) < 1e-6 for v in nice_ticks(axis, 6)) else 1
+def _y_ticks(axis: Domain, info: MetricInfo) -> tuple[Tick, ...]:
+    values = nice_ticks(axis, 6)
+    places = 0 if all(abs(v * 100 - round(v * 100)) < 1e-6 for v in values) else 1
     return tuple(
-        Tick(round(HEIGHT - axis.place(v, HEIGHT), 1), figures.share(v, places))
-        for v in nice_ticks(axis, 6)
+        Tick(
+            round(HEIGHT - axis.place(v, HEIGHT), 1),
+            figures.share(v, places) if info.is_share else f"{v:g}",
+        )
+        for v in values
     )
 
 
-def _description(points: Sequence[DistancePoint]) -> str:
-    share = METRICS["agreement"]
-    first, last = points[0], points[-1]
-    lowest = min(points, key=lambda point: float(point.agreement))
+def _description(readings: Sequence[Reading], frame: Frame) -> str:
+    info = frame.info
+    first, last = readings[0], readings[-1]
+    pick, word = (min, "lowest") if info.higher_is_better else (max, "highest")
+    worst = pick(readings, key=lambda reading: float(reading.estimate))
     return (
-        f"Agreement is {figures.quantity(first.agreement, share)} at {first.distance} px and "
-        f"{figures.quantity(last.agreement, share)} at {last.distance} px; the lowest is "
-        f"{figures.quantity(lowest.agreement, share)} at {lowest.distance} px."
+        f"{frame.subject} is {figures.quantity(first.estimate, info)} at {first.where} and "
+        f"{figures.quantity(last.estimate, info)} at {last.where}; the {word} is "
+        f"{figures.quantity(worst.estimate, info)} at {worst.where}."
     )
 
 
-def bars(parts: Sequence[BoundaryPart]) -> tuple[Bar, ...]:
-    """The boundary parts on one axis through zero."""
+def bars(parts: Sequence[BoundaryPart], info: MetricInfo) -> tuple[Bar, ...]:
+    """The boundary parts on one axis through zero, in the unit of `info`."""
     known = [part.estimate for part in parts if part.estimate and part.estimate.value is not None]
     ends = [end for estimate in known for end in _ends(estimate)]
     axis = Domain(min([0.0, *ends]), max([0.0, *ends]) or 0.01)
-    return tuple(_bar(part, axis) for part in parts)
+    return tuple(_bar(part, axis, info) for part in parts)
 
 
-def _bar(part: BoundaryPart, axis: Domain) -> Bar:
+def _bar(part: BoundaryPart, axis: Domain, info: MetricInfo) -> Bar:
     name, meaning = visible(part.name), visible(part.meaning, 300)
     if part.estimate is None or part.estimate.value is None:
         why = part.reason or "nothing was measured"
         return Bar(name, meaning, "not known", visible(why, 300))
     low, value, high = (round(axis.place(end, BAR), 1) for end in _ends(part.estimate))
     zero = round(axis.place(0.0, BAR), 1)
-    shown = figures.quantity(part.estimate, METRICS["flipped"])
+    shown = figures.quantity(part.estimate, info)
     start, length = min(zero, value), round(abs(value - zero), 1)
     return Bar(name, meaning, shown, "", start, length, low, high, zero)

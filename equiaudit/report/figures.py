@@ -105,14 +105,14 @@ def sentence_of(estimate: Estimate, info: MetricInfo) -> str:
     return f"{value(estimate, info)}, {evidence(estimate, info)}"
 
 
-def evidence(estimate: Estimate, info: MetricInfo) -> str:
+def evidence(estimate: Estimate, info: MetricInfo, unit: str = "image") -> str:
     """``95% interval 5.8 to 8.6%, 1,000 images``: what stands behind a value."""
     parts = []
     bounds = interval(estimate, info).strip("[]").split(", ")
     if len(bounds) == 2:
         level = f"{100 * estimate.confidence:g}% interval"
         parts.append(f"{level} {bounds[0]} to {bounds[1]}{_unit(info)}")
-    parts.append(f"{estimate.n:,} image{'' if estimate.n == 1 else 's'}")
+    parts.append(f"{estimate.n:,} {unit}{'' if estimate.n == 1 else 's'}")
     return ", ".join(parts)
 
 
@@ -126,10 +126,10 @@ def share(figure: float, places: int = 1) -> str:
     return f"{_fixed(100 * figure, places, (0.0, 100.0))}%"
 
 
-def one_in(probability: float) -> tuple[str, bool]:
+def one_in(probability: float, noun: str = "image") -> tuple[str, bool]:
     """A share above 0 in words, and whether they are plural: ``("1 image in 14", False)``."""
     if probability >= 1:
-        return "every image", False
+        return f"every {noun}", False
     if probability < 0.35:
-        return f"1 image in {round(1 / probability):,}", False
-    return f"{round(100 * probability)} images in 100", True
+        return f"1 {noun} in {round(1 / probability):,}", False
+    return f"{round(100 * probability)} {noun}s in 100", True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from equiaudit.report import words
+from equiaudit.report import findings, words
 from equiaudit.report.escape import visible, workflow_message, workflow_property
 from equiaudit.report.options import Options
 from equiaudit.results import Result
@@ -50,7 +50,7 @@ def _fitting(found: list[_Annotation]) -> list[_Annotation]:
 
 
 def _annotations(result: Result, strict: bool) -> Iterator[_Annotation]:
-    yield _Annotation("notice", "equiaudit", words.headline(result) + ".")
+    yield _Annotation("notice", "equiaudit", findings.headline(result) + ".")
     levels = {
         "pass": "notice",
         "not judged": "notice",

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from equiaudit.report import curves, figures, maps, scales, words
+from equiaudit.report import curves, figures, findings, maps, scales, words
 from equiaudit.report.escape import visible
 from equiaudit.report.options import Options
 from equiaudit.results import GridMap, Result, ShiftResult, WorstImage
@@ -77,9 +77,9 @@ def _csp_hash(style: str) -> str:
 
 
 def _opening(result: Result) -> dict[str, Any]:
-    found = words.findings(result)
+    found = findings.findings(result)
     return {
-        "title": words.headline(result),
+        "title": findings.headline(result),
         "model": visible(result.fingerprint.model),
         "tool_version": visible(result.tool_version),
         "started": visible(result.timings.started),
@@ -105,7 +105,7 @@ def _tables(result: Result) -> dict[str, Any]:
         "notes": words.notes(result),
         "settings": words.settings_rows(result),
         "timings": _timings(result),
-        "method_notes": words.METHOD_NOTES,
+        "method_notes": words.method_notes(result),
         "command": words.reproduce(result),
     }
 
@@ -148,7 +148,7 @@ def _drawings(result: Result) -> dict[str, Any]:
         "phase_maps": phases,
         "phase_legend": phase_legend,
         "curves": curves.curves([(shift.kind, shift.by_distance) for shift in shifts]),
-        "bars": curves.bars(result.boundary),
+        "bars": curves.bars(result.boundary, findings.change_info(result)),
         "plot": {
             "map": maps.PLOT,
             "width": curves.WIDTH,

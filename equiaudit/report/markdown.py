@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from equiaudit.report import figures, words
+from equiaudit.report import figures, findings, words
 from equiaudit.report.escape import code_span, prose
 from equiaudit.report.options import Options
-from equiaudit.results import METRICS, Result, Skipped, WorstImage
+from equiaudit.results import Result, Skipped, WorstImage
 
 __all__ = ["MarkdownReport", "step_summary"]
 
@@ -48,9 +48,9 @@ def _lines(result: Result) -> Iterator[str]:
 
 
 def _opening(result: Result) -> Iterator[str]:
-    found = words.findings(result)
+    found = findings.findings(result)
     if not found:
-        yield from (f"**{prose(words.headline(result))}.**", "")
+        yield from (f"**{prose(findings.headline(result))}.**", "")
     for finding in found:
         said = f"**{prose(finding.sentence)}** ({code_span(finding.kind)})"
         yield f"- {said}: {finding.share}, {finding.evidence}"
@@ -104,12 +104,12 @@ def _cell(row: words.MetricRow, column: int) -> str:
 def _boundary(result: Result) -> Iterator[str]:
     if not result.boundary:
         return
-    yield from ("### What changes the label, by cause", "")
-    share = METRICS["flipped"]
+    yield from (f"### What changes {findings.subject(result)}, by cause", "")
+    info = findings.change_info(result)
     rows = (
         (
             prose(part.name),
-            figures.quantity(part.estimate, share) if part.estimate else "not known",
+            figures.quantity(part.estimate, info) if part.estimate else "not known",
             prose(part.meaning if part.estimate or not part.reason else part.reason),
         )
         for part in result.boundary

@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equiaudit.report import figures, words
+from equiaudit.report import figures, findings, words
 from equiaudit.report.escape import terminal
 from equiaudit.report.options import Options
-from equiaudit.results import METRICS, Result, Skipped
+from equiaudit.results import Result, Skipped
 
 __all__ = ["TextReport", "render_text"]
 
@@ -69,9 +69,9 @@ def _parts(result: Result, width: int) -> Iterable[_Part]:
 
 
 def _opening(result: Result) -> Iterable[_Part]:
-    found = words.findings(result)
+    found = findings.findings(result)
     if not found:
-        yield Text(words.headline(result) + ".", style="bold")
+        yield Text(findings.headline(result) + ".", style="bold")
     for finding in found:
         yield Text(f"{finding.sentence} ({terminal(finding.kind)}).", style="bold")
         yield _indented(f"{finding.share}, {finding.evidence}")
@@ -137,11 +137,11 @@ def _table(*columns: str) -> Table:
 def _boundary(result: Result) -> Iterable[_Part]:
     if not result.boundary:
         return
-    yield from _heading("What changes the label, by cause")
+    yield from _heading(f"What changes {findings.subject(result)}, by cause")
     table = _table("cause", "share", "what it is")
-    share = METRICS["flipped"]
+    info = findings.change_info(result)
     for part in result.boundary:
-        shown = figures.quantity(part.estimate, share) if part.estimate else "not known"
+        shown = figures.quantity(part.estimate, info) if part.estimate else "not known"
         why = part.reason if part.estimate is None and part.reason else part.meaning
         table.add_row(Text(terminal(part.name)), Text(shown), Text(terminal(why)))
     yield table

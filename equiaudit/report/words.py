@@ -9,18 +9,15 @@ from typing import Any
 
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
-from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, ShiftResult, Skipped
+from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, Skipped
 
 __all__ = [
-    "METHOD_NOTES",
-    "Finding",
     "GateRow",
     "MetricRow",
-    "findings",
     "gate_rows",
-    "headline",
     "label_name",
     "left_out",
+    "method_notes",
     "metric_rows",
     "notes",
     "plan_in_words",
@@ -28,7 +25,7 @@ __all__ = [
     "settings_rows",
 ]
 
-METHOD_NOTES: tuple[tuple[str, str], ...] = (
+_ABOUT_LABELS = (
     (
         "Consistency",
         "the chance that two different random shifts of one image get the same label, averaged "
@@ -38,6 +35,33 @@ METHOD_NOTES: tuple[tuple[str, str], ...] = (
         "Agreement",
         "the share of shifts that keep the label of the unshifted image.",
     ),
+)
+_ABOUT_PIXELS = (
+    (
+        "Moved back",
+        "the output of a shifted image is moved back by the shift before it is compared with "
+        "that of the unshifted image, pixel by pixel.",
+    ),
+    (
+        "mASCC, mASSC",
+        "the share of pixels that keep their label, averaged over shifts and images: of all "
+        "pixels under circular shifts, of those that both windows show otherwise.",
+    ),
+    (
+        "mIoU",
+        "the mean over classes of intersection over union, each summed over all images. At the "
+        "worst shift, each image counts with the shift that is worst for it.",
+    ),
+)
+_ABOUT_OUTPUTS = (
+    _ABOUT_PIXELS[0],
+    ("NMSE", "the squared change over the squared unshifted output."),
+    (
+        "Delta-PSNR",
+        "how far the PSNR to the target differs between the shifted and the unshifted image.",
+    ),
+)
+_ABOUT_ALL = (
     (
         "Intervals",
         "95% intervals for the population the images were drawn from. The image is the sampling "
@@ -63,16 +87,6 @@ METHOD_NOTES: tuple[tuple[str, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One shift kind's finding: the share of labels that change, in figures and in words."""
-
-    kind: str
-    sentence: str
-    share: str
-    evidence: str
-
-
-@dataclass(frozen=True)
 class MetricRow:
     """One metric over all shift kinds; None where a kind lacks it."""
 
@@ -92,58 +106,10 @@ class GateRow:
     reason: str
 
 
-def findings(result: Result) -> tuple[Finding, ...]:
-    """How often the label changes, one finding per shift kind that measured it."""
-    found = (_finding(result, shift) for shift in result.shifts.values())
-    return tuple(finding for finding in found if finding)
-
-
-def _finding(result: Result, shift: ShiftResult) -> Finding | None:
-    agreement = shift.metrics.get("agreement")
-    if agreement is None or agreement.value is None:
-        return None
-    changes = _complement(agreement)
-    info = figures.info_of("flipped")
-    return Finding(
-        kind=visible(shift.kind),
-        sentence=_change_sentence(changes, plans.moved(result.fingerprint.plan)),
-        share=figures.value(changes, info),
-        evidence=figures.evidence(changes, info),
-    )
-
-
-def _complement(agreement: Estimate) -> Estimate:
-    """1 less a share, its interval turned round."""
-
-    def less(end: float | None) -> float | None:
-        return None if end is None else max(0.0, 1 - end)
-
-    ends = {"value": less(agreement.value), "low": less(agreement.high)}
-    return agreement.model_copy(update=ends | {"high": less(agreement.low)})
-
-
-def _change_sentence(changes: Estimate, moved: str) -> str:
-    share = changes.value or 0.0
-    if share <= 0:
-        return f"No image changes its label when {moved}"
-    words, plural = figures.one_in(share)
-    verb = "change their label" if plural else "changes its label"
-    return f"{words[0].upper()}{words[1:]} {verb} when {moved}"
-
-
-def headline(result: Result) -> str:
-    """The finding of the kind that changes most labels, or what was measured instead."""
-    scored = [
-        (agreement.value, _finding(result, shift))
-        for shift in result.shifts.values()
-        if (agreement := shift.metrics.get("agreement")) and agreement.value is not None
-    ]
-    if not scored:
-        return f"{result.fingerprint.n_images:,} images were scanned; no label could be compared"
-    finding = min(scored, key=lambda pair: pair[0])[1]
-    if finding is None or len(scored) == 1:
-        return finding.sentence if finding else ""
-    return f"{finding.sentence} ({finding.kind})"
+def method_notes(result: Result) -> tuple[tuple[str, str], ...]:
+    """What the terms of the report mean: (term, meaning)."""
+    own = {"segmentation": _ABOUT_PIXELS, "image": _ABOUT_OUTPUTS}
+    return own.get(result.fingerprint.task, _ABOUT_LABELS) + _ABOUT_ALL
 
 
 def metric_rows(result: Result) -> tuple[MetricRow, ...]:
