@@ -16,4 +16,10 @@ __all__ = ["task_of"]
 
 def task_of(model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions) -> Task[Any]:
     """What the engine is told about the outputs of `model`."""
-    return ClassificationTask(model, dataset, plan, options)
+    if model.task == "classification":
+        return ClassificationTask(model, dataset, plan, options)
+    from equiaudit.audit.dense import ImageTask, SegmentationTask  # torchmetrics takes a second
+
+    if model.task == "segmentation":
+        return SegmentationTask(model, dataset, plan, options)
+    return ImageTask(model, dataset, plan, options)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from equiaudit.data.labels import classes_of, labels_of_csv
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
+from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
 __all__ = ["Dataset", "Item", "existing_folder", "lot", "open_dataset"]
@@ -44,6 +45,8 @@ class Dataset:
     was stopped may go on. It does not look into the files."""
     notes: tuple[str, ...] = ()
     """What was left out or decided on opening."""
+    truth: TruthReader | None = None
+    """How the masks or targets of `items` are read, where there are any."""
 
     def __len__(self) -> int:
         return len(self.items)

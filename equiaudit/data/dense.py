@@ -16,6 +16,7 @@ from typing import Literal
 
 from equiaudit.data.dataset import Dataset, Item, existing_folder, lot
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images
+from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
 __all__ = ["has_targets", "open_dense_dataset"]
@@ -46,12 +47,13 @@ def has_targets(root: str | Path) -> bool:
 def open_dense_dataset(
     root: str | Path,
     task: DenseTask,
+    reader: TruthReader,
     *,
     class_names: Mapping[int, str] | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """List the images under `root`, and the mask (or target) of each.
+    """List the images under `root`, and the mask (or target) of each, which `reader` will read.
 
     Every image has one or none has: InputError names the first that lacks it. `limit` and
     `seed` choose as for `open_dataset`.
@@ -79,6 +81,7 @@ def open_dense_dataset(
         labelled=bool(listing.truth),
         listing_sha256=digest.hexdigest(),
         notes=listing.notes,
+        truth=reader if listing.truth else None,
     )
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from PIL import Image
 
 from equiaudit.audit.classification.records import NONFINITE, LabelRecord
 from equiaudit.audit.classification.samples import flip
 from equiaudit.audit.geometry import geometry
+from equiaudit.audit.pictures import data_uri, views
 from equiaudit.data import Dataset, Decoded, decode
 from equiaudit.models.types import Model
 from equiaudit.results import WorstImage
 from equiaudit.shifts import Series, ShiftPlan
-from equiaudit.shifts.canvas import canvas, cut
 
 __all__ = ["worst_images"]
 
@@ -101,19 +97,7 @@ def _with_thumbnails(
     image = decode(item, geometry(model.preprocess, margin))
     if not isinstance(image, Decoded):
         return worst
-    source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)
-    black = torch.zeros(len(source), dtype=source.dtype)
-    made = canvas(source, series.kind, plan.window, reach, black)
-    top = 65535 if image.pixels.dtype == np.uint16 else 255
-    views = [cut(made, plan.window, reach, at) for at in ((0, 0), worst.offset)]
-    clean, shifted = (_data_uri(v, top) for v in views)
+    clean, shifted = (
+        data_uri(view, _THUMBNAIL) for view in views(image, plan, series, [(0, 0), worst.offset])
+    )
     return worst.model_copy(update={"thumbnail_clean": clean, "thumbnail_shifted": shifted})
-
-
-def _data_uri(view: torch.Tensor, top: int) -> str:
-    pixels = (view.permute(1, 2, 0).numpy() * (255 / top)).round().astype(np.uint8)
-    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

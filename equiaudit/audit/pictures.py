@@ -1,0 +1,50 @@
+"""Pictures for reports: what the model saw, as small `data:` URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from equiaudit.data import Decoded
+from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.shifts.canvas import canvas, cut
+
+__all__ = ["data_uri", "views"]
+
+Bytes = NDArray[np.uint8]
+
+
+def views(
+    image: Decoded, plan: ShiftPlan, series: Series, offsets: Sequence[tuple[int, int]]
+) -> list[Bytes]:
+    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed."""
+    source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)
+    black = torch.zeros(len(source), dtype=source.dtype)
+    reach = max(-series.low, series.high)
+    made = canvas(source, series.kind, plan.window, reach, black)
+    top = 65535 if image.pixels.dtype == np.uint16 else 255
+    return [_bytes(cut(made, plan.window, reach, at), top) for at in offsets]
+
+
+def _bytes(view: Tensor, top: int) -> Bytes:
+    return (view.permute(1, 2, 0).numpy() * (255 / top)).round().astype(np.uint8)
+
+
+def data_uri(pixels: Bytes, longest: int, *, smooth: bool = True) -> str:
+    """A PNG of (H, W) or (H, W, 1 or 3) pixels, made smaller where a side exceeds `longest` px.
+
+    Without `smooth` no colours are mixed, as for classes.
+    """
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    image.thumbnail((longest, longest), how)
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
