@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from equiaudit.report import curves, figures, findings, maps, scales, words
+from equiaudit.report import curves, dense, figures, findings, maps, scales, words
 from equiaudit.report.escape import visible
 from equiaudit.report.options import Options
 from equiaudit.results import GridMap, Result, ShiftResult, WorstImage
@@ -43,6 +43,8 @@ class HtmlReport:
     def render(self, result: Result, options: Options) -> str:
         """The document; `options.images` keeps the thumbnails."""
         style, drawings = _style(), _drawings(result)
+        room = _room(drawings) if options.images else 0
+        examples, room = dense.example_cards(result, room)
         page = _environment().get_template("report.html.jinja")
         return page.render(
             style=Markup(style),
@@ -50,7 +52,9 @@ class HtmlReport:
             **_opening(result),
             **_tables(result),
             **drawings,
-            worst=_worst(result, _room(drawings) if options.images else 0),
+            examples=examples,
+            heat_cards=dense.heat_cards(result, room),
+            worst=_worst(result, room),
         )
 
 
@@ -86,6 +90,7 @@ def _opening(result: Result) -> dict[str, Any]:
         "n_images": f"{result.fingerprint.n_images:,}",
         "plan": words.plan_in_words(result),
         "findings": found,
+        "subject": findings.subject(result),
         "gates": words.gate_rows(result),
     }
 
@@ -93,6 +98,8 @@ def _opening(result: Result) -> dict[str, Any]:
 def _tables(result: Result) -> dict[str, Any]:
     return {
         "kinds": [visible(kind) for kind in result.shifts][:_MOST_KINDS],
+        "class_tables": dense.class_tables(result),
+        "receptive_field": dense.receptive_field(result),
         "metric_rows": [_metric_row(row) for row in words.metric_rows(result)],
         "left_out": [
             (
@@ -142,7 +149,11 @@ def _drawings(result: Result) -> dict[str, Any]:
     shifts = list(result.shifts.values())[:_MOST_KINDS]
     offsets, offset_legend = maps.heat_maps(_grids(shifts, "agreement_map"), sparse=True)
     phases, phase_legend = maps.heat_maps(_grids(shifts, "phase_map"), _PHASE_CELL)
+    changes, change_legend = dense.change_maps(result)
     return {
+        "change_maps": changes,
+        "change_legend": change_legend,
+        "profiles": dense.profile_curves(result),
         "offset_maps": offsets,
         "offset_legend": offset_legend,
         "phase_maps": phases,
@@ -165,7 +176,8 @@ def _grids(shifts: Sequence[ShiftResult], field: str) -> list[tuple[str, GridMap
 
 def _room(drawings: dict[str, Any]) -> int:
     """Bytes that the maps leave for thumbnails."""
-    cells = sum(len(map.cells) for map in (*drawings["offset_maps"], *drawings["phase_maps"]))
+    drawn = ("offset_maps", "phase_maps", "change_maps")
+    cells = sum(len(map.cells) for name in drawn for map in drawings[name])
     return _MAPS_AND_THUMBNAILS - _CELL_BYTES * cells
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from equiaudit.report import figures, findings, words
+from equiaudit.report import dense, figures, findings, words
 from equiaudit.report.escape import code_span, prose
 from equiaudit.report.options import Options
 from equiaudit.results import Result, Skipped, WorstImage
@@ -40,8 +40,11 @@ def _lines(result: Result) -> Iterator[str]:
     yield from _opening(result)
     yield from _gates(result)
     yield from _metrics(result)
+    yield from _classes(result)
     yield from _boundary(result)
+    yield from _profile(result)
     yield from _worst(result)
+    yield from _examples(result)
     yield from _left_out(result)
     yield from _bullets("Notes", [prose(note) for note in words.notes(result)])
     yield from _settings(result)
@@ -101,6 +104,26 @@ def _cell(row: words.MetricRow, column: int) -> str:
     return "" if estimate is None else figures.quantity(estimate, row.info)
 
 
+def _classes(result: Result) -> Iterator[str]:
+    for kind, rows in dense.class_tables(result)[:_MOST_KINDS]:
+        yield from (f"### Classes under {code_span(kind)}", "")
+        header = ("class", "pixels", "IoU, unshifted", "shifted", "worst shift", "objects lost")
+        shown = (
+            (code_span(r.name), r.pixels, r.clean, r.shifted, r.worst, r.lost)
+            for r in rows[:_LISTED]
+        )
+        yield from _table(header, shown, "lrrrrr")
+
+
+def _profile(result: Result) -> Iterator[str]:
+    kinds, rows = dense.profile_rows(result)
+    if not rows:
+        return
+    yield from ("### Change by distance to the border", "")
+    yield from _table(("distance", *map(code_span, kinds)), rows[:_LISTED], "l" + "r" * len(kinds))
+    yield from (prose(dense.receptive_field(result)), "")
+
+
 def _boundary(result: Result) -> Iterator[str]:
     if not result.boundary:
         return
@@ -114,7 +137,7 @@ def _boundary(result: Result) -> Iterator[str]:
         )
         for part in result.boundary
     )
-    yield from _table(("cause", "share of labels", "what it is"), rows, "lrl")
+    yield from _table(("cause", "change", "what it is"), rows, "lrl")
 
 
 def _worst(result: Result) -> Iterator[str]:
@@ -123,6 +146,26 @@ def _worst(result: Result) -> Iterator[str]:
     yield from ("### Least stable images", "")
     header = ("image", "shift", "(dy, dx) px", "unshifted", "shifted", "agreement")
     yield from _table(header, (_worst_row(result, w) for w in result.worst[:_LISTED]), "llrllr")
+
+
+def _examples(result: Result) -> Iterator[str]:
+    cards = dense.example_rows(result, _LISTED)
+    if not cards:
+        return
+    yield from ("### Least stable images", "")
+    rows = (
+        (
+            code_span(c.file),
+            code_span(c.kind),
+            c.offset,
+            c.change,
+            prose(c.truth) if c.truth else "",
+        )
+        for c in cards
+    )
+    yield from _table(
+        ("image", "shift", "(dy, dx) px", "change", "against the mask"), rows, "llrrl"
+    )
 
 
 def _worst_row(result: Result, worst: WorstImage) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equiaudit.report import figures, findings, words
+from equiaudit.report import dense, figures, findings, words
 from equiaudit.report.escape import terminal
 from equiaudit.report.options import Options
 from equiaudit.results import Result, Skipped
@@ -62,7 +62,9 @@ def render_text(result: Result, color: bool = False, width: int = 80) -> str:
 def _parts(result: Result, width: int) -> Iterable[_Part]:
     yield from _opening(result)
     yield from _metrics(result, width)
+    yield from _classes(result)
     yield from _boundary(result)
+    yield from _profile(result)
     yield from _gates(result)
     yield from _left_out(result)
     yield from _list("Notes", [terminal(note) for note in words.notes(result)])
@@ -132,6 +134,32 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(Text(column), overflow="fold")
     return table
+
+
+def _classes(result: Result) -> Iterable[_Part]:
+    for kind, rows in dense.class_tables(result):
+        yield from _heading(f"Classes under {terminal(kind)}")
+        table = _table("class", "IoU", "shifted", "objects lost")
+        for row in rows[:_LISTED]:
+            table.add_row(
+                *(Text(cell) for cell in (terminal(row.name), row.clean, row.shifted, row.lost))
+            )
+        yield table
+        if len(rows) > _LISTED:
+            yield Text(f"and {len(rows) - _LISTED:,} more, all of them in result.json")
+
+
+def _profile(result: Result) -> Iterable[_Part]:
+    kinds, rows = dense.profile_rows(result)
+    if not rows:
+        return
+    yield from _heading("Change by distance to the border")
+    table = _table("distance", *map(terminal, kinds))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    yield table
+    if said := dense.receptive_field(result):
+        yield Text(terminal(said))
 
 
 def _boundary(result: Result) -> Iterable[_Part]:
