@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.api.loading import load_model
-from equiaudit.api.room import fitting, has_room, sources
+from equiaudit.api.room import fitting, has_room, named, sources
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset
     from equiaudit.models import Model
     from equiaudit.results import Estimate
-    from equiaudit.results.repair import Agreement, FixReport
+    from equiaudit.results.repair import Agreement, Borders, FixReport
 
 __all__ = ["BeforeAfter", "figures_of", "held"]
 
@@ -52,6 +52,7 @@ class BeforeAfter:
                 "before": figures_of(self._scan(before, options, "before")),
                 "after": figures_of(self._scan(after, options, "after")),
                 "agreement": self._agreement(report, before, after),
+                "borders": self._borders(report, after),
                 "notes": (*report.notes, *notes),
             }
         )
@@ -75,6 +76,14 @@ class BeforeAfter:
             size=size,
             classification=self.model.task == "classification",
         )
+
+    def _borders(self, report: FixReport, after: Model) -> Borders | None:
+        """Of all images, where the fixed model rolls its input."""
+        from equiaudit.repair.borders import borders_of
+
+        if not any(record.borders for record in report.verifications):
+            return None
+        return borders_of(named(self.dataset, after.preprocess))
 
     def _scan(self, model: Model, options: ScanOptions, name: str) -> Scan:
         from equiaudit.audit.engine import run_scan

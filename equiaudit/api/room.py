@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset
     from equiaudit.models.types import Preprocess
 
-__all__ = ["PICTURES", "fitting", "has_room", "pictures", "require_room", "sources"]
+__all__ = ["PICTURES", "fitting", "has_room", "named", "pictures", "require_room", "sources"]
 
 PICTURES = 8
 """Images of the data that a verification runs on, besides the synthetic set."""
@@ -27,7 +27,7 @@ def pictures(dataset: Dataset, how: Preprocess, count: int = PICTURES) -> dict[s
     """Up to `count` readable images, (C, H, W) as a model with this preprocessing receives them."""
     step = max(1, len(dataset.items) // count)
     chosen = replace(dataset, items=dataset.items[::step][:count])
-    return dict(_images(chosen, how, 0))
+    return dict(named(chosen, how, 0))
 
 
 def sources(
@@ -37,7 +37,7 @@ def sources(
     import torch
 
     block: list[torch.Tensor] = []
-    for _, image in _images(dataset, how, reach):
+    for _, image in named(dataset, how, reach):
         block.append(image)
         if len(block) == batch:
             yield torch.stack(block)
@@ -46,7 +46,8 @@ def sources(
         yield torch.stack(block)
 
 
-def _images(dataset: Dataset, how: Preprocess, reach: int) -> Iterator[tuple[str, torch.Tensor]]:
+def named(dataset: Dataset, how: Preprocess, reach: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every readable image by its file, (C, H + 2 reach, W + 2 reach) as the model receives it."""
     import torch
 
     from equiaudit.audit.geometry import geometry

@@ -124,8 +124,8 @@ def fix(
     from equiaudit.report.repair import render_fix
 
     settings = call.settings
-    nothing_written = output is None or dry_run or compare_methods
-    folder = report or (None if nothing_written else _default_folder(output))
+    if report is None and output is not None and not (dry_run or compare_methods):
+        report = _default_folder(output)
     with observing(call.terminal) as observer:
         found = run(
             model,
@@ -147,12 +147,12 @@ def fix(
             seed=settings.seed,
             max_accuracy_drop=most,
             seconds=seconds,
-            report=folder,
+            report=report,
             observer=observer,
             **model_settings(settings),
         )
-    if folder is not None:
-        call.terminal.say(f"Wrote {folder / 'fix.json'}")
+    if report is not None:
+        call.terminal.say(f"Wrote {report / 'fix.json'}")
     text = render_fix(found, form, explain=explain, **page(call))
     return Outcome(text, exit_code(found))
 

@@ -209,6 +209,7 @@ def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     yield from _cost(report)
     yield from comparing.training(report.training)
     yield from _metrics(report)
+    yield from comparing.borders(report.borders)
     yield from comparing.agreement(report.agreement)
     yield from bullets("Notes", report.notes)
 

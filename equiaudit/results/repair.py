@@ -357,6 +357,8 @@ class FixReport(_Frozen):
     input_size: tuple[int, int] | None = None
     """(H, W) that the fixed model takes, px."""
     agreement: tuple[Agreement, ...] = ()
+    borders: Borders | None = None
+    """What was found where the images of the data were cut, where the input is rolled."""
     candidates: tuple[Candidate, ...] = ()
     """All methods on the same images, the unmodified model first, where they were compared."""
     choice: Choice | None = None

@@ -40,4 +40,4 @@ class CanonicalInput:
         how = inner.preprocess
         wrapped = Canonical(graph_inside(inner.net), dense=subject.dense)
         net = subject.net(recaptured(wrapped, how, self.name))
-        return replace(inner, net=net, check=Circular(how.size, subject.dense))
+        return replace(inner, net=net, check=Circular(how.size, subject.dense, borders=True))

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import fx
 
+from equiaudit.repair.borders import borders_of
 from equiaudit.repair.formats import Run
 from equiaudit.repair.margins import selection_margin
 from equiaudit.repair.moves import verify_moves
@@ -28,6 +29,8 @@ class Circular:
     dense: bool
     margins: bool = False
     """The graph chooses origins from features: say how clearly it did."""
+    borders: bool = False
+    """The graph rolls its input: say whether the images had a border to be cut at."""
 
     def __call__(
         self,
@@ -43,7 +46,7 @@ class Circular:
         """`verify` over every phase of the stride."""
         # Only a graph rewritten in this process marks the nodes that say how clear a choice was.
         watched = run if self.margins and isinstance(run, fx.GraphModule) else None
-        return verify(
+        found = verify(
             run,
             original,
             images,
@@ -55,6 +58,9 @@ class Circular:
             margin=partial(selection_margin, watched) if watched is not None else None,
             subject=subject,
         )
+        if not self.borders:
+            return found
+        return found.model_copy(update={"borders": borders_of(images.items())})
 
 
 @dataclass(frozen=True)
