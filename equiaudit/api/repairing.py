@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -17,6 +17,7 @@ from equiaudit.api.loading import (
     open_data,
     require_classifier,
 )
+from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures, require_room
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset
     from equiaudit.models import Model
     from equiaudit.models.types import Preprocess
-    from equiaudit.repair import FixOptions, Recover
+    from equiaudit.repair import FixOptions
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
 __all__ = ["fix", "inspect", "verify"]
@@ -103,7 +104,12 @@ def fix(
     max_accuracy_drop: float | None = None,
     seconds: float = 20.0,
     report: str | Path | None = None,
-    recover: Callable[[Model], Recover] | None = None,
+    calibrate: bool = False,
+    distil: int = 0,
+    finetune: int = 0,
+    learning_rate: float | None = None,
+    train_data: str | Path | None = None,
+    train_limit: int | None = None,
     observer: Observer | None = None,
     **model_settings: Unpack[ModelSettings],
 ) -> FixReport:
@@ -118,8 +124,11 @@ def fix(
 
     With the method "auto" every method that fits is measured on `data`, and that of the highest
     consistency under `goal` is taken among those that lose at most `max_accuracy_drop` (0.01 by
-    default); `compare_methods` stops after the measurements. `recover` makes, for the loaded
-    model, what trains the converted graph before it is verified.
+    default); `compare_methods` stops after the measurements.
+
+    `calibrate`, `distil` (epochs) and `finetune` (epochs) win accuracy back before the net is
+    verified, on up to `train_limit` images of `train_data`, or of `data` where that is not
+    given; `learning_rate` is the highest. A run that was stopped goes on where it was.
 
     Raises NothingToDo (exit 5) where there is nothing to fix, the conversion is refused, or no
     method is within the accuracy.
@@ -130,6 +139,18 @@ def fix(
     observer = observer or Silent()
     comparing = compare_methods or method == "auto"
     _check_goal(goal, comparing, data)
+    training = Training(
+        calibrate=calibrate,
+        distil=distil,
+        finetune=finetune,
+        rate=learning_rate,
+        folder=train_data,
+        limit=train_limit,
+        data=data,
+        labels=labels,
+        seed=seed,
+    )
+    trains = training.wanted and not dry_run
     scanning = comparing or not dry_run
     loaded = load_model(model, normalisation=scanning, **model_settings)
     options = FixOptions(
@@ -159,9 +180,11 @@ def fix(
         out,
         options,
         images=None if dataset is None else partial(_given, dataset, loaded, options),
-        recover=None if recover is None or dry_run else recover(loaded),
+        recover=training.recover(loaded, as_path(out), observer) if trains else None,
         progress=observer.note,
     )
+    if trains:
+        training.discard(as_path(out))
     if dataset is not None and not dry_run:
         require_classifier(loaded)
         table = BeforeAfter(loaded, dataset, shifting, folder, observer)

@@ -97,6 +97,57 @@ def fix(
             help="Most unshifted accuracy to lose on --data, as 0.5% or 0.005 (1% for auto)."
         ),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Re-estimate the statistics of batch normalisation.",
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = False,
+    distil: Annotated[
+        int,
+        typer.Option(
+            help="Epochs of imitating the original net; needs no labels.",
+            metavar="N",
+            min=0,
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = 0,
+    finetune: Annotated[
+        int,
+        typer.Option(
+            help="Epochs on labels or masks.",
+            metavar="N",
+            min=0,
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = 0,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Highest learning rate. Default 0.015 to distil, 0.001 to fine-tune.",
+            metavar="X",
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = None,
+    train_data: Annotated[
+        str | None,
+        typer.Option(
+            help="Images for these. Default: those of --data.",
+            metavar="DIR",
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = None,
+    train_limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Use that many of them.",
+            metavar="N",
+            min=2,
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(help="About how long each verification goes on.", min=0.0)
     ] = 20.0,
@@ -147,6 +198,12 @@ def fix(
             seed=settings.seed,
             max_accuracy_drop=most,
             seconds=seconds,
+            calibrate=calibrate,
+            distil=distil,
+            finetune=finetune,
+            learning_rate=learning_rate,
+            train_data=train_data,
+            train_limit=train_limit,
             report=report,
             observer=observer,
             **model_settings(settings),

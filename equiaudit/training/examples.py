@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,8 @@ class Examples:
     """Images and what is known of them.
 
     `pixels` is (N, H, W, C) uint8 or uint16, RGB or grey, as decoded. `targets` is (N,) int64
-    labels, (N, H, W) uint8 or int64 masks, or None. `preprocess` makes them model input.
+    labels, (N, H, W) masks of class ids, `equiaudit.data.IGNORED` where nothing is said, or
+    None. `preprocess` makes pixels model input.
     """
 
     pixels: np.ndarray
@@ -76,7 +77,7 @@ class Examples:
 def load_examples(
     dataset: Dataset, geometry: Geometry, how: Preprocess, *, workers: int = 2
 ) -> Examples:
-    """Decode all of `dataset` into memory; labels come along where it is labelled.
+    """Decode all of `dataset` into memory, with its labels or masks where it has any.
 
     A file that cannot be read is left out and named in `skipped`. InputError where none can
     be read, or where the images would take more than 8 GiB.
@@ -88,15 +89,25 @@ def load_examples(
             f"{len(dataset)} images of {height}x{width} px do not fit in 8 GiB.",
             tip="Train on fewer of them, with --train-limit N.",
         )
-    found = list(decode_ahead(dataset.items, geometry, workers=workers, ahead=4 * workers))
+    ahead, truth = 4 * workers, dataset.truth
+    found = list(decode_ahead(dataset.items, geometry, truth, workers=workers, ahead=ahead))
     read = [image for image in found if isinstance(image, Decoded)]
     skipped = tuple(image for image in found if isinstance(image, Skipped))
     if not read:
         raise InputError(f"None of the images in {dataset.root} can be read.")
     deep = any(image.pixels.dtype == np.uint16 for image in read)
     pixels = np.stack([_as_deep(image.pixels) if deep else image.pixels for image in read])
-    labels = torch.tensor([image.item.label for image in read]) if dataset.labelled else None
-    return Examples(pixels, how, labels, skipped)
+    return Examples(pixels, how, _targets(read), skipped)
+
+
+def _targets(images: Sequence[Decoded]) -> Tensor | None:
+    """Labels, masks, or nothing; the pixels of target images are no class ids."""
+    if all(image.item.label is not None for image in images):
+        return torch.tensor([image.item.label for image in images])
+    masks = [image.truth.values for image in images if image.truth is not None]
+    if len(masks) < len(images) or any(mask.ndim != 2 for mask in masks):
+        return None
+    return torch.from_numpy(np.stack(masks))
 
 
 def _as_deep(pixels: np.ndarray) -> np.ndarray:

@@ -185,8 +185,8 @@ class _Trainer:
         for name, weight in self.weights.items():
             if name in moved.get("momentum", {}):
                 self.optimizer.state[weight]["momentum_buffer"] = moved["momentum"][name]
-        kept = {group: moved[group] for group in ("best", "start")}
-        self.course = Course(state.epoch, **kept, **state.numbers["course"])
+        best, start = moved["best"], moved["start"]
+        self.course = Course(state.epoch, best=best, start=start, **state.numbers["course"])
 
 
 def train(

@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["divergence", "feature_error", "image_means", "label_error", "regression_error"]
+from equiaudit.data import IGNORED
 
-IGNORED = 255
-"""The mask value that marks pixels without a label, as in Pascal VOC and Cityscapes."""
+__all__ = ["divergence", "feature_error", "image_means", "label_error", "regression_error"]
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -46,12 +45,11 @@ def regression_error(student: Tensor, teacher: Tensor) -> Tensor:
 def label_error(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of logits (N, K) with labels (N,), or (N, K, H, W) with masks (N, H, W).
 
-    Mask pixels of 255 do not count. One channel means a binary mask: 0, or anything else.
+    Mask pixels of `IGNORED` do not count. One channel means a binary mask: 0, or anything else.
     """
     logits = logits.float()
     if logits.shape[1] > 1:
-        ignored = IGNORED if logits.dim() > 2 else -100
-        return F.cross_entropy(logits, target, ignore_index=ignored)
+        return F.cross_entropy(logits, target, ignore_index=IGNORED)
     known = target != IGNORED
     wanted = (target > 0).to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits[:, 0][known], wanted[known])

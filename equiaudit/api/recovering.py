@@ -1,0 +1,127 @@
+"""What `fix` trains with: the images, the stages, and the net's own kind of output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from equiaudit.api.loading import open_data
+from equiaudit.audit.observer import Observer
+from equiaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from equiaudit.data import Dataset
+    from equiaudit.models import Model
+    from equiaudit.repair import Recover
+    from equiaudit.results.repair import TrainingRecord
+    from equiaudit.training import Examples, TrainingOptions
+
+__all__ = ["Training"]
+
+_OUTPUTS = {"classification": "logits", "segmentation": "logits", "image": "values"}
+_SAME_IMAGES = (
+    "trained on the images of --data, so what is measured on them afterwards says little of other"
+    " images; give --train-data DIR to train on others"
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The stages that were asked for, and the images for them.
+
+    `folder` is --train-data, `data` is --data, which is trained on where there is no other;
+    `labels` belong to the latter.
+    """
+
+    calibrate: bool = False
+    distil: int = 0
+    finetune: int = 0
+    rate: float | None = None
+    """Highest learning rate; None: each stage's own."""
+    folder: str | Path | None = None
+    limit: int | None = None
+    data: str | Path | None = None
+    labels: str | Path | None = None
+    seed: int = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any stage was asked for; InputError where its images were not given."""
+        asked = bool(self.calibrate or self.distil or self.finetune)
+        if not asked and self.folder is not None:
+            raise InputError(
+                "--train-data is read by training alone.",
+                tip="Add --calibrate, --distil N or --finetune N.",
+            )
+        if asked and self.folder is None and self.data is None:
+            raise InputError("Training needs images.", tip="Add --train-data DIR, or --data DIR.")
+        return asked
+
+    def recover(self, model: Model, out: Path | None, observer: Observer) -> Recover:
+        """Train with all of it, the state kept beside `out` until `discard` removes it."""
+
+        def run(
+            fixed: fx.GraphModule, original: fx.GraphModule
+        ) -> tuple[fx.GraphModule, TrainingRecord]:
+            from equiaudit.training import recover
+
+            examples = self._examples(model, observer)
+            options = self._options(model, out)
+            output = "probabilities" if model.outputs_probabilities else _OUTPUTS[model.task]
+            graph, record = recover(fixed, original, examples, options, observer, output=output)  # type: ignore[arg-type]
+            left_out = tuple(f"{s.name} was left out: {s.reason}" for s in examples.skipped)
+            shared = (_SAME_IMAGES,) if self.folder is None else ()
+            notes = (*shared, *record.notes, *left_out)
+            return graph, record.model_copy(update={"notes": notes})
+
+        return run
+
+    def discard(self, out: Path | None) -> None:
+        """Remove the state that was kept beside `out`."""
+        from equiaudit.training import discard
+
+        discard(_beside(out))
+
+    def _options(self, model: Model, out: Path | None) -> TrainingOptions:
+        from equiaudit.training import TrainingOptions
+
+        options = TrainingOptions(
+            calibrate=self.calibrate,
+            distil=self.distil,
+            finetune=self.finetune,
+            seed=self.seed,
+            device=str(model.device),
+            checkpoint=_beside(out),
+        )
+        if self.rate is None:
+            return options
+        return replace(options, distil_rate=self.rate, finetune_rate=self.rate)
+
+    def _examples(self, model: Model, observer: Observer) -> Examples:
+        from equiaudit.audit.geometry import geometry
+        from equiaudit.training import load_examples
+
+        observer.note("reading the images to train on")
+        return load_examples(self._dataset(model), geometry(model.preprocess, 0), model.preprocess)
+
+    def _dataset(self, model: Model) -> Dataset:
+        folder, labels = self.folder, None
+        if folder is None:
+            folder, labels = self.data or "", self.labels
+        if model.task == "classification":
+            return open_data(model, folder, labels, self.limit, self.seed)
+        from equiaudit.data.dense import open_dense_dataset
+        from equiaudit.data.masks import MaskReader, TargetReader
+
+        if model.task == "image":
+            return open_dense_dataset(folder, "image", TargetReader(), limit=self.limit)
+        classes = max(2, model.num_classes or 256)
+        reader = MaskReader(classes)
+        return open_dense_dataset(folder, "segmentation", reader, limit=self.limit, seed=self.seed)
+
+
+def _beside(out: Path | None) -> Path | None:
+    return None if out is None else out.with_name(f"{out.name}.training.safetensors")
