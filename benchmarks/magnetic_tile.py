@@ -3,8 +3,9 @@
     python benchmarks/magnetic_tile.py ../shared/cases/magnetic_tile OUT
 
 OUT receives `unet.pt` (TorchScript), `unet.safetensors` (for ``--arch tile_unet:unet``), their
-preprocessing, and `test/images` + `test/masks`: the images that were not trained on, whole,
-with masks of 0 and 255. It takes about 10 minutes on one core.
+preprocessing, and the photos, whole, with masks of 0 and 255: those that were trained on in
+`train`, the others in `test`, each with `images` and `masks`. It takes about 10 minutes on one
+core. `tile_audit.py` then compares the net before and after `fix`.
 """
 
 from __future__ import annotations
@@ -155,19 +156,23 @@ def iou(net: nn.Module, test: Sequence[Tile]) -> tuple[float, float]:
     return float(background), float(defect)
 
 
-def save(net: nn.Module, test: Sequence[Tile], out: Path) -> None:
-    """The net in two formats, and the test photos with their masks."""
+def save(net: nn.Module, out: Path) -> None:
+    """The net in two formats."""
     save_file(net.state_dict(), out / "unet.safetensors")
     (out / "unet.toml").write_text(PREPROCESS)
     traced = torch.jit.trace(net, torch.randn(2, 1, WINDOW, WINDOW))
     torch.jit.save(traced, out / "unet.pt", _extra_files={"preprocess.toml": PREPROCESS})
+
+
+def write_photos(photos: Sequence[Tile], folder: Path) -> None:
+    """As the tool reads them."""
     for part in ("images", "masks"):
-        shutil.rmtree(out / "test" / part, ignore_errors=True)
-        (out / "test" / part).mkdir(parents=True)
-    for tile in test:
+        shutil.rmtree(folder / part, ignore_errors=True)
+        (folder / part).mkdir(parents=True)
+    for tile in photos:
         name = Path(tile.name).with_suffix(".png").name
-        Image.fromarray(tile.pixels).save(out / "test" / "images" / name)
-        Image.fromarray(tile.mask * np.uint8(255)).save(out / "test" / "masks" / name)
+        Image.fromarray(tile.pixels).save(folder / "images" / name)
+        Image.fromarray(tile.mask * np.uint8(255)).save(folder / "masks" / name)
 
 
 def main() -> None:
@@ -184,7 +189,9 @@ def main() -> None:
     print(f"{len(train)} photos to train on, {len(test)} to test", flush=True)
     net = trained(train, args.steps, args.batch, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    save(net, test, args.out)
+    save(net, args.out)
+    write_photos(train, args.out / "train")
+    write_photos(test, args.out / "test")
     background, defect = iou(net, test)
     mean = (background + defect) / 2
     print(f"test mIoU {mean:.4f} (background {background:.4f}, defect {defect:.4f})")
