@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
+from dense_results import dense_shift, example
 from results import make_result
 
-from equiaudit.results import Result, Skipped
+from equiaudit.results import ReceptiveField, Result, Skipped
 
 NAMES = (
     "<script>alert(1)</script>.png",
@@ -63,6 +64,7 @@ def hostile_result(name: str) -> Result:
                         "metrics": shift.metrics | {name: shift.metrics["agreement"]},
                         "nonfinite": (name,),
                         "notes": (name,),
+                        "dense": dense_shift([name, name], colour=name),
                     }
                 ),
                 "crop": base.shifts["crop"],
@@ -79,6 +81,8 @@ def hostile_result(name: str) -> Result:
                 )
                 for i, image in enumerate(base.worst)
             ),
+            "examples": (example(name, kind=name), example(name, kind=name, truth=name)),
+            "receptive_field": ReceptiveField(radius=3, method=name),
             "unreadable": (Skipped(name=name, reason=name),),
             "skipped": (Skipped(name=name, reason=name),),
             "notes": (name,),
