@@ -26,7 +26,7 @@ __all__ = ["FORMATS", "Flag", "Resolved", "Settings", "flag_name", "resolve"]
 FORMATS = ("text", "json", "csv", "md", "html", "junit", "github")
 ENV_PREFIX = "EQUIAUDIT_"
 _ENV_OF_OTHERS = ("EQUIAUDIT_CONFIG", "EQUIAUDIT_CASES")
-_PATHS = ("preprocess", "labels", "output", "baseline")
+_PATHS = ("preprocess", "labels", "classes", "output", "baseline")
 _COMMAND_LINE_ONLY = ("trust",)
 """A settings file may arrive with the model it is to be wary of."""
 
@@ -176,6 +176,15 @@ class Settings(BaseModel):
     labels: Annotated[Path | None, Flag(_DATA, "CSV with the columns file and label.", "FILE")] = (
         None
     )
+    classes: Annotated[
+        Path | None,
+        Flag(_DATA, "CSV with the columns name, index and colour, for masks.", "FILE"),
+    ] = None
+    ignore_index: Annotated[
+        int | None,
+        Field(ge=0),
+        Flag(_DATA, "Class id of mask pixels to leave out. Default: 255, but see docs.", "N"),
+    ] = None
     limit: Annotated[
         int | None, Field(ge=1), Flag(_DATA, "Use N images, drawn with the seed.", "N")
     ] = None
@@ -227,6 +236,10 @@ class Settings(BaseModel):
     require_baseline: Annotated[
         bool, Flag(_JUDGE, "A missing baseline is an error (exit 2), not a warning.")
     ] = False
+    early_stop: Annotated[bool, Flag(_JUDGE, "End when every gate is settled.")] = False
+    precision: Annotated[
+        float | None, Flag(_JUDGE, "End at intervals of +-P, such as 0.01 for a point.", "P")
+    ] = None
     strict: Annotated[
         bool,
         Flag(_JUDGE, "An inconclusive gate is exit 4, and an unreadable image is exit 2."),

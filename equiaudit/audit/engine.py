@@ -12,19 +12,21 @@ from typing import Any, Generic
 import torch
 
 from equiaudit.audit.assemble import Scan, assemble
+from equiaudit.audit.backend import as_it_is, trials_of
 from equiaudit.audit.forward import run_block
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import Journal
-from equiaudit.audit.setup import images_per_call, in_random_order, plan_of, run_key
+from equiaudit.audit.setup import in_random_order, plan_of, run_key
 from equiaudit.audit.stopping import Stopping, finite_figures
 from equiaudit.audit.task import R, Source, Task
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Decoded, Item, check_sizes, decode_ahead
 from equiaudit.errors import InputError, RunError
+from equiaudit.models.backends import Choice
 from equiaudit.models.types import Model
-from equiaudit.results import BackendTrial, Skipped, Timings
+from equiaudit.results import Skipped, Timings
 from equiaudit.shifts import ShiftPlan
 
 __all__ = ["run_scan"]
@@ -40,15 +42,14 @@ def run_scan(
     folder: Path | None = None,
     observer: Observer | None = None,
     settings: Mapping[str, object] | None = None,
-    batch_size: int | None = None,
-    trials: tuple[BackendTrial, ...] = (),
+    choice: Choice | None = None,
     stopping: Stopping | None = None,
 ) -> tuple[Scan, Journal[Any]]:
     """Audit `model` on `dataset`; with `folder`, finished blocks are kept there as they come.
 
     The journal that comes back is for the caller to discard once the result is written.
-    `settings` are further ones, of the model, to be named in the result; `batch_size` and
-    `trials` are what `backend.pick` came to. With `stopping`, the scan ends when that holds,
+    `settings` are further ones, of the model, to be named in the result; `choice` is how
+    the model is run, by default as it is. With `stopping`, the scan ends when that holds,
     and its intervals are such that ending then was no peeking.
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
@@ -57,12 +58,13 @@ def run_scan(
     task = task_of(model, dataset, plan, options)
     if stopping is not None:
         stopping.check(task)
-    batch = batch_size or images_per_call(model, options)
+    choice = choice or as_it_is(model, options)
+    model, batch = choice.model, choice.batch_size
     run = _Run(task, model, dataset, plan, options, folder, observer or Silent(), batch, stopping)
     try:
         run.complete()
         named = _settings(options) | dict(settings or {})
-        timings = run.timings().model_copy(update={"trials": trials})
+        timings = run.timings().model_copy(update={"trials": trials_of(choice)})
         scan = assemble(task, model, dataset, plan, run.records(), named, timings)
     except InputError:
         run.journal.discard()  # To go on, the data or the settings must change.

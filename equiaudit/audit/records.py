@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from equiaudit.errors import InputError, RunError
 
-__all__ = ["ImageRecord", "Journal"]
+__all__ = ["ImageRecord", "Journal", "has_records"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,16 @@ class ImageRecord:
 R = TypeVar("R", bound=ImageRecord)
 
 
+def has_records(folder: Path, key: str) -> bool:
+    """Whether a run of that key left something to continue in `folder`."""
+    path = _path(folder, key)
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"partial-{key[:16]}.jsonl"
+
+
 class Journal(Generic[R]):
     """Finished images, one JSON line each, appended block by block and synced to disk.
 
@@ -51,7 +61,7 @@ class Journal(Generic[R]):
     ) -> None:
         self.records: dict[int, R] = {}
         self._parse = parse
-        self.path = None if folder is None else folder / f"partial-{key[:16]}.jsonl"
+        self.path = None if folder is None else _path(folder, key)
         if self.path is None:
             return
         try:

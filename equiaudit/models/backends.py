@@ -16,21 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from equiaudit.errors import EquiauditError
+from equiaudit.errors import InputError
 from equiaudit.models.folding import fold_batch_norms
 from equiaudit.models.outputs import OutputChoice, take_output
-from equiaudit.models.running import export_to_onnx, guarded, in_pieces
+from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
 from equiaudit.models.types import Model
 
-__all__ = ["TOLERANCE", "Capture", "Choice", "Trial", "choose", "rebuild", "stays"]
+__all__ = ["TOLERANCE", "Capture", "Choice", "Trial", "choose", "rebuild", "stays", "ways"]
 
 TOLERANCE = 1e-5
 """Of the range of the outputs of the model as it is."""
-_ROUNDS = 3
+_ROUNDS = 2
 _GAIN = 0.9
 """A way has to be this much faster to be taken: less may be the noise of the clock."""
 _REPAID = 4
-"""A way is tried where the work left would take so many times as long as the trial."""
+"""A way is tried where the scan would take so many times as long as the trial."""
+_SAMPLES = 40
+"""Passes of the scan, in samples, from which other batch sizes are worth a look."""
 
 # Seconds to get ready, on one slow core; what comes later is scaled by what capture took.
 _CAPTURE_SECONDS = 3.0
@@ -85,13 +87,20 @@ def choose(
     return _Contest(model, images, passes, batch_size, capture, clock).settle()
 
 
-def rebuild(model: Model, backend: str, capture: Capture, example: Tensor) -> Model:
-    """`model` run by `backend`, as `choose` took it before; EquiauditError where it cannot be."""
+def ways(model: Model, batch_size: int) -> Iterator[tuple[str, int]]:
+    """Every backend and batch size that `choose` may come to."""
+    for backend in (model.backend, *(_SCALED if model.module is not None else ())):
+        for size in (batch_size, *_other_sizes(backend, batch_size)):
+            yield backend, size
+
+
+def rebuild(model: Model, backend: str, capture: Capture) -> Model:
+    """`model` run by `backend`, as `choose` made it before; what fails is raised as it is."""
     if backend == model.backend:
         return model
     if model.module is None:
-        raise EquiauditError(f"{model.name} has no torch module to run by {backend}.")
-    return _built(model, backend, capture(model.module), example)
+        raise InputError(f"{model.name} has no torch module to run by {backend}.")
+    return _built(model, backend, capture(model.module))
 
 
 class _Contest:
@@ -116,29 +125,36 @@ class _Contest:
     def settle(self) -> Choice:
         """Try what is worth it, in order, and take the fastest."""
         given = self._measure(self.model, self.native)
+        if given is None:
+            return stays(self.model, self.native, "a batch of it does not fit into memory")
         if not self._repays(_CAPTURE_SECONDS, given):
             about = f"the scan is short (about {_duration(given * self.passes)} of passes)"
             return replace(stays(self.model, self.native, about), trials=tuple(self.trials))
         self.expected = self._outputs(self.model, self.native)
-        self._other_sizes(self.model)
+        self._measure_other_sizes(self.model)
         for backend, factor in _SCALED.items() if self.model.module is not None else ():
             self._try(backend, factor)
         return self._choice(given)
 
-    def _measure(self, model: Model, size: int) -> float:
-        """Seconds per image, the best of a few rounds; noted as a trial."""
-        seconds = _seconds(model, self.images, size, self.clock)
+    def _measure(self, model: Model, size: int) -> float | None:
+        """Seconds per image, noted as a trial; None where the batch is too large."""
+        try:
+            seconds = _seconds(model, self.images, size, self.clock)
+        except torch.OutOfMemoryError:
+            self._reject(model.backend, "out of memory", size)
+            return None
         self.trials.append(Trial(model.backend, size, seconds))
         return seconds
 
     def _outputs(self, model: Model, size: int) -> Tensor:
         with torch.inference_mode():
-            return torch.cat([model.run(part) for part in _batches(self.images, size)])
+            return torch.cat([model.run(part) for part in torch.split(self.images, size)])
 
-    def _other_sizes(self, model: Model) -> None:
-        """A quarter and four times the usual batch, where the sample has so many images."""
-        for size in (max(1, self.native // 4), self.native * 4):
-            if size != self.native and size <= len(self.images) and self._fits(model, size):
+    def _measure_other_sizes(self, model: Model) -> None:
+        if self.passes < _SAMPLES * len(self.images):
+            return
+        for size in _other_sizes(model.backend, self.native):
+            if size <= len(self.images) and self._fits(model, size):
                 self._measure(model, size)
 
     def _repays(self, seconds: float, pace: float) -> bool:
@@ -155,11 +171,11 @@ class _Contest:
             self._reject(backend, f"not tried: about {_duration(cost)} would not be repaid")
             return
         try:
-            way = _built(self.model, backend, self._captured(), self.images[:2])
+            way = _built(self.model, backend, self._captured())
             if self._fits(way, self.native):
                 self.ways[backend] = way
                 self._measure(way, self.native)
-                self._other_sizes(way)
+                self._measure_other_sizes(way)
         except Exception as error:  # exporters and compilers raise nearly anything
             self._reject(backend, _first_line(error))
 
@@ -167,7 +183,7 @@ class _Contest:
         if self.graph is None:
             started = self.clock()
             if self.model.module is None:
-                raise EquiauditError("there is no torch module")
+                raise InputError(f"{self.model.name} has no torch module.")
             self.graph = self.capture(self.model.module)
             self.capture_seconds = self.clock() - started
         return self.graph
@@ -199,12 +215,19 @@ class _Contest:
         return Choice(self.ways[best.backend], best.batch_size, said, tuple(self.trials))
 
 
-def _built(model: Model, backend: str, graph: fx.GraphModule, example: Tensor) -> Model:
+def _other_sizes(backend: str, usual: int) -> tuple[int, ...]:
+    """A quarter and twice the usual; a compiled graph is made for one size."""
+    sizes = (max(1, usual // 4), usual * 2)
+    return () if backend == "compile" else tuple(size for size in sizes if size != usual)
+
+
+def _built(model: Model, backend: str, graph: fx.GraphModule) -> Model:
     """`model` with `graph` for its torch module, run by `backend`."""
     if backend == "onnxruntime":
         from equiaudit.models.onnx import onnx_forward
 
-        exported = export_to_onnx(graph, example.cpu(), what=model.name, dynamic=True)
+        example = probe_batch(model.preprocess, 2, torch.device("cpu"))
+        exported = export_to_onnx(graph, example, what=model.name, dynamic=True)
         forward: Callable[[Tensor], Any] = onnx_forward(exported, model.device, what=model.name)
     else:
         forward = _channels_last(graph, model.device, compiled=backend == "compile")
@@ -242,11 +265,6 @@ def _synchronised(model: Model, batch: Tensor) -> None:
     model.run(batch)
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
-
-
-def _batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """Batches of `size`, the last one filled up by repetition and cut by the caller's sum."""
-    return iter(torch.split(images, size))
 
 
 def _difference(outputs: Tensor, expected: Tensor) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -51,32 +51,32 @@ def _is_constant(argument: Any) -> bool:
 def _fold(graph: fx.GraphModule, norm: fx.Node) -> None:
     convolution: Any = norm.args[0]
     source, kernel, *rest = convolution.args
-    bias, rest = (rest[0], rest[1:]) if rest else (None, [])
-    gain, offset, mean, variance = (_value(graph, each) for each in norm.args[1:5])
-    scale = torch.rsqrt(variance.double() + float(norm.args[7]))  # type: ignore[arg-type, union-attr]
-    scale = scale if gain is None else scale * gain.double()
-    start = _value(graph, bias)
-    moved = (0.0 if start is None else start.double()) - mean.double()  # type: ignore[union-attr]
-    moved = moved * scale + (0.0 if offset is None else offset.double())
-    weight: Any = _value(graph, kernel)
+    start, rest = (rest[0], rest[1:]) if rest else (None, [])
+    weight, bias, *normal = (_value(graph, each) for each in (kernel, start, *norm.args[1:5]))
+    parts = _folded(weight, bias, *normal, eps=norm.args[7])
     with graph.graph.inserting_before(convolution):
-        made = [
-            _constant(graph, f"{norm.name}_{name}", value.to(weight.dtype))
-            for name, value in (
-                ("weight", weight.double() * scale.view(-1, 1, 1, 1)),
-                ("bias", moved),
-            )
-        ]
+        made = [_constant(graph, f"{norm.name}_{i}", part) for i, part in enumerate(parts)]
     convolution.args = (source, *made, *rest)
     norm.replace_all_uses_with(convolution)
     graph.graph.erase_node(norm)
 
 
-def _value(graph: fx.GraphModule, argument: Any) -> Tensor | None:
+def _folded(
+    weight: Any, bias: Any, gain: Any, offset: Any, mean: Any, variance: Any, *, eps: Any
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that does both, by way of float64."""
+    scale = (variance.double() + eps).rsqrt() * (1.0 if gain is None else gain.double())
+    moved = (0.0 if bias is None else bias.double()) - mean.double()
+    new_bias = moved * scale + (0.0 if offset is None else offset.double())
+    new_weight = weight.double() * scale.view(-1, 1, 1, 1)
+    return new_weight.to(weight.dtype), new_bias.to(weight.dtype)
+
+
+def _value(graph: fx.GraphModule, argument: Any) -> Any:
+    """The tensor behind an attribute of the graph; None for an argument that is not given."""
     if argument is None:
         return None
-    found: Tensor = reduce(getattr, str(argument.target).split("."), graph)  # type: ignore[arg-type]
-    return found.detach()
+    return reduce(getattr, str(argument.target).split("."), cast(Any, graph)).detach()
 
 
 def _constant(graph: fx.GraphModule, name: str, value: Tensor) -> fx.Node:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from equiaudit.errors import EquiauditError, InputError
+from equiaudit.errors import InputError
 from equiaudit.models import load
 from equiaudit.models.backends import choose, rebuild
 from equiaudit.models.folding import fold_batch_norms
@@ -152,12 +152,28 @@ def test_the_fastest_way_is_taken_and_says_the_same(monkeypatch, model, graph, b
     assert {t.backend for t in choice.trials if t.seconds} == {
         "torch", "onnxruntime", "torch-folded", "compile"
     }  # fmt: skip
-    assert choice.sentence.startswith(f"Backend: {best}, 2 images per call")
+    size = 8 if best == "compile" else 2
+    assert choice.sentence.startswith(f"Backend: {best}, {size} images per call")
 
 
 def test_a_gain_within_the_noise_changes_nothing(monkeypatch, model, graph):
     choice = chosen(model, graph, fast(monkeypatch, onnxruntime=0.97))
     assert (choice.model, choice.batch_size) == (model, 8)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_not_taken(monkeypatch, model):
+    def too_large(model, images, size, clock):
+        if size > 8:
+            raise torch.OutOfMemoryError
+        return 1.0
+
+    monkeypatch.setattr("equiaudit.models.backends._seconds", too_large)
+    onnx = replace(model, module=None, backend="onnxruntime")
+    choice = chosen(onnx, None, None)
+    assert (choice.batch_size, choice.trials[-1].batch_size) == (8, 16)
+    assert choice.trials[-1].reason == "out of memory"
+    choice = chosen(onnx, None, None, batch_size=16)
+    assert (choice.model, choice.batch_size) == (onnx, 16)
 
 
 def test_a_short_scan_tries_nothing(monkeypatch, model):
@@ -214,17 +230,17 @@ def test_a_way_that_cannot_be_made_is_rejected_with_its_reason(monkeypatch, mode
 def test_onnx_files_are_tried_at_other_batch_sizes_only(monkeypatch, model):
     onnx = replace(model, module=None, backend="onnxruntime")
     choice = chosen(onnx, None, fast(monkeypatch))
-    assert {t.batch_size for t in choice.trials} == {2, 8}
+    assert {t.batch_size for t in choice.trials} == {2, 8, 16}
     assert {t.backend for t in choice.trials} == {"onnxruntime"}
 
 
 def test_an_earlier_choice_is_made_again(model, graph):
-    again = rebuild(model, "torch-folded", lambda module: graph, IMAGES)
+    again = rebuild(model, "torch-folded", lambda module: graph)
     assert again.backend == "torch-folded"
     assert torch.allclose(again.run(IMAGES), model.run(IMAGES), atol=1e-5)
-    assert rebuild(model, "torch", lambda module: graph, IMAGES) is model
-    with pytest.raises(EquiauditError, match="no torch module"):
-        rebuild(replace(model, module=None), "compile", lambda module: graph, IMAGES)
+    assert rebuild(model, "torch", lambda module: graph) is model
+    with pytest.raises(InputError, match="no torch module"):
+        rebuild(replace(model, module=None), "compile", lambda module: graph)
 
 
 def test_paces_are_measured_per_image(model, graph):
