@@ -15,8 +15,10 @@ from equiaudit.api.loading import (
     require_classifier,
     require_segmenter,
 )
+from equiaudit.api.running import choice_for
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
+from equiaudit.errors import InputError
 from equiaudit.judging import Judge
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from equiaudit.results import Result
 
 __all__ = ["scan"]
+
+_WHOLE = "Leave --early-stop and --precision out."
 
 
 def scan(
@@ -52,6 +56,8 @@ def scan(
     gates: Sequence[str] = (),
     baseline: str | Path | None = None,
     require_baseline: bool = False,
+    early_stop: bool = False,
+    precision: float | None = None,
     output: str | Path | None = None,
     observer: Observer | None = None,
     **model_settings: Unpack[ModelSettings],
@@ -62,10 +68,15 @@ def scan(
     what they show. `offsets` shifts per image and kind are drawn from [-max_shift,
     max_shift]^2, or "full" takes them all. With `output`, that folder receives result.json,
     samples.csv, report.md and report.html, and an interrupted run continues from what it
-    kept there. Raises InputError (exit 2) or RunError (exit 3) of `equiaudit.errors`.
+    kept there. With `early_stop` the scan ends when bounds that hold at any time settle every
+    gate, with `precision` when they lie so near to the figures (0.01 is a point to either
+    side). Where `backend` is left at "auto", a long scan first tries which one is the fastest;
+    a `Model` that was loaded before runs as it is. Raises InputError (exit 2) or RunError
+    (exit 3) of `equiaudit.errors`.
     """
     from equiaudit.audit.engine import run_scan
     from equiaudit.audit.sequences import run_sequences
+    from equiaudit.audit.stopping import Stopping
     from equiaudit.comparison import parse_samples
     from equiaudit.data.sequences import open_sequences
     from equiaudit.report import record_baseline, write_reports
@@ -85,25 +96,36 @@ def scan(
         batch_size=batch_size,
         workers=workers,
         resume=resume,
+        early_stop=early_stop,
+        precision=precision,
     )
     judge = Judge.prepare(gates, baseline, require=require_baseline)
     slides = protocol == CAPS
     kinds = CAPS_KINDS if slides else (protocol,) if protocol else options.shifts
     judge.check(kinds)
+    stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
     loaded = load_model(model, **model_settings)
+    folder = as_path(output)
+    sentence = ""
     run: Callable[..., tuple[Scan, Journal[Any]]]
     dataset: Dataset | SequenceData
     if slides:
         require_segmenter(loaded)
+        if stopping is not None:
+            raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
         dataset = open_sequences(data, limit=limit, seed=seed)
         run = partial(run_sequences, loaded, dataset, options)
     else:
         require_classifier(loaded)
         dataset = open_data(loaded, data, labels, limit, seed)
-        run = partial(run_scan, loaded, dataset, options)
+        automatic = loaded is not model and model_settings.get("backend", "auto") == "auto"
+        choice = choice_for(loaded, dataset, options, folder, automatic=automatic)
+        loaded, sentence = choice.model, choice.sentence
+        run = partial(run_scan, loaded, dataset, options, choice=choice, stopping=stopping)
     judge.check(kinds, labelled=dataset.labelled)
-    folder = as_path(output)
     observer.settings(_in_force(loaded, dataset, options))
+    if sentence:
+        observer.note(sentence)
     named = {name: model_settings.get(name) for name in ("arch", "task", "output_name", "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     done, journal = run(folder=folder, observer=observer, settings=said)
