@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
     from equiaudit.models.backends import Choice
 
-__all__ = ["choice_for"]
+__all__ = ["choice_for", "is_left_to_choose"]
+
+
+def is_left_to_choose(model: object, backend: str | None) -> bool:
+    """Whether a scan may run `model` otherwise than it was loaded."""
+    from equiaudit.models import Model
+
+    return backend in (None, "auto") and not isinstance(model, Model)
 
 
 def choice_for(

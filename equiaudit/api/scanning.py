@@ -15,7 +15,7 @@ from equiaudit.api.loading import (
     require_classifier,
     require_segmenter,
 )
-from equiaudit.api.running import choice_for
+from equiaudit.api.running import choice_for, is_left_to_choose
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
@@ -118,7 +118,7 @@ def scan(
     else:
         require_classifier(loaded)
         dataset = open_data(loaded, data, labels, limit, seed)
-        automatic = loaded is not model and model_settings.get("backend", "auto") == "auto"
+        automatic = is_left_to_choose(model, model_settings.get("backend"))
         choice = choice_for(loaded, dataset, options, folder, automatic=automatic)
         loaded, sentence = choice.model, choice.sentence
         run = partial(run_scan, loaded, dataset, options, choice=choice, stopping=stopping)
