@@ -139,12 +139,17 @@ def _check_threshold(gate: Gate) -> None:
 
 
 def needs_labels(metric: str) -> bool:
-    """Whether a metric exists only for labelled images."""
-    return metric.startswith("accuracy_") or metric == "consistency_correct"
+    """Whether a metric exists only for images with labels, masks or targets."""
+    return metric_info(metric).needs_truth
 
 
-def check_names(gates: Sequence[Gate], kinds: Iterable[str], labelled: bool) -> None:
-    """Refuse, before the run, gates on a kind that is not scanned or on missing labels."""
+def check_names(
+    gates: Sequence[Gate], kinds: Iterable[str], labelled: bool, task: str | None = None
+) -> None:
+    """Refuse, before the run, gates on a kind that is not scanned or on missing labels.
+
+    And, where the `task` is known, on a metric of another.
+    """
     known = tuple(kinds)
     for gate in gates:
         if gate.kind not in known:
@@ -153,11 +158,50 @@ def check_names(gates: Sequence[Gate], kinds: Iterable[str], labelled: bool) -> 
                 f"The gate {gate.expression!r} is on {gate.kind!r}, which is not scanned.",
                 tip=f"The nearest names are {_nearest(gate.name, names)}.",
             )
+        _check_kind(gate, known)
+        if task is not None:
+            _check_task(gate, task)
         if needs_labels(gate.metric) and not labelled:
+            what, tip = _TRUTH[metric_info(gate.metric).task]
             raise InputError(
-                f"The gate {gate.expression!r} needs labels, and the images have none.",
-                tip="Put the images into class folders or give --labels FILE.csv.",
+                f"The gate {gate.expression!r} needs {what}, and the images have none.", tip=tip
             )
+
+
+_TRUTH = {
+    "classification": (
+        "labels",
+        "Put the images into class folders or give --labels FILE.csv.",
+    ),
+    "segmentation": ("masks", "DATA is then a folder with images/ and masks/."),
+    "image": ("targets", "DATA is then a folder with images/ and targets/."),
+}
+
+
+def _check_kind(gate: Gate, scanned: Sequence[str]) -> None:
+    own = metric_info(gate.metric).kinds
+    if own and gate.kind not in own:
+        near = [f"{kind}.{gate.metric}" for kind in own if kind in scanned]
+        also = [f"{gate.kind}.{info.name}" for info in METRICS.values() if gate.kind in info.kinds]
+        raise InputError(
+            f"The gate {gate.expression!r} is on {gate.metric}, which {gate.kind} shifts do not "
+            "have.",
+            tip=f"The nearest names are {', '.join([*near, *also])}.",
+        )
+
+
+def _check_task(gate: Gate, task: str) -> None:
+    if metric_info(gate.metric).task != task:
+        fitting = [
+            f"{gate.kind}.{info.name}"
+            for info in METRICS.values()
+            if info.task == task and (not info.kinds or gate.kind in info.kinds)
+        ]
+        raise InputError(
+            f"The gate {gate.expression!r} is on a metric of {metric_info(gate.metric).task}, and "
+            f"the model's task is {task}.",
+            tip=f"There are {', '.join(fitting)}.",
+        )
 
 
 def judge(

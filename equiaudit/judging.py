@@ -51,9 +51,11 @@ class Judge:
         """A baseline was named, and there is none yet."""
         return self.path is not None and self.baseline is None
 
-    def check(self, kinds: Sequence[str], *, labelled: bool = True) -> None:
+    def check(
+        self, kinds: Sequence[str], *, labelled: bool = True, task: str | None = None
+    ) -> None:
         """Before the run, since a gate with a typo must not cost one."""
-        check_names(self.gates, tuple(kinds), labelled=labelled)
+        check_names(self.gates, tuple(kinds), labelled=labelled, task=task)
 
     def judged(self, result: Result, samples: Samples | None, note: Note) -> Result:
         """`result` with its verdicts; `samples` are its own, for pairing by image.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from equiaudit.comparison.fingerprints import comparable, differences
-from equiaudit.comparison.samples import FIGURES, YES_OR_NO, Samples, read_samples
+from equiaudit.comparison.samples import YES_OR_NO, Samples, figure_of, read_samples
 from equiaudit.comparison.types import Change, Comparison, ComparisonRow, McNemarTest
 from equiaudit.errors import InputError
 from equiaudit.results import METRICS, Estimate, Result, load_result, metric_info
@@ -15,6 +15,8 @@ from equiaudit.results import METRICS, Estimate, Result, load_result, metric_inf
 __all__ = ["compare", "compare_files", "difference_of", "paired_differences"]
 
 _UNPAIRED = "mover"
+_LEADING = ("agreement", "mascc", "massc", "nmse")
+"""What tells whether samples are of a result."""
 _SAME = 1e-4
 """How far the mean of the samples may be from the figure in the result: cells hold 6 digits."""
 
@@ -55,15 +57,16 @@ def paired_differences(
 def _check_samples(result: Result, samples: Samples) -> None:
     """Samples of another run would pair images with the wrong figures."""
     for kind, shift in result.shifts.items():
-        stated = shift.metrics.get("agreement")
+        metric = next((name for name in _LEADING if name in shift.metrics), None)
+        stated = None if metric is None else shift.metrics[metric]
         own = [s for (k, _), s in samples.items() if k == kind and not s.nonfinite]
-        found = [share for s in own if (share := FIGURES["agreement"](s)) is not None]
-        if stated is None or stated.value is None:
+        if metric is None or stated is None or stated.value is None:
             continue
+        found = [share for s in own if (share := figure_of(metric, s)) is not None]
         if len(found) != stated.n or abs(sum(found) / stated.n - stated.value) > _SAME:
             raise InputError(
                 f"The samples.csv of {result.fingerprint.model} is not of its result.json: they "
-                f"disagree on {kind}.agreement.",
+                f"disagree on {kind}.{metric}.",
                 tip="Keep both files of one scan together, or scan again.",
             )
 
@@ -101,18 +104,16 @@ def _pairs(
     kind: str, metric: str, samples_a: Samples, samples_b: Samples
 ) -> list[tuple[float, float]]:
     """Both figures of each image that both runs scored, in the order of a."""
-    figure = FIGURES.get(metric)
-    if figure is None:
-        return []
     keys = [key for key in samples_a if key[0] == kind and _usable(key, samples_a, samples_b)]
-    both = ((figure(samples_a[key]), figure(samples_b[key])) for key in keys)
+    both = ((figure_of(metric, samples_a[key]), figure_of(metric, samples_b[key])) for key in keys)
     return [(x, y) for x, y in both if x is not None and y is not None]
 
 
 def _paired(pairs: list[tuple[float, float]], metric: str) -> Estimate:
-    """Mean of b - a with its interval; metrics without an upper bound by the bootstrap."""
+    """Mean of b - a with its interval; metrics that are not within [0, 1] by the bootstrap."""
     before, after = zip(*pairs, strict=True)
-    if metric_info(metric).upper_bound is None:
+    info = metric_info(metric)
+    if (info.lower_bound, info.upper_bound) != (0, 1):
         from equiaudit.metrics.intervals import bca_interval
 
         return bca_interval([y - x for x, y in pairs])

@@ -12,10 +12,11 @@ from pathlib import Path
 from equiaudit.errors import InputError
 
 __all__ = [
-    "FIGURES",
     "YES_OR_NO",
+    "MapSample",
     "Sample",
     "Samples",
+    "figure_of",
     "parse_samples",
     "read_samples",
     "samples_beside",
@@ -37,7 +38,16 @@ class Sample:
     nonfinite: bool
 
 
-Samples = Mapping[tuple[str, str], Sample]
+@dataclass(frozen=True)
+class MapSample:
+    """One row of samples.csv where outputs are maps."""
+
+    figures: Mapping[str, float]
+    """Metric -> the image's figure, of the metrics that are means of one per image."""
+    nonfinite: bool
+
+
+Samples = Mapping[tuple[str, str], Sample | MapSample]
 """(kind, file) -> its row, in the order of the file."""
 
 
@@ -75,7 +85,7 @@ def _samples_path(path: Path) -> Path:
 
 
 def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
-    rows: dict[tuple[str, str], Sample] = {}
+    rows: dict[tuple[str, str], Sample | MapSample] = {}
     for row in reader:
         try:
             _check_cells(row)
@@ -96,7 +106,9 @@ def _check_cells(row: Mapping[str | None, object]) -> None:
         raise ValueError("its number of cells is not that of the header")
 
 
-def _sample(row: Mapping[str, str]) -> Sample:
+def _sample(row: Mapping[str, str]) -> Sample | MapSample:
+    if "clean_label" not in row and ("kept" in row or "nmse" in row):
+        return MapSample(_map_figures(row), bool(_whole(row["nonfinite"])))
     return Sample(
         label=_whole(row["label"]),
         clean_label=_whole(row["clean_label"]),
@@ -108,6 +120,14 @@ def _sample(row: Mapping[str, str]) -> Sample:
         logit_error=_real(row["logit_error"]),
         nonfinite=bool(_whole(row["nonfinite"])),
     )
+
+
+def _map_figures(row: Mapping[str, str]) -> dict[str, float]:
+    cells = {name: _real(row[name]) for name in _MEANS if name in row}
+    kept = _real(row.get("kept", ""))
+    if kept is not None:
+        cells |= {"mascc": kept, "massc": kept, "flip_rate": 1 - kept}
+    return {name: value for name, value in cells.items() if value is not None}
 
 
 def _whole(cell: str) -> int | None:
@@ -143,7 +163,9 @@ def _flips(sample: Sample) -> bool | None:
     return None if sample.agree is None else sample.agree < sample.offsets
 
 
-FIGURES: dict[str, Callable[[Sample], float | None]] = {
+_MEANS = ("nmse", "psnr", "ssim", "psnr_clean", "psnr_shifted", "delta_psnr")
+"""Metrics of image-to-image models that are means of the column of that name."""
+_FIGURES: dict[str, Callable[[Sample], float | None]] = {
     "consistency": lambda sample: sample.consistency,
     "agreement": lambda sample: _share(sample.agree, sample),
     "accuracy_clean": lambda sample: _is(_clean_right(sample)),
@@ -153,5 +175,13 @@ FIGURES: dict[str, Callable[[Sample], float | None]] = {
     "confidence_wobble": lambda sample: sample.confidence_wobble,
     "logit_error": lambda sample: sample.logit_error,
 }
-"""Metrics that are the mean of one figure per image, and that figure."""
+"""Metrics of classifiers that are the mean of one figure per image, and that figure."""
 YES_OR_NO = ("accuracy_clean", "accuracy_worst")
+
+
+def figure_of(metric: str, sample: Sample | MapSample) -> float | None:
+    """The figure of one image whose mean `metric` is; None where it is no such mean."""
+    if isinstance(sample, MapSample):
+        return sample.figures.get(metric)
+    figure = _FIGURES.get(metric)
+    return None if figure is None else figure(sample)

@@ -6,7 +6,7 @@ Imports numpy and Pillow, never torch.
 from equiaudit.data.class_table import ClassTable, read_class_table
 from equiaudit.data.dataset import Dataset, Item, open_dataset
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
-from equiaudit.data.dense import has_targets, open_dense_dataset
+from equiaudit.data.dense import has_masks, has_targets, open_dense_dataset
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.prefetch import check_sizes, decode_ahead
 from equiaudit.data.truth import Truth, TruthReader
@@ -26,6 +26,7 @@ __all__ = [
     "check_sizes",
     "decode",
     "decode_ahead",
+    "has_masks",
     "has_targets",
     "open_dataset",
     "open_dense_dataset",

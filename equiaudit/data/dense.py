@@ -19,7 +19,7 @@ from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["has_targets", "open_dense_dataset"]
+__all__ = ["has_masks", "has_targets", "open_dense_dataset"]
 
 DenseTask = Literal["segmentation", "image"]
 
@@ -42,6 +42,12 @@ def has_targets(root: str | Path) -> bool:
     """Whether `root` holds targets and no masks."""
     root = Path(root)
     return (root / "targets").is_dir() and not (root / "masks").is_dir()
+
+
+def has_masks(root: str | Path) -> bool:
+    """Whether `root` holds masks, in one of the layouts."""
+    root = Path(root)
+    return (root / "masks").is_dir() or (root / _VOC[1]).is_dir()
 
 
 def open_dense_dataset(

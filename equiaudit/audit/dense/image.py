@@ -59,10 +59,11 @@ def ssim(a: Tensor, b: Tensor, peak: float) -> float | None:
     """
     if min(a.shape[-2:]) < _SSIM_SIDE:
         return None
-    found = structural_similarity_index_measure(
-        a[None].double(), b[None].double(), data_range=peak, gaussian_kernel=True, sigma=1.5
+    _, whole = structural_similarity_index_measure(
+        a[None].double(), b[None].double(), data_range=peak, sigma=1.5, return_full_image=True
     )
-    return min(float(torch.as_tensor(found)), 1.0)
+    rim = _SSIM_SIDE // 2  # there, torchmetrics mirrors the image
+    return min(float(whole[..., rim:-rim, rim:-rim].mean()), 1.0)
 
 
 def target_of(source: Source, how: Preprocess, device: torch.device) -> Tensor | None:

@@ -17,7 +17,7 @@ from equiaudit.audit.dense.records import MapSeries
 from equiaudit.audit.dense.task import MapTask
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item
+from equiaudit.data import Dataset, Item, TargetReader, TruthReader
 from equiaudit.errors import InputError
 from equiaudit.metrics.dense import largest, mean_difference, smallest
 from equiaudit.metrics.intervals import bca_interval
@@ -73,6 +73,11 @@ class ImageTask(MapTask[ImageRecord]):
                 f"{model.name} returns {self.channels} channels, and targets are grey or RGB.",
                 tip="Leave the targets folder out, or choose another --output-name.",
             )
+
+    @property
+    def truth(self) -> TruthReader | None:
+        """Targets are read with as many channels as the outputs have."""
+        return TargetReader(gray=self.channels == 1) if self.dataset.labelled else None
 
     def parse(self, line: str) -> ImageRecord:
         """A line of the journal."""

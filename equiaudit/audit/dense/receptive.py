@@ -37,9 +37,9 @@ def receptive_field(model: Model) -> ReceptiveField:
         return ReceptiveField(radius=None, method=f"not measured: {error.message}")
     scale = (height / plain.shape[-2], width / plain.shape[-1])
     reaches = [_reach(change, place, scale) for change, place in zip(changes, places, strict=True)]
-    radius = max(reaches)
-    edge = min(min(y, x, height - 1 - y, width - 1 - x) for y, x in places)
-    return ReceptiveField(radius=radius, covers_window=radius >= edge, method=_METHOD)
+    return ReceptiveField(
+        radius=max(reaches), covers_window=_touches_border(changes[0]), method=_METHOD
+    )
 
 
 def _noise(model: Model) -> Tensor:
@@ -74,6 +74,11 @@ def _changed(model: Model, noise: Tensor, plain: Tensor, place: tuple[int, int])
     change = (_run_alone(model, bumped) - plain).abs().amax(0)
     span = float(plain.max() - plain.min()) or 1.0
     return change > _TOLERANCE * span
+
+
+def _touches_border(changed: Tensor) -> bool:
+    """Of the pixel at the very centre."""
+    return bool(changed[[0, -1]].any() or changed[:, [0, -1]].any())
 
 
 def _reach(changed: Tensor, place: tuple[int, int], scale: tuple[float, float]) -> int:

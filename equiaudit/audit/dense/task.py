@@ -52,7 +52,7 @@ class MapTask(ABC, Generic[Rec]):
     @property
     def key(self) -> str:
         """How masks are read, and what is compared."""
-        return f"{self.model.task}:{self.dataset.truth}"
+        return f"{self.model.task}:{self.truth}"
 
     @property
     def truth(self) -> TruthReader | None:
@@ -94,7 +94,8 @@ class MapTask(ABC, Generic[Rec]):
         if self.options.images:
             found["examples"] = examples(
                 self.model,
-                self.dataset,
+                self.dataset.items,
+                self.truth,
                 self.plan,
                 self.frames,
                 records,
