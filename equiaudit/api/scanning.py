@@ -12,8 +12,8 @@ from equiaudit.api.loading import (
     as_path,
     load_model,
     open_data,
-    require_classifier,
     require_segmenter,
+    settled_task,
 )
 from equiaudit.api.running import choice_for, is_left_to_choose
 from equiaudit.audit.observer import Observer, Silent
@@ -41,6 +41,8 @@ def scan(
     data: str | Path,
     *,
     labels: str | Path | None = None,
+    classes: str | Path | None = None,
+    ignore_index: int | None = None,
     limit: int | None = None,
     shifts: Sequence[str] = ("circular", "crop", "zero-pad"),
     max_shift: int = 16,
@@ -64,15 +66,17 @@ def scan(
 ) -> Result:
     """Shift every image, run the model, and return the result.
 
-    `data` is a folder of images; class sub-folders or `labels` (a CSV with file,label) say
-    what they show. `offsets` shifts per image and kind are drawn from [-max_shift,
+    `data` is a folder of images; class sub-folders or `labels` (a CSV with file,label) say what
+    they show. A segmenter's has images/ and masks/ (or the VOC layout), an image-to-image model's
+    may have images/ and targets/; `classes` (a CSV with name,index,colour) and `ignore_index` say
+    how masks are read. `offsets` shifts per image and kind are drawn from [-max_shift,
     max_shift]^2, or "full" takes them all. With `output`, that folder receives result.json,
-    samples.csv, report.md and report.html, and an interrupted run continues from what it
-    kept there. With `early_stop` the scan ends when bounds that hold at any time settle every
-    gate, with `precision` when they lie so near to the figures (0.01 is a point to either
-    side). Where `backend` is left at "auto", a long scan first tries which one is the fastest;
-    a `Model` that was loaded before runs as it is. Raises InputError (exit 2) or RunError
-    (exit 3) of `equiaudit.errors`.
+    samples.csv, report.md and report.html, and an interrupted run continues from what it kept
+    there. With `early_stop` the scan ends when bounds that hold at any time settle every gate,
+    with `precision` when they lie so near to the figures (0.01 is a point to either side). Where
+    `backend` is left at "auto", a long scan first tries which one is the fastest; a `Model` that
+    was loaded before runs as it is. Raises InputError (exit 2) or RunError (exit 3) of
+    `equiaudit.errors`.
     """
     from equiaudit.audit.engine import run_scan
     from equiaudit.audit.sequences import run_sequences
@@ -116,18 +120,22 @@ def scan(
         dataset = open_sequences(data, limit=limit, seed=seed)
         run = partial(run_sequences, loaded, dataset, options)
     else:
-        require_classifier(loaded)
-        dataset = open_data(loaded, data, labels, limit, seed)
+        loaded = settled_task(loaded, data, model_settings.get("task", "auto"))
+        dataset = open_data(
+            loaded, data, labels, limit, seed, classes=classes, ignore_index=ignore_index
+        )
         automatic = is_left_to_choose(model, model_settings.get("backend"))
         choice = choice_for(loaded, dataset, options, folder, automatic=automatic)
         loaded, sentence = choice.model, choice.sentence
         run = partial(run_scan, loaded, dataset, options, choice=choice, stopping=stopping)
-    judge.check(kinds, labelled=dataset.labelled)
+    judge.check(kinds, labelled=dataset.labelled, task=loaded.task)
     observer.settings(_in_force(loaded, dataset, options))
     if sentence:
         observer.note(sentence)
     named = {name: model_settings.get(name) for name in ("arch", "task", "output_name", "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
+    if ignore_index is not None:
+        said["ignore_index"] = ignore_index
     done, journal = run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.samples, images=images)
@@ -155,7 +163,8 @@ def _in_force(
     return {
         "model": f"{model.name} ({model.kind}, {model.backend}, {model.device}, {how.dtype})",
         "notes": "; ".join(model.notes),
-        "data": f"{len(dataset.items)} images, {'labelled' if dataset.labelled else 'no labels'}",
+        "task": model.task,
+        "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
         "window": f"{height}x{width}{_said(how, 'size')}",
         "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
         "channels": f"{how.channels}{_said(how, 'channels')}",
@@ -165,6 +174,12 @@ def _in_force(
         "shifts": shifts,
         "seed": str(options.seed),
     }
+
+
+def _known(model: Model, labelled: bool) -> str:
+    named = {"classification": ("labelled", "no labels"), "segmentation": ("masks", "no masks")}
+    with_truth, without = named.get(model.task, ("targets", "no targets"))
+    return with_truth if labelled else without
 
 
 def _said(how: Preprocess, field: str) -> str:

@@ -41,7 +41,10 @@ def scan(
     ],
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="A folder of images; class sub-folders give labels."),
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of images: class sub-folders give labels, masks/ beside images/ masks.",
+        ),
     ],
 ) -> Outcome:
     """Run the shifts, write the reports, judge the gates."""
