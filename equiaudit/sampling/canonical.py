@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.sampling.dense_outputs import change_maps
+from equiaudit.sampling.exact_views import exact_views
+from equiaudit.sampling.seam_candidates import best_candidate, preselects
 from equiaudit.sampling.seam_evidence import border_strength, seam_evidence
-from equiaudit.sampling.torus_hash import torus_hash
 from equiaudit.sampling.wrapping import roll_by
 
 __all__ = ["Canonical", "CanonicalPosition", "SeamFinding", "canonical_origin", "canonical_report"]
@@ -29,28 +30,49 @@ def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     """The pixel (row, column) of x (B, C, H, W) that belongs in the corner: (B, 2), int64.
 
     `canonical_origin(roll(x, d)) == canonical_origin(x) + d` modulo `size` = (H, W), exactly.
-    The row and the column with the most evidence of a border before them; ties are decided by
-    the hash of the whole image as seen from each candidate. Where even those tie, the image
-    looks the same from both (up to a collision of 32 bits), and either gives the same result.
+    The row and the column with the most evidence of a border before them; of a large image only
+    the likeliest lines are judged (see `preselects`). Where that does not decide, all lines are,
+    and ties among them fall to the greatest of `exact_views` from there: every bit of the image
+    as seen from each candidate. Where even those tie, the image looks the same from both (up to
+    a collision of 64 bits), and either gives the same result.
     """
-    rows, columns = seam_evidence(x, channels, size)
-    return _best_point(rows, columns, torus_hash(x, channels, size))
+    if preselects(size):
+        point, clear = best_candidate(x, channels, size)
+        if _is_eager(x) and bool(torch.all(clear)):
+            return point
+        rows, columns = seam_evidence(x, channels, size)
+    else:
+        rows, columns = seam_evidence(x, channels, size)
+        point, clear = _best_lines(rows, columns)
+        if _is_eager(x) and bool(torch.all(clear)):
+            return point
+    decided = _best_point(rows, columns, exact_views(x, size), size[1])
+    return torch.where(clear.unsqueeze(1), point, decided)
 
 
-def _best_point(rows: Tensor, columns: Tensor, views: Tensor) -> Tensor:
-    """The point (B, 2) of the best row (B, H) and column (B, W), by views (B, H, W) where tied."""
-    is_column = _allowed(columns)
-    by_row = torch.amax(torch.minimum(views, is_column.unsqueeze(1)), 2)
-    row = torch.argmax(torch.minimum(by_row, _allowed(rows)), 1)
-    index = row.reshape(-1, 1, 1).expand(-1, 1, views.shape[2])
-    seen = torch.gather(views, 1, index).squeeze(1)
-    return torch.stack([row, torch.argmax(torch.minimum(seen, is_column), 1)], 1)
+def _is_eager(x: Tensor) -> bool:
+    """Whether a value may be looked at: on the CPU, and with no graph being recorded."""
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return type(x) is Tensor and x.device.type == "cpu" and not recorded
 
 
-def _allowed(evidence: Tensor) -> Tensor:
-    """The largest int32 where the evidence (B, n) is best, the smallest elsewhere: a mask."""
-    best = evidence == torch.amax(evidence, [1], keepdim=True)
-    return torch.where(best, 2**31 - 1, -(2**31)).to(torch.int32)
+def _best_lines(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The best row and column (B, 2) by evidence (B, H) and (B, W), and whether each is one."""
+    single = [torch.sum(_is_best(evidence), 1) == 1 for evidence in (rows, columns)]
+    point = torch.stack([torch.argmax(evidence, 1) for evidence in (rows, columns)], 1)
+    return point, torch.logical_and(*single)
+
+
+def _best_point(rows: Tensor, columns: Tensor, views: Tensor, width: int) -> Tensor:
+    """The greatest view (B, H, W) from where the best rows and columns cross: (B, 2)."""
+    both = torch.logical_and(_is_best(rows).unsqueeze(2), _is_best(columns).unsqueeze(1))
+    at = torch.argmax(torch.where(both, views, -(2**63 - 1)).flatten(1), 1)
+    return torch.stack([torch.div(at, width, rounding_mode="floor"), at % width], 1)
+
+
+def _is_best(evidence: Tensor) -> Tensor:
+    """Where the evidence (B, n) is greatest."""
+    return evidence == torch.amax(evidence, [1], keepdim=True)
 
 
 class CanonicalPosition(nn.Module):

@@ -13,17 +13,29 @@ from torch import Tensor
 
 from equiaudit.sampling.wrapping import wrap_axis
 
-__all__ = ["LEVELS", "border_strength", "seam_evidence"]
+__all__ = [
+    "COLOUR",
+    "LEVELS",
+    "TINY",
+    "WEIGHTS",
+    "border_strength",
+    "brightness_and_colour",
+    "magnitude",
+    "root",
+    "scale_to_levels",
+    "seam_evidence",
+    "weighed",
+]
 
 LEVELS = 1020.0
 """Whole-number levels from 0 to the sample's largest magnitude: 4 per level of 8 bits."""
-_TINY = 1e-30
-_COLOUR = 3.0
+TINY = 1e-30
+COLOUR = 3.0
 # How much each change counts, see `_evidence`. Fitted by logistic regression (which of 32 lines is
 # the border?) on CIFAR-10 training images, whose borders are known without any label, and rounded.
 # Weights, roots and colours were chosen on those 4000 images and on 276 crops at 224 px of the
 # sample images of scikit-learn and scikit-image; benchmarks/canonical.py takes other images.
-_BEND, _TURN, _TURN_BESIDE, _GRADIENT = 1, 4, 4, 5
+WEIGHTS = {"bend": 1, "turn": 4, "beside": 4, "gradient": 5}
 
 
 def seam_evidence(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -34,11 +46,12 @@ def seam_evidence(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tens
     and every sum is one of whole numbers below 2^24, so its order cannot matter:
     what it says of roll(x, d) is what it says of x, rolled by d, to the last bit on any device.
     """
-    (height, width), whole = size, _brightness_and_colour(x, channels)
+    (height, width), whole = size, torch.round(x.float() * scale_to_levels(x))
+    whole = brightness_and_colour(whole, channels)
     torus = wrap_axis(wrap_axis(whole, 2, height, -2, height + 1), 3, width, -2, width + 1)
     down, right = _difference(torus, 2, height + 3), _difference(torus, 3, width + 3)
     turn = _difference(down, 3, width + 3)
-    changes = _root(_magnitude(turn))
+    changes = root(magnitude(turn))
     rows = _evidence(down, turn, changes, right, (2, 3), (height, width))
     return rows, _evidence(right, turn, changes, down, (3, 2), (width, height))
 
@@ -55,21 +68,24 @@ def border_strength(evidence: Tensor) -> Tensor:
     return torch.div(ordered[:, -1] - torch.mean(others, 1), spread)
 
 
-def _brightness_and_colour(x: Tensor, channels: int) -> Tensor:
-    """(B, 2, H, W), or (B, 1, H, W) of one channel; whole numbers as float32.
+def scale_to_levels(x: Tensor) -> Tensor:
+    """What takes the largest magnitude in each sample of x (B, C, H, W) to LEVELS: (B, 1, 1, 1)."""
+    top = torch.amax(torch.abs(x.float()), [1, 2, 3], keepdim=True)
+    return LEVELS / torch.clamp(top, min=TINY)
+
+
+def brightness_and_colour(whole: Tensor, channels: int) -> Tensor:
+    """(B, C, ...) to (B, 2, ...), or (B, 1, ...) of one channel; whole numbers as float32.
 
     The sum of the channels, and the difference of the first and the last, in steps of 1 / LEVELS
     of the sample's largest magnitude. Colour changes less than brightness within a photograph,
     so that its steps tell more; both together find more borders than the channels as they are.
     """
-    x = x.float()
-    top = torch.clamp(torch.amax(torch.abs(x), [1, 2, 3], keepdim=True), min=_TINY)
-    whole = torch.round(x * (LEVELS / top))
     brightness = torch.sum(whole, 1, keepdim=True)
     if channels == 1:
         return brightness
     colour = torch.narrow(whole, 1, 0, 1) - torch.narrow(whole, 1, channels - 1, 1)
-    return torch.cat([brightness, _COLOUR * colour], 1)
+    return torch.cat([brightness, COLOUR * colour], 1)
 
 
 def _evidence(
@@ -93,17 +109,23 @@ def _evidence(
     """
     (across, along), (lines, length) = axes, size
     step, turn = torch.narrow(step, along, 1, length), torch.narrow(turn, along, 1, length)
-    bends = _sums(_root(_magnitude(_difference(step, across, lines + 2))), along)
-    turns = _sums(_root(_magnitude(_difference(turn, across, lines + 2))), along)
+    bends = _sums(root(magnitude(_difference(step, across, lines + 2))), along)
+    turns = _sums(root(magnitude(_difference(turn, across, lines + 2))), along)
     beside = _sums(torch.narrow(changes, along - 1, 1, length), along)
-    steep = _magnitude(torch.narrow(gradient, along, 1, length))
+    steep = magnitude(torch.narrow(gradient, along, 1, length))
     near = torch.narrow(steep, across - 1, 1, lines) + torch.narrow(steep, across - 1, 2, lines)
-    return (
-        _BEND * (torch.narrow(bends, 1, 0, lines) + torch.narrow(bends, 1, 1, lines))
-        + _TURN * (torch.narrow(turns, 1, 0, lines) + torch.narrow(turns, 1, 1, lines))
-        - _TURN_BESIDE * (torch.narrow(beside, 1, 0, lines) + torch.narrow(beside, 1, 2, lines))
-        - _GRADIENT * _sums(_root(near), along)
+    return weighed(
+        torch.narrow(bends, 1, 0, lines) + torch.narrow(bends, 1, 1, lines),
+        torch.narrow(turns, 1, 0, lines) + torch.narrow(turns, 1, 1, lines),
+        torch.narrow(beside, 1, 0, lines) + torch.narrow(beside, 1, 2, lines),
+        _sums(root(near), along),
     )
+
+
+def weighed(bend: Tensor, turn: Tensor, beside: Tensor, gradient: Tensor) -> Tensor:
+    """The evidence from its four parts, see `_evidence`; int64."""
+    for_it = WEIGHTS["bend"] * bend + WEIGHTS["turn"] * turn
+    return for_it - WEIGHTS["beside"] * beside - WEIGHTS["gradient"] * gradient
 
 
 def _difference(x: Tensor, dim: int, length: int) -> Tensor:
@@ -111,12 +133,12 @@ def _difference(x: Tensor, dim: int, length: int) -> Tensor:
     return torch.narrow(x, dim, 1, length - 1) - torch.narrow(x, dim, 0, length - 1)
 
 
-def _magnitude(difference: Tensor) -> Tensor:
-    """Sum of magnitudes over the channels: (B, C, H, W) -> (B, H, W)."""
+def magnitude(difference: Tensor) -> Tensor:
+    """Sum of magnitudes over the channels: (B, C, ...) -> (B, ...)."""
     return torch.sum(torch.abs(difference), 1)
 
 
-def _root(magnitude: Tensor) -> Tensor:
+def root(magnitude: Tensor) -> Tensor:
     """Square root in whole numbers; it keeps a few strong edges from outvoting a line.
 
     The rounding is safe on any device: the root of a whole number up to 2^18 (magnitudes of three

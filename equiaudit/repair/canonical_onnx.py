@@ -1,0 +1,301 @@
+"""`canonical` for ONNX files: nodes before the model, and after its maps, and nothing else.
+
+The model's own nodes are not read, run or changed, so any file will do: any operators, control
+flow, integer models, custom domains. See `equiaudit.sampling.canonical` for what it means.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from onnx import TensorProto, helper
+
+from equiaudit.errors import InputError
+from equiaudit.models.onnx import external_files, read_onnx
+from equiaudit.repair.canonical_onnx_nodes import END, Extent, Writer
+from equiaudit.repair.canonical_onnx_opset import raise_opset
+from equiaudit.repair.canonical_onnx_position import Image, position
+
+__all__ = ["PREFIX", "canonical_onnx", "with_canonical"]
+
+PREFIX = "equiaudit_canonical_"
+_SLICE_INFERRED = 13
+"""Before, a slice of an axis with a name was taken for one of the axis's length; a shape that is
+computed has no names."""
+Layout = Literal["NCHW", "NHWC"]
+_ELEMENTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8)
+
+
+def canonical_onnx(
+    source: Path,
+    target: Path,
+    *,
+    dense_outputs: Sequence[str] = (),
+    layout: Layout = "NCHW",
+) -> tuple[Path, ...]:
+    """Write the model at `source`, behind a roll of its input to a canonical position, to `target`.
+
+    The outputs named are maps and are rolled back; the others are left as they are, and must say
+    nothing about places. `layout` is that of the input and of the maps. Names, types and dynamic
+    axes of inputs and outputs, metadata, external data and every node of the model stay.
+
+    Returns the files of external data written beside `target`. Raises InputError where the file
+    is damaged, does not take one batch of images, has an operator set below 7, or where an
+    output named is not there or is no map that could be put back.
+    """
+    model = read_onnx(source)
+    companions = external_files(model, source)
+    changed = with_canonical(model, dense_outputs=dense_outputs, layout=layout, what=source.name)
+    if not target.parent.is_dir():
+        raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
+    copies = _copied(companions, source, target)
+    _write(changed, target)
+    return copies
+
+
+def _write(model: onnx.ModelProto, target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        draft = Path(folder) / target.name
+        onnx.save(model, draft)
+        os.replace(draft, target)
+
+
+def _copied(companions: Iterable[Path], source: Path, target: Path) -> tuple[Path, ...]:
+    """External data keeps its place beside the model, since the model names it."""
+    copies = []
+    for path in companions:
+        copy = target.parent / path.relative_to(source.parent)
+        if copy.resolve() != path.resolve():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f".{copy.name}.") as folder:
+                draft = Path(folder) / copy.name
+                draft.write_bytes(b"")
+                _copy(path, draft)
+                os.replace(draft, copy)
+        copies.append(copy)
+    return tuple(copies)
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copyfile(source, target)
+
+
+def with_canonical(
+    model: onnx.ModelProto,
+    *,
+    dense_outputs: Sequence[str] = (),
+    layout: Layout = "NCHW",
+    what: str = "The model",
+) -> onnx.ModelProto:
+    """The model with the nodes added; see `canonical_onnx`. `model` itself is left as it is."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    opset = raise_opset(changed, what)
+    graph = changed.graph
+    given = _image_input(graph, what)
+    writer = Writer(opset, _free_prefix(graph))
+    image, axes = _described(writer, given, layout, what)
+    origin = position(writer, image)
+    rolled = roll(writer, image.given, origin, image, axes)
+    _rename_uses(graph.node, given.name, rolled)
+    before = list(writer.nodes)
+    writer.nodes.clear()
+    for name in dense_outputs:
+        _put_back(writer, graph, name, origin, image, axes, what)
+    own = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*before, *own, *writer.nodes])
+    return changed
+
+
+# The input
+
+
+def _image_input(graph: onnx.GraphProto, what: str) -> onnx.ValueInfoProto:
+    """Old files list the initialisers among the inputs; what is left is the image."""
+    initialisers = {tensor.name for tensor in graph.initializer}
+    inputs = [item for item in graph.input if item.name not in initialisers]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise InputError(f"{what} does not take one 4-D batch of images as its only input.")
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind not in _ELEMENTS:
+        name = TensorProto.DataType.Name(kind).lower()
+        raise InputError(f"{what} takes {name} input; floats and uint8 can be rolled.")
+    return inputs[0]
+
+
+def _described(
+    w: Writer, given: onnx.ValueInfoProto, layout: Layout, what: str
+) -> tuple[Image, tuple[int, int]]:
+    """The input as (B, C, H, W), and the axes that are H and W in the file."""
+    kind = given.type.tensor_type
+    sides = [dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim]
+    order, axes = ((0, 1, 2, 3), (2, 3)) if layout == "NCHW" else ((0, 3, 1, 2), (1, 2))
+    if sides[order[1]] is None:
+        raise InputError(
+            f"{what} does not say how many channels its input {given.name!r} has.",
+            tip=f"State the shape of the input, and --layout if it is not {layout}.",
+        )
+    if any(sides[axis] == 1 for axis in axes):
+        raise InputError(f"{what} takes images of one line, which have no place to move to.")
+    name = given.name
+    if w.opset < _SLICE_INFERRED and None in [sides[axis] for axis in axes]:
+        name = w("Reshape", name, w("Shape", name))
+    extents = _extents(w, name, sides)
+    raw = name if layout == "NCHW" else w("Transpose", name, perm=list(order))
+    batch, height, width = (extents[order[k]] for k in (0, 2, 3))
+    image = Image(name, raw, kind.elem_type, batch, int(sides[order[1]]), height, width)
+    return image, axes
+
+
+def _extents(w: Writer, name: str, sides: Sequence[int | None]) -> list[Extent]:
+    if None not in sides:
+        return [side for side in sides if side is not None]
+    shape = w("Shape", name)
+    return [
+        side if side is not None else w.slice(shape, 0, axis, axis + 1)
+        for axis, side in enumerate(sides)
+    ]
+
+
+# Rolling
+
+
+def roll(w: Writer, x: str, starts: str, image: Image, axes: tuple[int, int]) -> str:
+    """Every sample of x (4-D) read as a circle from its own `starts` (B, 2)."""
+    if image.batch == 1:
+        return _rolled(w, x, w.reshape(starts, [-1]), axes)
+    inner = w.branch()
+    sample, start = inner.name("sample"), inner.name("start")
+    described = [
+        helper.make_tensor_value_info(sample, image.element, None),
+        helper.make_tensor_value_info(start, TensorProto.INT64, None),
+    ]
+    moved = _rolled(inner, sample, start, (axes[0] - 1, axes[1] - 1))
+    body = inner.graph([moved], described, element=image.element)
+    return w("Scan", x, starts, body=body, num_scan_inputs=2)
+
+
+def _rolled(w: Writer, x: str, starts: str, axes: tuple[int, int]) -> str:
+    """x from `starts` (2,) on, which must lie within it."""
+    for k, axis in enumerate(axes):
+        start = w.slice(starts, 0, k, k + 1)
+        x = w.concat(axis, w.slice(x, axis, start, END), w.slice(x, axis, 0, start))
+    return x
+
+
+# The outputs
+
+
+@dataclass(frozen=True)
+class _Map:
+    """One output that is a map."""
+
+    name: str
+    element: int
+
+
+def _put_back(
+    w: Writer,
+    graph: onnx.GraphProto,
+    name: str,
+    origin: str,
+    image: Image,
+    axes: tuple[int, int],
+    what: str,
+) -> None:
+    """Roll a map back by the origin, in its own steps, under the name it always had."""
+    outputs = {item.name: item.type.tensor_type for item in graph.output}
+    if name not in outputs:
+        raise InputError(f"{what} has no output {name!r}.", tip=f"It has {', '.join(outputs)}.")
+    kind = outputs[name]
+    if kind.HasField("shape") and len(kind.shape.dim) != 4:
+        raise InputError(
+            f"The output {name!r} of {what} is no map: it has {len(kind.shape.dim)} axes, not 4."
+        )
+    inside = w.name("map")
+    _rename_everywhere(graph, name, inside)
+    shape = w("Shape", inside)
+    starts = []
+    for k, (axis, side) in enumerate(zip(axes, image.sides, strict=True)):
+        _check_steps(kind, axis, side, name, what)
+        steps = w.slice(shape, 0, axis, axis + 1)
+        offset = w.slice(origin, 1, k, k + 1)
+        moved = w("Div", w("Mul", offset, steps), w.extent(side))
+        starts.append(w("Mod", w("Neg", moved), steps))
+    still = Image(inside, inside, kind.elem_type, image.batch, 0, *image.sides)
+    back = roll(w, inside, w.concat(1, *starts), still, axes)
+    w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
+
+
+def _check_steps(
+    kind: onnx.TypeProto.Tensor, axis: int, side: Extent, name: str, what: str
+) -> None:
+    steps = kind.shape.dim[axis].dim_value if kind.HasField("shape") else 0
+    if not steps or isinstance(side, str) or steps % side == 0 or side % steps == 0:
+        return
+    raise InputError(
+        f"The output {name!r} of {what} has {steps} steps for {side} pixels: it cannot be put"
+        " back in place, since neither is a multiple of the other."
+    )
+
+
+# Names
+
+
+def _free_prefix(graph: onnx.GraphProto) -> str:
+    """`PREFIX`, or with a number where the file has such names: it was converted before."""
+    taken = set(_names(graph))
+    prefix, number = PREFIX, 2
+    while any(name.startswith(prefix) for name in taken):
+        prefix, number = f"{PREFIX}{number}_", number + 1
+    return prefix
+
+
+def _names(graph: onnx.GraphProto) -> Iterable[str]:
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, *node.input, *node.output)
+        for inner in _graphs(node):
+            yield from _names(inner)
+
+
+def _graphs(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _rename_uses(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
+    """Let nodes read `new` for `old`, inside graphs of their own too: names are not shadowed."""
+    for node in nodes:
+        for k, name in enumerate(node.input):
+            if name == old:
+                node.input[k] = new
+        for inner in _graphs(node):
+            _rename_uses(inner.node, old, new)
+            for value in inner.output:
+                if value.name == old:
+                    value.name = new
+
+
+def _rename_everywhere(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Give a tensor of the graph another name, where it is made and where it is read."""
+    _rename_uses(graph.node, old, new)
+    for node in graph.node:
+        for k, name in enumerate(node.output):
+            if name == old:
+                node.output[k] = new
+    for value in graph.value_info:
+        if value.name == old:
+            value.name = new
