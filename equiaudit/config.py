@@ -177,13 +177,10 @@ class Settings(BaseModel):
         None
     )
     classes: Annotated[
-        Path | None,
-        Flag(_DATA, "CSV with the columns name, index and colour, for masks.", "FILE"),
+        Path | None, Flag(_DATA, "CSV with name, index and colour of mask classes.", "FILE")
     ] = None
     ignore_index: Annotated[
-        int | None,
-        Field(ge=0),
-        Flag(_DATA, "Class id of mask pixels to leave out. Default: 255, but see docs.", "N"),
+        int | None, Field(ge=0), Flag(_DATA, "Id of mask pixels to leave out (255).", "N")
     ] = None
     limit: Annotated[
         int | None, Field(ge=1), Flag(_DATA, "Use N images, drawn with the seed.", "N")
