@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx
 
 from equiaudit.errors import RunError
+from equiaudit.sampling.lps import TauSchedule
 from equiaudit.training import checkpoint
 from equiaudit.training.batchnorm import batch_statistics
 from equiaudit.training.examples import Examples
@@ -32,6 +33,9 @@ __all__ = ["Course", "Listener", "mean_loss", "put", "train"]
 _MOMENTUM = 0.9
 _MOST_GRADIENT = 5.0
 """Largest norm of a step's gradient; longer ones are shortened to it."""
+
+_TEMPERATURES = ((0.0, 1.0), (62 / 90, 0.5), (82 / 90, 0.05), (1.0, 0.01))
+"""Of a Gumbel softmax, by the share of the epochs: those of the LPS paper on ImageNet."""
 
 Tensors = dict[str, Tensor]
 
@@ -101,11 +105,19 @@ class _Trainer:
         """Every image of the part once, in an order of its own."""
         rng = np.random.default_rng([self.options.seed, self.course.epoch, len(self.stage)])
         order = np.array_split(rng.permutation(len(self.part)), self.batches)
+        self._cool()
         with self._learning(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
             for i, index in enumerate(order):
                 self._step(self.course.epoch * self.batches + i, index, rng)
                 listener.advance(len(index))
+
+    def _cool(self) -> None:
+        """The temperature of selectors that mix components in training falls over the epochs."""
+        total = self.options.epochs(self.stage)
+        TauSchedule([(share * total, tau) for share, tau in _TEMPERATURES]).apply(
+            self.net, self.course.epoch
+        )
 
     @contextmanager
     def _learning(self) -> Iterator[None]:

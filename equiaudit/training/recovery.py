@@ -15,7 +15,7 @@ from torch import fx
 from equiaudit.errors import InputError
 from equiaudit.results.repair import TrainingRecord, TrainingStage
 from equiaudit.training import checkpoint
-from equiaudit.training.batchnorm import batch_norms, calibrate
+from equiaudit.training.batchnorm import batch_norms, calibrate, norm_modules
 from equiaudit.training.examples import Examples
 from equiaudit.training.loop import Course, Listener, mean_loss, put, train
 from equiaudit.training.objective import Distillation, Labels, Objective, Output, accuracy
@@ -135,7 +135,7 @@ class _Run:
 
     def calibrate(self) -> None:
         """Batch statistics of the training part."""
-        if not batch_norms(self.student):
+        if not (batch_norms(self.student) or norm_modules(self.student)):
             self._note(_NO_NORM)
             return
         objective = self._objective("distil")

@@ -36,7 +36,11 @@ def converted() -> fx.GraphModule:
 
 def disturbed() -> fx.GraphModule:
     """The converted net with noise on its weights: something to bring back."""
-    net = copy.deepcopy(converted())
+    return shaken(converted())
+
+
+def shaken(graph: fx.GraphModule) -> fx.GraphModule:
+    net = copy.deepcopy(graph)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name in ("conv2.weight", "head.weight"):
