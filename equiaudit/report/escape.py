@@ -28,9 +28,9 @@ def _spelled(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def terminal(text: str) -> str:
+def terminal(text: str, longest: int = LONGEST_NAME) -> str:
     """`visible`, and no workflow command where a log is read by a CI runner."""
-    return visible(text).replace("::", r":\x3a").replace("##[", r"##\x5b")
+    return visible(text, longest).replace("::", r":\x3a").replace("##[", r"##\x5b")
 
 
 def code_span(text: str) -> str:

@@ -159,7 +159,7 @@ def _profile(result: Result) -> Iterable[_Part]:
         table.add_row(*map(Text, row))
     yield table
     if said := dense.receptive_field(result):
-        yield Text(terminal(said))
+        yield Text(terminal(said, 600))
 
 
 def _boundary(result: Result) -> Iterable[_Part]:

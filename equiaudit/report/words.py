@@ -9,7 +9,7 @@ from typing import Any
 
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
-from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, Skipped
+from equiaudit.results import METRICS, Estimate, GateVerdict, MetricInfo, Result, Skipped
 
 __all__ = [
     "GateRow",
@@ -113,9 +113,10 @@ def method_notes(result: Result) -> tuple[tuple[str, str], ...]:
 
 
 def metric_rows(result: Result) -> tuple[MetricRow, ...]:
-    """One row per metric, in the order in which the kinds first name them."""
+    """One row per metric, in the order of the catalog; unknown ones last, as they come."""
     kinds = tuple(result.shifts.values())
-    names = dict.fromkeys(name for shift in kinds for name in shift.metrics)
+    found = dict.fromkeys(name for shift in kinds for name in shift.metrics)
+    names = [name for name in METRICS if name in found] + [n for n in found if n not in METRICS]
     return tuple(
         MetricRow(
             visible(name), figures.info_of(name), tuple(shift.metrics.get(name) for shift in kinds)
