@@ -241,10 +241,10 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
 def _are_probabilities(runner: _Runner, seen: _Seen) -> bool:
     """Whether the scores are probabilities already, so that no softmax is due.
 
-    A single score per image is taken for a sigmoid's when it stays in [0, 1] under noise a
+    A single score per image or pixel is taken for a sigmoid's when it stays in [0, 1] under noise a
     hundred times too strong, where a logit does not.
     """
-    if seen.output.shape[1] != 1 or seen.choice.task != "classification":
+    if seen.output.shape[1] != 1 or seen.choice.task == "image":
         return sums_to_one(seen.output)
     batch = runner.probe(len(seen.output))
     loud = batch if batch.dtype == torch.uint8 else batch * 100
