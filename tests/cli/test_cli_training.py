@@ -37,9 +37,6 @@ def test_a_trained_net_is_verified_and_written(run, tmp_path, flat):
         ("distil", 11, 2),
     ]
     assert record["training"]["seed"] == 0
-        [],
-        ["distil did not lower the held-out loss, so it changed nothing"],
-    )
     assert all(found["passed"] for found in record["verifications"])
     assert not list(tmp_path.glob("*.training.safetensors"))
     plain = tmp_path / "b.pt"
