@@ -72,17 +72,19 @@ def worst_nmse(run: Callable[[Tensor], Tensor], x: Tensor, rounds: int) -> float
     return worst
 
 
-def scans(model: Path, data: Path, offsets: int) -> dict[str, Result]:
+def scans(model: Path, data: Path, offsets: int, limit: int | None) -> dict[str, Result]:
     """By shift kind: each figure comes from one of the two scans."""
-    common = {"images": False, "accuracy_check": False}
+    common = {"images": False, "accuracy_check": False, "limit": limit}
     kinds = scan(model, data, offsets=offsets, **common)  # type: ignore[arg-type]
     caps = scan(model, data, protocol="caps", **common)  # type: ignore[arg-type]
     return dict.fromkeys(kinds.shifts, kinds) | dict.fromkeys(caps.shifts, caps)
 
 
-def column(path: Path, folder: Path, offsets: int, rounds: int) -> dict[str, str]:
+def column(
+    path: Path, folder: Path, *, offsets: int, rounds: int, limit: int | None
+) -> dict[str, str]:
     """Every figure of one model."""
-    found = scans(path, folder / "test", offsets)
+    found = scans(path, folder / "test", offsets, limit)
     cells = {}
     for name in METRICS:
         kind = name.partition(".")[0]
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what magnetic_tile.py wrote")
     parser.add_argument("--offsets", type=int, default=16, help="shifts per photo and kind")
     parser.add_argument("--rounds", type=int, default=4, help="rolls per photo, for NMSE")
+    parser.add_argument("--limit", type=int, help="photos")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -127,7 +130,7 @@ def main() -> None:
     files = {"unmodified": original}
     files |= {name: converted(original, name, args.folder) for name in args.methods}
     columns = {
-        name: column(path, args.folder, args.offsets, args.rounds)
+        name: column(path, args.folder, offsets=args.offsets, rounds=args.rounds, limit=args.limit)
         for name, path in files.items()
         if path is not None
     }
