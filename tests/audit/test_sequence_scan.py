@@ -176,7 +176,10 @@ def test_scan_writes_and_judges(photos: Path, tmp_path: Path) -> None:
     )
     assert next(gate.verdict for gate in result.gates) == "pass"
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"result.json", "samples.csv"}
-    assert "caps-boundary" in (tmp_path / "out" / "report.html").read_text()
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "caps-boundary" in text
+        assert "17 windows per sequence" in text
 
 
 def test_labels_cannot_be_followed(photos: Path) -> None:
