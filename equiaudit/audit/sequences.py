@@ -47,8 +47,9 @@ _COLUMNS = (
     "mean_iou",
     "iou_variance",
     "area_variance",
-    "lost",
+    "lost_share",
     "true_area",
+    "nonfinite",
 )
 _NOTES = {
     "middle": "the defect in the middle of the window",
@@ -319,8 +320,9 @@ def _samples(records: Sequence[SequenceRecord]) -> str:
                 "mean_iou": repr(own.mean_iou),
                 "iou_variance": repr(own.iou_variance),
                 "area_variance": repr(own.area_variance),
-                "lost": sum(frame.common == 0 for frame in record.frames),
+                "lost_share": repr(own.lost_share),
                 "true_area": record.frames[0].true,
+                "nonfinite": 0,
             }
         )
     return out.getvalue()

@@ -107,7 +107,7 @@ def _check_cells(row: Mapping[str | None, object]) -> None:
 
 
 def _sample(row: Mapping[str, str]) -> Sample | MapSample:
-    if "clean_label" not in row and ("kept" in row or "nmse" in row):
+    if "clean_label" not in row and row.keys() & _OF_MAPS:
         return MapSample(_map_figures(row), bool(_whole(row["nonfinite"])))
     return Sample(
         label=_whole(row["label"]),
@@ -163,8 +163,13 @@ def _flips(sample: Sample) -> bool | None:
     return None if sample.agree is None else sample.agree < sample.offsets
 
 
-_MEANS = ("nmse", "psnr", "ssim", "psnr_clean", "psnr_shifted", "delta_psnr")
-"""Metrics of image-to-image models that are means of the column of that name."""
+_OF_MAPS = {"kept", "nmse", "mean_iou"}
+"""Columns that tell tables of segmentations, of image-to-image models and of sequences."""
+_MEANS = (
+    *("nmse", "psnr", "ssim", "psnr_clean", "psnr_shifted", "delta_psnr"),
+    *("mean_iou", "iou_variance", "area_variance", "lost_share"),
+)
+"""Metrics of image-to-image models and of sequences that are means of the column of that name."""
 _FIGURES: dict[str, Callable[[Sample], float | None]] = {
     "consistency": lambda sample: sample.consistency,
     "agreement": lambda sample: _share(sample.agree, sample),

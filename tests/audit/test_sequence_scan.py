@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from equiaudit import compare
 from equiaudit.api import scan
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.sequences import run_sequences
@@ -138,8 +139,9 @@ def test_one_row_per_sequence_and_what_was_left_out(photos: Path) -> None:
         "mean_iou": "1.0",
         "iou_variance": "0.0",
         "area_variance": "0.0",
-        "lost": "0",
+        "lost_share": "0.0",
         "true_area": "30",
+        "nonfinite": "0",
     }
     assert "caps-middle: 1 of 5 left out: no defect" in done.result.notes
     assert done.result.shifts["caps-middle"].metrics["mean_iou"].n == 4
@@ -180,6 +182,16 @@ def test_scan_writes_and_judges(photos: Path, tmp_path: Path) -> None:
         text = (tmp_path / "out" / name).read_text()
         assert "caps-boundary" in text
         assert "17 windows per sequence" in text
+
+
+def test_two_models_are_compared_by_sequence(photos: Path, tmp_path: Path) -> None:
+    for name, run in (("a", perfect), ("b", blind_at_the_border)):
+        scan(model(run), photos, protocol="caps", output=tmp_path / name)
+    rows = {row.metric: row for row in compare(tmp_path / "a", tmp_path / "b").rows}
+    middle, boundary = (rows[f"caps-{s}.mean_iou"] for s in ("middle", "boundary"))
+    assert middle.paired
+    assert middle.difference.value == 0
+    assert boundary.difference.high < 0
 
 
 def test_labels_cannot_be_followed(photos: Path) -> None:
