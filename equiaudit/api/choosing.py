@@ -244,9 +244,9 @@ def _unfit(name: str, reason: str, remedy: str | None = None) -> Candidate:
 
 
 def _names() -> Iterator[str]:
-    from equiaudit.repair.methods import METHODS
+    from equiaudit.repair.methods import COMPARED
 
-    yield from METHODS
+    yield from COMPARED
     yield from _COMBINED
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -91,6 +91,8 @@ def fix(
     only: str | Sequence[str] | None = None,
     skip: str | Sequence[str] | None = None,
     margin: int = 16,
+    positions: Mapping[str, str] | None = None,
+    window: int | Literal["auto"] | None = None,
     pad: Literal["wrap", "slices"] = "wrap",
     compare_methods: bool = False,
     goal: Goal = "circular",
@@ -118,7 +120,9 @@ def fix(
     The kind of file is told by the suffix of `out`: .pt, .pt2, .onnx or .safetensors. With
     `data`, both models are scanned with the same shifts for the before/after table, and
     `max_accuracy_drop` (0.005 is half a point) is held against the unshifted accuracies.
-    `pad` is how an ONNX file pads circularly.
+    `positions` says of outputs by name or place that they are "boxes", "keypoints" or "none".
+    `pad` is how an ONNX file pads circularly. `window` px of every map's border are left out
+    of choices, "auto" as many as a shift of 16 px and the padding before it touch.
     With `report`, that folder receives fix.json, fix.md, verification.json and both scans. What
     claims to be exact and does not verify, or loses more accuracy, is left at ``OUT.unverified``.
 
@@ -159,6 +163,8 @@ def fix(
         only=only,
         skip=skip,
         margin=margin,
+        positions=tuple((positions or {}).items()),
+        window=window,
         pad=pad,
         seconds=seconds,
         seed=seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -46,8 +46,9 @@ def fix(
         str,
         typer.Option(
             help="mass rewrites the net; canonical rolls the input of the net as it is;"
-            " crop-select chooses a crop of a larger input. A+B puts A around B; auto measures"
-            " all on --data and picks.",
+            " crop-select chooses a crop of a larger input; aps, lps, caps, lpf and ddac, and mass,"
+            " aps, lps or caps with +lpf or +ddac, are for training. A+B puts A around B; auto"
+            " measures those that need no training on --data and picks.",
             metavar="NAME",
         ),
     ] = "mass",
@@ -63,6 +64,22 @@ def fix(
         int,
         typer.Option(help="px by which crop-select's input is larger.", metavar="M", min=1),
     ] = 16,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="px of each map's border to leave out of choices, or auto: steadier under crops,"
+            " no longer exact.",
+            metavar="auto|N",
+        ),
+    ] = None,
+    positions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An output, by name or place, that holds boxes (x1, y1, x2, y2) or keypoints"
+            " (x, y) in px, or none; canonical maps them back. Repeatable.",
+            metavar="OUTPUT=KIND",
+        ),
+    ] = None,
     select: Annotated[
         str,
         typer.Option(help="Origins from the features or from the input.", metavar="NAME"),
@@ -187,6 +204,8 @@ def fix(
             only=only,
             skip=skip,
             margin=margin,
+            positions=_positions(positions or []),
+            window=_window(window),
             compare_methods=compare_methods,
             goal=goal,  # type: ignore[arg-type]
             dry_run=dry_run,
@@ -217,6 +236,27 @@ def fix(
 def exit_code(report: FixReport) -> int:
     """1 where the file did not verify, else 0."""
     return 1 if report.outcome == "unverified" else 0
+
+
+def _window(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text.isdigit():
+        return None if text is None else int(text)
+    if text != "auto":
+        raise InputError(f"--window is {text!r}.", tip="It is auto, or a number of px.")
+    return "auto"
+
+
+def _positions(pairs: list[str]) -> dict[str, str]:
+    """OUTPUT=KIND, several."""
+    found = {}
+    for pair in pairs:
+        name, equals, kind = pair.rpartition("=")
+        if not equals or not name:
+            raise InputError(
+                f"--positions is {pair!r}.", tip="Write OUTPUT=boxes, OUTPUT=keypoints or =none."
+            )
+        found[name] = kind
+    return found
 
 
 def _checked_format(name: str) -> Any:

@@ -23,6 +23,8 @@ __all__ = ["ENERGY", "FeatureLevels", "InputLevels", "Levels"]
 # Marks, in a node's meta, the energies (B, sh, sw) that an origin was chosen by.
 ENERGY = "equiaudit_energy"
 
+_BARRED = -1e300  # finite, so that it can be written into a script
+
 
 def _node(b: Any, function: Any, *args: Any) -> fx.Node:
     """Run a helper that returns one tensor."""
@@ -101,7 +103,7 @@ class FeatureLevels(Levels):
         ratios = tuple(int(c / f) for c, f in zip(coarse.strides, fine.strides, strict=True))
         places = [self._places(b, axis, fine.strides[axis], n) for axis, n in enumerate(ratios)]
         allowed = [self._allowed(b, axis, places[axis], s) for axis, s in enumerate(wanted)]
-        energy = b.call(_energy, source, channels, fine.sizes, ratios)
+        energy = self.scored(b, source, channels, fine, coarse)
         energy = _node(b, _permitted, energy, allowed)
         energy.meta[ENERGY] = True
         ties = b.call(_ties, self.views, self.size, wanted, places, ratios)
@@ -109,6 +111,11 @@ class FeatureLevels(Levels):
         for axis, stride in enumerate(wanted):
             if not self._settled(axis, stride):
                 self.known[axis][stride] = chosen[axis]
+
+    def scored(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> fx.Node:
+        """A score per candidate, (B, sh, sw) float64, the same bits wherever the content lies."""
+        ratios = tuple(int(c / f) for c, f in zip(coarse.strides, fine.strides, strict=True))
+        return _node(b, _energy, source, channels, fine.sizes, ratios)
 
     def _settled(self, axis: int, stride: int) -> bool:
         return stride == 1 or any(s % stride == 0 for s in self.known[axis])
@@ -190,10 +197,10 @@ def _ties(
 
 
 def _permitted(energy: Any, allowed: list[Any]) -> Any:
-    """The energies, -1 where a candidate contradicts a level that is already chosen."""
+    """The scores, below all where a candidate contradicts a level that is already chosen."""
     for axis, mask in enumerate(allowed):
         if mask is not None:
-            energy = torch.where(mask.unsqueeze(2 - axis), energy, -1.0)
+            energy = torch.where(mask.unsqueeze(2 - axis), energy, _BARRED)
     return energy
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.fx as fx
@@ -15,11 +15,12 @@ from equiaudit.repair.builder import Builder
 from equiaudit.repair.graph import module_path, shape_of
 from equiaudit.repair.grid import Grid
 from equiaudit.repair.levels import FeatureLevels, InputLevels, Levels
-from equiaudit.repair.plan import Analysis
+from equiaudit.repair.plan import Analysis, Step
 
-__all__ = ["rewrite"]
+__all__ = ["Globs", "Write", "kept", "rewrite", "rewrite_with", "same_tensors"]
 
 Globs = str | Sequence[str] | None
+Write: TypeAlias = Callable[[Builder, fx.Node, Step], Any]
 
 
 def rewrite(
@@ -52,6 +53,10 @@ def _levels(analysis: Analysis, select: str) -> Levels:
     raise InputError(f"select is {select!r}.", tip='Use "features" or "input".')
 
 
+def _as_planned(b: Builder, node: fx.Node, step: Step) -> Any:
+    return step.emit(b, node)
+
+
 def rewrite_with(
     gm: fx.GraphModule,
     analysis: Analysis,
@@ -59,21 +64,22 @@ def rewrite_with(
     *,
     only: Globs = None,
     skip: Globs = None,
+    write: Write = _as_planned,
 ) -> fx.GraphModule:
-    """`rewrite` with the origins chosen by `levels`."""
-    root = _same_tensors(gm)
+    """`rewrite` with the origins chosen by `levels`, each step written by `write`."""
+    root = same_tensors(gm)
     b = Builder(root, channels_last=_is_channels_last(gm), levels=levels)
     for node in gm.graph.nodes:
         if node.op != "call_module":  # the guards of torch.export, on sizes that no longer hold
-            b.env[node] = _emit(b, node, analysis, _kept(node, only, skip))
+            b.env[node] = _emit(b, node, analysis, kept(node, only, skip), write)
     b.graph.set_codegen(copy.deepcopy(gm.graph._codegen))
-    b.graph.eliminate_dead_code()
+    b.graph.eliminate_dead_code(_has_effects)
     b.graph.lint()
     result = fx.GraphModule(root, b.graph, "Equivariant")
     return result.train(gm.training)
 
 
-def _same_tensors(gm: fx.GraphModule) -> torch.nn.Module:
+def same_tensors(gm: fx.GraphModule) -> torch.nn.Module:
     """A module tree that shares the parameters and buffers of another."""
     root = torch.nn.Module()
     for name, parameter in gm.named_parameters(remove_duplicate=False):
@@ -106,7 +112,7 @@ def _is_channels_last(gm: fx.GraphModule) -> bool:
     )
 
 
-def _kept(node: fx.Node, only: Globs, skip: Globs) -> bool:
+def kept(node: fx.Node, only: Globs, skip: Globs) -> bool:
     """Whether an operation is left as it is."""
     if node.op != "call_function":
         return False
@@ -121,15 +127,20 @@ def _any_match(names: tuple[str, ...], globs: str | Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def _emit(b: Builder, node: fx.Node, analysis: Analysis, kept: bool) -> Any:
+def _has_effects(node: fx.Node) -> bool:
+    """Whether a node that nobody uses must stay; the modules that are called here have none."""
+    return node.op != "call_module" and node.is_impure()
+
+
+def _emit(b: Builder, node: fx.Node, analysis: Analysis, keep: bool, write: Write) -> Any:
     if node.op == "placeholder":
         return _input(b, node, analysis)
     if node.op == "output":
         return _output(b, node, analysis)
     step = analysis.steps.get(node.name)
-    if step is None or (kept and step.op is not None):
+    if step is None or (keep and step.op is not None):
         return b.copy(node)
-    return step.emit(b, node)
+    return write(b, node, step)
 
 
 def _input(b: Builder, node: fx.Node, analysis: Analysis) -> fx.Node:

@@ -15,6 +15,7 @@ from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.formats import Format, Run, file_format, sha256
+from equiaudit.repair.inline import inlined
 
 __all__ = ["Saved", "save"]
 
@@ -87,7 +88,7 @@ def _written(
     kind: Format, module: fx.GraphModule, draft: Path, example: torch.Tensor, toml: str
 ) -> list[Path]:
     try:
-        companions = list(kind.write(module, draft, example, toml))
+        companions = list(kind.write(inlined(module, example), draft, example, toml))
     except (EquiauditError, OSError):
         raise
     except Exception as error:  # exporters raise nearly anything

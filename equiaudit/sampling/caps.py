@@ -69,9 +69,13 @@ class CAPSSelector(Selector):
 
     def scores(self, x: Tensor) -> Tensor:
         """Attention before the sigmoid (which would saturate), (B, sh*sw)."""
-        dtype, exact = self.conv1.weight.dtype, not self.training
+        dtype, exact = self.conv1.weight.dtype, not self._mixes
         z = component_means(x, self.stride, self._head, dtype=dtype, exact=exact)
         return self._attend(_standardised(z, exact) if self.form == "equivariant" else z)
+
+    @property
+    def _mixes(self) -> bool:
+        return self.training or self.mode == "soft"
 
     def _head(self, component: Tensor) -> Tensor:
         h = torch.relu(self.bn1(same_conv(component, self.conv1, circular=self.circular)))
@@ -92,7 +96,7 @@ class CAPSSelector(Selector):
 
     def weights(self, scores: Tensor) -> Tensor | None:
         """(B, sh*sw) in training and in mode "soft"; None where one component is taken."""
-        if not self.training and self.mode == "hard":
+        if not self._mixes:
             return None
         return torch.softmax(torch.sigmoid(scores) / self.temperature, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,7 @@ class TauSchedule:
         points = sorted(self.points)
         if epoch <= points[0][0]:
             return points[0][1]
-        for (left, high), (right, low) in zip(points, points[1:], strict=False):
+        for (left, high), (right, low) in pairwise(points):
             if epoch <= right:
                 return high + (low - high) * (epoch - left) / (right - left)
         return points[-1][1]

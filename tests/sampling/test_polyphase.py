@@ -24,7 +24,6 @@ from equiaudit.sampling import (
     BlurPool,
     CAPSSelector,
     Choice,
-    CircularPad2d,
     LPSSelector,
     OriginSelector,
     PolyphaseDown,
@@ -332,7 +331,9 @@ def test_temperatures_follow_their_schedule() -> None:
     assert taus == pytest.approx([1.0, 0.75, 0.5, 0.01, 0.01])
     assert schedule.at(72) == pytest.approx(0.275)
     decay = TauSchedule.decay(250, floor=0.5)
-    assert decay.at(0) == 1.0 and decay.at(25) == pytest.approx(0.85**2) and decay.at(200) == 0.5
+    assert decay.at(0) == 1.0
+    assert decay.at(25) == pytest.approx(0.85**2)
+    assert decay.at(200) == 0.5
     net = nn.Sequential(LPSD(CHANNELS), nn.ReLU(), LPSD(CHANNELS))
     schedule.apply(net, 90)
     assert [round(float(net[i].select.gumbel_tau), 6) for i in (0, 2)] == [0.01, 0.01]

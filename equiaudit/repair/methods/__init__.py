@@ -29,10 +29,12 @@ from equiaudit.repair.methods.canonical import CanonicalInput
 from equiaudit.repair.methods.crop_select import CropSelectInput
 from equiaudit.repair.methods.mass import Mass
 from equiaudit.repair.methods.nets import GraphNet
+from equiaudit.repair.methods.polyphase import POLYPHASE
 from equiaudit.repair.methods.recipe import Recipe
 from equiaudit.repair.methods.subject import Subject
 
 __all__ = [
+    "COMPARED",
     "METHODS",
     "Check",
     "Converted",
@@ -54,8 +56,12 @@ METHODS: dict[str, Method | Wrapper] = {
         Mass(),
         CanonicalInput(),
         CropSelectInput(),
+        *POLYPHASE,
     )
 }
+
+COMPARED = ("mass", "canonical", "crop-select")
+"""What `--compare-methods` measures: methods that are of use as they are, without training."""
 
 
 def method(name: str) -> Recipe:

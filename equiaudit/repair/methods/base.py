@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Select = Literal["features", "input"]
+Window: TypeAlias = int | Literal["auto"] | None
 
 Recover: TypeAlias = Callable[
     [fx.GraphModule, fx.GraphModule], tuple[fx.GraphModule, TrainingRecord]
@@ -48,7 +49,9 @@ class FixOptions:
 
     Each method names the fields it `understands`; one that no part of the method understands has
     to keep its default. `only` and `skip` are globs over node names and module paths; `margin` is
-    how many px the input of `crop-select` is larger than the window.
+    how many px the input of `crop-select` is larger than the window; `positions` pairs
+    the name or place of an output with "boxes", "keypoints" or "none"; `window` is how many px of a
+    map's border are left out of choices (see `equiaudit.sampling.windowing`).
     `comparisons` bounds each verification (see `verify`); where it is None, as many are made as
     take about `seconds`. `devices` are those to verify on; None means the CPU, and CUDA where
     there is one. `pad` is how an ONNX file pads circularly.
@@ -59,6 +62,8 @@ class FixOptions:
     only: str | Sequence[str] | None = None
     skip: str | Sequence[str] | None = None
     margin: int = 16
+    positions: tuple[tuple[str, str], ...] = ()
+    window: Window = None
     comparisons: int | None = None
     seconds: float = 20.0
     seed: int = 0
