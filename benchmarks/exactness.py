@@ -64,6 +64,12 @@ NOTES = """
 Written by `python benchmarks/exactness.py --batch 3 --rounds 4 --threads 1 --markdown
 docs/exactness.md`. "Unmodified net" is the worst error of the original under the same shifts.
 
+Maps are compared with the map of the unshifted image, rolled as the image was. NMSE is
+|S f(x) - f(S x)|^2 / |S f(x)|^2, of the worst image at its worst shift; "unlike images" are
+drawings, binary noise and values far out of the range that the batch norms were fitted to.
+Images that equal a shift of themselves, where the stride does not divide the shift, are not among
+them: no grid can respect that symmetry. `fix` and `verify` report those apart.
+
 What had to be computed differently to keep every bit:
 
 - Means over the image: a float32 sum depends on its order. They are sums of whole steps of 2^-23
