@@ -98,4 +98,5 @@ def _grid(made: Table) -> str:
 
 
 def _cell(cell: object) -> str:
-    return " ".join(prose(line) for line in str(cell).splitlines() if line)
+    # Behind a letter no number or dash is a list mark, as in a cell none is.
+    return " ".join(prose(f"x{line}")[1:] for line in str(cell).splitlines() if line)

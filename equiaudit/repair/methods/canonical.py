@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from equiaudit.errors import InputError
+from equiaudit.repair.every_output import capture_every_output
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.positions import kinds_of, looks_like_positions, returned_by
 from equiaudit.repair.methods.rewrap import graph_inside, recaptured
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.moved_positions import MovedPositions
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
+from equiaudit.sampling.positions import CanonicalPositions
 
 __all__ = ["CanonicalInput"]
+
+_RULE = (
+    "boxes move as a whole, with their centre brought into the image, so that one that crosses the"
+    " border has a corner outside; points are brought into the image"
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class CanonicalInput:
     """Exact for any net, as it sees the same bits for every circular shift of an image."""
 
     name: str = "canonical"
-    understands: frozenset[str] = frozenset()
+    understands: frozenset[str] = frozenset({"positions"})
 
     def claim(self, options: FixOptions) -> Claim:
         """Exact, whatever is inside."""
@@ -31,13 +41,38 @@ class CanonicalInput:
         )
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
-        """A model without a torch graph cannot be wrapped as one."""
+        """No torch graph to wrap, or outputs that look like positions and were not named."""
         _ = subject.captured  # raises where there is none
-        return None
+        if subject.dense:
+            return None
+        name = subject.model.name
+        return looks_like_positions(returned_by(subject.model), options.positions, name)
 
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
         how = inner.preprocess
+        if options.positions:
+            return _with_positions(inner, subject, options)
         wrapped = Canonical(graph_inside(inner.net), dense=subject.dense)
         net = subject.net(recaptured(wrapped, how, self.name))
         return replace(inner, net=net, check=Circular(how.size, subject.dense, borders=True))
+
+
+def _with_positions(inner: Converted, subject: Subject, options: FixOptions) -> Converted:
+    """The unmodified net with all its outputs, those that are positions rolled back."""
+    module, how, name = subject.model.module, inner.preprocess, subject.model.name
+    kinds = kinds_of(returned_by(subject.model), options.positions, name)
+    if module is None or inner.net is not subject.original:
+        raise InputError(
+            "--positions go with a torch net as it is.",
+            tip="Leave out what is combined with canonical.",
+        )
+    every = capture_every_output(module, how)
+    wrapped = capture_every_output(CanonicalPositions(every, kinds), how)
+    return replace(
+        inner,
+        net=subject.net(wrapped),
+        original=subject.net(every),
+        check=MovedPositions(how.size, kinds),
+        notes=(*inner.notes, _RULE),
+    )

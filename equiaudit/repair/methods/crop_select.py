@@ -11,6 +11,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Moved
+from equiaudit.repair.methods.positions import looks_like_positions, returned_by
 from equiaudit.repair.methods.rewrap import graph_inside, recaptured
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.real_shifts import expectations
@@ -25,7 +26,7 @@ class CropSelectInput:
     """For real shifts: exact wherever the choice goes with the content, which is bounded."""
 
     name: str = "crop-select"
-    understands: frozenset[str] = frozenset({"margin"})
+    understands: frozenset[str] = frozenset({"margin", "positions"})
 
     def claim(self, options: FixOptions) -> Claim:
         """About real shifts, and only where the same crop is chosen again."""
@@ -47,7 +48,7 @@ class CropSelectInput:
         how = subject.model.preprocess
         room = None if how.resize is None else how.resize - max(how.size)
         if room is None or room >= options.margin:
-            return None
+            return None if subject.dense else _positions(subject, options)
         return Misfit(
             f"A margin of {options.margin} px needs images of"
             f" {max(how.size) + options.margin} px, and {subject.model.name} is given images"
@@ -72,6 +73,16 @@ class CropSelectInput:
             agreement=expectations(margin, how.size),
             notes=(*inner.notes, _size_note(window, margin, how.size)),
         )
+
+
+def _positions(subject: Subject, options: FixOptions) -> Misfit | None:
+    """Outputs that look like positions are refused; nothing maps them back to the larger input."""
+    told = [(name, kind) for name, kind in options.positions if kind == "none"]
+    found = looks_like_positions(returned_by(subject.model), told, subject.model.name)
+    if found is None and len(told) == len(options.positions):
+        return None
+    reason = "crop-select does not map positions back." if found is None else found.reason
+    return Misfit(reason, "canonical does that, with --positions OUTPUT=boxes|keypoints.")
 
 
 class _Middle(nn.Module):

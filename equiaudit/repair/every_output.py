@@ -1,0 +1,63 @@
+"""Capture: a module of several outputs as one graph that returns all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from equiaudit.errors import NothingToDo
+from equiaudit.models.types import Preprocess
+from equiaudit.repair.normal import single_output_program
+from equiaudit.repair.quiet import quiet
+from equiaudit.repair.routes import export_dynamic
+
+__all__ = ["capture_every_output", "sample_of"]
+
+_BATCHES = (7, 3)
+"""Of the sample that the graph is recorded with, and of the one it is checked on."""
+_TOLERANCE = 1e-6
+
+
+def sample_of(how: Preprocess, count: int, seed: int = 0) -> torch.Tensor:
+    """Noise as a batch (count, C, H, W) of the model's dtype."""
+    shape = (count, 1 if how.channels == "gray" else 3, *how.size)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(getattr(torch, how.dtype))
+
+
+def capture_every_output(module: nn.Module, how: Preprocess) -> fx.GraphModule:
+    """`module` on the CPU as a graph of any batch size, its outputs in a tuple where several.
+
+    Raises NothingToDo where it cannot be exported, or returns something else as a graph.
+    """
+    sample, other = (sample_of(how, count) for count in _BATCHES)
+    try:
+        with quiet(), torch.no_grad():
+            program = export_dynamic(module, sample)
+            graph = single_output_program(program, every_output=True).eval()
+            pairs = zip(_tensors(graph(other)), _tensors(module(other)), strict=True)
+            error = max(_share(ours, theirs) for ours, theirs in pairs)
+    except Exception as failure:  # torch raises nearly anything here
+        reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
+        raise NothingToDo(
+            f"The model cannot be captured with all its outputs ({reason.rstrip('.')})."
+        ) from failure
+    if not error <= _TOLERANCE:
+        raise NothingToDo(f"The graph differs from the model by {error:.1e} of its output range.")
+    return graph
+
+
+def _tensors(outputs: Any) -> Sequence[torch.Tensor]:
+    return pytree.tree_leaves(outputs)
+
+
+def _share(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    if torch.equal(actual, expected):
+        return 0.0
+    wide = expected.double()
+    spread = (wide.max() - wide.min()).item()
+    return float((actual.double() - wide).abs().max().item() / spread) if spread else float("inf")

@@ -1,0 +1,100 @@
+"""Outputs that are positions: which they are, told by the user and guarded against silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.utils import _pytree as pytree
+
+from equiaudit.errors import InputError
+from equiaudit.models.outputs import named_tensors
+from equiaudit.models.types import Model
+from equiaudit.repair.every_output import sample_of
+from equiaudit.repair.methods.base import Misfit
+from equiaudit.sampling.positions import PositionKind
+
+__all__ = ["Returned", "kinds_of", "looks_like_positions", "returned_by"]
+
+_KINDS = ("boxes", "keypoints", "none")
+_WIDTHS = {4: "boxes", 2: "points"}
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What a model returns for two images: names and shapes of its tensors, in order."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    ragged: bool
+    """A list with one entry per image, as torchvision's detectors return."""
+
+
+def returned_by(model: Model) -> Returned | None:
+    """From one pass of the module on the CPU; None where there is no module, or it fails."""
+    if model.module is None or model.preprocess.layout != "NCHW":
+        return None
+    try:
+        with torch.no_grad():
+            returned: Any = model.module(sample_of(model.preprocess, 2))
+    except Exception:  # capturing meets it again, and says so
+        return None
+    ragged = isinstance(returned, list) and any(isinstance(one, Mapping) for one in returned)
+    pairs = list(named_tensors(returned))
+    if len(pairs) != len(pytree.tree_leaves(returned)):
+        return None
+    names = tuple(name or str(place) for place, (name, _) in enumerate(pairs))
+    return Returned(names, tuple(tuple(tensor.shape) for _, tensor in pairs), ragged)
+
+
+def looks_like_positions(
+    found: Returned | None, told: Sequence[tuple[str, str]], model: str
+) -> Misfit | None:
+    """Why a model whose outputs may be positions cannot be wrapped without being told."""
+    if found is None:
+        return None
+    if found.ragged:
+        return Misfit(
+            f"{model} returns a list with one entry per image, as detectors do, and positions in"
+            " it would stay where the rolled image has them.",
+            "Export it with tensors (N, K, 4) for boxes, and name those with --positions.",
+        )
+    known = {name for name, _ in told}
+    for place, (name, shape) in enumerate(zip(found.names, found.shapes, strict=True)):
+        kind = _WIDTHS.get(shape[-1]) if len(shape) == 3 else None
+        if kind is not None and not {name, str(place)} & known:
+            return Misfit(
+                f"Output {name!r} of {model} is {shape[1]} rows of {shape[2]}, which look like"
+                f" {kind}, and would stay where the rolled image has them.",
+                f"Add --positions {name}={'boxes' if kind == 'boxes' else 'keypoints'} (px of the"
+                f" input, x before y), or --positions {name}=none where they are something else.",
+            )
+    return None
+
+
+def kinds_of(
+    found: Returned | None, told: Sequence[tuple[str, str]], model: str
+) -> tuple[PositionKind | None, ...]:
+    """The kind of each output in turn; InputError for an output or a kind there is not."""
+    if found is None:
+        raise InputError(f"The outputs of {model} are not known, so none can be named.")
+    kinds: list[PositionKind | None] = [None] * len(found.names)
+    for name, kind in told:
+        if kind not in _KINDS:
+            raise InputError(
+                f"--positions says {kind!r} of {name!r}.", tip=f"It is {', '.join(_KINDS)}."
+            )
+        kinds[_place(found, name, model)] = None if kind == "none" else cast(PositionKind, kind)
+    return tuple(kinds)
+
+
+def _place(found: Returned, name: str, model: str) -> int:
+    if name in found.names:
+        return found.names.index(name)
+    if name.isdigit() and int(name) < len(found.names):
+        return int(name)
+    raise InputError(
+        f"{model} has no output {name!r}.", tip=f"It has {', '.join(map(repr, found.names))}."
+    )

@@ -1,0 +1,85 @@
+"""equiaudit fix: methods compared on data, crop-select, and the one that auto takes."""
+
+import json
+
+import pytest
+
+from equiaudit.api import load_model
+from equiaudit.demo import DEMO_ARCH, images_path, weights_path
+
+ARCH = ("--arch", DEMO_ARCH)
+QUICK = ("--seconds", "0.3")
+DATA = ("--data", images_path(), "--limit", 24, "--max-shift", 4, "--margin", 4)
+
+
+def test_methods_are_compared_and_nothing_is_written(run, tmp_path):
+    code, text, err = run("fix", weights_path(), *ARCH, *DATA, "--compare-methods")
+    assert code == 0, err
+    for name in ("unmodified", "mass", "canonical", "crop-select"):
+        assert name in text
+    assert "Choice: " in text
+    assert "24 images, 4 shifts of up to 4 px" in " ".join(text.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_writes_what_the_rule_picks_and_the_table(run, tmp_path):
+    out = tmp_path / "a.pt"
+    code, text, err = run(
+        "fix", weights_path(), *ARCH, *DATA, *QUICK, "--method", "auto", "-o", out, "--format", "md"
+    )
+    assert code == 0, err
+    report = json.loads((tmp_path / "reports/a-fix/fix.json").read_text())
+    rows = {row["method"]: row for row in report["candidates"]}
+    chosen = rows[report["choice"]["method"]]
+    assert report["method"] == chosen["method"]
+    assert chosen["metrics"]["circular.consistency"]["value"] == 1
+    assert chosen["slowdown"]["low"] <= chosen["slowdown"]["value"] <= chosen["slowdown"]["high"]
+    best = max(row["metrics"]["circular.consistency"]["value"] for row in rows.values())
+    assert best == 1
+    assert "| method | accuracy |" in text
+    assert (tmp_path / "reports/a-fix/fix.md").read_text() == text
+    assert out.exists()
+
+
+def test_crop_select_measures_real_shifts_and_says_what_the_file_takes(run, tmp_path):
+    out = tmp_path / "a.pt"
+    code, text, err = run(
+        "fix", weights_path(), *ARCH, *DATA, *QUICK, "--method", "crop-select", "-o", out
+    )
+    assert code == 0, err
+    said = " ".join(text.split())
+    assert "takes 36x36 px" in said
+    assert "same crop: bound" in said
+    report = json.loads((tmp_path / "reports/a-fix/fix.json").read_text())
+    first = report["agreement"][0]
+    assert first["shift"] == [0, 1]
+    assert first["bound"] < first["expected"]
+    assert first["same_choice"]["n"] == 24
+    assert first["label_changes_before"]["n"] == first["label_changes_after"]["n"] == 24
+    assert load_model(out).preprocess.size == (36, 36)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("--compare-methods",), "--data"),
+        (("--method", "auto", "-o", "x.pt"), "--data"),
+        (("--method", "auto", "--goal", "up", "-o", "x.pt"), "--goal"),
+        (("--method", "crop-select", "--skip", "a", "-o", "x.pt"), "--skip"),
+        (("--method", "mass+canonical", "-o", "x.pt"), "no combination"),
+        (("--format", "html", "-o", "x.pt"), "html"),
+    ],
+)
+def test_bad_calls_are_one_sentence(run, argv, words):
+    code, out, err = run("fix", weights_path(), *ARCH, *argv)
+    assert code == 2, err
+    assert words in err.splitlines()[-1]
+    assert out == ""
+
+
+def test_images_smaller_than_the_larger_input_are_named(run, tmp_path):
+    argv = ("--data", images_path(), "--limit", 8, "--method", "crop-select", "--margin", 40)
+    code, _, err = run("fix", weights_path(), *ARCH, *argv, *QUICK, "-o", tmp_path / "a.pt")
+    assert code == 2
+    assert "With --margin 40, crop-select takes 72x72 px" in err
+    assert not (tmp_path / "a.pt").exists()
