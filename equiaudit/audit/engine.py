@@ -33,6 +33,8 @@ __all__ = ["run_scan"]
 
 Block = list[Item]
 
+_GROWTH = 1.05
+
 
 def run_scan(
     model: Model,
@@ -124,16 +126,25 @@ class _Run(Generic[R]):
         for block in self._blocks():
             self.journal.append(block)
             self.observer.advance(len(block) * per_image)
-            self.task.check(self.records())
-            if self._seen_enough():
-                return
+            if self._is_time_to_look() and self._seen_enough():
+                break
+        self.task.check(self.records())
+
+    def _is_time_to_look(self) -> bool:
+        """At every 20th part more images: looking at all of them each time is quadratic."""
+        done = len(self.journal.records)
+        if done < self.next_look:
+            return False
+        self.next_look = int(done * _GROWTH) + 1
+        return True
 
     def _seen_enough(self) -> bool:
-        done = len(self.journal.records)
-        if self.stopping is None or done < self.next_look:
+        """Whether the scan may end here; the task may say that going on is a waste."""
+        records = self.records()
+        self.task.check(records)
+        if self.stopping is None or not records:
             return False
-        self.next_look = self.stopping.next_look(done)
-        return self.stopping.holds(finite_figures(self.task, self.plan, self.records()))
+        return self.stopping.holds(finite_figures(self.task, self.plan, records))
 
     def records(self) -> list[R]:
         """Everything done so far."""

@@ -17,9 +17,6 @@ from equiaudit.shifts import Series, ShiftPlan
 
 __all__ = ["Stopping", "finite_figures"]
 
-_GROWTH = 1.05
-"""Looked at again when there are so many times the images: cheap, and late by 5% at most."""
-
 Figures = Mapping[str, NDArray[np.float64]]
 """Metric -> one figure in [0, 1] per image, whose mean the metric is."""
 
@@ -84,11 +81,6 @@ class Stopping:
             return False
         widest = max((high - low for low, high in bounds.values()), default=1.0)
         return self.precision is None or widest <= 2 * self.precision
-
-    @staticmethod
-    def next_look(images: int) -> int:
-        """How many images there should be before `holds` is asked again."""
-        return int(images * _GROWTH) + 1
 
     def restated(self, result: Result, figures: Mapping[str, Figures], total: int) -> Result:
         """`result` with bounds that hold at any time, or none where there are none such.
