@@ -8,6 +8,8 @@ at (reach - dy, reach - dx), so a shift costs one copy and no arithmetic.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,7 +53,8 @@ def canvas(source: Tensor, kind: str, window: tuple[int, int], reach: int, black
         return _middle(source, window[0] + 2 * reach, window[1] + 2 * reach)
     inner = _middle(source, *window)
     if kind == "circular":
-        return inner[:, _wrapped(window[0], reach, inner)][:, :, _wrapped(window[1], reach, inner)]
+        rows, columns = (_wrapped(side, reach, inner.device) for side in window)
+        return inner[:, rows][:, :, columns]
     out = black.reshape(-1, 1, 1).repeat(1, window[0] + 2 * reach, window[1] + 2 * reach)
     out[:, reach : reach + window[0], reach : reach + window[1]] = inner
     return out
@@ -68,5 +71,6 @@ def _middle(x: Tensor, height: int, width: int) -> Tensor:
     return x[:, top : top + height, left : left + width]
 
 
-def _wrapped(size: int, reach: int, like: Tensor) -> Tensor:
-    return torch.arange(-reach, size + reach, device=like.device) % size
+@lru_cache(maxsize=16)
+def _wrapped(size: int, reach: int, device: torch.device) -> Tensor:
+    return torch.arange(-reach, size + reach, device=device) % size

@@ -81,13 +81,13 @@ class ShiftPlan:
 
     def offsets(self, series: Series, index: int) -> Offsets:
         """(K, 2) offsets of image `index`; equal for every kind with the same range."""
-        rng = np.random.default_rng([self.seed, index])
         if series.pair:
+            rng = np.random.default_rng([self.seed, index])
             return rng.integers(series.low, series.high, size=(2, 2), endpoint=True)
         grid = _grid(series.low, series.high)
         if series.count is None or series.count >= len(grid):
             return grid
-        return _systematic(grid, series.count, self.stride, rng)
+        return _drawn(self.seed, index, series.low, series.high, series.count, self.stride)
 
     def aligned_offsets(self, index: int) -> Offsets:
         """(<= 4, 2) non-zero multiples of the total stride, drawn without replacement."""
@@ -177,6 +177,17 @@ def _grid(low: int, high: int) -> Offsets:
     axis = np.arange(low, high + 1)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     return grid[np.any(grid != 0, axis=1)]
+
+
+@lru_cache(maxsize=4096)
+def _drawn(
+    seed: int, index: int, low: int, high: int, count: int, stride: tuple[int, int] | None
+) -> Offsets:
+    """The offsets of one image, read-only: every kind asks for them, several times."""
+    rng = np.random.default_rng([seed, index])
+    chosen = _systematic(_grid(low, high), count, stride, rng)
+    chosen.flags.writeable = False
+    return chosen
 
 
 def _systematic(
