@@ -33,7 +33,6 @@ _DTYPES = {
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
 _CUDA = "CUDAExecutionProvider"
-_TWO_GIB = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,26 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         ) from error
     external_files(proto, path)
     try:
-        onnx.checker.check_model(path if path.stat().st_size < _TWO_GIB else str(path))
+        onnx.checker.check_model(_checkable(path))
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(
             f"{path} is not a valid ONNX model: {reason}.", tip=_DAMAGED_TIP
         ) from error
     return proto
+
+
+def _checkable(path: Path) -> str | bytes:
+    """The path, or the content where the name is one that protobuf cannot take."""
+    return str(path) if _is_utf8(path) else path.read_bytes()
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def external_files(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
@@ -227,15 +239,13 @@ def _session(source: Path | bytes, device: torch.device, what: str) -> ort.Infer
 
 def _readable(path: Path, what: str) -> str | bytes:
     """The path, or the file's content where the name is one that onnxruntime cannot take."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        if external_files(onnx.load(path, load_external_data=False), path):
-            raise InputError(
-                f"onnxruntime cannot read {what}: its name is not UTF-8.", tip="Rename the file."
-            ) from None
-        return path.read_bytes()
-    return str(path)
+    if _is_utf8(path):
+        return str(path)
+    if external_files(onnx.load(path, load_external_data=False), path):
+        raise InputError(
+            f"onnxruntime cannot read {what}: its name is not UTF-8.", tip="Rename the file."
+        )
+    return path.read_bytes()
 
 
 def _providers(device: torch.device, what: str) -> list[Any]:
