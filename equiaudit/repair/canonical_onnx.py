@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -104,7 +103,8 @@ def with_canonical(
     writer = Writer(opset, _free_prefix(graph))
     image, axes = _described(writer, given, layout, what)
     origin = position(writer, image)
-    rolled = roll(writer, image.given, origin, image, axes)
+    element, batch, rows = image.element, image.batch, image.height
+    rolled = roll(writer, image.given, origin, element=element, batch=batch, axes=axes, rows=rows)
     _rename_uses(graph.node, given.name, rolled)
     before = list(writer.nodes)
     writer.nodes.clear()
@@ -169,38 +169,41 @@ def _extents(w: Writer, name: str, sides: Sequence[int | None]) -> list[Extent]:
 # Rolling
 
 
-def roll(w: Writer, x: str, starts: str, image: Image, axes: tuple[int, int]) -> str:
-    """Every sample of x (4-D) read as a circle from its own `starts` (B, 2)."""
-    if image.batch == 1:
-        return _rolled(w, x, w.reshape(starts, [-1]), axes)
+def roll(
+    w: Writer,
+    x: str,
+    starts: str,
+    *,
+    element: int,
+    batch: Extent,
+    axes: tuple[int, int],
+    rows: Extent,
+) -> str:
+    """Every sample of x (4-D, `rows` along the first of `axes`) as a circle from its own
+    `starts` (B, 2) on, which lie within it."""
+    rows_, indices = w.extent(rows), w.indices(rows)
+    if batch == 1:
+        return _rolled(w, x, w.reshape(starts, [-1]), axes, (rows_, indices))
     inner = w.branch()
     sample, start = inner.name("sample"), inner.name("start")
     described = [
-        helper.make_tensor_value_info(sample, image.element, None),
+        helper.make_tensor_value_info(sample, element, None),
         helper.make_tensor_value_info(start, TensorProto.INT64, None),
     ]
-    moved = _rolled(inner, sample, start, (axes[0] - 1, axes[1] - 1))
-    body = inner.graph([moved], described, element=image.element)
+    moved = _rolled(inner, sample, start, (axes[0] - 1, axes[1] - 1), (rows_, indices))
+    body = inner.graph([moved], described, element=element)
     return w("Scan", x, starts, body=body, num_scan_inputs=2)
 
 
-def _rolled(w: Writer, x: str, starts: str, axes: tuple[int, int]) -> str:
-    """x from `starts` (2,) on, which must lie within it."""
-    for k, axis in enumerate(axes):
-        start = w.slice(starts, 0, k, k + 1)
-        x = w.concat(axis, w.slice(x, axis, start, END), w.slice(x, axis, 0, start))
-    return x
+def _rolled(w: Writer, x: str, starts: str, axes: tuple[int, int], rows: tuple[str, str]) -> str:
+    """x from `starts` (2,) on; `rows` is how many there are, and their indices."""
+    start = w.slice(starts, 0, 0, 1)
+    x = w("Gather", x, w("Mod", w("Add", rows[1], start), rows[0]), axis=axes[0])
+    start = w.slice(starts, 0, 1, 2)
+    return w.concat(axes[1], w.slice(x, axes[1], start, END), w.slice(x, axes[1], 0, start))
 
 
 # The outputs
-
-
-@dataclass(frozen=True)
-class _Map:
-    """One output that is a map."""
-
-    name: str
-    element: int
 
 
 def _put_back(
@@ -224,15 +227,22 @@ def _put_back(
     inside = w.name("map")
     _rename_everywhere(graph, name, inside)
     shape = w("Shape", inside)
-    starts = []
+    starts, rows = [], w.slice(shape, 0, axes[0], axes[0] + 1)
     for k, (axis, side) in enumerate(zip(axes, image.sides, strict=True)):
         _check_steps(kind, axis, side, name, what)
         steps = w.slice(shape, 0, axis, axis + 1)
         offset = w.slice(origin, 1, k, k + 1)
         moved = w("Div", w("Mul", offset, steps), w.extent(side))
         starts.append(w("Mod", w("Neg", moved), steps))
-    still = Image(inside, inside, kind.elem_type, image.batch, 0, *image.sides)
-    back = roll(w, inside, w.concat(1, *starts), still, axes)
+    back = roll(
+        w,
+        inside,
+        w.concat(1, *starts),
+        element=kind.elem_type,
+        batch=image.batch,
+        axes=axes,
+        rows=rows,
+    )
     w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
 
 

@@ -6,6 +6,7 @@ whole numbers below 2^24, or quotients of them, and everything else is int64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +14,12 @@ from onnx import TensorProto, helper
 
 from equiaudit.repair.canonical_onnx_nodes import END, Extent, Writer
 from equiaudit.sampling import exact_views as views
-from equiaudit.sampling import seam_candidates as candidates
+from equiaudit.sampling import seam_contrast as contrast
 from equiaudit.sampling import seam_evidence as evidence
 
 __all__ = ["Image", "position"]
 
 _FLOAT, _DOUBLE, _INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
-_LINES = 4
-_WEIGHTS = [
-    sign * evidence.WEIGHTS[part]
-    for part, sign, times in (
-        ("bend", 1, 2),
-        ("turn", 1, 2),
-        ("beside", -1, 2),
-        ("gradient", -1, 1),
-    )
-    for _ in range(times)
-]
 
 
 @dataclass(frozen=True)
@@ -61,64 +51,66 @@ class Image:
 
 def position(w: Writer, image: Image) -> str:
     """Write nodes that compute `canonical_origin`; returns the origin (B, 2), int64."""
-    x = image.raw if image.element == _FLOAT else w.cast(image.raw, _FLOAT)
-    scale = _scale_to_levels(w, x)
     size = image.size
-    if size is not None and not candidates.preselects(size):
-        lines = _seam_evidence(w, x, scale, image)
-        point, clear = _best_lines(w, *lines, image)
-        return _decided(w, image, point, clear, lambda inner: lines)
-    point, clear = _best_candidate(w, x, scale, image)
+    if size is not None and not contrast.contrast_suffices(size):
+        lines = _seam_evidence(w, image)
+        point, gap = _best_lines(w, *lines, image)
+        return _decided(w, image, point, gap, lambda inner: lines)
+    point, gap = _best_contrast(w, image)
     if size is None:
-        clear = w("And", clear, _preselects(w, image))
-    return _decided(w, image, point, clear, lambda inner: _seam_evidence(inner, x, scale, image))
+        gap = w("Where", _contrast_suffices(w, image), gap, w.constant(0, np.float32))
+    return _decided(w, image, point, gap, lambda inner: _seam_evidence(inner, image))
 
 
-def _preselects(w: Writer, image: Image) -> str:
+def _contrast_suffices(w: Writer, image: Image) -> str:
     height, width = (w.extent(side) for side in image.sides)
     pixels = w("Mul", height, width)
     sides = w.concat(0, height, width)
+    least, most = (w.reduce(op, sides, [0], True) for op in ("ReduceMin", "ReduceMax"))
     limits = [
-        w("Greater", pixels, w.constant([candidates.LEAST_PIXELS - 1])),
-        w(
-            "Greater",
-            w.reduce("ReduceMin", sides, [0], True),
-            w.constant([candidates.LEAST_SIDE - 1]),
-        ),
-        w("Less", w.reduce("ReduceMax", sides, [0], True), w.constant([candidates.MOST_SIDE + 1])),
+        w("Greater", pixels, w.constant([contrast.LEAST_PIXELS - 1])),
+        w("Greater", least, w.constant([contrast.LEAST_SIDE - 1])),
+        w("Less", most, w.constant([contrast.MOST_SIDE + 1])),
     ]
     return w("And", w("And", limits[0], limits[1]), limits[2])
 
 
-def _decided(w: Writer, image: Image, point: str, clear: str, lines) -> str:  # type: ignore[no-untyped-def]
-    """`point` (B, 2) where `clear` (B,); the rest, if any, by every bit of the image."""
-    unclear = w.reduce("ReduceMax", w.cast(w("Not", clear), TensorProto.INT32), [0])
+def _decided(
+    w: Writer, image: Image, point: str, gap: str, lines: Callable[[Writer], tuple[str, str]]
+) -> str:
+    """`point` (B, 2) where no `gap` (B, 2) is zero; the others by every bit of the image."""
+    zero = w.constant(0, np.float32)
 
     def look(inner: Writer) -> str:
+        clear = inner("Greater", inner.reduce("ReduceMin", gap, [1], True), zero)
         best = _best_point(inner, *lines(inner), _exact_views(inner, image), image)
-        return inner("Where", inner.reshape(clear, [-1, 1]), point, best)
+        return inner("Where", clear, point, best)
 
-    return w.choose(w.cast(unclear, TensorProto.BOOL), look, lambda inner: inner("Identity", point))
+    all_clear = w("Greater", w.reduce("ReduceMin", gap, [0, 1]), zero)
+    return w.choose(all_clear, lambda inner: inner("Identity", point), look)
 
 
-# What the evidence is made of
+# What both rules begin with
+
+
+def _as_float(w: Writer, x: str, image: Image) -> str:
+    return x if image.element == _FLOAT else w.cast(x, _FLOAT)
 
 
 def _scale_to_levels(w: Writer, x: str) -> str:
     """(B, 1, 1, 1)."""
-    most = w.reduce("ReduceMax", x, [1, 2, 3], True)
-    least = w.reduce("ReduceMin", x, [1, 2, 3], True)
-    top = w("Max", most, w("Neg", least), w.constant(evidence.TINY, np.float32))
+    top = w.reduce("ReduceMax", w("Abs", x), [1, 2, 3], True)
+    top = w("Max", top, w.constant(evidence.TINY, np.float32))
     return w("Div", w.constant(evidence.LEVELS, np.float32), top)
 
 
-def _brightness_and_colour(w: Writer, whole: str, channels: int, axis: int) -> str:
-    brightness = w.reduce("ReduceSum", whole, [axis], True)
+def _brightness_and_colour(w: Writer, whole: str, channels: int) -> str:
+    brightness = w.reduce("ReduceSum", whole, [1], True)
     if channels == 1:
         return brightness
-    first, last = w.slice(whole, axis, 0, 1), w.slice(whole, axis, channels - 1, channels)
+    first, last = w.slice(whole, 1, 0, 1), w.slice(whole, 1, channels - 1, channels)
     colour = w("Mul", w("Sub", first, last), w.constant(evidence.COLOUR, np.float32))
-    return w.concat(axis, brightness, colour)
+    return w.concat(1, brightness, colour)
 
 
 def _root(w: Writer, magnitude: str) -> str:
@@ -129,116 +121,46 @@ def _magnitude(w: Writer, difference: str) -> str:
     return w.reduce("ReduceSum", w("Abs", difference), [1])
 
 
-# The likeliest lines of a large image
+# The contrast of each line
 
 
-def _best_candidate(w: Writer, x: str, scale: str, image: Image) -> tuple[str, str]:
-    """(B, 2) int64 and (B,) bool."""
+def _best_contrast(w: Writer, image: Image) -> tuple[str, str]:
+    """The lines (B, 2), int64, and how far each is ahead (B, 2), float32; 0 is a tie."""
     middle = image.channels // 2
-    whole = w.round(w("Mul", w.slice(x, 1, middle, middle + 1), scale))
-    found = []
-    for axis in (0, 1):
-        lines, clear = _likely_lines(w, _steps(w, whole, axis), image.sides[1 - axis])
-        found.append((lines, clear, _strips(w, x, lines, axis, image)))
-    found = [(lines, clear, _line_evidence(w, s, scale, image)) for lines, clear, s in found]
-    points, clears = [], []
-    for lines, clear, values in found:
-        best, single = _single_best(w, values)
-        points.append(w.reduce("ReduceSum", w("Mul", lines, best), [1], True))
-        clears += [clear, single]
-    clear = w("And", w("And", clears[0], clears[1]), w("And", clears[2], clears[3]))
-    return w.concat(1, *points), clear
-
-
-def _steps(w: Writer, whole: str, axis: int) -> str:
-    """Sums of differences before each line of (B, 1, H, W): (B, lines)."""
-    dim, along = axis + 2, 3 - axis
-    around = w("Sub", w.slice(whole, dim, 0, 1), w.slice(whole, dim, -1, END))
-    sums = [
-        w.reduce("ReduceSum", w("Abs", d), [1, along]) for d in (around, w.difference(whole, dim))
+    x = _as_float(w, w.slice(image.raw, 1, middle, middle + 1), image)
+    whole = w.round(w("Mul", x, _scale_to_levels(w, x)))
+    # Summing along rows is several times as fast as summing along columns.
+    steps = [_steps(w, lines) for lines in (whole, w("Transpose", whole, perm=[0, 1, 3, 2]))]
+    if image.height == image.width:  # then both are looked at as one
+        return _best_line(w, w.concat(1, *steps), image.height, image.width)
+    best = [
+        _best_line(w, found, image.sides[axis], image.sides[1 - axis])
+        for axis, found in enumerate(steps)
     ]
-    return w.concat(1, *sums)
+    return tuple(w.concat(1, *found) for found in zip(*best, strict=True))
 
 
-def _likely_lines(w: Writer, steps: str, length: Extent) -> tuple[str, str]:
-    """The candidates (B, K) int64, and whether they are clear of the next (B,)."""
-    ring = w.wrapped(steps, 1, 1, 1)
-    beside = w("Add", w.slice(ring, 1, 0, -2), w.slice(ring, 1, 2, END))
+def _steps(w: Writer, whole: str) -> str:
+    """Sums of differences after each line of (B, 1, lines, length): (B, 1, lines)."""
+    after = w.concat(2, w.slice(whole, 2, 1, END), w.slice(whole, 2, 0, 1))
+    return w.reduce("ReduceSum", w("Abs", w("Sub", after, whole)), [3])
+
+
+def _best_line(w: Writer, steps: str, lines: Extent, length: Extent) -> tuple[str, str]:
+    """The best lines (B, A), int64, by steps (B, A, lines), and how far they are ahead."""
+    ring = w.wrapped(steps, 2, 1, 1)
+    beside = w("Add", w.slice(ring, 2, 0, -2), w.slice(ring, 2, 2, END))
     scores = w("Div", steps, w("Add", beside, _floor(w, length)))
-    best = w.constant([candidates.CANDIDATES + 1])
-    values, lines = w.several("TopK", (scores, best), 2, axis=1)
-    last = w.slice(values, 1, candidates.CANDIDATES - 1, candidates.CANDIDATES)
-    beyond = w.slice(values, 1, candidates.CANDIDATES, candidates.CANDIDATES + 1)
-    clear = w.reshape(w("Greater", last, beyond), [-1])
-    return w.slice(lines, 1, 0, candidates.CANDIDATES), clear
+    values, places = w.several("TopK", (scores, w.constant([2])), 2, axis=2)
+    gap = w("Sub", w.slice(values, 2, 0, 1), w.slice(values, 2, 1, 2))
+    best = w("Mod", w("Add", w.slice(places, 2, 0, 1), w.constant(1)), w.extent(lines))
+    return w.reshape(best, [0, -1]), w.reshape(gap, [0, -1])
 
 
 def _floor(w: Writer, length: Extent) -> str:
     if isinstance(length, int):
-        return w.constant(candidates.FLOOR * length, np.float32)
-    return w("Mul", w.cast(length, _FLOAT), w.constant(candidates.FLOOR, np.float32))
-
-
-def _strips(w: Writer, x: str, lines: str, axis: int, image: Image) -> str:
-    """Each of `lines` (B, K) with its neighbours: (C, 4, B K, length)."""
-    offsets = w.constant(np.arange(_LINES).reshape(_LINES, 1, 1) - 2)
-    index = w("Mod", w("Add", lines, offsets), w.extent(image.sides[axis]))
-    if image.batch == 1:
-        flat = w.reshape(index, [-1])
-        strips = w("Gather", x, flat, axis=2 + axis)
-        if axis == 1:
-            strips = w("Transpose", strips, perm=[0, 1, 3, 2])
-    else:
-        strips = _strips_of_batch(w, x, index, axis, image)
-    length = image.sides[1 - axis]
-    if isinstance(length, int):
-        return w.reshape(strips, [image.channels, _LINES, -1, length])
-    shape = w.concat(0, w.constant([image.channels, _LINES, -1]), length)
-    return w("Reshape", strips, shape)
-
-
-def _strips_of_batch(w: Writer, x: str, index: str, axis: int, image: Image) -> str:
-    """(C, 4, B, K, length), by places in the whole batch; `index` is (4, B, K)."""
-    height, width = (w.extent(side) for side in image.sides)
-    channels = image.channels
-    sample = w("Mul", w.reshape(w.indices(image.batch), [1, 1, -1, 1]), w.constant(channels))
-    plane = w("Add", sample, w.constant(np.arange(channels).reshape(-1, 1, 1, 1)))
-    row = w("Mul", plane, height)
-    if axis == 0:
-        rows = w("Reshape", x, w.concat(0, w.constant([-1]), width))
-        return w("Gather", rows, w("Add", row, index), axis=0)
-    every = w("Add", w.reshape(row, [channels, 1, -1, 1, 1]), w.indices(image.height))
-    place = w(
-        "Add", w("Mul", every, width), w.reshape(index, [_LINES, -1, candidates.CANDIDATES, 1])
-    )
-    return w("Gather", w.reshape(x, [-1]), place, axis=0)
-
-
-def _line_evidence(w: Writer, strips: str, scale: str, image: Image) -> str:
-    """What `seam_evidence` says of the third of each four lines (C, 4, B K, L): (B, K), int64."""
-    if image.batch != 1:
-        ones = w.constant(np.ones((1, candidates.CANDIDATES)), np.float32)
-        scale = w.reshape(w("Mul", w.reshape(scale, [-1, 1]), ones), [-1, 1])
-    whole = w.round(w("Mul", strips, scale))
-    value = _brightness_and_colour(w, whole, image.channels, 0)
-    gradient = w("Sub", w.concat(3, w.slice(value, 3, 1, END), w.slice(value, 3, 0, 1)), value)
-    change = w.difference(gradient, 1)
-    changes = [
-        w.difference(w.difference(value, 1), 1),
-        w.difference(change, 1),
-        w.slice(change, 1, 0, END, 2),
-    ]
-    parts = w.reduce("ReduceSum", w("Abs", w.concat(1, *changes)), [0], True)
-    near = w.reduce("ReduceSum", w("Abs", w.slice(gradient, 1, 1, 3)), [0, 1], True)
-    sums = w.reduce("ReduceSum", _root(w, w.concat(1, parts, near)), [3])
-    weighed = w("Mul", w.cast(sums, _INT64), w.constant(np.array(_WEIGHTS).reshape(-1, 1)))
-    return w.reshape(w.reduce("ReduceSum", weighed, [0, 1]), [-1, candidates.CANDIDATES])
-
-
-def _single_best(w: Writer, values: str) -> tuple[str, str]:
-    """Where (B, n) int64 is greatest, as 0 and 1, and whether that is one place (B,)."""
-    best = w.cast(_is_best(w, values), _INT64)
-    return best, w("Equal", w.reduce("ReduceSum", best, [1]), w.constant([1]))
+        return w.constant(contrast.FLOOR * length, np.float32)
+    return w("Mul", w.cast(length, _FLOAT), w.constant(contrast.FLOOR, np.float32))
 
 
 def _is_best(w: Writer, values: str) -> str:
@@ -248,8 +170,10 @@ def _is_best(w: Writer, values: str) -> str:
 # All lines
 
 
-def _seam_evidence(w: Writer, x: str, scale: str, image: Image) -> tuple[str, str]:
-    whole = _brightness_and_colour(w, w.round(w("Mul", x, scale)), image.channels, 1)
+def _seam_evidence(w: Writer, image: Image) -> tuple[str, str]:
+    x = _as_float(w, image.raw, image)
+    whole = w.round(w("Mul", x, _scale_to_levels(w, x)))
+    whole = _brightness_and_colour(w, whole, image.channels)
     torus = w.wrapped(w.wrapped(whole, 2, 2, 1), 3, 2, 1)
     down, right = w.difference(torus, 2), w.difference(torus, 3)
     turn = w.difference(down, 3)
@@ -291,13 +215,14 @@ def _sums(w: Writer, roots: str, along: int) -> str:
 
 
 def _best_lines(w: Writer, rows: str, columns: str, image: Image) -> tuple[str, str]:
-    """The best row and column (B, 2), and whether each is one (B,)."""
-    points, clears = [], []
+    """The best row and column (B, 2), and a gap (B, 2) that is zero where it is not one."""
+    points, gaps = [], []
     for values, side in zip((rows, columns), image.sides, strict=True):
-        best, single = _single_best(w, values)
+        best = w.cast(_is_best(w, values), _INT64)
         points.append(w.reduce("ReduceSum", w("Mul", best, w.indices(side)), [1], True))
-        clears.append(single)
-    return w.concat(1, *points), w("And", *clears)
+        count = w.reduce("ReduceSum", best, [1], True)
+        gaps.append(w.cast(w("Equal", count, w.constant([1])), _FLOAT))
+    return w.concat(1, *points), w.concat(1, *gaps)
 
 
 def _best_point(w: Writer, rows: str, columns: str, views_: str, image: Image) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from equiaudit.sampling.dense_outputs import change_maps
 from equiaudit.sampling.exact_views import exact_views
-from equiaudit.sampling.seam_candidates import best_candidate, preselects
+from equiaudit.sampling.seam_contrast import best_contrast, contrast_suffices
 from equiaudit.sampling.seam_evidence import border_strength, seam_evidence
 from equiaudit.sampling.wrapping import roll_by
 
@@ -30,14 +30,14 @@ def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     """The pixel (row, column) of x (B, C, H, W) that belongs in the corner: (B, 2), int64.
 
     `canonical_origin(roll(x, d)) == canonical_origin(x) + d` modulo `size` = (H, W), exactly.
-    The row and the column with the most evidence of a border before them; of a large image only
-    the likeliest lines are judged (see `preselects`). Where that does not decide, all lines are,
-    and ties among them fall to the greatest of `exact_views` from there: every bit of the image
-    as seen from each candidate. Where even those tie, the image looks the same from both (up to
-    a collision of 64 bits), and either gives the same result.
+    The row and the column with the most evidence of a border before them, by `seam_evidence`,
+    or on large images by `best_contrast` where that decides. Ties fall to the greatest of
+    `exact_views` from there: every bit of the image as seen from each candidate. Where even
+    those tie, the image looks the same from both (up to a collision of 64 bits), and either
+    gives the same result.
     """
-    if preselects(size):
-        point, clear = best_candidate(x, channels, size)
+    if contrast_suffices(size):
+        point, clear = best_contrast(x, channels, size)
         if _is_eager(x) and bool(torch.all(clear)):
             return point
         rows, columns = seam_evidence(x, channels, size)
@@ -156,11 +156,16 @@ class SeamFinding:
 def canonical_report(x: Tensor) -> tuple[SeamFinding, ...]:
     """One finding per image of x (B, C, H, W): the origin and how clear it was."""
     channels, size = x.shape[1], (x.shape[2], x.shape[3])
-    strengths = [border_strength(found).tolist() for found in seam_evidence(x, channels, size)]
-    origins = canonical_origin(x, channels, size).tolist()
+    origins = canonical_origin(x, channels, size)
+    strengths = [
+        border_strength(evidence, line).tolist()
+        for evidence, line in zip(seam_evidence(x, channels, size), origins.T, strict=True)
+    ]
     return tuple(
         SeamFinding(row, column, *strength)
-        for (row, column), strength in zip(origins, zip(*strengths, strict=True), strict=True)
+        for (row, column), strength in zip(
+            origins.tolist(), zip(*strengths, strict=True), strict=True
+        )
     )
 
 

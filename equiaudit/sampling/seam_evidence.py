@@ -56,16 +56,16 @@ def seam_evidence(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tens
     return rows, _evidence(right, turn, changes, down, (3, 2), (width, height))
 
 
-def border_strength(evidence: Tensor) -> Tensor:
-    """How far the best line stands out from the others: (B, n) -> (B,), float64.
+def border_strength(evidence: Tensor, lines: Tensor) -> Tensor:
+    """How far `lines` (B,) stand out from the others: (B, n) -> (B,), float64.
 
     In standard deviations of the others from their mean. An indication for people, not used to
     choose: its last bits may depend on the shift.
     """
-    ordered = torch.sort(evidence.double(), dim=1).values
-    others = ordered[:, :-1]
+    chosen = torch.nn.functional.one_hot(lines, evidence.shape[1]).bool()
+    others = evidence[~chosen].reshape(len(evidence), -1).double()
     spread = torch.clamp(torch.std(others, 1, correction=0), min=1.0)
-    return torch.div(ordered[:, -1] - torch.mean(others, 1), spread)
+    return torch.div(evidence[chosen].double() - torch.mean(others, 1), spread)
 
 
 def scale_to_levels(x: Tensor) -> Tensor:

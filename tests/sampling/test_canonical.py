@@ -254,7 +254,7 @@ def test_the_report_tells_a_panorama():
 
 def test_strength_is_measured_in_spreads_of_the_others():
     evidence = torch.tensor([[0, 2, 0, 2, 11]])
-    assert border_strength(evidence).tolist() == [10.0]
+    assert border_strength(evidence, torch.tensor([4])).tolist() == [10.0]
 
 
 class _Apply(nn.Module):
