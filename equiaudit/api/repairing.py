@@ -215,7 +215,7 @@ def _given(
 
 
 def _with_choice(found: FixReport, compared: FixReport) -> FixReport:
-    notes = (*compared.notes, *found.notes)
+    notes = tuple(dict.fromkeys((*compared.notes, *found.notes)))
     update = {"candidates": compared.candidates, "choice": compared.choice, "notes": notes}
     return found.model_copy(update=update)
 

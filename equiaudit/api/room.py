@@ -72,7 +72,8 @@ def require_room(dataset: Dataset, how: Preprocess, margin: int, method: str) ->
     if shortage is not None:
         height, width = how.size
         raise InputError(
-            f"With --margin {margin}, {method} takes {height}x{width} px, and {shortage}",
+            f"With --margin {margin}, {method} takes {height}x{width} px, and"
+            f" {shortage.partition(', and ')[0]}.",
             tip="Give a smaller --margin or larger images, or leave --data out to convert without"
             " measuring.",
         )

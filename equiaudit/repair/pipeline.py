@@ -15,11 +15,19 @@ from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.formats import Run, file_format
-from equiaudit.repair.methods import Converted, FixOptions, Recipe, Recover, Subject, method
+from equiaudit.repair.methods import (
+    METHODS,
+    Converted,
+    FixOptions,
+    Recipe,
+    Recover,
+    Subject,
+    method,
+)
 from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
-from equiaudit.results.repair import Claim, FixReport, Verification
+from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
 
 __all__ = ["FixOptions", "Recover", "fix", "verify_model"]
 
@@ -59,7 +67,8 @@ def fix(
     subject = Subject(model, options.pad)
     _refuse(recipe, subject, options)
     if options.dry_run or target is None:
-        return _report(recipe, subject, options, "planned")
+        candidates = tuple(_candidate(name, subject, options) for name in METHODS)
+        return _report(recipe, subject, options, "planned", candidates=candidates)
     say("rewriting")
     converted = recipe.convert(subject, options, recover)
     given = images(converted.preprocess) if callable(images) else images
@@ -216,6 +225,15 @@ def _refuse(recipe: Recipe, subject: Subject, options: FixOptions) -> None:
         raise NothingToDo(misfit.reason, tip=misfit.remedy)
 
 
+def _candidate(name: str, subject: Subject, options: FixOptions) -> Candidate:
+    """Whether a method fits, without measuring it."""
+    recipe = method(name)
+    own = recipe.own(options)
+    misfit = recipe.misfit(subject, own)
+    reason, remedy = (None, None) if misfit is None else (misfit.reason, misfit.remedy)
+    return Candidate(method=name, claim=recipe.claim(own), reason=reason, remedy=remedy)
+
+
 def _report(
     recipe: Recipe,
     subject: Subject,
@@ -230,6 +248,7 @@ def _report(
             "method": recipe.name,
             "select": options.select if "select" in recipe.understands else None,
             "claim": recipe.claim(options),
+            "rewrites": recipe.core is not None,
             "inspection": subject.inspection,
             **found,
         }

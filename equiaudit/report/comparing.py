@@ -15,6 +15,7 @@ from equiaudit.results.repair import (
     Borders,
     Candidate,
     Choice,
+    Claim,
     FixReport,
     TrainingRecord,
 )
@@ -28,7 +29,8 @@ _SHARE = figures.info_of("agreement")
 
 def candidates(report: FixReport) -> Iterable[Part]:
     """The table over methods, what does not fit and why, and the choice."""
-    if not report.candidates:
+    if not any(one.metrics for one in report.candidates):
+        yield from _fits(report.candidates)
         return
     measured = [one for one in report.candidates if one.measured]
     shown = table("method", "accuracy", *_KINDS, "latency")
@@ -38,9 +40,37 @@ def candidates(report: FixReport) -> Iterable[Part]:
     yield Text("")
     yield Text("Accuracy, consistency under each kind of shift, and latency, with intervals:")
     yield shown
-    yield from bullets("Do not fit", [_unfit(one) for one in report.candidates if not one.measured])
+    refused = [one for one in report.candidates if not one.measured]
+    yield from bullets("Do not fit", [_unfit(one) for one in _one_per_reason(refused)])
     yield from bullets("Inexact", _inexact(measured))
     yield from _choice(report.choice)
+
+
+def _fits(rows: Sequence[Candidate]) -> Iterable[Part]:
+    """Which methods there are, where nothing was measured."""
+    by_promise: dict[str, list[str]] = {}
+    for one in rows:
+        if one.measured and one.claim is not None:
+            by_promise.setdefault(_promise(one.claim), []).append(one.method)
+    yield from bullets(
+        "Methods that fit", [f"{', '.join(same)}: {said}" for said, same in by_promise.items()]
+    )
+    refused = [one for one in rows if not one.measured]
+    yield from bullets("Do not fit", [_unfit(one) for one in _one_per_reason(refused)])
+
+
+def _promise(claim: Claim) -> str:
+    exact = f"exact {claim.condition}" if claim.exact else f"inexact: {claim.condition}"
+    return f"{exact}; training: {claim.training}"
+
+
+def _one_per_reason(rows: Sequence[Candidate]) -> Iterable[Candidate]:
+    """Methods that share a reason as one."""
+    by_reason: dict[str | None, list[Candidate]] = {}
+    for one in rows:
+        by_reason.setdefault(one.reason, []).append(one)
+    for same in by_reason.values():
+        yield same[0].model_copy(update={"method": ", ".join(one.method for one in same)})
 
 
 def _cells(one: Candidate) -> list[str]:

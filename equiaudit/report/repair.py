@@ -90,6 +90,13 @@ def _inspection(found: Inspection) -> Iterable[Part]:
     yield from bullets("Notes", found.notes)
 
 
+def _left(found: Inspection) -> Iterable[Part]:
+    """Of a net whose ops stay as they are, only what it takes."""
+    yield Text(sentence(f"{found.model} itself stays as it is, every operation and every weight."))
+    yield Text(_sizes(found))
+    yield Text(f"Captured by: {terminal(found.route)}")
+
+
 def _headline(found: Inspection) -> str:
     name = terminal(found.model)
     if not found.ops and not found.refusals:
@@ -200,8 +207,8 @@ def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
         yield Text(sentence(report.reason), style="bold red")
     yield from comparing.candidates(report)
     yield Text("")
-    yield from _inspection(report.inspection)
-    if explain:
+    yield from _inspection(report.inspection) if report.rewrites else _left(report.inspection)
+    if explain and report.rewrites:
         yield from bullets("What they become", _explanations(report.inspection))
     for record in report.verifications:
         yield Text("")

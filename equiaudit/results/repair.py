@@ -341,6 +341,8 @@ class FixReport(_Frozen):
     select: str | None = None
     """How origins are chosen, where the method has a choice."""
     claim: Claim | None = None
+    rewrites: bool = True
+    """Whether the method changes ops, or leaves the net as it is behind its input."""
     inspection: Inspection
     output: str | None = None
     """The file that was written."""
@@ -360,7 +362,8 @@ class FixReport(_Frozen):
     borders: Borders | None = None
     """What was found where the images of the data were cut, where the input is rolled."""
     candidates: tuple[Candidate, ...] = ()
-    """All methods on the same images, the unmodified model first, where they were compared."""
+    """All methods on the same images, the unmodified model first, where they were compared;
+    for a dry run those there are, with no figures."""
     choice: Choice | None = None
     before: dict[str, Estimate] = {}
     """``<kind>.<metric>`` of the unmodified model on the data, where data was given."""
