@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from equiaudit.models.types import Preprocess
-from equiaudit.shifts.canvas import canvas, cut, normalise
+from equiaudit.shifts.canvas import canvas, cut, normalise, on_device
 
 WINDOW, REACH = (6, 8), 3
 HOW = Preprocess(size=WINDOW, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.5))
@@ -100,3 +100,28 @@ def test_uint8_models_get_raw_pixels():
         assert np.array_equal(x[0].permute(1, 2, 0).numpy(), source())
     half = Preprocess(size=WINDOW, mean=HOW.mean, std=HOW.std, dtype="float16")
     assert normalise(source()[None], half, device).dtype == torch.float16
+
+
+class Sent:
+    """Stands for a tensor, and notes how it is sent."""
+
+    def __init__(self):
+        self.calls = []
+
+    def pin_memory(self):
+        self.calls.append("pinned")
+        return self
+
+    def to(self, device, **how):
+        self.calls.append((device.type, how))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("device", "calls"),
+    [("cuda:1", ["pinned", ("cuda", {"non_blocking": True})]), ("cpu", [("cpu", {})])],
+)
+def test_pixels_go_to_an_accelerator_from_pinned_memory(device, calls):
+    sent = Sent()
+    on_device(sent, torch.device(device))
+    assert sent.calls == calls
