@@ -38,8 +38,9 @@ MEAN, STD = 0.4, 0.15
 PEAK = 2e-3
 """Largest learning rate."""
 TEST_SHARE = 0.3
-KINDS = ("MT_Blowhole", "MT_Break", "MT_Crack", "MT_Free")
-"""Not MT_Fray and MT_Uneven: whole tiles are, which a window of this size cannot show."""
+KINDS = ("MT_Blowhole", "MT_Crack", "MT_Free")
+"""Not MT_Break, MT_Fray and MT_Uneven: they are of a tile's edge or of all of it, which a window
+of this size does not show."""
 PREPROCESS = f"""size = [{WINDOW}, {WINDOW}]
 mean = [{MEAN}]
 std = [{STD}]
@@ -179,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="images/, masks/ and classes.csv")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from equiaudit.errors import NothingToDo
 from equiaudit.repair import routes
+from equiaudit.repair.chosen import returning
 from equiaudit.repair.outputs import main_output, main_output_name
 from equiaudit.repair.quiet import quiet
 
@@ -53,10 +54,12 @@ def capture(
     size: tuple[int, int],
     channels: int = 3,
     dtype: torch.dtype = torch.float32,
+    output: str = "",
 ) -> Captured:
     """Capture `module`, which maps (N, channels, *size) of `dtype` to a tensor.
 
-    A module that returns a mapping or a tuple is captured for its entry "out", or its first.
+    A module that returns a mapping or a tuple is captured for the `output` of that dotted name,
+    else for its entry "out", or its first.
     Routes are tried in order; the first whose graph agrees with the module at two batch
     sizes (to 1e-6 of the output range; bit for bit wherever torch allows) is taken.
 
@@ -70,13 +73,16 @@ def capture(
     ]
     failures: list[str] = []
     with _evaluating(original), quiet():
-        for name, route in _routes(original):
+        main = original
+        if output and _fixed_batch(original) is None:
+            main = returning(original, output, batches[1])
+        for name, route in _routes(main):
             try:
-                graph, error = _checked(route, original, batches)
+                graph, error = _checked(route, main, batches)
             except Exception as failure:  # torch raises nearly anything here
                 failures.append(f"{name}: {_first_line(failure)}")
                 continue
-            notes = _notes(error, original, batches[1])
+            notes = _notes(error, original, batches[1], "" if main is original else output)
             return Captured(graph.eval(), name, size, error, (*notes, *failures))
     raise NothingToDo(
         f"The model cannot be captured as one graph ({'; '.join(failures)}).",
@@ -190,9 +196,11 @@ class _evaluating:
             module.training = mode
 
 
-def _notes(error: float, original: nn.Module, batch: torch.Tensor) -> tuple[str, ...]:
-    with torch.no_grad():
-        name = main_output_name(original(batch)) if _fixed_batch(original) is None else None
+def _notes(error: float, original: nn.Module, batch: torch.Tensor, output: str) -> tuple[str, ...]:
+    name: str | None = output
+    if not output:
+        with torch.no_grad():
+            name = main_output_name(original(batch)) if _fixed_batch(original) is None else None
     taken = (f"output {name!r} is the one converted",) if name is not None else ()
     inexact = (f"the graph differs from the model by {error:.1e} of its range",) if error else ()
     return (*taken, *inexact)

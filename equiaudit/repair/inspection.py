@@ -47,6 +47,7 @@ def captured_graph(model: Model) -> Captured:
         size=how.size,
         channels=1 if how.channels == "gray" else 3,
         dtype=getattr(torch, how.dtype),
+        output=model.output,
     )
 
 

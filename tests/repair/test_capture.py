@@ -168,6 +168,32 @@ class TestPrivateApi:
         assert "block1.conv1.weight" in graph.state_dict()
 
 
+@pytest.mark.parametrize("kind", ["eager", "traced"])
+def test_the_output_asked_for_is_the_one_captured(kind: str) -> None:
+    net, x = nets.WithDict().eval(), torch.randn(4, 3, *SIZE)
+    module: nn.Module = net
+    if kind == "traced":
+        module = torch.jit.trace(net, torch.randn(2, 3, *SIZE), strict=False)
+    for name in ("aux", "out"):
+        found = capture(module, size=SIZE, output=name)
+        assert torch.allclose(found.graph_module(x), net(x)[name], atol=1e-5)
+        assert found.notes[0] == f"output {name!r} is the one converted"
+
+
+def test_an_exported_graph_keeps_its_main_output() -> None:
+    batch = torch.export.Dim("batch", min=2, max=64)
+    net, x = nets.WithDict().eval(), torch.randn(4, 3, *SIZE)
+    graph = torch.export.export(net, (x,), dynamic_shapes=({0: batch},)).module()
+    assert torch.equal(capture(graph, size=SIZE, output="out").graph_module(x), net(x)["out"])
+    with pytest.raises(NothingToDo, match="'aux' is another"):
+        capture(graph, size=SIZE, output="aux")
+
+
+def test_an_output_that_is_not_there_is_refused() -> None:
+    with pytest.raises(NothingToDo, match="no output 'edges'"):
+        capture(nets.WithDict().eval(), size=SIZE, output="edges")
+
+
 def test_main_output() -> None:
     assert main_output({"aux": 1, "out": (2, 3)}) == 2
     assert main_output(({"a": 4},)) == 4
