@@ -140,7 +140,7 @@ def scan(
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.samples, images=images)
     journal.discard()
-    samples = parse_samples(done.samples)
+    samples = parse_samples(done.samples) if judge.baseline is not None else None
     result = judge.judged(done.result, samples, observer.note)
     if folder is not None:
         write_reports(result, folder, images=images)
