@@ -7,8 +7,9 @@ flow, integer models, custom domains. See `equiaudit.sampling.canonical` for wha
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -36,55 +37,73 @@ def canonical_onnx(
     target: Path,
     *,
     dense_outputs: Sequence[str] = (),
+    every_output: bool = False,
     layout: Layout = "NCHW",
 ) -> tuple[Path, ...]:
     """Write the model at `source`, behind a roll of its input to a canonical position, to `target`.
 
-    The outputs named are maps and are rolled back; the others are left as they are, and must say
-    nothing about places. `layout` is that of the input and of the maps. Names, types and dynamic
-    axes of inputs and outputs, metadata, external data and every node of the model stay.
+    The outputs named are maps and are rolled back, or `every_output`; the others are left as
+    they are, and must say nothing about places. `layout` is that of the input and of the maps.
+    Names, types and dynamic axes of inputs and outputs, metadata and every node of the model
+    stay. Files below operator set 10 are declared to be of that (see `raise_opset`).
 
-    Returns the files of external data written beside `target`. Raises InputError where the file
-    is damaged, does not take one batch of images, has an operator set below 7, or where an
-    output named is not there or is no map that could be put back.
+    External data is copied to ``TARGET.data`` beside the target (numbered where it is in several
+    files); returns those files. Raises InputError where the file is damaged, does not take one
+    batch of images, has an operator set below 7, or where an output named is not there or is no
+    map that could be put back.
     """
     model = read_onnx(source)
-    companions = external_files(model, source)
+    data = {str(path.relative_to(source.parent)): path for path in external_files(model, source)}
+    if every_output:
+        dense_outputs = [item.name for item in model.graph.output]
     changed = with_canonical(model, dense_outputs=dense_outputs, layout=layout, what=source.name)
     if not target.parent.is_dir():
         raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
-    copies = _copied(companions, source, target)
-    _write(changed, target)
-    return copies
-
-
-def _write(model: onnx.ModelProto, target: Path) -> None:
+    names = _names_of_data(data, target)
+    _rename_data(changed, names)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        draft = Path(folder) / target.name
-        onnx.save(model, draft)
-        os.replace(draft, target)
+        for place, path in data.items():
+            shutil.copyfile(path, Path(folder) / names[place])
+        onnx.save(changed, Path(folder) / target.name)
+        for name in (*names.values(), target.name):
+            os.replace(Path(folder) / name, target.parent / name)
+    return tuple(target.parent / name for name in names.values())
 
 
-def _copied(companions: Iterable[Path], source: Path, target: Path) -> tuple[Path, ...]:
-    """External data keeps its place beside the model, since the model names it."""
-    copies = []
-    for path in companions:
-        copy = target.parent / path.relative_to(source.parent)
-        if copy.resolve() != path.resolve():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f".{copy.name}.") as folder:
-                draft = Path(folder) / copy.name
-                draft.write_bytes(b"")
-                _copy(path, draft)
-                os.replace(draft, copy)
-        copies.append(copy)
-    return tuple(copies)
+def _names_of_data(places: Iterable[str], target: Path) -> dict[str, str]:
+    """Place in the original -> file beside the target."""
+    places = sorted(places)
+    numbers = [f".{k}" for k in range(len(places))] if len(places) > 1 else [""]
+    return {
+        place: f"{target.name}{number}.data" for place, number in zip(places, numbers, strict=False)
+    }
 
 
-def _copy(source: Path, target: Path) -> None:
-    import shutil
+def _rename_data(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    tensors = list(_tensors(model.graph))
+    for function in model.functions:
+        tensors += _tensors_of(function.node)
+    for tensor in tensors:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = names[str(Path(entry.value))]
 
-    shutil.copyfile(source, target)
+
+def _tensors(graph: onnx.GraphProto) -> Iterable[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors_of(graph.node)
+
+
+def _tensors_of(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+        for inner in _graphs(node):
+            yield from _tensors(inner)
 
 
 def with_canonical(

@@ -17,7 +17,7 @@ from equiaudit.models.types import Preprocess
 from equiaudit.repair.formats import Format, Run, file_format, sha256
 from equiaudit.repair.inline import inlined
 
-__all__ = ["Saved", "save"]
+__all__ = ["Saved", "placed", "save"]
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
 
@@ -81,7 +81,7 @@ def save(
         draft = Path(folder) / path.name
         companions = _written(kind, module, draft, example, toml)
         reason = _trouble(kind, module, draft, example, check)
-        return _placed(draft, companions, path.parent, reason)
+        return placed(draft, companions, path.parent, reason)
 
 
 def _written(
@@ -173,7 +173,7 @@ def _difference(
     return None
 
 
-def _placed(draft: Path, companions: Sequence[Path], folder: Path, reason: str | None) -> Saved:
+def placed(draft: Path, companions: Sequence[Path], folder: Path, reason: str | None) -> Saved:
     """Move the files out of the temporary folder, the one that counts last."""
     suffix = ".unverified" if reason is not None else ""
     places = [folder / (file.name + suffix) for file in (*companions, draft)]

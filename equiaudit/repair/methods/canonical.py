@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from equiaudit.errors import InputError
 from equiaudit.repair.every_output import capture_every_output
-from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
+from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
+from equiaudit.repair.methods.canonical_file import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.methods.checks import Circular
 from equiaudit.repair.methods.positions import kinds_of, looks_like_positions, returned_by
 from equiaudit.repair.methods.rewrap import graph_inside, recaptured
@@ -42,6 +43,8 @@ class CanonicalInput:
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """No torch graph to wrap, or outputs that look like positions and were not named."""
+        if onnx_path(subject.model) is not None and not options.positions:
+            return None  # a file is changed as a file, whatever is in it
         _ = subject.captured  # raises where there is none
         if subject.dense:
             return None
@@ -53,9 +56,17 @@ class CanonicalInput:
         how = inner.preprocess
         if options.positions:
             return _with_positions(inner, subject, options)
-        wrapped = Canonical(graph_inside(inner.net), dense=subject.dense)
-        net = subject.net(recaptured(wrapped, how, self.name))
-        return replace(inner, net=net, check=Circular(how.size, subject.dense, borders=True))
+        check = Circular(how.size, subject.dense, borders=True)
+
+        def as_graph() -> Net:
+            net = inner.net if inner.net.graph is not None else subject.net(subject.graph)
+            wrapped = Canonical(graph_inside(net), dense=subject.dense)
+            return subject.net(recaptured(wrapped, how, self.name))
+
+        if onnx_path(subject.model) is None or inner.net is not subject.original:
+            return replace(inner, net=as_graph(), check=check)
+        net = CanonicalOnnx(subject.model, as_graph=as_graph)
+        return replace(inner, net=net, original=OnnxFile(subject.model), check=check)
 
 
 def _with_positions(inner: Converted, subject: Subject, options: FixOptions) -> Converted:

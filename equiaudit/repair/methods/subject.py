@@ -15,6 +15,7 @@ from equiaudit.repair.capture import Captured
 from equiaudit.repair.formats import Pad, Run
 from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.base import Net
+from equiaudit.repair.methods.canonical_file import OnnxFile, onnx_path
 from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
 from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
@@ -67,7 +68,9 @@ class Subject:
 
     @cached_property
     def original(self) -> Net:
-        """The unmodified model."""
+        """The unmodified model; an ONNX file that is no torch graph as a file."""
+        if onnx_path(self.model) is not None and not self.has_graph:
+            return OnnxFile(self.model)
         return self.net(self.graph)
 
     @property

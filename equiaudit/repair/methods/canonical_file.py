@@ -1,0 +1,149 @@
+"""canonical for an ONNX file: changed as a file, and run by onnxruntime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+import torch
+from torch import fx
+
+from equiaudit.errors import EquiauditError, RunError
+from equiaudit.models import PreprocessOverrides, load
+from equiaudit.models.preprocess import preprocess_toml
+from equiaudit.models.types import Model, Preprocess
+from equiaudit.repair.canonical_onnx import canonical_onnx
+from equiaudit.repair.formats import Run
+from equiaudit.repair.methods.base import Net
+from equiaudit.repair.save import Saved, placed
+
+__all__ = ["CanonicalOnnx", "OnnxFile", "onnx_path"]
+
+
+def onnx_path(model: Model) -> Path | None:
+    """Where the model's ONNX file is, None for a model that is none."""
+    return model.path if model.kind == "onnx" else None
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file as it is."""
+
+    model: Model
+
+    @property
+    def graph(self) -> fx.GraphModule | None:
+        """None: whatever the file contains, it is run by onnxruntime."""
+        return None
+
+    @cached_property
+    def parameters(self) -> int:
+        """Elements of its floating-point initialisers."""
+        path = onnx_path(self.model)
+        if path is None:
+            return 0
+        tensors = onnx.load(path, load_external_data=False).graph.initializer
+        kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+        return sum(_elements(tensor) for tensor in tensors if tensor.data_type in kinds)
+
+    def devices(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """The CPU."""
+        return ("cpu",)
+
+    def on(self, device: str) -> Run:
+        """Its main output."""
+        return _on_cpu(self.model)
+
+    def save(
+        self,
+        path: Path,
+        *,
+        example: torch.Tensor,
+        preprocess: Preprocess,
+        check: Callable[[Run], str | None],
+    ) -> Saved:
+        """RunError: there is nothing to write, the file is there."""
+        raise RunError(f"{self.model.name} is unchanged, so {path.name} is not written.")
+
+
+@dataclass(frozen=True)
+class CanonicalOnnx(OnnxFile):
+    """An ONNX file behind a roll of its input; every output is a map where the task is dense."""
+
+    as_graph: Callable[[], Net] = field(kw_only=True)
+    """The same as a torch graph, for other kinds of files; raises where there is none."""
+
+    def on(self, device: str) -> Run:
+        """The main output of the changed file."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "canonical.onnx"
+            self._write(path)
+            return self._loaded(path)
+
+    def save(
+        self,
+        path: Path,
+        *,
+        example: torch.Tensor,
+        preprocess: Preprocess,
+        check: Callable[[Run], str | None],
+    ) -> Saved:
+        """Write the changed file, run it, `check` it and rename it; other kinds as a graph."""
+        if path.suffix.lower() != ".onnx":
+            net = self.as_graph()
+            return net.save(path, example=example, preprocess=preprocess, check=check)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            draft = Path(folder) / path.name
+            companions = [*self._write(draft)]
+            reason = self._trouble(draft, check)
+            sidecar = draft.with_name(draft.name + ".toml")
+            sidecar.write_text(preprocess_toml(preprocess), encoding="utf-8")
+            return placed(draft, [*companions, sidecar], path.parent, reason)
+
+    def _trouble(self, draft: Path, check: Callable[[Run], str | None]) -> str | None:
+        try:
+            onnx.checker.check_model(str(draft))
+            return check(self._loaded(draft))
+        except EquiauditError as error:
+            return str(error)
+        except onnx.checker.ValidationError as error:
+            reason = str(error).strip().splitlines()[0]
+            return f"The saved file is not valid ONNX: {reason}"
+
+    def _write(self, path: Path) -> tuple[Path, ...]:
+        source = onnx_path(self.model)
+        if source is None:
+            raise RunError(f"{self.model.name} is no ONNX file.")
+        how = self.model.preprocess
+        dense = self.model.task != "classification"
+        return canonical_onnx(source, path, every_output=dense, layout=how.layout)
+
+    def _loaded(self, path: Path) -> Run:
+        """The changed file, prepared for as the original is."""
+        how = self.model.preprocess
+        with tempfile.TemporaryDirectory() as folder:
+            sidecar = Path(folder) / "preprocess.toml"
+            sidecar.write_text(preprocess_toml(how), encoding="utf-8")
+            loaded = load(
+                path,
+                device="cpu",
+                task=self.model.task,
+                output=self.model.output or None,
+                preprocess=PreprocessOverrides(file=sidecar),
+            )
+        return _on_cpu(loaded)
+
+
+def _on_cpu(model: Model) -> Run:
+    return lambda batch: model.run(batch.to(model.device)).cpu()
+
+
+def _elements(tensor: onnx.TensorProto) -> int:
+    count = 1
+    for side in tensor.dims:
+        count *= side
+    return count
