@@ -11,7 +11,7 @@ from torch import fx
 
 from equiaudit.errors import InputError, RunError
 from equiaudit.repair.verify import verify
-from equiaudit.training import TrainingOptions, discard, recover
+from equiaudit.training import TrainingOptions, calibrate, discard, recover
 from equiaudit.training import loop as loop_module
 
 CPU = torch.device("cpu")
@@ -198,3 +198,11 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
         broken.get_parameter("head.bias").fill_(float("nan"))
     with pytest.raises(RunError, match="no longer finite"):
         recover(broken, case.original(), case.examples(), DISTIL)
+
+
+def test_the_statistics_that_are_left_are_those_of_the_weights_that_are_kept() -> None:
+    fixed, _ = recovered(DISTIL)
+    part, _held_out = case.examples().split(DISTIL.holdout, DISTIL.seed)
+    again = copy.deepcopy(fixed)
+    calibrate(again, part.batches(256, CPU))
+    assert case.same(case.weights(fixed), case.weights(again))
