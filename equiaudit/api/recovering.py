@@ -111,16 +111,7 @@ class Training:
         folder, labels = self.folder, None
         if folder is None:
             folder, labels = self.data or "", self.labels
-        if model.task == "classification":
-            return open_data(model, folder, labels, self.limit, self.seed)
-        from equiaudit.data.dense import open_dense_dataset
-        from equiaudit.data.masks import MaskReader, TargetReader
-
-        if model.task == "image":
-            return open_dense_dataset(folder, "image", TargetReader(), limit=self.limit)
-        classes = max(2, model.num_classes or 256)
-        reader = MaskReader(classes)
-        return open_dense_dataset(folder, "segmentation", reader, limit=self.limit, seed=self.seed)
+        return open_data(model, folder, labels, self.limit, self.seed)
 
 
 def _beside(out: Path | None) -> Path | None:
