@@ -113,6 +113,12 @@ def _paired(pairs: list[tuple[float, float]], metric: str) -> Estimate:
     """Mean of b - a with its interval; metrics that are not within [0, 1] by the bootstrap."""
     before, after = zip(*pairs, strict=True)
     info = metric_info(metric)
+    if info.name in ("mascc", "massc", "flip_rate"):
+        from equiaudit.metrics.flips import flip_difference
+
+        if info.higher_is_better:  # flips are what is rare: b - a of shares kept is a - b of them
+            return flip_difference([1 - y for y in after], [1 - x for x in before])
+        return flip_difference(before, after)
     if (info.lower_bound, info.upper_bound) != (0, 1):
         from equiaudit.metrics.intervals import bca_interval
 

@@ -24,8 +24,9 @@ class Estimate(Frozen):
     """A figure with its interval.
 
     `value` is None when there was nothing to average. `n` counts the sampling units
-    (images). `method` names the interval: "cluster-wilson", "wilson", "bca",
-    "clopper-pearson", or "none" for an extreme that has no interval.
+    (images). `method` names the interval: "cluster-wilson", "wilson", "scaled-wilson" (of
+    shares of pixels), "bca", "betting-cs", "clopper-pearson", or "none" for an extreme that
+    has no interval.
     """
 
     value: float | None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from equiaudit.audit.dense.frames import Frames
 from equiaudit.audit.dense.records import MapRecord, MapSeries, unpacked
 from equiaudit.audit.pictures import data_uri
-from equiaudit.metrics.intervals import ratio_interval
+from equiaudit.metrics.flips import flip_ratio, kept_of
 from equiaudit.results import (
     BorderBin,
     DistancePoint,
@@ -79,16 +79,13 @@ def _picture(frames: Frames, file: str, change: float, packed: str) -> ImageHeat
 
 def by_distance(plan: ShiftPlan, series: Series, records: Records) -> tuple[DistancePoint, ...]:
     """Share of pixels kept at each distance max(|dy|, |dx|) of the shift."""
-    kept = np.array([1 - r.of(series.name).changes for r in records])
+    flips = np.array([r.of(series.name).changes for r in records])
     distance = np.array([np.abs(plan.offsets(series, r.index)).max(axis=1) for r in records])
     found = []
     for d in np.unique(distance):
         there = distance == d
-        hits, trials = (kept * there).sum(axis=1), there.sum(axis=1).astype(np.float64)
-        has = trials > 0
-        found.append(
-            DistancePoint(distance=int(d), agreement=ratio_interval(hits[has], trials[has]))
-        )
+        rate = flip_ratio((flips * there).sum(axis=1), there.sum(axis=1))
+        found.append(DistancePoint(distance=int(d), agreement=kept_of(rate)))
     return tuple(found)
 
 

@@ -27,8 +27,8 @@ from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
 from equiaudit.data import ClassTable, Dataset, Item, MaskReader
 from equiaudit.metrics.dense import iou_estimates, largest, mean_iou
-from equiaudit.metrics.intervals import mean_interval, ratio_interval
-from equiaudit.metrics.paired import paired_difference
+from equiaudit.metrics.flips import flip_difference, flip_interval, flip_ratio, kept_of
+from equiaudit.metrics.intervals import ratio_interval
 from equiaudit.models.types import Model
 from equiaudit.results import BorderProfile, ClassScore, DenseShift, Estimate
 from equiaudit.shifts import Series, ShiftPlan
@@ -94,8 +94,8 @@ class SegmentationTask(MapTask[SegmentationRecord]):
         own = [r.of(series.name) for r in records]
         changes = np.array([s.changes.mean() for s in own])
         found = {
-            _agreement(series): mean_interval(1 - changes),
-            "flip_rate": mean_interval(changes),
+            _agreement(series): kept_of(flip_interval(changes)),
+            "flip_rate": flip_interval(changes),
             "flip_rate_max": largest(np.array([s.changes.max() for s in own])),
         }
         if not self.dataset.labelled:
@@ -157,7 +157,7 @@ class SegmentationTask(MapTask[SegmentationRecord]):
 
     def profile(self, own: Sequence[MapSeries]) -> BorderProfile:
         """Pixels that flip over pixels compared, images as clusters."""
-        bins = border_bins_of(self.frames, own, ratio_interval)
+        bins = border_bins_of(self.frames, own, flip_ratio)
         return BorderProfile(measure="flip rate", meaning=_MEANING, bins=bins)
 
     def changes(self, records: Sequence[SegmentationRecord]) -> Changes:
@@ -166,8 +166,8 @@ class SegmentationTask(MapTask[SegmentationRecord]):
             subject="pixels that change their label",
             by_kind=self.by_kind(records),
             aligned=self.aligned(records),
-            mean=mean_interval,
-            difference=paired_difference,
+            mean=flip_interval,
+            difference=flip_difference,
         )
 
     def draw(self, seen: Seen) -> Pictured:
