@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import fx
 
-from equiaudit.errors import EquiauditError, RunError
+from equiaudit.errors import EquiauditError, NothingToDo, RunError
 from equiaudit.models import PreprocessOverrides, load
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Model, Preprocess
@@ -76,6 +76,14 @@ class CanonicalOnnx(OnnxFile):
 
     as_graph: Callable[[], Net] = field(kw_only=True)
     """The same as a torch graph, for other kinds of files; raises where there is none."""
+
+    @cached_property
+    def graph(self) -> fx.GraphModule | None:  # type: ignore[override]
+        """The same as a torch graph, for what is put around it; None where there is none."""
+        try:
+            return self.as_graph().graph
+        except NothingToDo:
+            return None
 
     def on(self, device: str) -> Run:
         """The main output of the changed file."""
