@@ -156,7 +156,7 @@ class Comparison:
         return replace(
             self.model,
             name=f"{self.model.name}, {name}",
-            run=_classifier(made.net.on(str(self.model.device))),
+            run=_as_run(made.net.on(str(self.model.device)), self._subject.dense),
             preprocess=made.preprocess,
             backend="torch",
             module=None,
@@ -250,27 +250,33 @@ def _names() -> Iterator[str]:
     yield from _COMBINED
 
 
-def _same_label(before: Scan, after: Scan) -> Estimate:
+def _same_label(before: Scan, after: Scan) -> Estimate | None:
+    """None where images have no single label."""
     from equiaudit.metrics.intervals import proportion_interval
 
     labels = [_clean_labels(scan) for scan in (before, after)]
+    if not labels[0]:
+        return None
     same = [labels[0][file] == labels[1].get(file) for file in labels[0]]
     return proportion_interval(sum(same), len(same))
 
 
 def _clean_labels(scan: Scan) -> dict[str, str]:
-    return {row["file"]: row["clean_label"] for row in csv.DictReader(io.StringIO(scan.samples))}
+    rows = csv.DictReader(io.StringIO(scan.samples))
+    return {row["file"]: row["clean_label"] for row in rows if row.get("clean_label")}
 
 
-def _classifier(run: Callable[[torch.Tensor], object]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Logits (N, classes) as float32, whatever axes of one element the net leaves behind them."""
+def _as_run(
+    run: Callable[[torch.Tensor], object], dense: bool
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The main output as float32: maps, or (N, classes) less the axes of one element behind."""
     import torch
 
     from equiaudit.repair.outputs import main_output
 
-    def logits(batch: torch.Tensor) -> torch.Tensor:
+    def main(batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            output: torch.Tensor = main_output(run(batch))
-            return output.flatten(1).float()
+            output: torch.Tensor = main_output(run(batch)).float()
+            return output if dense else output.flatten(1)
 
-    return logits
+    return main

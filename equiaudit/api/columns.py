@@ -39,7 +39,13 @@ class BeforeAfter:
         stride = report.inspection.total_stride or self.model.total_stride
         size = report.input_size or self.model.preprocess.size
         before = replace(self.model, total_stride=stride)
-        fixed = load_model(report.output, stride=stride, device=str(self.model.device), size=size)
+        fixed = load_model(
+            report.output,
+            stride=stride,
+            device=str(self.model.device),
+            size=size,
+            task=self.model.task,
+        )
         after = replace(fixed, class_names=self.model.class_names)
         options, notes = fitting(
             self.dataset,
@@ -105,7 +111,8 @@ def figures_of(scan: Scan) -> dict[str, Estimate]:
 
 def held(report: FixReport, most: float) -> FixReport:
     """`report`, its file renamed where the unshifted accuracy fell by more than `most`."""
-    names = [name for name in report.before if name.endswith(".accuracy_clean")]
+    clean = (".accuracy_clean", ".miou_clean")
+    names = [name for name in report.before if name.endswith(clean)]
     if not names or report.outcome != "written":
         return report
     before, after = (float(column[names[0]]) for column in (report.before, report.after))
@@ -114,7 +121,8 @@ def held(report: FixReport, most: float) -> FixReport:
     places = [Path(place) for place in (*report.companions, report.output or "")]
     for place in places:
         os.replace(place, f"{place}.unverified")
-    reason = f"Accuracy fell from {before:.1%} to {after:.1%}, by more than {most:.2%}"
+    what = "Accuracy" if names[0].endswith("accuracy_clean") else "mIoU"
+    reason = f"{what} fell from {before:.1%} to {after:.1%}, by more than {most:.2%}"
     moved = {
         "outcome": "unverified",
         "reason": reason,

@@ -15,7 +15,7 @@ from equiaudit.api.loading import (
     as_path,
     load_model,
     open_data,
-    require_classifier,
+    settled_task,
 )
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures, require_room
@@ -157,6 +157,8 @@ def fix(
     trains = training.wanted and not dry_run
     scanning = comparing or not dry_run
     loaded = load_model(model, normalisation=scanning, **model_settings)
+    if data is not None and scanning:
+        loaded = settled_task(loaded, data, model_settings.get("task", "auto"))
     options = FixOptions(
         method=method,
         select=select,
@@ -175,7 +177,7 @@ def fix(
     folder = as_path(report)
     compared = None
     if comparing and dataset is not None:
-        require_classifier(loaded)
+        _require_labels(loaded)
         comparison = Comparison(loaded, dataset, shifting, options, goal, observer)
         compared = comparison.report(0.01 if max_accuracy_drop is None else max_accuracy_drop)
         if compare_methods:
@@ -192,7 +194,6 @@ def fix(
     if trains:
         training.discard(as_path(out))
     if dataset is not None and not dry_run:
-        require_classifier(loaded)
         table = BeforeAfter(loaded, dataset, shifting, folder, observer)
         found = table.added_to(found, max_accuracy_drop)
     return _kept(found if compared is None else _with_choice(found, compared), folder)
@@ -203,6 +204,14 @@ def _check_goal(goal: str, comparing: bool, data: str | Path | None) -> None:
         raise InputError(f"--goal is {goal!r}.", tip=f"It is {' or '.join(GOALS)}.")
     if comparing and data is None:
         raise InputError("Methods are compared on images.", tip="Add --data DIR.")
+
+
+def _require_labels(model: Model) -> None:
+    if model.task == "image":
+        raise InputError(
+            f"{model.name} returns images, and methods are compared by the labels they keep.",
+            tip="Give --method and --data for its figures before and after.",
+        )
 
 
 def _given(

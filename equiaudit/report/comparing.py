@@ -38,7 +38,9 @@ def candidates(report: FixReport) -> Iterable[Part]:
         picked = report.choice is not None and one.method == report.choice.method
         shown.add_row(terminal(one.method) + ("\n(chosen)" if picked else ""), *_cells(one))
     yield Text("")
-    yield Text("Accuracy, consistency under each kind of shift, and latency, with intervals:")
+    yield Text(
+        "Accuracy (mIoU of maps), consistency under each kind of shift, latency, with intervals:"
+    )
     yield shown
     refused = [one for one in report.candidates if not one.measured]
     yield from bullets("Do not fit", [_unfit(one) for one in _one_per_reason(refused)])
@@ -78,8 +80,7 @@ def _cells(one: Candidate) -> list[str]:
     if one.accuracy is None and one.same_label is not None:
         accuracy = f"same label\n{_stacked(one.same_label, _SHARE)}"
     kinds = [
-        _stacked(one.metrics.get(f"{kind}.consistency"), figures.info_of("consistency"))
-        for kind in _KINDS
+        _stacked(one.consistency_estimate(kind), figures.info_of("consistency")) for kind in _KINDS
     ]
     return [accuracy, *kinds, _latency(one)]
 

@@ -278,12 +278,17 @@ def _cost(report: FixReport) -> Iterable[Part]:
     yield shown
 
 
-_SHOWN = ("consistency", "accuracy_shifted", "accuracy_worst")
+_CLEAN = ("accuracy_clean", "miou_clean", "psnr_clean")
+_SHOWN = (
+    *("consistency", "accuracy_shifted", "accuracy_worst"),
+    *("mascc", "massc", "miou_shifted", "miou_worst"),
+    *("nmse", "psnr", "delta_psnr"),
+)
 
 
 def _metrics(report: FixReport) -> Iterable[Part]:
     """Accuracy, and per kind how consistent it is; fix.json holds every metric."""
-    clean = next((name for name in report.before if name.endswith(".accuracy_clean")), None)
+    clean = next((name for name in report.before if name.rpartition(".")[2] in _CLEAN), None)
     names = [name for name in report.before if name.rpartition(".")[2] in _SHOWN]
     if not names:
         return
