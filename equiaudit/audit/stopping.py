@@ -77,7 +77,10 @@ class Stopping:
         if self.precision is not None:
             wanted |= {(kind, next(iter(own))) for kind, own in figures.items()}
         bounds = {(k, m): betting_bounds(figures[k][m]) for k, m in wanted}
-        if self.early and not all(_settles(g, *bounds[g.kind, g.metric]) for g in self.gates):
+        unknown = (0.0, 1.0)
+        if self.early and not all(
+            _settles(gate, *bounds.get((gate.kind, gate.metric), unknown)) for gate in self.gates
+        ):
             return False
         widest = max((high - low for low, high in bounds.values()), default=1.0)
         return self.precision is None or widest <= 2 * self.precision
