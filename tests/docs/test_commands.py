@@ -28,12 +28,13 @@ def documents() -> list[Path]:
 
 @pytest.fixture
 def shell(tmp_path):
-    """Run a script in an empty folder where `equiaudit` is this checkout's."""
+    """Run a script in an empty folder; `equiaudit` is this checkout's, `python` this one."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    program = bin_folder / "equiaudit"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m equiaudit "$@"\n')
-    program.chmod(0o755)
+    for name, arguments in (("equiaudit", "-m equiaudit"), ("python", "")):
+        program = bin_folder / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        program.chmod(0o755)
     home = tmp_path / "work"
     home.mkdir()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EQUIAUDIT_", "GITHUB_"))}
