@@ -1,6 +1,6 @@
 """What a forward pass costs: the published way, the bare passes of each backend, the scan.
 
-    python benchmarks/speed.py [--nets ResNet-20,...] [--rounds N] [--compile]
+    python benchmarks/speed.py [--nets ResNet-20,...] [--rounds N] [--scale N] [--compile]
 
 Milliseconds per image through the model, medians of interleaved rounds, and their ratios:
 
@@ -68,7 +68,7 @@ def nets() -> list[Net]:
     models = torchvision.models
     return [
         Net("ResNet-20, 32 px", resnet20, 32, scanned=64, paired=256, reach=4),
-        Net("SqueezeNet 1.1, 224 px", models.squeezenet1_1, 224, scanned=8, paired=32, reach=16),
+        Net("SqueezeNet 1.1, 224 px", models.squeezenet1_1, 224, scanned=2, paired=16, reach=16),
         Net("ResNet-50, 224 px", models.resnet50, 224, scanned=1, paired=8, reach=16),
     ]
 
@@ -78,15 +78,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--nets", default="", help="beginnings of the names of those to run")
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
-    parser.add_argument("--whole", action="store_true", help="full batches of 256 everywhere")
+    parser.add_argument("--scale", type=int, default=1, help="so many times the images")
     arguments = parser.parse_args()
     threads = torch.get_num_threads()
     print(f"{_processor()}, {os.cpu_count()} CPUs, {threads} threads, torch {torch.__version__}")
     for net in nets():
         if net.name.startswith(tuple(arguments.nets.split(","))):
-            whole = replace(net, paired=256) if arguments.whole else net
+            paired = min(256, net.paired * arguments.scale)
+            scaled = replace(net, scanned=net.scanned * arguments.scale, paired=paired)
             with tempfile.TemporaryDirectory() as folder:
-                measure(whole, Path(folder), arguments.rounds, arguments.compile)
+                measure(scaled, Path(folder), arguments.rounds, arguments.compile)
 
 
 def _processor() -> str:

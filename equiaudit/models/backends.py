@@ -1,9 +1,9 @@
 """The fastest way to run a model that says the same as the model as it is.
 
-`choose` tries, on images of the data, several batch sizes of the model as it is and then, as
-long as the scan is long enough to repay it, onnxruntime on an export, torch on a graph with
-folded batch norms in channels-last layout, and `torch.compile` of that graph. A way is taken
-only where its labels are the same and its outputs differ by at most 1e-5 of their range.
+`choose` tries, on images of the data and as long as the scan is long enough to repay it,
+onnxruntime on an export, torch on a graph with folded batch norms in channels-last layout,
+`torch.compile` of that graph, and other batch sizes of the best of these. A way is taken only
+where its labels are the same and its outputs differ by at most 1e-5 of their range.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ _GAIN = 0.9
 """A way has to be this much faster to be taken: less may be the noise of the clock."""
 _REPAID = 4
 """A way is tried where the scan would take so many times as long as the trial."""
-_SAMPLES = 40
-"""Passes of the scan, in samples, from which other batch sizes are worth a look."""
 
 # Seconds to get ready, on one slow core; what comes later is scaled by what capture took.
 _CAPTURE_SECONDS = 3.0
@@ -119,8 +117,9 @@ class _Contest:
         self.native, self.clock = batch_size, clock
         self.trials: list[Trial] = []
         self.ways: dict[str, Model] = {model.backend: model}
-        self.graph: fx.GraphModule | None = None
+        self.graph: fx.GraphModule | InputError | None = None
         self.capture_seconds = _CAPTURE_SECONDS
+        self.started = clock()
 
     def settle(self) -> Choice:
         """Try what is worth it, in order, and take the fastest."""
@@ -131,9 +130,9 @@ class _Contest:
             about = f"the scan is short (about {_duration(given * self.passes)} of passes)"
             return replace(stays(self.model, self.native, about), trials=tuple(self.trials))
         self.expected = self._outputs(self.model, self.native)
-        self._measure_other_sizes(self.model)
         for backend, factor in _SCALED.items() if self.model.module is not None else ():
             self._try(backend, factor)
+        self._measure_other_sizes(self._best())
         return self._choice(given)
 
     def _measure(self, model: Model, size: int) -> float | None:
@@ -150,15 +149,19 @@ class _Contest:
         with torch.inference_mode():
             return torch.cat([model.run(part) for part in torch.split(self.images, size)])
 
-    def _measure_other_sizes(self, model: Model) -> None:
-        if self.passes < _SAMPLES * len(self.images):
-            return
-        for size in _other_sizes(model.backend, self.native):
-            if size <= len(self.images) and self._fits(model, size):
-                self._measure(model, size)
+    def _measure_other_sizes(self, best: Trial) -> None:
+        """Of the best way; what it takes is known from its pace."""
+        way, pace = self.ways[best.backend], best.seconds or 0.0
+        for size in _other_sizes(best.backend, self.native):
+            passes = len(self.images) + (_ROUNDS + 1) * size
+            repays = size <= len(self.images) and self._repays(passes * pace, pace)
+            if repays and self._fits(way, size):
+                self._measure(way, size)
 
     def _repays(self, seconds: float, pace: float) -> bool:
-        return self.passes * pace >= _REPAID * seconds
+        """Whether a trial of so many seconds, after all before it, is small beside the scan."""
+        spent = self.clock() - self.started
+        return self.passes * pace >= _REPAID * (spent + seconds)
 
     def _best(self) -> Trial:
         fit = [trial for trial in self.trials if trial.seconds is not None]
@@ -175,18 +178,26 @@ class _Contest:
             if self._fits(way, self.native):
                 self.ways[backend] = way
                 self._measure(way, self.native)
-                self._measure_other_sizes(way)
         except Exception as error:  # exporters and compilers raise nearly anything
             self._reject(backend, _first_line(error))
 
     def _captured(self) -> fx.GraphModule:
+        """The graph, made once; an attempt that failed is not made again."""
         if self.graph is None:
             started = self.clock()
-            if self.model.module is None:
-                raise InputError(f"{self.model.name} has no torch module.")
-            self.graph = self.capture(self.model.module)
+            try:
+                self.graph = self.capture(self._module())
+            except Exception as error:  # torch raises nearly anything here
+                self.graph = InputError(_first_line(error))
             self.capture_seconds = self.clock() - started
+        if isinstance(self.graph, InputError):
+            raise self.graph
         return self.graph
+
+    def _module(self) -> nn.Module:
+        if self.model.module is None:
+            raise InputError(f"{self.model.name} has no torch module.")
+        return self.model.module
 
     def _fits(self, way: Model, size: int) -> bool:
         """Whether labels are the same and outputs near enough; says why where they are not."""
