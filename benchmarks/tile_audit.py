@@ -129,11 +129,13 @@ def main() -> None:
     original = args.folder / "unet.pt"
     files = {"unmodified": original}
     files |= {name: converted(original, name, args.folder) for name in args.methods}
-    columns = {
-        name: column(path, args.folder, offsets=args.offsets, rounds=args.rounds, limit=args.limit)
-        for name, path in files.items()
-        if path is not None
-    }
+    columns = {}
+    for name, path in files.items():
+        if path is not None:
+            columns[name] = column(
+                path, args.folder, offsets=args.offsets, rounds=args.rounds, limit=args.limit
+            )
+            print(f"{name}: {columns[name]}", flush=True)
     print("\n| " + " | ".join(("", *columns)) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for row in next(iter(columns.values())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,58 @@ def test_torchvision_segmenters(name: str) -> None:
     model, x = dense_net(name, SIZE), photos(3, SIZE, seed=1)
     assert worst_change(fixed(model), x, rounds=1) == 0
     assert worst_change(model, x, rounds=1) > 1e-2
+
+
+class Skip(nn.Module):
+    """One level down and up, the decoder padded to the size of its skip as U-Nets often are."""
+
+    def __init__(self, up: nn.Module, borders: str = "zeros", pool: type[nn.Module] = nn.MaxPool2d):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1, padding_mode=borders)
+        self.pool, self.up = pool(2), up
+        self.deep = nn.Conv2d(8, 16, 3, padding=1, padding_mode=borders)
+        self.last = nn.Conv2d(24, 2, 3, padding=1, padding_mode=borders)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = torch.relu(self.first(x))
+        y = self.up(torch.relu(self.deep(self.pool(skip))))
+        rows, columns = (a - b for a, b in zip(skip.shape[2:], y.shape[2:], strict=True))
+        y = F.pad(y, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+        return self.last(torch.cat([skip, y], 1))
+
+
+NEAREST = nn.Upsample(scale_factor=2)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Skip(nn.Upsample(scale_factor=2, mode="bicubic")),
+        Skip(nn.ConvTranspose2d(16, 16, 4, 2, 1), pool=nn.AvgPool2d),
+        Skip(nn.ConvTranspose2d(16, 16, 3, 2, 1, 1)),
+        Skip(NEAREST, "reflect"),
+        Skip(NEAREST, "replicate"),
+    ],
+    ids=["bicubic", "transposed 4, average pool", "transposed 3", "reflect", "replicate"],
+)
+def test_ways_up_and_borders(model: nn.Module) -> None:
+    x = photos(3, SIZE, seed=1)
+    assert worst_change(fixed(model.eval()), x) == 0
+    assert worst_change(model, x, rounds=1) > 1e-2
+
+
+@pytest.mark.parametrize("method", ["refused", "canonical"])
+def test_corners_tied_to_corners_follow_no_grid(method: str, tmp_path: Path) -> None:
+    tied = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+    model = model_of(Skip(tied).eval(), SIZE, task="segmentation")
+    options = FixOptions(comparisons=64, devices=("cpu",))
+    if method == "refused":
+        with pytest.raises(NothingToDo, match="align_corners=True"):
+            fix(model, tmp_path / "fixed.pt", options)
+        return
+    report = fix(model, tmp_path / "fixed.pt", replace(options, method="canonical"))
+    assert report.outcome == "written"
+    assert all(r.figures.exact and r.control_failed for r in report.verifications)
 
 
 def nmse(a: Tensor, b: Tensor) -> Tensor:
