@@ -15,11 +15,14 @@ def order_free_sum(x: Tensor, dims: list[int], keepdim: bool) -> Tensor:
     """Sum of x over `dims`, float64, in whole steps of its maximum.
 
     Each value is rounded to 2^-23 of the largest beside it (the error of a float32 addition);
-    sums of whole numbers below 2^53 are exact, so their order cannot matter.
+    sums of whole numbers below 2^53 are exact, so their order cannot matter. The gradient is that
+    of a plain sum.
     """
     x = x.float()
-    top = torch.clamp(torch.amax(torch.abs(x), dims, keepdim=True), min=_TINY)
-    whole = torch.round(x * (_LEVELS / top))
+    top = torch.clamp(torch.amax(torch.abs(x.detach()), dims, keepdim=True), min=_TINY)
+    scaled = x * (_LEVELS / top)
+    # Both steps are exact below 2^23, and pass the gradient that rounding would hold back.
+    whole = scaled + (torch.round(scaled) - scaled).detach()
     total = torch.sum(whole, dims, keepdim=True, dtype=torch.float64) * (top.double() / _LEVELS)
     return total if keepdim else torch.squeeze(total, dims)
 

@@ -18,6 +18,7 @@ from equiaudit.sampling import (
     LPSU,
     BlurPool,
     PolyphaseDown,
+    order_free_mean,
 )
 from equiaudit.sampling.polyphase import components
 
@@ -116,3 +117,11 @@ def test_bfloat16_trains() -> None:
     y.float().square().mean().backward()
     assert y.dtype == torch.bfloat16
     assert down.select.conv1.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dims", [[2, 3], [1, 2, 3]])
+def test_order_free_sums_pass_the_gradient_of_plain_sums(dims: list[int]) -> None:
+    x = torch.randn(2, CHANNELS, 4, 6, requires_grad=True)
+    weights = torch.randn(2, 1, 1, 1)
+    (order_free_mean(x, dims, 24, True) * weights).sum().backward()
+    assert torch.allclose(x.grad, (weights / 24).expand_as(x))
