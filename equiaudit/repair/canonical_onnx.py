@@ -206,11 +206,11 @@ def roll(
     inner = w.branch()
     sample, start = inner.name("sample"), inner.name("start")
     described = [
-        helper.make_tensor_value_info(sample, element, None),
-        helper.make_tensor_value_info(start, TensorProto.INT64, None),
+        helper.make_tensor_value_info(sample, element, [None] * 3),
+        helper.make_tensor_value_info(start, TensorProto.INT64, [2]),
     ]
     moved = _rolled(inner, sample, start, (axes[0] - 1, axes[1] - 1), (rows_, indices))
-    body = inner.graph([moved], described, element=element)
+    body = inner.graph([moved], described, element=element, shape=[None] * 3)
     return w("Scan", x, starts, body=body, num_scan_inputs=2)
 
 

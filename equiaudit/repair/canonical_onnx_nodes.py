@@ -70,11 +70,15 @@ class Writer:
         inputs: Sequence[onnx.ValueInfoProto] = (),
         element: int = TensorProto.INT64,
         elements: Sequence[int] | None = None,
+        shape: Sequence[int | None] | None = None,
     ) -> onnx.GraphProto:
-        """What was written as a graph inside another, whose `outputs` are all `element`."""
+        """What was written as a graph inside another, whose `outputs` are all `element`.
+
+        `shape` is that of all outputs, where it must be stated; None is a side not known.
+        """
         kinds = elements or [element] * len(outputs)
         described = [
-            helper.make_tensor_value_info(name, kind, None)
+            helper.make_tensor_value_info(name, kind, shape)
             for name, kind in zip(outputs, kinds, strict=True)
         ]
         return helper.make_graph(self.nodes, self.name("graph"), list(inputs), described)
