@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ def capture_every_output(module: nn.Module, how: Preprocess) -> fx.GraphModule:
     Raises NothingToDo where it cannot be exported, or returns something else as a graph.
     """
     sample, other = (sample_of(how, count) for count in _BATCHES)
+    module = _on_cpu(module)
     try:
         with quiet(), torch.no_grad():
             program = export_dynamic(module, sample)
@@ -49,6 +51,13 @@ def capture_every_output(module: nn.Module, how: Preprocess) -> fx.GraphModule:
     if not error <= _TOLERANCE:
         raise NothingToDo(f"The graph differs from the model by {error:.1e} of its output range.")
     return graph
+
+
+def _on_cpu(module: nn.Module) -> nn.Module:
+    tensors = (*module.parameters(), *module.buffers())
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return module
+    return copy.deepcopy(module).cpu()
 
 
 def _tensors(outputs: Any) -> Sequence[torch.Tensor]:

@@ -18,6 +18,8 @@ __all__ = ["verify_moves"]
 
 _BLOCK = 8
 _CONTROL_ROUNDS = 4
+_LEAST_ROUNDS = 4
+"""About a quarter of the moves keep the choice, and only those are compared."""
 _STILL = "The same crop was chosen after none of the moves, so nothing was compared."
 _PROVES_NOTHING = (
     "The unmodified model passes the same check, so passing proves nothing about the conversion."
@@ -61,7 +63,8 @@ def verify_moves(
     names, stack = list(images), torch.stack(list(images.values())).to(device)
     with exact_arithmetic():
         offsets = position(stack)
-        rounds = _rounds(stack, offsets, position, margin, max(1, comparisons // len(names)), seed)
+        count = max(_LEAST_ROUNDS, comparisons // len(names))
+        rounds = _rounds(stack, offsets, position, margin, count, seed)
         compare = _Comparison(names, stack, rounds, window, dense)
         figures = compare.errors(fixed, offsets)
         control = compare.first(_CONTROL_ROUNDS).errors(original, None)

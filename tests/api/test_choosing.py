@@ -2,8 +2,8 @@
 
 import pytest
 
-from equiaudit.api.choosing import pick
-from equiaudit.errors import InputError
+from equiaudit.api.choosing import Comparison, pick
+from equiaudit.errors import InputError, NothingToDo
 from equiaudit.report.repair import render_fix
 from equiaudit.results import Estimate
 from equiaudit.results.repair import Candidate, Claim, FixReport, Inspection
@@ -55,6 +55,14 @@ def test_what_gains_nothing_or_does_not_fit_is_not_picked():
     choice = pick((NOW, UNFIT, candidate("a", 0.7), candidate("b", 0.6)), "circular", 0.01)
     assert choice.method is None
     assert "none of 2" in choice.because
+
+
+def test_auto_with_nothing_to_pick_is_nothing_to_do():
+    left = compared().model_copy(update={"choice": pick((NOW, UNFIT), "circular", 0.01)})
+    comparison = Comparison(*[None] * 6)
+    with pytest.raises(NothingToDo, match="none of 0") as refusal:
+        comparison.chosen(left)
+    assert "--compare-methods" in str(refusal.value.tip)
 
 
 def test_without_labels_those_of_the_unmodified_model_count():

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import repair_nets as nets
 import torch
+from artefacts import write_onnx
 from test_pipeline import SIZE, model_of
 from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.repair.methods import Subject, method
 from equiaudit.repair.pipeline import FixOptions, fix
 from equiaudit.sampling.positions import CanonicalPositions, roll_positions
 
@@ -101,6 +103,14 @@ def test_boxes_that_are_not_named_are_refused_in_a_sentence(tmp_path: Path, meth
     with pytest.raises(NothingToDo, match="look like boxes") as refusal:
         fix(model_of(Detector(as_dict=True)), tmp_path / "a.pt", FixOptions(method=method))
     assert "--positions" in str(refusal.value.tip)
+
+
+def test_an_onnx_file_with_boxes_is_refused_until_they_are_named(tmp_path: Path) -> None:
+    path = write_onnx(Detector(), tmp_path / "net.onnx", torch.rand(2, 3, *SIZE))
+    model = model_of(Detector(), kind="onnx", path=path, module=None)
+    misfit = method("canonical").misfit(Subject(model), FixOptions(method="canonical"))
+    assert misfit is not None
+    assert "look like boxes" in misfit.reason
 
 
 def test_lists_of_one_entry_per_image_are_refused(tmp_path: Path) -> None:

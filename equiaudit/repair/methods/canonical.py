@@ -9,7 +9,12 @@ from equiaudit.repair.every_output import capture_every_output
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
 from equiaudit.repair.methods.canonical_file import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.methods.checks import Circular
-from equiaudit.repair.methods.positions import kinds_of, looks_like_positions, returned_by
+from equiaudit.repair.methods.positions import (
+    kinds_of,
+    looks_like_positions,
+    returned_by,
+    returned_by_file,
+)
 from equiaudit.repair.methods.rewrap import graph_inside, recaptured
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.moved_positions import MovedPositions
@@ -43,13 +48,15 @@ class CanonicalInput:
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """No torch graph to wrap, or outputs that look like positions and were not named."""
-        if onnx_path(subject.model) is not None and not options.positions:
-            return None  # a file is changed as a file, whatever is in it
-        _ = subject.captured  # raises where there is none
+        path, name = onnx_path(subject.model), subject.model.name
+        if path is not None and not options.positions:  # changed as a file, whatever is in it
+            returned = returned_by_file(path)
+        else:
+            _ = subject.captured  # raises where there is none
+            returned = returned_by(subject)
         if subject.dense:
             return None
-        name = subject.model.name
-        return looks_like_positions(returned_by(subject.model), options.positions, name)
+        return looks_like_positions(returned, options.positions, name)
 
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
@@ -72,13 +79,13 @@ class CanonicalInput:
 def _with_positions(inner: Converted, subject: Subject, options: FixOptions) -> Converted:
     """The unmodified net with all its outputs, those that are positions rolled back."""
     module, how, name = subject.model.module, inner.preprocess, subject.model.name
-    kinds = kinds_of(returned_by(subject.model), options.positions, name)
-    if module is None or inner.net is not subject.original:
+    kinds = kinds_of(returned_by(subject), options.positions, name)
+    if inner.net is not subject.original:
         raise InputError(
-            "--positions go with a torch net as it is.",
+            "--positions go with the net as it is.",
             tip="Leave out what is combined with canonical.",
         )
-    every = capture_every_output(module, how)
+    every = subject.graph if module is None else capture_every_output(module, how)
     wrapped = capture_every_output(CanonicalPositions(every, kinds), how)
     return replace(
         inner,

@@ -78,7 +78,7 @@ class CropSelectInput:
 def _positions(subject: Subject, options: FixOptions) -> Misfit | None:
     """Outputs that look like positions are refused; nothing maps them back to the larger input."""
     told = [(name, kind) for name, kind in options.positions if kind == "none"]
-    found = looks_like_positions(returned_by(subject.model), told, subject.model.name)
+    found = looks_like_positions(returned_by(subject), told, subject.model.name)
     if found is None and len(told) == len(options.positions):
         return None
     reason = "crop-select does not map positions back." if found is None else found.reason
