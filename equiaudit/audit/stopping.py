@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,12 @@ from equiaudit.audit.task import R, Task
 from equiaudit.errors import InputError
 from equiaudit.gates import Gate
 from equiaudit.metrics.anytime import betting_bounds, betting_interval
-from equiaudit.results import Estimate, Result, ShiftResult
+from equiaudit.results import BorderBin, ClassScore, DenseShift, Estimate, Result, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
 
 __all__ = ["Stopping", "finite_figures"]
+
+V = TypeVar("V", BorderBin, ClassScore)
 
 Figures = Mapping[str, NDArray[np.float64]]
 """Metric -> one figure in [0, 1] per image, whose mean the metric is."""
@@ -58,8 +61,8 @@ class Stopping:
         known = task.bounded
         if not known:
             raise InputError(
-                "--early-stop and --precision are for classifiers: other outputs have no "
-                "figures with bounds that hold at any time.",
+                "--early-stop and --precision are for labels, of images or of pixels: other "
+                "outputs have no figures with bounds that hold at any time.",
                 tip="Leave them out.",
             )
         for gate in self.gates if self.early else ():
@@ -149,7 +152,27 @@ def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:
         point.model_copy(update={"agreement": _without_bounds(point.agreement)})
         for point in shift.by_distance
     )
-    return shift.model_copy(update={"metrics": metrics, "by_distance": distances})
+    update: dict[str, object] = {"metrics": metrics, "by_distance": distances}
+    if shift.dense is not None:
+        update["dense"] = _map_without_bounds(shift.dense)
+    return shift.model_copy(update=update)
+
+
+def _map_without_bounds(dense: DenseShift) -> DenseShift:
+    bins = tuple(_all_without_bounds(each, ("change",)) for each in dense.profile.bins)
+    classes = tuple(
+        _all_without_bounds(each, ("iou_clean", "iou_shifted", "iou_worst", "lost_object"))
+        for each in dense.classes
+    )
+    profile = dense.profile.model_copy(update={"bins": bins})
+    return dense.model_copy(update={"profile": profile, "classes": classes})
+
+
+def _all_without_bounds(value: V, names: Sequence[str]) -> V:
+    """A result type with the bounds of its fields `names` taken away."""
+    found = {name: getattr(value, name) for name in names}
+    update = {name: _without_bounds(e) for name, e in found.items() if e is not None}
+    return value.model_copy(update=update)
 
 
 def _without_bounds(estimate: Estimate) -> Estimate:

@@ -280,3 +280,21 @@ def test_labels_and_masks_do_not_mix(root, tmp_path):
     named = api(root, classes=classes)
     assert named.class_names == {0: "none", 1: "crack", 2: "dent"}
     assert [c.name for c in named.shifts["crop"].dense.classes] == ["none", "crack", "dent"]
+
+
+def test_a_scan_of_maps_can_end_early_and_then_states_no_fixed_intervals(tmp_path):
+    root = write_masks(tmp_path / "many", count=70)
+    found = api(root, precision=0.15)
+    assert found.fingerprint.n_images < 70
+    assert found.metric("circular.mascc").method == "betting-cs"
+    assert found.metric("crop.miou_shifted").low is None
+    dense = found.shifts["crop"].dense
+    assert dense.profile.bins[0].change.low is None
+    assert dense.classes[1].iou_clean.low is None
+    with pytest.raises(InputError, match="of images or of pixels"):
+        api(root, task="image", precision=0.1)
+
+
+def test_the_largest_score_is_the_first_of_equals():
+    scores = torch.randint(0, 3, (3, 5, 9, 8)).float()
+    assert torch.equal(labels_of(scores, (1, 1), False), scores.argmax(1).to(torch.uint8))

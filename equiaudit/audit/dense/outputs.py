@@ -50,4 +50,18 @@ def labels_of(outputs: Tensor, factor: Upsampling, probabilities: bool) -> Tenso
         outputs = interpolate(outputs, size=size, mode="bilinear", align_corners=False)
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > (0.5 if probabilities else 0.0)).to(torch.uint8)
-    return outputs.argmax(1).to(torch.uint8 if outputs.shape[1] <= 256 else torch.int16)
+    return _largest(outputs)
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """(n, C, H, W) -> (n, H, W) the first class with the largest score.
+
+    On the CPU several times as fast as argmax along a strided axis, and eight times as small.
+    """
+    best = scores[:, 0].clone()
+    labels = torch.zeros_like(best, dtype=torch.uint8 if scores.shape[1] <= 256 else torch.int16)
+    for label in range(1, scores.shape[1]):
+        own = scores[:, label]
+        labels.masked_fill_(own > best, label)
+        torch.maximum(best, own, out=best)
+    return labels
