@@ -34,7 +34,8 @@ class CAPSSelector(Selector):
     width 3 along the flat list, bordered by zeros, which does not: never exact. A mixture of the
     components (mode="soft", and always in training) is not exact either, the less the lower the
     temperature; mode="hard" takes the best component in eval and is, with window 0 and
-    padding="circular" ("zeros" is what the published net was built with).
+    padding="circular" ("zeros" is what the published net was built with). sigmoid=False takes
+    the scores as they are, which keeps them apart: mixtures are then nearer to one component.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class CAPSSelector(Selector):
         form: Form = "equivariant",
         mode: Mode = "hard",
         temperature: float = 1.0,
+        sigmoid: bool = True,
         padding: Literal["circular", "zeros"] = "circular",
         ties: Ties = "image",
         window: int = 0,
@@ -54,7 +56,8 @@ class CAPSSelector(Selector):
         self.conv1, self.bn1 = nn.Conv2d(channels, first, 3), nn.BatchNorm2d(first)
         self.conv2, self.bn2 = nn.Conv2d(first, second, 3), nn.BatchNorm2d(second)
         self.conv3 = nn.Conv2d(second, 1, 1)
-        self.form, self.mode, self.temperature = form, mode, temperature
+        self.form, self.mode = form, mode
+        self.temperature, self.sigmoid = temperature, sigmoid
         self.circular = padding == "circular"
         shape = self.stride if form == "equivariant" else (1, 1, 3)
         self.attention = nn.Parameter(_impulse(shape))
@@ -98,7 +101,8 @@ class CAPSSelector(Selector):
         """(B, sh*sw) in training and in mode "soft"; None where one component is taken."""
         if not self._mixes:
             return None
-        return torch.softmax(torch.sigmoid(scores) / self.temperature, 1)
+        rho = torch.sigmoid(scores) if self.sigmoid else scores
+        return torch.softmax(rho / self.temperature, 1)
 
 
 def _impulse(shape: tuple[int, ...]) -> Tensor:
