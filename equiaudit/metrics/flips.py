@@ -49,9 +49,10 @@ def flip_ratio(flips: ArrayLike, pixels: ArrayLike) -> Estimate:
 
 def flip_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
     """Mean of b - a for flip rates of the same images."""
-    before, after = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    ceiling = _ceiling(np.concatenate([before, after]))
-    return _scaled(paired_difference(before / ceiling, after / ceiling), ceiling)
+    change = np.asarray(b, np.float64) - np.asarray(a, np.float64)
+    ceiling = _ceiling(np.abs(change))
+    less, more = np.maximum(-change, 0.0), np.maximum(change, 0.0)
+    return _scaled(paired_difference(less / ceiling, more / ceiling), ceiling)
 
 
 def kept_of(flips: Estimate) -> Estimate:
