@@ -21,6 +21,8 @@ from equiaudit.models import PreprocessOverrides, load
 from equiaudit.models.preprocess import PREPROCESS_KEY
 from equiaudit.repair import FixOptions, fix, inspect, verify_model
 from equiaudit.repair.formats import file_format
+from equiaudit.repair.methods.onnx_net import OnnxNet
+from equiaudit.repair.onnx import capture_onnx, import_onnx
 from equiaudit.repair.save import save
 from equiaudit.results.repair import FixReport
 
@@ -337,14 +339,15 @@ def test_control_a_wrong_file_is_caught_though_the_graph_is_right(
 
 
 def test_outputs_that_would_be_lost_are_named(made, folder) -> None:
-    found = load(
-        made("several").source, preprocess=PreprocessOverrides(size=SIZE), normalisation=False,
-        task="classification",
-    )  # fmt: skip
-    options = FixOptions(method="canonical", **BRIEF)
-    with pytest.raises(RunError, match="lose the output 'map'"):
-        fix(found, folder / "lost.onnx", options)
-    assert not (folder / "lost.onnx").exists()
+    one, two = (import_onnx(made(kind).source, size=SIZE) for kind in ("plain", "several"))
+    net = OnnxNet(capture_onnx(one).graph_module, imported=two)
+    how = loaded(made("plain").source).preprocess
+    for name in ("lost.onnx", "lost.pt"):
+        with pytest.raises(RunError, match=f"{name} would lose the output 'y'"):
+            net.save(
+                folder / name, example=torch.rand(2, 3, *SIZE), preprocess=how, check=lambda _: None
+            )
+        assert not (folder / name).exists()
 
 
 def test_a_file_whose_name_is_not_text_is_read(made, folder, capfd) -> None:
