@@ -141,6 +141,7 @@ def with_canonical(
 def _image_input(graph: onnx.GraphProto, what: str) -> onnx.ValueInfoProto:
     """Old files list the initialisers among the inputs; what is left is the image."""
     initialisers = {tensor.name for tensor in graph.initializer}
+    inputs: list[onnx.ValueInfoProto]
     inputs = [item for item in graph.input if item.name not in initialisers]
     if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
         raise InputError(f"{what} does not take one 4-D batch of images as its only input.")
@@ -156,9 +157,12 @@ def _described(
 ) -> tuple[Image, tuple[int, int]]:
     """The input as (B, C, H, W), and the axes that are H and W in the file."""
     kind = given.type.tensor_type
-    sides = [dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim]
+    sides: list[int | None] = [
+        dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim
+    ]
     order, axes = ((0, 1, 2, 3), (2, 3)) if layout == "NCHW" else ((0, 3, 1, 2), (1, 2))
-    if sides[order[1]] is None:
+    channels = sides[order[1]]
+    if channels is None:
         raise InputError(
             f"{what} does not say how many channels its input {given.name!r} has.",
             tip=f"State the shape of the input, and --layout if it is not {layout}.",
@@ -171,7 +175,7 @@ def _described(
     extents = _extents(w, name, sides)
     raw = name if layout == "NCHW" else w("Transpose", name, perm=list(order))
     batch, height, width = (extents[order[k]] for k in (0, 2, 3))
-    image = Image(name, raw, kind.elem_type, batch, int(sides[order[1]]), height, width)
+    image = Image(name, raw, kind.elem_type, batch, channels, height, width)
     return image, axes
 
 

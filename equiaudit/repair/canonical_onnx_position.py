@@ -137,7 +137,8 @@ def _best_contrast(w: Writer, image: Image) -> tuple[str, str]:
         _best_line(w, found, image.sides[axis], image.sides[1 - axis])
         for axis, found in enumerate(steps)
     ]
-    return tuple(w.concat(1, *found) for found in zip(*best, strict=True))
+    (row, ahead), (column, column_ahead) = best
+    return w.concat(1, row, column), w.concat(1, ahead, column_ahead)
 
 
 def _steps(w: Writer, whole: str) -> str:

@@ -52,7 +52,8 @@ def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
 
 def _is_eager(x: Tensor) -> bool:
     """Whether a value may be looked at: on the CPU, and with no graph being recorded."""
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    recorded = tracing or torch.compiler.is_compiling()
     return type(x) is Tensor and x.device.type == "cpu" and not recorded
 
 

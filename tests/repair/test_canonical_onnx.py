@@ -12,8 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from sampling.pictures import photographs
 
 from equiaudit.errors import InputError
+from equiaudit.models import PreprocessOverrides, load
 from equiaudit.repair import canonical_onnx_position
 from equiaudit.repair.canonical_onnx import PREFIX, canonical_onnx, with_canonical
+from equiaudit.repair.pipeline import FixOptions, fix
 from equiaudit.repair.synthetic import synthetic_images
 from equiaudit.sampling.canonical import canonical_origin
 
@@ -301,3 +303,49 @@ def test_a_real_float16_file_of_opset_7_keeps_its_output_under_shifts(tmp_path):
             moved = torch.roll(one, shift, (2, 3)).numpy()
             assert np.array_equal(fixed.run(None, {name: moved})[0], expected)
         assert not np.array_equal(plain.run(None, {name: moved})[0], expected)
+
+
+def quantised(path):
+    """8-bit arithmetic and a head for one size: nothing that a torch graph is made of."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "k": rng.integers(0, 255, (4, 3, 3, 3), dtype=np.uint8),
+        "s": np.float32(0.02),
+        "z": np.uint8(128),
+        "w": rng.normal(size=(4 * 30 * 26, 5)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("ConvInteger", ["q", "k", "z", "z"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["f"], ["v"]),
+        helper.make_node("MatMul", ["v", "w"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["n", 3, 30, 26])],
+        [helper.make_tensor_value_info("scores", 1, ["n", 5])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def test_fix_takes_a_file_that_is_no_torch_graph(tmp_path):
+    source, target = quantised(tmp_path / "int8.onnx"), tmp_path / "fixed.onnx"
+    model = load(source, preprocess=PreprocessOverrides(mean=(0.5,) * 3, std=(0.25,) * 3))
+    report = fix(model, target, FixOptions(method="canonical", comparisons=100))
+    assert report.outcome == "written", report.reason
+    for record in report.verifications:
+        assert record.passed
+        assert record.control_failed
+        assert record.figures.exact
+    assert report.verifications[-1].borders is not None
+    plain, fixed = (onnxruntime.InferenceSession(path) for path in (source, target))
+    x = KINDS["normalised"](photographs(3, (30, 26)))
+    still = fixed.run(None, {"x": x.numpy()})[0]
+    moved = torch.roll(x, (4, 9), (2, 3)).numpy()
+    assert np.array_equal(fixed.run(None, {"x": moved})[0], still)
+    assert not np.array_equal(plain.run(None, {"x": moved})[0], still)
