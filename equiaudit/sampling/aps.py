@@ -70,7 +70,10 @@ def _root(x: Tensor, p: float) -> Tensor:
     if p == 2:
         return x
     size = torch.abs(x)
-    return {1: torch.sqrt, 3: lambda v: v * torch.sqrt(v), 4: torch.square}[int(p)](size)
+    if p == 4:
+        return size * size
+    root = torch.sqrt(size)
+    return root if p == 1 else size * root
 
 
 class APSD(PolyphaseDown):

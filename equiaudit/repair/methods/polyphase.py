@@ -11,7 +11,7 @@ from equiaudit.repair.methods.checks import Circular
 from equiaudit.repair.methods.filtered import filtered
 from equiaudit.repair.methods.mass import refused_ops
 from equiaudit.repair.methods.resample import resampled
-from equiaudit.repair.methods.spec import Spec
+from equiaudit.repair.methods.spec import Filter, Spec
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.plan import Refuse
 from equiaudit.results.repair import Claim
@@ -120,7 +120,7 @@ def _converted(subject: Subject, graph: fx.GraphModule, check: Circular) -> Conv
     return Converted(net, subject.original, subject.model.preprocess, check)
 
 
-_SMOOTH = (("lpf", 3), ("lpf", 4), ("lpf", 5), ("ddac", 3))
+_SMOOTH: tuple[tuple[Filter, int], ...] = (("lpf", 3), ("lpf", 4), ("lpf", 5), ("ddac", 3))
 
 POLYPHASE: tuple[Polyphase | Filtered, ...] = (
     *(Polyphase(Spec(choose)) for choose in ("aps", "lps", "caps", "caps-soft")),

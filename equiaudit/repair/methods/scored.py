@@ -89,14 +89,15 @@ class ScoredLevels(FeatureLevels):
         ]
         if any(part is None for part in each):
             return None
-        product: fx.Node = each[0] if len(each) == 1 else b.call(_outer, *each)
+        product: fx.Node = b.graph.call_function(_outer, tuple(each))
         return product
 
     def _marginal(self, b: Any, axis: int, fine: Fraction, coarse: Fraction) -> fx.Node | None:
         for (low, high), joint in self._weights.items():
             if (low[axis], high[axis]) == (fine, coarse):
                 stride = tuple(int(h / f) for f, h in zip(low, high, strict=True))
-                return b.graph.call_function(_summed, (joint, stride, axis))
+                part: fx.Node = b.graph.call_function(_summed, (joint, stride, axis))
+                return part
         return None
 
 
@@ -111,5 +112,8 @@ def _summed(weights: Tensor | None, stride: tuple[int, int], axis: int) -> Tenso
     return None if weights is None else weights.reshape(-1, *stride).sum(2 - axis)
 
 
-def _outer(rows: Any, columns: Any) -> Any:
+def _outer(rows: Tensor | None, columns: Tensor | None = None) -> Tensor | None:
+    """The weights of two axes together, (B, m*n)."""
+    if rows is None or columns is None:
+        return rows
     return (rows.unsqueeze(2) * columns.unsqueeze(1)).flatten(1)

@@ -15,7 +15,7 @@ from equiaudit.sampling.ddac import DDAC
 from equiaudit.sampling.lps import LPSSelector
 from equiaudit.sampling.polyphase import Selector
 
-__all__ = ["MAX_SHIFT", "Spec"]
+__all__ = ["MAX_SHIFT", "Filter", "Spec"]
 
 Choose = Literal["fixed", "mass", "aps", "lps", "caps", "caps-soft"]
 Filter = Literal["lpf", "ddac"]
@@ -43,7 +43,7 @@ class Spec:
     @property
     def name(self) -> str:
         """As given to --method: aps, mass+lpf, lpf-5."""
-        smooth = self.filter or ""
+        smooth: str = self.filter or ""
         if self.filter and self.kernel != 3:
             smooth += f"-{self.kernel}"
         return "+".join(part for part in (self.choose, smooth) if part and part != "fixed")
