@@ -67,19 +67,12 @@ def verify(
         raise InputError("There are no images to verify on.")
     stack = torch.stack(list(images.values())).to(device)
     unable = _periodic(images, total_stride) if dense else []
-    able = [name for name in images if name not in unable]
-    cut = partial(_part, images, size=(stack.shape[-2], stack.shape[-1]), stride=total_stride)
-    main, apart = cut(able, comparisons, seed), cut(unable, comparisons // _PERIODIC_SHARE, seed)
+    main, apart = _parts(images, unable, total_stride, comparisons, seed)
+    compared = partial(_errors, dense=dense, device=device)
     with exact_arithmetic():
-        figures, unfixable = (
-            _errors(fixed, main, dense, device),
-            _errors(fixed, apart, dense, device),
-        )
-        control = None
-        if original is not None:
-            control = _errors(
-                original, main.first(_control_comparisons(comparisons)), dense, device
-            )
+        figures, unfixable = compared(fixed, main), compared(fixed, apart)
+        shorter = main.first(_control_comparisons(comparisons))
+        control = None if original is None else compared(original, shorter)
         gap = float(margin(stack).min()) if margin is not None else None
     return Verification(
         subject=subject,
@@ -115,24 +108,29 @@ class _Part:
         return _Part(self.images, self.plan.first(comparisons))
 
 
-def _part(
+def _parts(
     images: Mapping[str, torch.Tensor],
-    names: Sequence[str],
+    apart: Sequence[str],
+    stride: tuple[int, int],
     comparisons: int,
     seed: int,
-    *,
-    size: tuple[int, int],
-    stride: tuple[int, int],
-) -> _Part:
-    plan = schedule(len(names), size, stride, comparisons, seed)
-    return _Part({name: images[name] for name in names}, plan)
+) -> tuple[_Part, _Part]:
+    """The images that can be equivariant, and those named in `apart`, with fewer comparisons."""
+    height, width = next(iter(images.values())).shape[-2:]
+
+    def part(names: Sequence[str], count: int) -> _Part:
+        plan = schedule(len(names), (height, width), stride, count, seed)
+        return _Part({name: images[name] for name in names}, plan)
+
+    able = [name for name in images if name not in apart]
+    return part(able, comparisons), part(apart, comparisons // _PERIODIC_SHARE)
 
 
 def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> list[str]:
     return [name for name, image in images.items() if breaking_period(image, stride) is not None]
 
 
-def _errors(run: Run, part: _Part, dense: bool, device: torch.device | str) -> ShiftErrors:
+def _errors(run: Run, part: _Part, *, dense: bool, device: torch.device | str) -> ShiftErrors:
     tally, names = Tally(), list(part.images)
     for block in _blocks(len(names)):
         batch = torch.stack([part.images[name] for name in names[block]]).to(device)
