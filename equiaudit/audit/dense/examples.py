@@ -25,8 +25,8 @@ __all__ = ["Pictured", "Seen", "examples"]
 
 Bytes = NDArray[np.uint8]
 
-_PER_KIND = 6
-_LONGEST = 160
+_PER_KIND = 4
+_LONGEST = 128
 """Longer side of a picture, px."""
 _GREY = 128
 
@@ -67,7 +67,7 @@ def examples(
     *,
     smooth: bool,
 ) -> tuple[DenseExample, ...]:
-    """Up to 6 images per kind, the most changed first. Images that are gone by now are left out."""
+    """Up to 4 images per kind, the most changed first. Images that are gone by now are left out."""
     item_of = {item.index: item for item in items}
     found = []
     wanted = geometry(model.preprocess, plan.margin)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 __all__ = ["Frames", "Moved", "border_bins"]
 
-_MOST_CELLS = 48
+_MOST_CELLS = 32
 """Cells along the longer side of a heat map."""
 
 
@@ -71,7 +71,7 @@ class Frames:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of heat map cells: at most 48 along the longer side."""
+        """Rows and columns of heat map cells: at most 32 along the longer side."""
         scale = min(1.0, _MOST_CELLS / max(self.window))
         height, width = (max(1, round(side * scale)) for side in self.window)
         return height, width
