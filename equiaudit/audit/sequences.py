@@ -212,7 +212,7 @@ def _assemble(
     result = Result(
         tool_version=__version__,
         settings=settings,
-        fingerprint=_fingerprint(model, options, records),
+        fingerprint=_fingerprint(model, _plan(model, data, options.seed), records),
         labelled=True,
         shifts={kind: _shift_result(kind, made, options.seed) for kind in _kinds(made)},
         notes=(*model.notes, *data.notes, *_left_out(records)),
@@ -249,12 +249,11 @@ def _shift_result(kind: str, records: Sequence[SequenceRecord], seed: int) -> Sh
 
 
 def _fingerprint(
-    model: Model, options: ScanOptions, records: Sequence[SequenceRecord]
+    model: Model, plan: dict[str, Any], records: Sequence[SequenceRecord]
 ) -> Fingerprint:
     digest = hashlib.sha256()
     for r in records:
         digest.update(f"{r.kind}:{len(r.file)}:{r.file}:{r.truth}:{r.sha256}\n".encode())
-    plan = _plan(model, options.seed)
     return Fingerprint(
         model=model.name,
         model_sha256=model.sha256,
@@ -272,10 +271,10 @@ def _fingerprint(
     )
 
 
-def _plan(model: Model, seed: int) -> dict[str, Any]:
+def _plan(model: Model, data: SequenceData, seed: int) -> dict[str, Any]:
     return {
         "kinds": ["crop"],
-        "frames": FRAMES,
+        "frames": FRAMES if data.items[0].slides else None,
         "border": BORDER,
         "seed": seed,
         "window": list(model.preprocess.size),
@@ -287,7 +286,7 @@ def _plan(model: Model, seed: int) -> dict[str, Any]:
 def _key(model: Model, data: SequenceData) -> str:
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), data.listing_sha256]
-    parts += [json.dumps(_plan(model, 0), sort_keys=True), json.dumps(how, sort_keys=True)]
+    parts += [json.dumps(_plan(model, data, 0), sort_keys=True), json.dumps(how, sort_keys=True)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -21,8 +21,11 @@ def moved(plan: dict[str, Any]) -> str:
 
 def offsets_in_words(plan: dict[str, Any]) -> str:
     """``16 offsets per image``."""
-    if isinstance(plan.get("frames"), int):
-        return f"{plan['frames']} windows per sequence, 1 px apart"
+    if "frames" in plan:
+        frames = plan["frames"]
+        if isinstance(frames, int):
+            return f"{frames} windows per sequence, 1 px apart"
+        return "frames as they are"
     if plan.get("protocol") is not None:
         return "one pair of offsets per image"
     count = plan.get("offsets", "full")
