@@ -143,6 +143,8 @@ def fix(
     observer = observer or Silent()
     comparing = compare_methods or method == "auto"
     _check_goal(goal, comparing, data)
+    if comparing and not (compare_methods or dry_run):
+        _check_target(out)  # before the time goes into measuring
     training = Training(
         calibrate=calibrate,
         distil=distil,
@@ -204,6 +206,14 @@ def _check_goal(goal: str, comparing: bool, data: str | Path | None) -> None:
         raise InputError(f"--goal is {goal!r}.", tip=f"It is {' or '.join(GOALS)}.")
     if comparing and data is None:
         raise InputError("Methods are compared on images.", tip="Add --data DIR.")
+
+
+def _check_target(out: str | Path | None) -> None:
+    from equiaudit.repair.formats import file_format
+
+    if out is None:
+        raise InputError("fix needs a file to write.", tip="Add -o OUT, or --compare-methods.")
+    file_format(Path(out))
 
 
 def _require_labels(model: Model) -> None:

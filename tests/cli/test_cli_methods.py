@@ -64,6 +64,8 @@ def test_crop_select_measures_real_shifts_and_says_what_the_file_takes(run, tmp_
     [
         (("--compare-methods",), "--data"),
         (("--method", "auto", "-o", "x.pt"), "--data"),
+        (("--method", "auto", "--data", "."), "-o OUT"),
+        (("--method", "auto", "--data", ".", "-o", "x.bin"), "suffix"),
         (("--method", "auto", "--goal", "up", "-o", "x.pt"), "--goal"),
         (("--method", "crop-select", "--skip", "a", "-o", "x.pt"), "--skip"),
         (("--method", "mass+canonical", "-o", "x.pt"), "no combination"),

@@ -62,7 +62,7 @@ class CropSelectInput:
         margin, window = options.margin, inner.preprocess.size
         how = _larger(inner.preprocess, margin)
         chosen = CropSelect(graph_inside(inner.net), margin, window, dense=subject.dense)
-        middle = _Middle(graph_inside(inner.original), margin, window)
+        middle = _Middle(inner.original.graph or subject.graph, margin, window)
         return replace(
             inner,
             net=subject.net(recaptured(chosen, how, self.name)),
