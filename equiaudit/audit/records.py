@@ -15,7 +15,7 @@ from equiaudit.errors import InputError, RunError
 __all__ = ["ImageRecord", "Journal", "has_records"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """What every task keeps of one image."""
 

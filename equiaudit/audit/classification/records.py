@@ -14,7 +14,7 @@ NONFINITE = -1
 """The label of an output that holds NaN or infinity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelSeries:
     """One image under one series: the label at each of its K offsets, in plan order."""
 
@@ -23,7 +23,7 @@ class LabelSeries:
     logit_error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelRecord(ImageRecord):
     """One image: unshifted label and its probability, and every series; or why it has none."""
 

@@ -135,8 +135,11 @@ def _observe(
     own = [r.series[series.name] for r in records if r.series is not None]
     labels = [r.label for r in records if r.label is not None]
     count = len(plan.offsets(series, 0))
+    offsets = np.empty((len(records), count, 2), np.int64)
+    for row, record in zip(offsets, records, strict=True):  # a list of rows would be as large again
+        row[:] = plan.offsets(series, record.index)
     return classification.Observations(
-        offsets=_stack([plan.offsets(series, r.index) for r in records], (count, 2)),
+        offsets=offsets,
         predicted=_stack([s.predicted for s in own], (count,)),
         clean=np.array([r.clean for r in records], np.int64),
         wobble=np.array([s.wobble for s in own], np.float64),
