@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,12 +80,9 @@ def _upwards(kind: str, cin: int, cout: int) -> nn.Module:
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
-    **{
-        name: lambda name=name: torchvision.models.get_model(name, weights=None)
-        for name in TORCHVISION
-    },
-    "unet-transposed": lambda: UNet("transposed"),
-    "unet-bilinear": lambda: UNet("bilinear"),
+    **{name: partial(torchvision.models.get_model, name, weights=None) for name in TORCHVISION},
+    "unet-transposed": partial(UNet, "transposed"),
+    "unet-bilinear": partial(UNet, "bilinear"),
 }
 
 
@@ -146,6 +144,8 @@ def exported(name: str, exporter: str, size: int, folder: Path) -> Path:
             program = torch.onnx.export(
                 net, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False
             )
+            if program is None:
+                raise RuntimeError(f"torch exported no program of {name}")
             program.save(path, external_data=False)
         else:
             axes = {"image": {0: "batch"}}
