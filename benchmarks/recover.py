@@ -1,6 +1,6 @@
 """ResNet-20 on CIFAR-10: what MASS costs in accuracy, and what each stage brings back.
 
-    PYTHONPATH=.:tests python benchmarks/recover.py CASES --epochs 20
+    PYTHONPATH=.:tests python benchmarks/recover.py CASES --epochs 10
 
 Trains on the unlabelled images of the case, reports on its labelled ones: accuracy with its
 interval, circular consistency over 8 shifts, exactness of graph and saved file, and the time of
@@ -61,7 +61,7 @@ class Report:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", type=Path)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--limit", type=int, default=None, help="images, for a quick look")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, default=None)

@@ -143,7 +143,7 @@ def fix(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Highest learning rate. Default 0.015 to distil, 0.001 to fine-tune.",
+            help="Highest learning rate. Default 0.02 to distil, 0.001 to fine-tune.",
             metavar="X",
             rich_help_panel="Getting accuracy back",
         ),

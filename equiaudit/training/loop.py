@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ from equiaudit.training.student import decay_groups
 __all__ = ["Course", "Listener", "mean_loss", "put", "train"]
 
 _MOMENTUM = 0.9
-_MOST_GRADIENT = 5.0
+_MOST_GRADIENT = 50.0
 """Largest norm of a step's gradient; longer ones are shortened to it."""
 
 _TEMPERATURES = ((0.0, 1.0), (62 / 90, 0.5), (82 / 90, 0.05), (1.0, 0.01))
@@ -165,7 +166,8 @@ class _Trainer:
         with torch.no_grad(), _mixed_precision(self.objective.device):
             put(self.net, self.average)
             with nullcontext() if frozen else batch_statistics(self.net, follow=False):
-                loss = mean_loss(self.net, self.objective, self.held_out, self.options.batch_size)
+                judged = partial(self.objective.judging_loss, self.net)
+                loss = mean_loss(judged, self.held_out, self.options.batch_size)
             put(self.net, now)
         return loss
 
@@ -246,15 +248,13 @@ def train(
     return course
 
 
-def mean_loss(net: fx.GraphModule, objective: Objective, examples: Examples, size: int) -> float:
-    """Over all examples, as they are; NaN where there are none."""
+def mean_loss(
+    loss: Callable[[Examples, np.ndarray], Tensor], examples: Examples, size: int
+) -> float:
+    """`loss` of about `size` examples at a time, over all of them; NaN where there are none."""
     pieces = np.array_split(np.arange(len(examples)), max(1, len(examples) // size))
     with torch.no_grad():
-        losses = [
-            objective.plain_loss(net, examples, index).item() * len(index)
-            for index in pieces
-            if len(index)
-        ]
+        losses = [loss(examples, index).item() * len(index) for index in pieces if len(index)]
     return sum(losses) / len(examples) if losses else math.nan
 
 

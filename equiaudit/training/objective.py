@@ -18,7 +18,6 @@ from equiaudit.training.examples import Examples
 from equiaudit.training.losses import (
     divergence,
     feature_error,
-    image_means,
     label_error,
     regression_error,
 )
@@ -47,6 +46,10 @@ class Objective(ABC):
         self, net: Forward, examples: Examples, index: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
         """On augmented images."""
+
+    def judging_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
+        """On held-out images, for choosing an epoch."""
+        return self.plain_loss(net, examples, index)
 
     @abstractmethod
     def plain_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
@@ -82,7 +85,7 @@ class Distillation(Objective):
         probed = np.linspace(0, len(examples) - 1, min(_PROBED, len(examples))).astype(int)
         with torch.no_grad():
             values, features = teacher(examples.inputs(probed, device))
-            scales = [image_means(features).var(0).mean(), values.float().var()]
+            scales = [_channel_variance(features), values.float().var()]
         scale = torch.stack([s.float() for s in scales]).nan_to_num(1.0).clamp_min(_SMALLEST)
         return Distillation(options, output, device, teacher, scale)
 
@@ -93,6 +96,15 @@ class Distillation(Objective):
         x = examples.inputs(index, self.device)
         x, _ = self._moves(examples)(x, rng)
         return self._loss(net, mixed(x, self.options.mixup, rng))
+
+    def judging_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
+        """On moved and mixed images, always the same ones.
+
+        The original learned such images by heart; on images as they are its answers hardly
+        differ, and what a better imitation would be does not show.
+        """
+        rng = np.random.default_rng([self.options.seed, len(index)])
+        return self.training_loss(net, examples, index, rng)
 
     def plain_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
         """On the images as they are."""
@@ -111,6 +123,11 @@ class Distillation(Objective):
             return error
         distance = feature_error(features, wanted_features, self.scale[0])
         return error + self.options.features * distance
+
+
+def _channel_variance(features: Tensor) -> Tensor:
+    """Of the values of each channel over images and positions, the mean over channels."""
+    return features.float().transpose(0, 1).flatten(1).var(1).mean()
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class TrainingOptions:
     """Epochs of imitating the original net; needs no labels."""
     finetune: int = 0
     """Epochs on labels or masks."""
-    batch_size: int = 64
-    distil_rate: float = 0.015
+    batch_size: int = 128
+    distil_rate: float = 0.02
     """Highest learning rate of a distillation (SGD, Nesterov momentum 0.9)."""
     finetune_rate: float = 1e-3
     """Highest learning rate of a fine-tuning (the MASS paper's)."""
@@ -41,12 +41,12 @@ class TrainingOptions:
     mixup: float = 1.0
     """Both parameters of the Beta distribution of the mix; 0 for none."""
     crop: int | None = None
-    """Most px that an image is moved, real content wrapped or mirrored in; None: an eighth of
-    the shorter side."""
+    """Most px that an image is moved, its mirror image entering; None: an eighth of the shorter
+    side."""
     flip: bool = True
     roll: float = 0.0
     """Share of the images that are moved on the torus by any distance."""
-    average: float = 0.99
+    average: float = 0.98
     """Decay per step of the running average of the weights, which is what is kept; 0: none."""
     frozen_norm: bool = False
     """Keep the statistics of batch normalisation while training."""

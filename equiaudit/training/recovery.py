@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -205,7 +206,7 @@ class _Run:
             return {"loss": None, "accuracy": None}
         right = accuracy(self.tapped, held, self.device, size)
         return {
-            "loss": mean_loss(self.tapped, objective, held, size),
+            "loss": mean_loss(partial(objective.plain_loss, self.tapped), held, size),
             "accuracy": None if right is None else right.model_dump(mode="json"),
         }
 

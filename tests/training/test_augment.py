@@ -12,21 +12,16 @@ def ramp(count: int, height: int = 6, width: int = 8) -> torch.Tensor:
     return torch.arange(height * width).reshape(1, 1, height, width).repeat(count, 2, 1, 1).float()
 
 
-def shifted_by_a_loop(x: torch.Tensor, dy: int, dx: int, mode: str) -> torch.Tensor:
+def shifted_by_a_loop(x: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
     crop = max(abs(dy), abs(dx), 1)
-    padded = torch.nn.functional.pad(x[None], (crop,) * 4, mode=mode)[0]
+    padded = torch.nn.functional.pad(x[None], (crop,) * 4, mode="reflect")[0]
     height, width = x.shape[1:]
     return padded[:, crop - dy : crop - dy + height, crop - dx : crop - dx + width]
 
 
 def all_views(x: torch.Tensor, crop: int) -> list[torch.Tensor]:
     moves = range(-crop, crop + 1)
-    views = [
-        shifted_by_a_loop(x, dy, dx, mode)
-        for dy in moves
-        for dx in moves
-        for mode in ("circular", "reflect")
-    ]
+    views = [shifted_by_a_loop(x, dy, dx) for dy in moves for dx in moves]
     return [*views, *(view.flip(2) for view in views)]
 
 
@@ -36,7 +31,7 @@ def test_every_result_is_one_of_the_views_and_all_kinds_occur() -> None:
     views = all_views(x[0], 2)
     seen = [next((i for i, v in enumerate(views) if torch.equal(v, m)), None) for m in moved]
     assert None not in seen
-    assert len(set(seen)) > 60
+    assert len(set(seen)) > 40
 
 
 def test_shifts_on_the_torus_keep_every_pixel() -> None:

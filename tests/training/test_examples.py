@@ -97,16 +97,16 @@ class Dense(nn.Module):
 def test_dense_nets_are_trained_and_stay_exact(stage: str) -> None:
     torch.manual_seed(0)
     graph = capture(Dense().eval(), size=case.SIZE).graph_module
-    fixed = rewrite(graph, analyse(graph))
+    fixed = case.shaken(rewrite(graph, analyse(graph)), ("up.weight", "last.weight"))
     pixels = case.examples(64).pixels
     masks = torch.from_numpy((pixels[..., 0] > 128).astype(np.int16))
     examples = Examples(pixels, Preprocess(case.SIZE, (0.5,) * 3, (0.25,) * 3), masks)
     options = TrainingOptions(
-        **{stage: 6}, batch_size=8, finetune_rate=0.1, mixup=0.0, holdout=0.25
+        **{stage: 6}, batch_size=8, finetune_rate=0.1, features=0.2, mixup=0.0, holdout=0.25
     )
     trained, record = recover(fixed, graph, examples, options)
     (done,) = record.stages
-    assert done.loss_after < (0.9 if stage == "distil" else 0.7) * done.loss_before
+    assert done.loss_after < 0.7 * done.loss_before
     x = next(examples.batches(6, torch.device("cpu")))
     images = {str(i): image for i, image in enumerate(x)}
     found = verify(trained, graph, images, total_stride=(2, 2), dense=True, comparisons=128)

@@ -16,7 +16,13 @@ from equiaudit.training import loop as loop_module
 
 CPU = torch.device("cpu")
 DISTIL = TrainingOptions(
-    distil=6, batch_size=16, distil_rate=0.02, mixup=0.0, holdout=0.25, patience=99
+    distil=10,
+    batch_size=16,
+    distil_rate=0.01,
+    features=0.2,
+    mixup=0.0,
+    holdout=0.25,
+    patience=99,
 )
 
 
@@ -34,8 +40,8 @@ def verified(net: fx.GraphModule) -> bool:
 def test_distillation_brings_the_net_nearer_to_the_original_and_keeps_it_exact() -> None:
     fixed, record = recovered(DISTIL)
     (stage,) = record.stages
-    assert (stage.name, stage.epochs, stage.images) == ("distil", 6, 72)
-    assert stage.loss_after < 0.3 * stage.loss_before
+    assert (stage.name, stage.epochs, stage.images) == ("distil", 10, 72)
+    assert stage.loss_after < 0.6 * stage.loss_before
     assert verified(fixed)
 
 
@@ -109,7 +115,7 @@ def stopped_then_resumed(
     return *recover(*pair, examples, kept, listener), listener
 
 
-@pytest.mark.parametrize("passes", [250, 550])
+@pytest.mark.parametrize("passes", [250, 850])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, passes: int) -> None:
     options = dataclasses.replace(DISTIL, calibrate=True, finetune=3)
     undisturbed, record = recovered(options, labelled=True)

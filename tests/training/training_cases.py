@@ -39,11 +39,13 @@ def disturbed() -> fx.GraphModule:
     return shaken(converted())
 
 
-def shaken(graph: fx.GraphModule) -> fx.GraphModule:
+def shaken(
+    graph: fx.GraphModule, names: tuple[str, ...] = ("conv2.weight", "head.weight")
+) -> fx.GraphModule:
     net = copy.deepcopy(graph)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name in ("conv2.weight", "head.weight"):
+        for name in names:
             weight = net.get_parameter(name)
             weight += weight.std() * torch.randn(weight.shape, generator=generator)
     return net
