@@ -126,7 +126,7 @@ def jitter_(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("stride", [2, 3, 4, (2, 1), (3, 4)])
+@pytest.mark.parametrize("stride", [2, 3, (4, 2)])
 @pytest.mark.parametrize("name", EXACT)
 @torch.no_grad()
 def test_exact_layers_obey_the_closed_form(name: str, stride: int | tuple[int, int]) -> None:
