@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from equiaudit.audit.assemble import Scan
     from equiaudit.audit.records import Journal
+    from equiaudit.audit.stopping import Stopping
     from equiaudit.data import Dataset
     from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model, Preprocess
@@ -78,13 +80,9 @@ def scan(
     was loaded before runs as it is. Raises InputError (exit 2) or RunError (exit 3) of
     `equiaudit.errors`.
     """
-    from equiaudit.audit.engine import run_scan
-    from equiaudit.audit.sequences import run_sequences
     from equiaudit.audit.stopping import Stopping
-    from equiaudit.comparison import parse_samples
-    from equiaudit.data.sequences import open_sequences
-    from equiaudit.report import record_baseline, write_reports
-    from equiaudit.shifts.sliding import CAPS, CAPS_KINDS
+    from equiaudit.report import write_reports
+    from equiaudit.shifts.sliding import CAPS
 
     observer = observer or Silent()
     options = ScanOptions(
@@ -104,42 +102,112 @@ def scan(
         precision=precision,
     )
     judge = Judge.prepare(gates, baseline, require=require_baseline)
-    slides = protocol == CAPS
-    kinds = CAPS_KINDS if slides else (protocol,) if protocol else options.shifts
-    judge.check(kinds)
+    judge.check(_kinds(options))
     stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
+    masks = _Truth(as_path(labels), as_path(classes), ignore_index)
     loaded = load_model(model, **model_settings)
     folder = as_path(output)
-    sentence = ""
-    run: Callable[..., tuple[Scan, Journal[Any]]]
-    dataset: Dataset | SequenceData
-    if slides:
-        require_segmenter(loaded)
-        if stopping is not None:
-            raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
-        dataset = open_sequences(data, limit=limit, seed=seed)
-        run = partial(run_sequences, loaded, dataset, options)
+    if protocol == CAPS:
+        work = _sequences(loaded, data, options, judge, stopping)
     else:
-        loaded = settled_task(loaded, data, model_settings.get("task", "auto"))
-        dataset = open_data(
-            loaded, data, labels, limit, seed, classes=classes, ignore_index=ignore_index
-        )
+        task = model_settings.get("task", "auto")
         automatic = is_left_to_choose(model, model_settings.get("backend"))
-        choice = choice_for(loaded, dataset, options, folder, automatic=automatic)
-        loaded, sentence = choice.model, choice.sentence
-        run = partial(run_scan, loaded, dataset, options, choice=choice, stopping=stopping)
-    judge.check(kinds, labelled=dataset.labelled, task=loaded.task)
-    observer.settings(_in_force(loaded, dataset, options))
-    if sentence:
-        observer.note(sentence)
-    named = {name: model_settings.get(name) for name in ("arch", "task", "output_name", "trust")}
-    said = {name: value for name, value in named.items() if value and value != "auto"}
-    if ignore_index is not None:
-        said["ignore_index"] = ignore_index
-    done, journal = run(folder=folder, observer=observer, settings=said)
+        loaded = settled_task(loaded, data, task)
+        work = _images(loaded, data, masks, options, judge, stopping, folder, automatic)
+    observer.settings(_in_force(work.model, work.dataset, options))
+    if work.sentence:
+        observer.note(work.sentence)
+    said = _stated(model_settings, masks)
+    done, journal = work.run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.samples, images=images)
     journal.discard()
+    return _judged(done, judge, folder, observer, images)
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """How labels and masks are told."""
+
+    labels: Path | None
+    classes: Path | None
+    ignore_index: int | None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be run, and on what."""
+
+    model: Model
+    dataset: Dataset | SequenceData
+    run: Callable[..., tuple[Scan, Journal[Any]]]
+    sentence: str = ""
+    """Why the model runs as it does."""
+
+
+def _kinds(options: ScanOptions) -> tuple[str, ...]:
+    from equiaudit.shifts.sliding import CAPS, CAPS_KINDS
+
+    if options.protocol == CAPS:
+        return CAPS_KINDS
+    return (options.protocol,) if options.protocol else options.shifts
+
+
+def _sequences(
+    model: Model, data: str | Path, options: ScanOptions, judge: Judge, stopping: Stopping | None
+) -> _Work:
+    from equiaudit.audit.sequences import run_sequences
+    from equiaudit.data.sequences import open_sequences
+
+    require_segmenter(model)
+    if stopping is not None:
+        raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
+    dataset = open_sequences(data, limit=options.limit, seed=options.seed)
+    judge.check(_kinds(options), labelled=dataset.labelled, task=model.task)
+    return _Work(model, dataset, partial(run_sequences, model, dataset, options))
+
+
+def _images(
+    model: Model,
+    data: str | Path,
+    truth: _Truth,
+    options: ScanOptions,
+    judge: Judge,
+    stopping: Stopping | None,
+    folder: Path | None,
+    automatic: bool,
+) -> _Work:
+    from equiaudit.audit.engine import run_scan
+
+    dataset = open_data(
+        model,
+        data,
+        truth.labels,
+        options.limit,
+        options.seed,
+        classes=truth.classes,
+        ignore_index=truth.ignore_index,
+    )
+    judge.check(_kinds(options), labelled=dataset.labelled, task=model.task)
+    choice = choice_for(model, dataset, options, folder, automatic=automatic)
+    run = partial(run_scan, choice.model, dataset, options, choice=choice, stopping=stopping)
+    return _Work(choice.model, dataset, run, choice.sentence)
+
+
+def _stated(settings: ModelSettings, truth: _Truth) -> dict[str, object]:
+    """Settings of model and masks that are no default."""
+    named = {name: settings.get(name) for name in ("arch", "task", "output_name", "trust")}
+    said = {name: value for name, value in named.items() if value and value != "auto"}
+    return said if truth.ignore_index is None else said | {"ignore_index": truth.ignore_index}
+
+
+def _judged(
+    done: Scan, judge: Judge, folder: Path | None, observer: Observer, images: bool
+) -> Result:
+    """The result with its verdicts, written; a first run becomes the baseline."""
+    from equiaudit.comparison import parse_samples
+    from equiaudit.report import record_baseline, write_reports
+
     samples = parse_samples(done.samples) if judge.baseline is not None else None
     result = judge.judged(done.result, samples, observer.note)
     if folder is not None:

@@ -100,6 +100,8 @@ def _image(
     return MetricInfo(name, title, meaning, higher_is_better, **settings)
 
 
+_SHIFTED: dict[str, Any] = {"kinds": ("circular", "crop", "zero-pad")}
+
 _SEGMENTATION = (
     _segmentation(
         "mascc",
@@ -115,15 +117,23 @@ _SEGMENTATION = (
         True,
         kinds=("crop", "zero-pad"),
     ),
-    _segmentation("flip_rate", "Flip rate", "share of pixels whose label a shift changes", False),
+    _segmentation(
+        "flip_rate", "Flip rate", "share of pixels whose label a shift changes", False, **_SHIFTED
+    ),
     _segmentation(
         "flip_rate_max",
         "Flip rate, worst shift",
         "largest share of an image's pixels that one shift changes",
         False,
+        **_SHIFTED,
     ),
     _segmentation(
-        "miou_clean", "mIoU, unshifted", "mean IoU of the classes", True, needs_truth=True
+        "miou_clean",
+        "mIoU, unshifted",
+        "mean IoU of the classes",
+        True,
+        needs_truth=True,
+        **_SHIFTED,
     ),
     _segmentation(
         "miou_shifted",
@@ -131,6 +141,7 @@ _SEGMENTATION = (
         "mean IoU of the classes over all shifts, masks moved with the images",
         True,
         needs_truth=True,
+        **_SHIFTED,
     ),
     _segmentation(
         "miou_worst",
@@ -138,6 +149,7 @@ _SEGMENTATION = (
         "mean IoU of the classes, each image at the shift that is worst for it",
         True,
         needs_truth=True,
+        **_SHIFTED,
     ),
     _segmentation(
         "lost_object",
@@ -145,6 +157,7 @@ _SEGMENTATION = (
         "share of the objects found unshifted of which a shift leaves no pixel",
         False,
         needs_truth=True,
+        **_SHIFTED,
     ),
 )
 
