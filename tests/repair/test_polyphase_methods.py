@@ -22,6 +22,7 @@ from equiaudit.repair.methods.polyphase import POLYPHASE, Polyphase
 from equiaudit.repair.methods.resample import padding_radii, resampled
 from equiaudit.repair.methods.spec import Spec
 from equiaudit.repair.plan import Refuse
+from equiaudit.repair.rewrite import rewrite
 from equiaudit.repair.save import save
 from equiaudit.sampling import CAPSSelector
 
@@ -117,6 +118,7 @@ def test_other_strides_are_exact(spec: Spec) -> None:
 INEXACT = {
     "mixed components": (Spec("caps-soft"), {}),
     "a window": (Spec("aps"), {"window": 1}),
+    "a window before a strided operation": (Spec("mass"), {"window": 1}),
     "a window for the padding": (Spec("lps"), {"window": "auto"}),
     "an operation left out": (Spec("aps"), {"skip": "*layer2*conv1*"}),
 }
@@ -198,6 +200,11 @@ def test_inlining_changes_no_bit_and_shares_the_parameters() -> None:
     shared = {p.data_ptr() for p in net.parameters()}
     assert {p.data_ptr() for p in flat.parameters()} <= shared
     assert inlined(flat, x) is flat
+
+
+def test_scores_by_modules_choose_as_mass_does(nets) -> None:
+    gm, x = nets["unet"], photos(3, SIZE)
+    assert torch.equal(converted(gm, Spec("mass"))(x), rewrite(gm, analyse(gm))(x))
 
 
 def test_one_module_per_level_serves_all_branches(nets) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.resample import resampled
+from equiaudit.repair.methods.spec import WINDOWED, Spec
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.rewrite import rewrite
 from equiaudit.results.repair import Claim
@@ -18,20 +20,23 @@ class Mass:
     """Exact without training; circular padding costs accuracy on nets trained with zeros."""
 
     name: str = "mass"
-    understands: frozenset[str] = frozenset({"select", "only", "skip"})
+    understands: frozenset[str] = frozenset({"select", "only", "skip", "window"})
     trainable: bool = True
 
     def claim(self, options: FixOptions) -> Claim:
-        """Exact unless some ops are left as they are."""
+        """Exact unless some ops are left as they are, or a window leaves the border out."""
+        exact = options.window is None
         return Claim(
-            exact=True,
+            exact=exact,
             shifts="circular",
-            condition="on every circular shift by whole pixels",
+            condition="on every circular shift by whole pixels" if exact else WINDOWED,
             training="none needed; --calibrate or --distil win back accuracy",
         )
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """An op that cannot be rewritten exactly, or nothing that needs to be."""
+        if options.window is not None and options.select == "input":
+            return Misfit("A window leaves the border of features out, and --select is input.")
         refused = refused_ops(subject)
         if refused is not None or subject.inspection.needs_fixing:
             return refused
@@ -40,13 +45,12 @@ class Mass:
 
     def convert(self, subject: Subject, options: FixOptions) -> Converted:
         """The rewritten graph."""
-        graph = rewrite(
-            subject.graph,
-            subject.analysis,
-            select=options.select,
-            only=options.only,
-            skip=options.skip,
-        )
+        gm, analysis = subject.graph, subject.analysis
+        only, skip, window = options.only, options.skip, options.window
+        if window is None:
+            graph = rewrite(gm, analysis, select=options.select, only=only, skip=skip)
+        else:
+            graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
         by_features = options.select == "features"
         check = Circular(subject.analysis.total_stride, subject.dense, margins=by_features)
         net = subject.net(graph)

@@ -11,7 +11,7 @@ from equiaudit.repair.methods.checks import Circular
 from equiaudit.repair.methods.filtered import filtered
 from equiaudit.repair.methods.mass import refused_ops
 from equiaudit.repair.methods.resample import resampled
-from equiaudit.repair.methods.spec import Filter, Spec
+from equiaudit.repair.methods.spec import WINDOWED, Filter, Spec
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.plan import Refuse
 from equiaudit.results.repair import Claim
@@ -46,7 +46,7 @@ class Polyphase:
         if self.spec.choose == "caps-soft":
             exact, condition = False, "the components are mixed, at temperature 0.1"
         elif options.window is not None:
-            exact, condition = False, "a window at a fixed place leaves the border out of choices"
+            exact, condition = False, WINDOWED
         learned = self.spec.choose in ("lps", "caps", "caps-soft")
         training = _SELECTOR if learned else _FILTER if self.spec.filter else _WEIGHTS
         return Claim(exact=exact, shifts="circular", condition=condition, training=training)

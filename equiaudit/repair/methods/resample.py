@@ -41,7 +41,8 @@ def resampled(
 
     As published, the choice follows the batch norm and the activation behind the operation.
     Every level chooses once, for all branches. What the method adds are modules of the result,
-    called as such: `select_*` per level, `filter_*` per operation.
+    called as such: `select_*` per level, `filter_*` per operation. "mass" without a filter keeps
+    the strides.
     """
     radii = padding_radii(gm, analysis) if window == "auto" else {}
 
@@ -49,6 +50,8 @@ def resampled(
         return spec.selector(channels, stride, _width(window, radii, coarse))
 
     levels = ScoredLevels(make)
+    if spec == Spec("mass"):
+        return rewrite_with(gm, analysis, levels, only=only, skip=skip)
     writer = _Writer(analysis, levels, spec)
     return rewrite_with(gm, analysis, levels, only=only, skip=skip, write=writer.write)
 

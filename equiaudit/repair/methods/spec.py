@@ -15,13 +15,14 @@ from equiaudit.sampling.ddac import DDAC
 from equiaudit.sampling.lps import LPSSelector
 from equiaudit.sampling.polyphase import Selector
 
-__all__ = ["MAX_SHIFT", "Filter", "Spec"]
+__all__ = ["MAX_SHIFT", "WINDOWED", "Filter", "Spec"]
 
 Choose = Literal["fixed", "mass", "aps", "lps", "caps", "caps-soft"]
 Filter = Literal["lpf", "ddac"]
 
 MAX_SHIFT = 16
 """The shift of a crop that window="auto" is to withstand, px."""
+WINDOWED = "a window at a fixed place leaves the border out of choices"
 _HIDDEN = 32
 _TAU = 0.1
 _TEMPERATURE = 0.1
