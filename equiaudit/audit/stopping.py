@@ -13,7 +13,15 @@ from equiaudit.audit.task import R, Task
 from equiaudit.errors import InputError
 from equiaudit.gates import Gate
 from equiaudit.metrics.anytime import betting_bounds, betting_interval
-from equiaudit.results import BorderBin, ClassScore, DenseShift, Estimate, Result, ShiftResult
+from equiaudit.results import (
+    BorderBin,
+    BoundaryPart,
+    ClassScore,
+    DenseShift,
+    Estimate,
+    Result,
+    ShiftResult,
+)
 from equiaudit.shifts import Series, ShiftPlan
 
 __all__ = ["Stopping", "finite_figures"]
@@ -94,12 +102,7 @@ class Stopping:
         `total` is the number of images there were.
         """
         shifts = {name: _restated(shift, figures[name]) for name, shift in result.shifts.items()}
-        boundary = tuple(
-            part
-            if part.estimate is None
-            else part.model_copy(update={"estimate": _without_bounds(part.estimate)})
-            for part in result.boundary
-        )
+        boundary = tuple(_restated_part(part) for part in result.boundary)
         notes = (*result.notes, self._note(result.fingerprint.n_images, total, figures))
         update = {"shifts": shifts, "boundary": boundary, "notes": notes}
         return result.model_copy(update=update)
@@ -173,6 +176,15 @@ def _all_without_bounds(value: V, names: Sequence[str]) -> V:
     found = {name: getattr(value, name) for name in names}
     update = {name: _without_bounds(e) for name, e in found.items() if e is not None}
     return value.model_copy(update=update)
+
+
+def _restated_part(part: BoundaryPart) -> BoundaryPart:
+    if part.estimate is None:
+        return part
+    update: dict[str, object] = {"estimate": _without_bounds(part.estimate)}
+    if part.reason is not None:
+        update["reason"] = "a scan that may end early leaves out what tells them apart"
+    return part.model_copy(update=update)
 
 
 def _without_bounds(estimate: Estimate) -> Estimate:

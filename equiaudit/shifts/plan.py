@@ -54,6 +54,8 @@ class ShiftPlan:
     window: tuple[int, int]
     stride: tuple[int, int] | None = None
     protocol: str | None = None
+    aligned: bool = True
+    """Whether circular shifts by multiples of the stride are wanted at all."""
 
     @property
     def margin(self) -> int:
@@ -72,7 +74,8 @@ class ShiftPlan:
     @property
     def measures_alignment(self) -> bool:
         """Whether circular shifts by multiples of the stride are run as well."""
-        return self.protocol is None and self.stride is not None and "circular" in self.names
+        known = self.protocol is None and self.stride is not None
+        return self.aligned and known and "circular" in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,7 +119,7 @@ class ShiftPlan:
             "window": list(self.window),
             "stride": None if self.stride is None else list(self.stride),
             "protocol": self.protocol,
-        }
+        } | ({} if self.aligned else {"aligned": False})
 
     @cached_property
     def hash(self) -> str:
@@ -134,6 +137,7 @@ def make_plan(
     seed: int = 0,
     stride: tuple[int, int] | None = None,
     protocol: str | None = None,
+    aligned: bool = True,
 ) -> ShiftPlan:
     """Check the settings and make the plan; InputError says which setting is wrong."""
     if protocol is not None:
@@ -141,7 +145,7 @@ def make_plan(
     _check(kinds, max_shift, offsets)
     count = None if offsets == "full" else int(offsets)
     series = tuple(Series(k, k, -max_shift, max_shift, count) for k in kinds)
-    return ShiftPlan(series, seed, window, stride)
+    return ShiftPlan(series, seed, window, stride, aligned=aligned)
 
 
 def _protocol_series(name: str) -> Series:

@@ -1,11 +1,14 @@
 """A scan that ends early: where, with which intervals, and what cannot end one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small import dataset, small_model, write_images
 
 from equiaudit.audit.engine import run_scan
 from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.setup import plan_of
 from equiaudit.audit.stopping import Stopping
 from equiaudit.errors import InputError, RunError
 from equiaudit.gates import judge, parse_gate
@@ -149,3 +152,12 @@ def test_a_gate_without_such_bounds_is_refused(images):
 
 def test_without_either_nothing_ends_early():
     assert stopping("circular.consistency>=0.9", early=False)[0] is None
+
+
+@pytest.mark.parametrize("asked", [{"early_stop": True}, {"precision": 0.01}])
+def test_shifts_that_only_decompose_are_left_out(asked):
+    whole, ends_early = (plan_of(small_model(), replace(OPTIONS, **a)) for a in ({}, asked))
+    assert (whole.passes_per_image(), ends_early.passes_per_image()) == (13, 9)
+    assert whole.hash != ends_early.hash
+    circular = whole.series[0]
+    assert np.array_equal(whole.offsets(circular, 5), ends_early.offsets(circular, 5))
