@@ -15,11 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
 
 from exact_nets import random_shifts, shifted
+from magnetic_tile import PREPROCESS, WINDOW
+from tile_unet import unet
 
 from equiaudit import fix, load_model, scan
 from equiaudit.data import Decoded, Geometry, decode, open_dataset
@@ -33,6 +36,8 @@ from equiaudit.shifts.canvas import normalise
 METHODS: dict[str, dict[str, object]] = {
     "mass": {"method": "mass"},
     "mass, calibrated": {"method": "mass", "calibrate": True},
+    "mass, distilled": {"method": "mass", "distil": 20},
+    "mass, fine-tuned": {"method": "mass", "finetune": 20},
     "canonical": {"method": "canonical"},
 }
 KINDS = ("circular", "crop", "zero-pad")
@@ -100,7 +105,7 @@ def column(
 def converted(original: Path, method: str, folder: Path) -> Path | None:
     """The file that `fix` wrote; None where it would not."""
     out = original.with_name(f"fixed-{method.replace(', ', '-')}.pt")
-    train = {"train_data": folder / "train"} if "calibrate" in METHODS[method] else {}
+    train = {"train_data": folder / "train"} if len(METHODS[method]) > 1 else {}
     try:
         report = fix(original, out, **METHODS[method], **train)  # type: ignore[arg-type]
     except EquiauditError as error:
@@ -116,6 +121,20 @@ def converted(original: Path, method: str, folder: Path) -> Path | None:
     return Path(str(report.output))
 
 
+def circular_padding(original: Path) -> Path:
+    """The net with circular in place of zero padding, and its sampling as it was."""
+    net = unet().eval()
+    net.load_state_dict(load_file(original.with_name("unet.safetensors")))
+    for conv in net.modules():
+        if isinstance(conv, nn.Conv2d) and conv.padding != (0, 0):
+            conv.padding_mode = "circular"
+            conv._reversed_padding_repeated_twice = [1] * 4
+    out = original.with_name("circular-padding.pt")
+    traced = torch.jit.trace(net, torch.randn(2, 1, WINDOW, WINDOW))
+    torch.jit.save(traced, out, _extra_files={"preprocess.toml": PREPROCESS})
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="what magnetic_tile.py wrote")
@@ -127,7 +146,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     original = args.folder / "unet.pt"
-    files = {"unmodified": original}
+    files = {"unmodified": original, "circular padding alone": circular_padding(original)}
     files |= {name: converted(original, name, args.folder) for name in args.methods}
     columns = {}
     for name, path in files.items():
