@@ -21,8 +21,10 @@ from equiaudit.models import PreprocessOverrides, load
 from equiaudit.models.preprocess import PREPROCESS_KEY
 from equiaudit.repair import FixOptions, fix, inspect, verify_model
 from equiaudit.repair.formats import file_format
+from equiaudit.repair.graph import module_path
 from equiaudit.repair.methods.onnx_net import OnnxNet
 from equiaudit.repair.onnx import capture_onnx, import_onnx
+from equiaudit.repair.routes import reexport
 from equiaudit.repair.save import save
 from equiaudit.results.repair import FixReport
 
@@ -364,3 +366,15 @@ def test_a_file_whose_name_is_not_text_is_read(made, folder, capfd) -> None:
 def test_kinds_differ() -> None:
     """The table above holds different nets."""
     assert max(Counter(KINDS[k]().SerializeToString() for k in KINDS).values()) == 1
+
+
+def test_a_graph_without_a_call_stack_is_located_by_its_weights() -> None:
+    root = torch.nn.Module()
+    root.features = torch.nn.Conv2d(3, 4, 3, padding=1)
+    graph = torch.fx.Graph()
+    image = graph.placeholder("image")
+    weight = graph.get_attr("features.weight")
+    graph.output(graph.call_function(torch.ops.aten.conv2d.default, (image, weight)))
+    found = reexport(torch.fx.GraphModule(root, graph), torch.randn(2, 3, *SIZE))
+    (conv,) = (node for node in found.graph.nodes if node.op == "call_function")
+    assert module_path(conv) == "features"
