@@ -20,10 +20,12 @@ from equiaudit.errors import InputError
 from equiaudit.results import Skipped
 
 __all__ = [
+    "FORMATS",
     "Decoded",
     "Geometry",
     "TooSmall",
     "centre_box",
+    "check_pixels",
     "check_size",
     "decode",
     "open_image",
@@ -36,7 +38,7 @@ __all__ = [
 ]
 
 # The content decides, not the suffix; formats that call other programs are not among these.
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _MAX_FILE_BYTES = 1 << 30
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -132,7 +134,7 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
 def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> None:
     """Raise as `decode` would of sizes, from the files' headers alone; other faults pass."""
     try:
-        with Image.open(item.path, formats=_FORMATS) as image:
+        with Image.open(item.path, formats=FORMATS) as image:
             size = image.size
             sideways = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except Exception:
@@ -156,16 +158,21 @@ def read_content(path: Path) -> bytes:
 
 def open_image(content: bytes) -> ImageFile.ImageFile:
     """The image, its format told by content."""
-    return Image.open(io.BytesIO(content), formats=_FORMATS)
+    return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def check_pixels(image: ImageFile.ImageFile, geometry: Geometry) -> None:
+    """ValueError for an image that is not to be decoded, by the size its header states."""
+    if image.width * image.height > geometry.max_pixels:
+        raise ValueError(
+            f"{image.width}x{image.height} px are more than the {geometry.max_pixels} allowed"
+        )
 
 
 def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image], tuple[str, ...]]:
     """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
     image = open_image(content)
-    if image.width * image.height > geometry.max_pixels:
-        raise ValueError(
-            f"{image.width}x{image.height} px are more than the {geometry.max_pixels} allowed"
-        )
+    check_pixels(image, geometry)
     planes, notes = _planes(content, image)
     turn = _turn(image)
     if turn is not None:

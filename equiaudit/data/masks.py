@@ -13,8 +13,10 @@ from PIL import Image, ImageFile
 from equiaudit.data.class_table import ClassTable
 from equiaudit.data.dataset import Item
 from equiaudit.data.decoding import (
+    FORMATS,
     Geometry,
     centre_box,
+    check_pixels,
     open_image,
     pixel_array,
     read_content,
@@ -54,6 +56,7 @@ class MaskReader:
         try:
             content = read_content(path)
             image = open_image(content)
+            check_pixels(image, geometry)
             image.load()
         except Exception as error:  # what hostile files raise is up to them
             raise UnreadableTruth(f"its mask cannot be read: {reason_of(error)}") from None
@@ -168,7 +171,7 @@ def _cut(ids: Ids, path: Path, geometry: Geometry) -> NDArray[np.int16]:
 
 def _check_header(path: Path, size: tuple[int, int], what: str) -> None:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             found = image.size
     except Exception:
         return  # `read` says why, in its turn.

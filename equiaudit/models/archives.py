@@ -19,6 +19,7 @@ import torch
 
 from equiaudit.errors import InputError
 from equiaudit.models.checkpoint import load_weights_only
+from equiaudit.models.script_code import check_script_classes, check_script_code
 
 __all__ = ["check_export_archive", "check_torchscript_archive", "read_extra_file"]
 
@@ -29,8 +30,7 @@ _OPERATOR = re.compile(
     r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pos|pow|eq|ne|lt|le|gt|ge|and_|or_"
     r"|not_|lshift|rshift|getitem)"
 )
-_FILE_OPERATORS = re.compile(r"torch\.ops\.aten\.(from_file|save|load)\b")
-_FILE_CALLS = re.compile(r"\b(?:torch|ops\.\w+)\.(from_file|save|load)\s*\(")
+_FILE_OPERATORS = re.compile(r"torch\.ops\.aten\.(from_file|save|load|_print)\b")
 _WORD = re.compile(r"[\w.:+<>\-]*")
 _SYMBOL = re.compile(r"\w+")
 _FUNCTIONS = frozenset(
@@ -61,22 +61,32 @@ def read_extra_file(archive: bytes, name: str) -> str | None:
 
 
 def check_torchscript_archive(archive: bytes, *, what: str) -> None:
-    """Raises InputError where the code of a TorchScript archive reads or writes files."""
+    """Raises InputError where the code of a TorchScript archive does more than compute."""
     reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
     for name in reader.get_all_records():
-        if name.startswith("code/") and name.endswith(".py"):
-            call = _FILE_CALLS.search(bytes(reader.get_record(name)).decode(errors="replace"))
-            if call:
-                raise InputError(
-                    f"{what} reads or writes files (torch.{call[1]}) and was not loaded.",
-                    tip=_TRUST,
-                )
+        folded = name.lower()  # torch's reader finds members in any case
+        if folded == "model.json":
+            raise InputError(
+                f"{what} is an archive of torch 1.0, whose code was not checked nor loaded.",
+                tip=_TRUST,
+            )
+        if folded.startswith("code/") and folded.endswith(".py"):
+            check_script_code(_text(reader, name), what=what)
+        elif folded.endswith(".pkl"):
+            check_script_classes(_text(reader, name), what=what)
+
+
+def _text(reader: Any, name: str) -> str:
+    return bytes(reader.get_record(name)).decode(errors="replace")
 
 
 def check_export_archive(archive: bytes, *, what: str) -> None:
     """Raises InputError where loading or running a .pt2 archive could run code it carries."""
     reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
     for name in reader.get_all_records():
+        # torch's reader finds members in any case, so that no check may depend on it.
+        if name != name.lower() and not name.startswith("extra/"):
+            raise _suspicious(name, what)
         if name.startswith("data/aotinductor/"):
             raise InputError(f"{what} carries compiled code and was not loaded.", tip=_TRUST)
         if name.startswith("models/") or name.endswith(".json"):

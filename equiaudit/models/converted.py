@@ -65,7 +65,7 @@ def _config(path: Path) -> dict[str, Any] | None:
         if path.suffix == ".json" or place.stat().st_size > _LARGEST_CONFIG:
             return None
         config = json.loads(place.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     named = isinstance(config, dict) and config.get("format") == _FORMAT
     return config if named and config.get("weights") == path.name else None

@@ -19,7 +19,6 @@ inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, T
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +57,9 @@ _DEFAULTS: dict[str, Any] = {
     "resize": None,
     "interpolation": "bilinear",
 }
+_LONGEST_SIDE = 1 << 16
+_LARGEST_NUMBER = 1e30
+_LARGEST_FILE = 1 << 20
 _FLAGS = {"size": "--size HxW", "mean": "--mean R,G,B", "std": "--std R,G,B"}
 
 
@@ -103,12 +105,16 @@ def read_preprocess_file(path: Path | str, *, origin: str = "file") -> Preproces
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"Cannot read the preprocessing file {path}: {reason}.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"The preprocessing file {path} is not UTF-8 text.") from error
+    if len(content) > _LARGEST_FILE:
+        raise InputError(f"The preprocessing file {path} is larger than 1 MiB.")
     return parse_preprocess(text, where=str(path), source=f"{origin} {path.name}")
 
 
@@ -116,7 +122,7 @@ def parse_preprocess(text: str, *, where: str, source: str) -> PreprocessFields:
     """The fields that TOML `text` states; `where` names it in errors, `source` in results."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # an int of too many digits is a ValueError
         raise InputError(f"{where} is not TOML: {error}.") from error
     for key in table:
         if key not in _CHECKS:
@@ -279,9 +285,12 @@ def _checked(key: str, value: Any, where: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(str, value)) + "]"
-    return repr(value)
+    listed = isinstance(value, list | tuple)
+    try:
+        text = "[" + ", ".join(map(str, value)) + "]" if listed else repr(value)
+    except (ValueError, RecursionError):  # a whole number of 5,000 digits has no text
+        return f"that {type(value).__name__}"
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _size(value: Any) -> tuple[int, int] | None:
@@ -290,14 +299,17 @@ def _size(value: Any) -> tuple[int, int] | None:
 
 
 def _side(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 < value <= _LONGEST_SIDE else None
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
     if not isinstance(value, list) or len(value) not in (1, 3):
         return None
     real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    return tuple(map(float, value)) if real and all(map(math.isfinite, value)) else None
+    # Neither nan nor a whole number of 400 digits, which no float holds.
+    usable = real and all(abs(v) < _LARGEST_NUMBER for v in value)
+    return tuple(map(float, value)) if usable else None
 
 
 def _deviations(value: Any) -> tuple[float, ...] | None:

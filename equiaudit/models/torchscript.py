@@ -33,12 +33,14 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         if not trust:
             check_torchscript_archive(archive, what=str(path))
         module = _loaded(archive, extra).eval()
-    except RuntimeError as error:
+        _refuse_training_trace(module, path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged pickles and code raise nearly anything
         raise InputError(
             f"{path} is a damaged TorchScript archive, or one of another version of torch.",
             tip="Copy it again, or save it again with this version.",
         ) from error
-    _refuse_training_trace(module, path)
     return Artefact(
         name=path.name,
         kind="torchscript",
@@ -74,6 +76,6 @@ def _refuse_training_trace(module: torch.jit.ScriptModule, path: Path) -> None:
 def _hints(text: str | bytes, path: Path) -> Hints:
     if not text:
         return Hints()
-    text = text.decode() if isinstance(text, bytes) else text
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
     where = f"{PREPROCESS_EXTRA_FILE} in {path}"
     return Hints(parse_preprocess(text, where=where, source="TorchScript extra file"))
