@@ -47,6 +47,12 @@ class Objective(ABC):
     ) -> Tensor:
         """On augmented images."""
 
+    def training_inputs(
+        self, examples: Examples, index: np.ndarray, rng: np.random.Generator
+    ) -> Tensor:
+        """Images as training sees them, (n, C, H, W)."""
+        return self._moves(examples)(examples.inputs(index, self.device), rng)[0]
+
     def judging_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
         """On held-out images, for choosing an epoch."""
         return self.plain_loss(net, examples, index)
@@ -93,9 +99,14 @@ class Distillation(Objective):
         self, net: Forward, examples: Examples, index: np.ndarray, rng: np.random.Generator
     ) -> Tensor:
         """On moved and mixed images, the teacher seeing the same."""
-        x = examples.inputs(index, self.device)
-        x, _ = self._moves(examples)(x, rng)
-        return self._loss(net, mixed(x, self.options.mixup, rng))
+        return self._loss(net, self.training_inputs(examples, index, rng))
+
+    def training_inputs(
+        self, examples: Examples, index: np.ndarray, rng: np.random.Generator
+    ) -> Tensor:
+        """Moved and mixed images."""
+        moved = super().training_inputs(examples, index, rng)
+        return mixed(moved, self.options.mixup, rng)
 
     def judging_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
         """On moved and mixed images, always the same ones.

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import training_cases as case
@@ -13,6 +14,7 @@ from equiaudit.errors import InputError, RunError
 from equiaudit.repair.verify import verify
 from equiaudit.training import TrainingOptions, calibrate, discard, recover
 from equiaudit.training import loop as loop_module
+from equiaudit.training.objective import Distillation, Labels
 
 CPU = torch.device("cpu")
 DISTIL = TrainingOptions(
@@ -206,9 +208,23 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
         recover(broken, case.original(), case.examples(), DISTIL)
 
 
-def test_the_statistics_that_are_left_are_those_of_the_weights_that_are_kept() -> None:
-    fixed, _ = recovered(DISTIL)
+def test_the_statistics_that_are_left_are_those_of_the_images_as_training_saw_them() -> None:
+    options = dataclasses.replace(DISTIL, crop=0, flip=False)
+    fixed, _ = recovered(options)
     part, _held_out = case.examples().split(DISTIL.holdout, DISTIL.seed)
     again = copy.deepcopy(fixed)
     calibrate(again, part.batches(256, CPU))
     assert case.same(case.weights(fixed), case.weights(again))
+
+
+def test_distillation_sees_mixed_images_and_labels_do_not() -> None:
+    examples, index = case.examples(8), np.arange(8)
+    options = TrainingOptions(distil=1, crop=0, flip=False)
+    distillation = Distillation.of(case.original(), examples, options, "logits", CPU)
+    labels = Labels(options, "logits", CPU)
+    plain = examples.inputs(index, CPU)
+    seen = [
+        o.training_inputs(examples, index, np.random.default_rng(0)) for o in (distillation, labels)
+    ]
+    assert torch.equal(seen[1], plain)
+    assert seen[0].var() < 0.9 * plain.var()
