@@ -233,3 +233,42 @@ def test_an_operator_that_cannot_be_freed_is_named() -> None:
 def test_scriptable_keeps_the_bits(graph) -> None:
     with torch.no_grad():
         assert torch.equal(scriptable(graph)(images(2)), graph(images(2)))
+
+
+class Swamped(torch.nn.Module):
+    """Adding and taking away `much` costs float32 the low bits of x, and float64 none."""
+
+    def __init__(self, much: float) -> None:
+        super().__init__()
+        self.register_buffer("much", torch.tensor(much))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.mean((2, 3)) + self.much) - self.much
+
+
+class OtherRuntime(type(FORMATS[".onnx"])):
+    """Computes the same net in float64, as a runtime that rounds otherwise might."""
+
+    def write(self, module, path: Path, example, preprocess) -> tuple[Path, ...]:
+        path.write_bytes(b"")
+        return ()
+
+    def load(self, path: Path):
+        return lambda x: _swamped(1e3).double()(x.double()).float()
+
+
+def _swamped(much: float) -> fx.GraphModule:
+    return fx.symbolic_trace(Swamped(much))
+
+
+@pytest.mark.parametrize(("much", "verified"), [(1e3, True), (0.0, False)])
+def test_another_runtime_may_differ_by_what_float32_itself_leaves_open(
+    much: float, verified: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not verified:  # the same error in a net that float32 determines
+        wrong = _swamped(1e3)
+        monkeypatch.setattr(OtherRuntime, "load", lambda self, path: wrong)
+    x = images(4) + torch.arange(3.0).reshape(1, 3, 1, 1)
+    saved = save(_swamped(much), tmp_path / "a.onnx", example=x, kind=OtherRuntime())
+    assert saved.verified is verified
+    assert verified or "of the output range" in str(saved.reason)
