@@ -1,0 +1,92 @@
+"""How a setting is read: each check takes the text of a flag, or a value of a settings file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+__all__ = ["Auto", "Floats", "Size", "device", "lines", "nearest", "one_of", "or_word"]
+
+
+def _items(value: Any) -> Any:
+    """A comma list as a tuple; lists pass through."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, (int, float)):
+        value = [value]
+    if not value:
+        raise ValueError("the list is empty")
+    return tuple(value)
+
+
+def lines(value: Any) -> Any:
+    """Expressions: one string is split at commas and line ends; lists pass through."""
+    return _items(value.replace("\n", ",")) if isinstance(value, str) else tuple(value)
+
+
+def _size(value: Any) -> Any:
+    """``HxW``, one number for a square, or a pair."""
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    if isinstance(parts, int):
+        parts = [parts]
+    try:
+        numbers = [int(part) for part in parts]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) not in (1, 2) or min(numbers) < 1:
+        raise ValueError(f"expected HxW or one number, in px, got {value!r}")
+    return (numbers[0], numbers[-1])
+
+
+def or_word(word: str, least: int) -> BeforeValidator:
+    """A whole number from `least` up, or `word`."""
+
+    def check(value: Any) -> Any:
+        if value == word:
+            return value
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = least - 1
+        if isinstance(value, bool | float) or number < least:
+            raise ValueError(f"expected {word!r} or a whole number from {least} up, got {value!r}")
+        return number
+
+    return BeforeValidator(check)
+
+
+def one_of(names: tuple[str, ...]) -> BeforeValidator:
+    """A comma list of `names`, each at most once."""
+
+    def check(value: Any) -> Any:
+        items = _items(value)
+        for item in items:
+            if item not in names:
+                raise ValueError(f"{item!r} is unknown. {nearest(str(item), names)}")
+        if len(set(items)) != len(items):
+            raise ValueError("a name is given twice")
+        return items
+
+    return BeforeValidator(check)
+
+
+def device(value: Any) -> Any:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N, got {value!r}")
+    return value
+
+
+Size = Annotated[tuple[int, int] | None, BeforeValidator(_size)]
+Floats = Annotated[tuple[float, ...] | None, BeforeValidator(_items)]
+Auto = Literal["auto"]
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """What to suggest for a name that is not among `known`."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."

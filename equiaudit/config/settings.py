@@ -1,0 +1,174 @@
+"""Every setting, declared once: its type, its check, its default and its flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from equiaudit.config.checks import Auto, Floats, Size, lines, one_of, or_word
+from equiaudit.config.checks import device as check_device
+
+__all__ = ["FORMATS", "Flag", "Settings"]
+
+FORMATS = ("text", "json", "csv", "md", "html", "junit", "github")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a setting shows on the command line."""
+
+    panel: str
+    help: str
+    metavar: str | None = None
+    short: str | None = None
+
+
+_MODEL, _DATA, _SHIFTS = "Model", "Data", "Shifts"
+_RUN, _JUDGE, _OUTPUT = "Run", "Gates", "Output"
+
+
+class Settings(BaseModel):
+    """Everything that can be set, checked; the defaults are those of `equiaudit.scan`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arch: Annotated[
+        str | None,
+        Flag(
+            _MODEL,
+            "What a state dict belongs to: torchvision:NAME, timm:NAME or pkg.module:factory.",
+            "NAME",
+        ),
+    ] = None
+    trust: Annotated[
+        bool,
+        Flag(
+            _MODEL,
+            "Load a file although that runs code it contains. Here only, never from settings.",
+        ),
+    ] = False
+    size: Annotated[
+        Size, Flag(_MODEL, "Window the model sees, px; one number for a square.", "HxW")
+    ] = None
+    mean: Annotated[
+        Floats, Flag(_MODEL, "Per channel, on RGB in [0, 1]: 0.485,0.456,0.406.", "R,G,B")
+    ] = None
+    std: Annotated[Floats, Flag(_MODEL, "Per channel, on RGB in [0, 1].", "R,G,B")] = None
+    preprocess: Annotated[
+        Path | None,
+        Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),
+    ] = None
+    task: Annotated[
+        Literal["auto", "classification", "segmentation", "image"],
+        Flag(
+            _MODEL,
+            "What the model does: auto, classification, segmentation or image.",
+            "TASK",
+        ),
+    ] = "auto"
+    output_name: Annotated[
+        str | None,
+        Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),
+    ] = None
+    stride: Annotated[
+        Size, Flag(_MODEL, "Total stride of the model, px, where it cannot be found.", "N|HxW")
+    ] = None
+    device: Annotated[
+        str,
+        BeforeValidator(check_device),
+        Flag(_MODEL, "Where the model runs: auto, cpu, cuda or cuda:N.", "DEVICE"),
+    ] = "auto"
+    backend: Annotated[
+        Literal["auto", "torch", "compile", "onnxruntime"],
+        Flag(_MODEL, "What runs it: auto, torch, compile or onnxruntime.", "NAME"),
+    ] = "auto"
+
+    labels: Annotated[Path | None, Flag(_DATA, "CSV with the columns file and label.", "FILE")] = (
+        None
+    )
+    classes: Annotated[
+        Path | None, Flag(_DATA, "CSV with name, index and colour of mask classes.", "FILE")
+    ] = None
+    ignore_index: Annotated[
+        int | None, Field(ge=0), Flag(_DATA, "Id of mask pixels to leave out (255).", "N")
+    ] = None
+    limit: Annotated[
+        int | None, Field(ge=1), Flag(_DATA, "Use N images, drawn with the seed.", "N")
+    ] = None
+
+    shifts: Annotated[
+        tuple[str, ...],
+        one_of(("circular", "crop", "zero-pad")),
+        Flag(_SHIFTS, "Kinds of shift, comma separated: circular, crop, zero-pad.", "KINDS"),
+    ] = ("circular", "crop", "zero-pad")
+    max_shift: Annotated[
+        int, Field(ge=1), Flag(_SHIFTS, "Furthest shift along each axis, px.", "PX")
+    ] = 16
+    offsets: Annotated[
+        int | Literal["full"],
+        or_word("full", 2),
+        Flag(_SHIFTS, "Shifts per image and kind, or full for all of them.", "K|full"),
+    ] = 16
+    seed: Annotated[
+        int, Field(ge=0), Flag(_SHIFTS, "Chooses offsets and the images of --limit.", "N")
+    ] = 0
+    protocol: Annotated[
+        str | None,
+        Flag(
+            _SHIFTS,
+            "A published protocol in place of the above: zhang2019, mass, aps, caps.",
+            "NAME",
+        ),
+    ] = None
+
+    batch_size: Annotated[
+        int | Auto, or_word("auto", 1), Flag(_RUN, "Images per forward pass.", "auto|N")
+    ] = "auto"
+    workers: Annotated[
+        int | Auto, or_word("auto", 1), Flag(_RUN, "Threads that decode images.", "auto|N")
+    ] = "auto"
+    resume: Annotated[bool, Flag(_RUN, "Go on from what an interrupted run kept.")] = True
+    accuracy_check: Annotated[
+        bool, Flag(_RUN, "Stop when accuracy is near chance: preprocessing is probably wrong.")
+    ] = True
+
+    gate: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lines),
+        Flag(_JUDGE, "Such as 'circular.consistency>=0.95'; may be repeated.", "EXPR"),
+    ] = ()
+    baseline: Annotated[
+        Path | None, Flag(_JUDGE, "An earlier result.json, for gates with 'drop'.", "FILE")
+    ] = None
+    require_baseline: Annotated[
+        bool, Flag(_JUDGE, "A missing baseline is an error (exit 2), not a warning.")
+    ] = False
+    early_stop: Annotated[bool, Flag(_JUDGE, "End when every gate is settled.")] = False
+    precision: Annotated[
+        float | None, Flag(_JUDGE, "End at intervals of +-P, such as 0.01 for a point.", "P")
+    ] = None
+    strict: Annotated[
+        bool,
+        Flag(_JUDGE, "An inconclusive gate is exit 4, and an unreadable image is exit 2."),
+    ] = False
+
+    output: Annotated[
+        Path | None,
+        Flag(_OUTPUT, "Folder for the reports. A scan's default is reports/<model>.", "DIR", "-o"),
+    ] = None
+    format: Annotated[
+        tuple[str, ...],
+        one_of(FORMATS),
+        Flag(
+            _OUTPUT,
+            f"Comma list of {', '.join(FORMATS)}. The first goes to stdout; "
+            "where several are named, each is also a file in the folder.",
+            "FORMATS",
+        ),
+    ] = ("text",)
+    images: Annotated[
+        bool, Flag(_OUTPUT, "Thumbnails of the worst images in the result and the html.")
+    ] = True
