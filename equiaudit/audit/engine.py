@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic
 
@@ -13,25 +14,24 @@ import torch
 
 from equiaudit.audit.assemble import Scan, assemble
 from equiaudit.audit.backend import as_it_is, trials_of
-from equiaudit.audit.forward import run_block
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import Journal
-from equiaudit.audit.setup import in_random_order, plan_of, run_key
+from equiaudit.audit.setup import in_random_order, plan_of, run_key, shard_key
+from equiaudit.audit.shards import Shard
 from equiaudit.audit.stopping import Stopping, finite_figures
-from equiaudit.audit.task import R, Source, Task
+from equiaudit.audit.task import R, Task
 from equiaudit.audit.tasks import task_of
-from equiaudit.data import Dataset, Decoded, Item, check_sizes, decode_ahead
-from equiaudit.errors import InputError, RunError
+from equiaudit.audit.units import Assignment, Block, Clock, Crew, Worker
+from equiaudit.data import Dataset, check_sizes
+from equiaudit.errors import InputError
 from equiaudit.models.backends import Choice
 from equiaudit.models.types import Model
-from equiaudit.results import Skipped, Timings
+from equiaudit.results import Timings
 from equiaudit.shifts import ShiftPlan
 
-__all__ = ["run_scan"]
-
-Block = list[Item]
+__all__ = ["Run", "run_scan", "settings_of"]
 
 _GROWTH = 1.05
 
@@ -46,13 +46,15 @@ def run_scan(
     settings: Mapping[str, object] | None = None,
     choice: Choice | None = None,
     stopping: Stopping | None = None,
+    crew: Crew | None = None,
 ) -> tuple[Scan, Journal[Any]]:
     """Audit `model` on `dataset`; with `folder`, finished blocks are kept there as they come.
 
     The journal that comes back is for the caller to discard once the result is written.
     `settings` are further ones, of the model, to be named in the result; `choice` is how
     the model is run, by default as it is. With `stopping`, the scan ends when that holds,
-    and its intervals are such that ending then was no peeking.
+    and its intervals are such that ending then was no peeking. A `crew` does the work in place
+    of this process.
     Raises InputError for settings that do not fit the data (a source too small for crop
     shifts, accuracy near chance), RunError when the model or the machine gives up.
     """
@@ -62,10 +64,11 @@ def run_scan(
         stopping.check(task)
     choice = choice or as_it_is(model, options)
     model, batch = choice.model, choice.batch_size
-    run = _Run(task, model, dataset, plan, options, folder, observer or Silent(), batch, stopping)
+    watch = observer or Silent()
+    run = Run(task, model, dataset, plan, options, folder, watch, batch, stopping, crew=crew)
     try:
         run.complete()
-        named = _settings(options) | dict(settings or {})
+        named = settings_of(options) | dict(settings or {})
         timings = run.timings().model_copy(update={"trials": trials_of(choice)})
         scan = assemble(task, model, dataset, plan, run.records(), named, timings)
     except InputError:
@@ -78,21 +81,7 @@ def run_scan(
     return scan, run.journal
 
 
-@dataclass
-class _Clock:
-    """Seconds by stage."""
-
-    started: float = field(default_factory=time.time)
-    stages: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, since: float) -> float:
-        """Book the time since `since` under `stage`; returns now."""
-        now = time.perf_counter()
-        self.stages[stage] = self.stages.get(stage, 0.0) + now - since
-        return now
-
-
-class _Run(Generic[R]):
+class Run(Generic[R]):
     """One scan on its way."""
 
     def __init__(
@@ -105,37 +94,57 @@ class _Run(Generic[R]):
         folder: Path | None,
         observer: Observer,
         batch: int,
-        stopping: Stopping | None,
+        stopping: Stopping | None = None,
+        *,
+        shard: Shard | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self.task, self.plan, self.observer, self.stopping = task, plan, observer, stopping
         self.model, self.dataset, self.options = model, dataset, options
-        self.batch = batch
+        self.batch, self.shard, self.crew = batch, shard, crew
         self.workers = 2 if options.workers == "auto" else options.workers
-        self.clock = _Clock()
-        key = run_key(task, model, dataset, plan, self.batch)
-        self.journal = Journal(folder, key, task.parse, resume=options.resume)
+        self.clock = Clock()
+        self.assignment = Assignment(plan, options, dataset.root, batch, self.workers)
+        self.worker = Worker(task, model, self.assignment, self.observer.note, self.clock)
+        self.key = run_key(task, model, dataset, plan, batch)
+        name = self.key if shard is None else shard_key(self.key, shard)
+        self.journal = Journal(folder, name, task.parse, resume=options.resume)
         self.kept = len(self.journal.records)
+        self.done = 0
         self.next_look = 0
 
     def complete(self) -> None:
         """Do what the journal does not hold yet."""
         self._announce()
         per_image = self.plan.passes_per_image()
-        if self._seen_enough():
+        if self._ended_before():
             return
         for block in self._blocks():
             self.journal.append(block)
             self.observer.advance(len(block) * per_image)
-            if self._is_time_to_look() and self._seen_enough():
+            if self._ends_after(len(block)):
                 break
         self.task.check(self.records())
 
+    def _ended_before(self) -> bool:
+        """Look at what is kept at the moments at which an undisturbed run looked at it."""
+        for block in self._order():
+            if any(item.index not in self.journal.records for item in block):
+                return False
+            if self._ends_after(len(block)):
+                return True
+        return False
+
+    def _ends_after(self, images: int) -> bool:
+        """Count `images` more, and look where it is time to."""
+        self.done += images
+        return self._is_time_to_look() and self._seen_enough()
+
     def _is_time_to_look(self) -> bool:
         """At every 20th part more images: looking at all of them each time is quadratic."""
-        done = len(self.journal.records)
-        if done < self.next_look:
+        if self.done < self.next_look:
             return False
-        self.next_look = int(done * _GROWTH) + 1
+        self.next_look = int(self.done * _GROWTH) + 1
         return True
 
     def _seen_enough(self) -> bool:
@@ -147,8 +156,8 @@ class _Run(Generic[R]):
         return self.stopping.holds(finite_figures(self.task, self.plan, records))
 
     def records(self) -> list[R]:
-        """Everything done so far."""
-        return list(self.journal.records.values())
+        """Everything done so far, or as much of what is kept as this run has looked at."""
+        return list(islice(self.journal.records.values(), self.done))
 
     def timings(self) -> Timings:
         """How the run went."""
@@ -159,78 +168,50 @@ class _Run(Generic[R]):
             seconds=round(time.time() - self.clock.started, 3),
             passes=done * self.plan.passes_per_image(),
             seconds_by_stage={k: round(v, 3) for k, v in self.clock.stages.items()},
-            batch_size=self.batch,
+            batch_size=self.worker.batch,
             workers=self.workers,
             resumed=self.kept > 0,
             machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
         )
 
     def _announce(self) -> None:
-        total, per_image = len(self.dataset.items), self.plan.passes_per_image()
+        total, per_image = sum(map(len, self._order())), self.plan.passes_per_image()
         if self.kept:
             self.observer.note(f"Continuing: {self.kept} of {total} images were done before.")
         self.observer.begin(total * per_image, self.kept * per_image)
 
     def _blocks(self) -> Iterator[list[R]]:
         todo = [b for b in self._order() if any(i.index not in self.journal.records for i in b)]
-        items = [item for block in todo for item in block]
-        wanted = geometry(self.model.preprocess, self.plan.margin)
         now = time.perf_counter()
-        truth = self.task.truth
-        check_sizes(items, wanted, truth, workers=self.workers)
+        wanted = geometry(self.model.preprocess, self.plan.margin)
+        items = [item for block in todo for item in block]
+        check_sizes(items, wanted, self.task.truth, workers=self.workers)
         self.clock.add("headers", now)
-        decoded = decode_ahead(items, wanted, truth, workers=self.workers, ahead=2 * self.batch)
-        for block in todo:
-            now = time.perf_counter()
-            images = [next(decoded) for _ in block]
-            now = self.clock.add("decode", now)
-            sources, lost = self._sort(block, images)
-            yield lost + (self._forward(sources) if sources else [])
-            self.clock.add("model", now)
+        if self.crew is None:
+            yield from self.worker.records(todo)
+        else:
+            yield from self._by(self.crew, todo)
+
+    def _by(self, crew: Crew, todo: list[Block]) -> Iterator[list[R]]:
+        """The blocks of `todo`, done elsewhere."""
+        now = time.perf_counter()
+        for block, notes in crew.records(self.task, self.model, self.assignment, todo):
+            for note in notes:
+                self.observer.note(note)
+            yield block
+        self.clock.add("workers", now)
 
     def _order(self) -> list[Block]:
-        """All images in a seeded random order, cut into the blocks every run would make."""
+        """All images in a seeded random order, cut into the blocks every run would make.
+
+        Of a shard, its blocks of these.
+        """
         items = in_random_order(self.dataset, self.options.seed)
-        return [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
-
-    def _sort(
-        self, block: Block, images: Sequence[Decoded | Skipped]
-    ) -> tuple[list[Source], list[R]]:
-        """The images that could be read, and records of those that could not."""
-        sources, lost = [], []
-        for item, image in zip(block, images, strict=True):
-            if isinstance(image, Skipped):
-                lost.append(self._lost(item, image.reason))
-            else:
-                sources.append(Source(item, image.sha256, image.pixels, image.notes, image.truth))
-        return sources, lost
-
-    def _lost(self, item: Item, reason: str) -> R:
-        if self.options.strict:
-            raise InputError(
-                f"{item.file} cannot be read: {reason}.",
-                tip="Remove the file, or leave --strict out to have it listed and skipped.",
-            )
-        self.observer.note(f"{item.file} cannot be read: {reason}")
-        return self.task.lost(item, reason)
-
-    def _forward(self, sources: Sequence[Source]) -> list[R]:
-        """`run_block`, with the batch halved as often as the accelerator's memory asks for."""
-        while True:
-            try:
-                return run_block(self.task, self.model, self.plan, sources, self.batch)
-            except torch.OutOfMemoryError as error:
-                if self.batch == 1:
-                    raise RunError(
-                        f"{self.model.name} does not fit into the memory of {self.model.device}, "
-                        "not even one image at a time.",
-                        tip="Use --device cpu, or a smaller --size.",
-                    ) from error
-                self.batch //= 2
-                torch.cuda.empty_cache()
+        blocks = [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
+        return blocks if self.shard is None else self.shard.own(blocks)
 
 
-def _settings(options: ScanOptions) -> dict[str, Any]:
+def settings_of(options: ScanOptions) -> dict[str, Any]:
     """The settings that a result may depend on; how fast it was made is in its timings."""
     own = asdict(options)
     for name in ("batch_size", "workers", "resume", "images"):

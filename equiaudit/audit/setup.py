@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from equiaudit._version import __version__
 from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.shards import Shard
 from equiaudit.audit.task import Task
 from equiaudit.data import Dataset, Item
+from equiaudit.errors import RunError
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan, make_plan
 
-__all__ = ["images_per_call", "in_random_order", "plan_of", "run_key"]
+__all__ = [
+    "images_per_call",
+    "in_random_order",
+    "plan_of",
+    "refuse_lost_folders",
+    "run_key",
+    "shard_key",
+]
 
 
 def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
@@ -51,9 +63,34 @@ def in_random_order(dataset: Dataset, seed: int) -> list[Item]:
     return [dataset.items[i] for i in order]
 
 
+def refuse_lost_folders(root: Path, items: Sequence[Item]) -> None:
+    """RunError where the data's folder is gone, or empty as a mount point is.
+
+    A disk or a network path that went away says nothing about the images that were there.
+    The folders with the masks or targets of `items` are looked at too.
+    """
+    beside = {item.truth.parent for item in items if item.truth is not None}
+    for folder in (root, *sorted(beside)):
+        try:
+            with os.scandir(folder) as entries:
+                gone = next(entries, None) is None
+        except OSError:
+            gone = True
+        if gone:
+            raise RunError(
+                f"The folder {folder} has gone while its images were read.",
+                tip="What was done before is kept; run again when it is back to continue.",
+            )
+
+
 def run_key(task: Task[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
     """What an unfinished run must share with this one to be continued."""
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
     parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def shard_key(key: str, shard: Shard) -> str:
+    """What an unfinished shard of the run `key` must share with this one to be continued."""
+    return hashlib.sha256(f"{key}:{shard}".encode()).hexdigest()
