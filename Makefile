@@ -22,9 +22,12 @@ types: $(VENV)/.dev
 # What the documents quote. The second group needs the real weights and images.
 CASES ?= ../shared/cases
 bench: $(VENV)/.dev
-	for each in coverage exactness overhead; do $(BIN)/python benchmarks/$$each.py || exit 1; done
-	test ! -d "$(CASES)" || for each in scan_overhead offsets canonical crop_select; do \
+	for each in coverage flip_coverage exactness overhead speed memory dense_memory; do \
+	  $(BIN)/python benchmarks/$$each.py || exit 1; done
+	test ! -d "$(CASES)" || for each in scan_overhead offsets canonical crop_select onnx_nets; do \
 	  $(BIN)/python benchmarks/$$each.py --cases "$(CASES)" || exit 1; done
+	test ! -d "$(CASES)" || $(BIN)/python benchmarks/early_stop.py --cases "$(CASES)" \
+	  --cache build/logits.npz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
