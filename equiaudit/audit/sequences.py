@@ -30,6 +30,7 @@ from equiaudit.audit.forward import outputs_of
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord, Journal
+from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames
 from equiaudit.errors import InputError, RunError
 from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
@@ -125,15 +126,18 @@ def _complete(
     observer.begin(sum(frames.values()), sum(frames[index] for index in done))
     for source in data.items:
         if source.index not in journal.records:
-            journal.append([_record(model, source, options)])
+            journal.append([_record(model, data.root, source, options)])
             observer.advance(frames[source.index])
 
 
-def _record(model: Model, source: SequenceSource, options: ScanOptions) -> SequenceRecord:
+def _record(
+    model: Model, root: Path, source: SequenceSource, options: ScanOptions
+) -> SequenceRecord:
     how = model.preprocess
     kind = f"{CAPS}-{source.setting}"
     frames = read_frames(source, how.size, gray=how.channels == "gray")
     if isinstance(frames, Skipped):
+        refuse_lost_folders(root, ())
         if options.strict and frames.name != source.name:
             raise InputError(f"{frames.name}: {frames.reason}.")
         return SequenceRecord(source.index, source.name, "", kind=kind, unreadable=frames.reason)

@@ -18,8 +18,8 @@ __all__ = ["check_script_classes", "check_script_code"]
 
 _TRUST = "Pass --trust if you trust its author."
 _FILES = frozenset({"from_file", "save", "load", "read_file", "write_file"})
-_CALLS_OUT = frozenset({"Print", "_print", "rpc_async", "rpc_sync", "rpc_remote"})
-_BARE_NAMES = frozenset({"print", "rpc_async", "rpc_sync", "rpc_remote"})
+_CALLS_OUT = frozenset({"_print", "rpc_async", "rpc_sync", "rpc_remote"})
+_BARE_NAMES = frozenset({"rpc_async", "rpc_sync", "rpc_remote"})
 _OPERATORS = frozenset(
     {"aten", "prim", "prims", "quantized", "_quantized", "quantization", "torchvision", "mkldnn",
      "mkldnn_prepacked", "onednn", "prepacked", "sparse", "profiler"}
