@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,8 +36,12 @@ def assemble(
     records: Sequence[R],
     settings: dict[str, Any],
     timings: Timings,
+    more: Mapping[str, Any] | None = None,
 ) -> Scan:
-    """`records` in any order, one per image of the dataset; the result does not depend on it."""
+    """`records` in any order, one per image of the dataset; the result does not depend on it.
+
+    `more` is in place of the task's own, for one that has neither model nor images.
+    """
     records = sorted(records, key=lambda r: r.index)
     read = [r for r in records if r.unreadable is None]
     if not read:
@@ -58,7 +62,7 @@ def assemble(
         ),
         notes=(*model.notes, *task.notes(), *dataset.notes, *_decoding_notes(read)),
         timings=timings,
-        **task.more(read),
+        **(task.more(read) if more is None else more),
     )
     return Scan(result, task.samples_csv(read))
 

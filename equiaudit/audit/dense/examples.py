@@ -21,7 +21,7 @@ from equiaudit.models.types import Model
 from equiaudit.results import DenseExample
 from equiaudit.shifts import Series, ShiftPlan
 
-__all__ = ["Pictured", "Seen", "examples"]
+__all__ = ["Pictured", "Seen", "examples", "most_changed"]
 
 Bytes = NDArray[np.uint8]
 
@@ -72,14 +72,15 @@ def examples(
     found = []
     wanted = geometry(model.preprocess, plan.margin)
     for series in plan.series:
-        for record in _most_changed(series, records):
+        for record in most_changed(series, records):
             image = decode(item_of[record.index], wanted, truth)
             if isinstance(image, Decoded):
                 found.append(_example(model, plan, frames, series, record, image, draw, smooth))
     return tuple(found)
 
 
-def _most_changed(series: Series, records: Sequence[MapRecord[Any]]) -> Iterator[MapRecord[Any]]:
+def most_changed(series: Series, records: Sequence[MapRecord[Any]]) -> Iterator[MapRecord[Any]]:
+    """The images that are shown of one series."""
     finite = [r for r in records if r.finite and r.of(series.name).finite]
     changed = [r for r in finite if r.of(series.name).changes.max() > 0]
     yield from sorted(changed, key=lambda r: (-r.of(series.name).changes.mean(), r.index))[

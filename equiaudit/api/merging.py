@@ -1,0 +1,117 @@
+"""`scan_shard` and `merge`: one scan on several machines that need not know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equiaudit.api.loading import as_path, load_model, settled_task
+from equiaudit.api.work import Truth, images_of, in_force, judged, kinds_of, stated
+from equiaudit.audit.observer import Observer, Silent
+from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.shards import Shard
+from equiaudit.errors import InputError
+from equiaudit.judging import Judge
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from equiaudit.models import Model
+    from equiaudit.results import Result
+
+__all__ = ["merge", "scan_shard"]
+
+_OPTIONS = tuple(field.name for field in fields(ScanOptions))
+
+
+def scan_shard(
+    model: str | Path | nn.Module | Model,
+    data: str | Path,
+    shard: str,
+    *,
+    output: str | Path,
+    labels: str | Path | None = None,
+    classes: str | Path | None = None,
+    ignore_index: int | None = None,
+    gates: Sequence[str] = (),
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Path:
+    """Do part `shard` ("1/4" is the first of four) of a scan; returns the file for `merge`.
+
+    `settings` are those of `scan` that say how, and of the model; `gates` are kept for `merge`.
+    The model runs as it is unless `backend` is named, since shards have to be run alike. An
+    interrupted shard continues. Errors are those of `scan`.
+    """
+    from equiaudit.audit.merging import run_shard
+    from equiaudit.shifts.sliding import CAPS
+
+    observer = observer or Silent()
+    part = Shard.parse(shard)
+    options = _options({name: settings.pop(name) for name in _OPTIONS if name in settings})
+    _refuse(options, CAPS)
+    judge = Judge.prepare(gates)
+    judge.check(kinds_of(options))
+    truth = Truth(as_path(labels), as_path(classes), ignore_index)
+    loaded = settled_task(load_model(model, **settings), data, settings.get("task", "auto"))
+    dataset = images_of(loaded, data, truth, options)
+    judge.check(kinds_of(options), labelled=dataset.labelled, task=loaded.task)
+    observer.settings(in_force(loaded, dataset, options) | {"shard": f"{part}"})
+    return run_shard(
+        loaded,
+        dataset,
+        options,
+        part,
+        Path(output),
+        observer=observer,
+        settings=stated(settings, truth),  # type: ignore[arg-type]
+        gates=gates,
+    )
+
+
+def _options(named: dict[str, Any]) -> ScanOptions:
+    shifts = {"shifts": tuple(named["shifts"])} if "shifts" in named else {}
+    return ScanOptions(**(named | shifts))
+
+
+def _refuse(options: ScanOptions, caps: str) -> None:
+    if options.early_stop or options.precision is not None:
+        raise InputError(
+            "A shard cannot tell when the whole scan has seen enough.",
+            tip="Leave --early-stop and --precision out, or --shard.",
+        )
+    if options.protocol == caps:
+        raise InputError("The caps protocol runs on one machine.", tip="Leave --shard out.")
+
+
+def merge(
+    shards: Sequence[str | Path],
+    *,
+    gates: Sequence[str] = (),
+    baseline: str | Path | None = None,
+    require_baseline: bool = False,
+    output: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Result:
+    """The result of the scan whose `shards` are given, as files or their folders.
+
+    It is that of one scan on one machine, timings apart. Neither the model nor the images are
+    needed. With `output`, that folder receives the reports. Without `gates`, those that the
+    shards were given are judged. InputError names a shard that is missing, damaged, incomplete,
+    twice there or of another scan.
+    """
+    from equiaudit.audit.merging import merged, open_shards
+    from equiaudit.report import write_reports
+
+    observer, folder = observer or Silent(), as_path(output)
+    found = open_shards([Path(shard) for shard in shards])
+    header = found[0].header
+    judge = Judge.prepare(gates or header.gates, baseline, require=require_baseline)
+    judge.check(kinds_of(header.options), labelled=header.data.labelled, task=header.model.task)
+    done = merged(found)
+    images = header.options.images
+    if folder is not None:
+        write_reports(done.result, folder, samples_csv=done.samples, images=images)
+    return judged(done, judge, folder, observer, images)
