@@ -195,10 +195,10 @@ class Run(Generic[R]):
     def _by(self, crew: Crew, todo: list[Block]) -> Iterator[list[R]]:
         """The blocks of `todo`, done elsewhere."""
         now = time.perf_counter()
-        for block, notes in crew.records(self.task, self.model, self.assignment, todo):
+        for lines, notes in crew.records(self.model, self.dataset, self.assignment, todo):
             for note in notes:
                 self.observer.note(note)
-            yield block
+            yield [self.task.parse(line) for line in lines]
         self.clock.add("workers", now)
 
     def _order(self) -> list[Block]:

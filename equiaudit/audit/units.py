@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Generic, Protocol
 
 import torch
 
@@ -15,7 +15,7 @@ from equiaudit.audit.geometry import geometry
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.audit.task import R, Source, Task
-from equiaudit.data import Decoded, Item, decode_ahead
+from equiaudit.data import Dataset, Decoded, Item, decode_ahead
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
 from equiaudit.results import Skipped
@@ -58,11 +58,11 @@ class Crew(Protocol):
     """Workers elsewhere."""
 
     def records(
-        self, task: Task[Any], model: Model, assignment: Assignment, blocks: Sequence[Block]
-    ) -> Iterator[tuple[list[Any], list[str]]]:
-        """The records of each block and the notes on it, in the order of `blocks`.
+        self, model: Model, dataset: Dataset, assignment: Assignment, blocks: Sequence[Block]
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """The records of each block as lines of JSON, and notes on it, in the order of `blocks`.
 
-        `task` and `model` are those of this process, which the workers' have to equal.
+        `model` is that of this process, which the workers' has to equal.
         """
 
 

@@ -14,6 +14,7 @@ from equiaudit.cli.payload import append_step_summary, deliver
 from equiaudit.cli.progress import aligned, observing
 from equiaudit.cli.verdicts import say_verdicts
 from equiaudit.config import Settings, flag_name
+from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
     from equiaudit.results import Result
@@ -23,6 +24,8 @@ __all__ = ["audit", "conclude", "register"]
 JOURNALS = "partial-*.jsonl"
 """Where a run keeps what is done."""
 _NOT_OF_SCAN = ("gate", "format", "output")
+_NOT_OF_SHARDS = ("baseline", "require_baseline", "engine", "address")
+"""Asked of whoever merges, or meaningless for one machine."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,9 +49,19 @@ def scan(
             help="A folder of images: class sub-folders give labels, masks/ beside images/ masks.",
         ),
     ],
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Do the I-th of N parts and write it for equiaudit merge.",
+            metavar="I/N",
+            rich_help_panel="Run",
+        ),
+    ] = None,
 ) -> Outcome:
     """Run the shifts, write the reports, judge the gates."""
     folder = call.settings.output or default_folder(model)
+    if shard is not None:
+        return Outcome(f"{part(model, data, shard, folder, call)}\n")
     return conclude(audit(model, data, folder, call), folder, call)
 
 
@@ -62,6 +75,24 @@ def audit(model: str, data: str, folder: Path, call: Call, **more: Any) -> Resul
         with observing(call.terminal) as observer:
             return run(
                 model, data, gates=call.settings.gate, output=folder, observer=observer, **options
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(_kept(folder, call.settings)) from None
+
+
+def part(model: str, data: str, shard: str, folder: Path, call: Call) -> Path:
+    """Do one shard; what is judged, `merge` judges. Returns the file."""
+    if call.settings.engine != "local":
+        raise InputError("A shard runs on one machine.", tip="Leave --engine or --shard out.")
+    options = {n: getattr(call.settings, n) for n in _scan_settings() if n not in _NOT_OF_SHARDS}
+    _say_settings(folder, call)
+    try:
+        from equiaudit.api.merging import scan_shard
+
+        gates = call.settings.gate
+        with observing(call.terminal) as observer:
+            return scan_shard(
+                model, data, shard, gates=gates, output=folder, observer=observer, **options
             )
     except KeyboardInterrupt:
         raise Interrupted(_kept(folder, call.settings)) from None

@@ -130,6 +130,17 @@ class Settings(BaseModel):
     workers: Annotated[
         int | Auto, or_word("auto", 1), Flag(_RUN, "Threads that decode images.", "auto|N")
     ] = "auto"
+    engine: Annotated[
+        Literal["local", "ray"], Flag(_RUN, "Where the work is done: local or ray.", "NAME")
+    ] = "local"
+    address: Annotated[
+        str,
+        Flag(
+            _RUN,
+            "Of the Ray cluster: auto (one that runs here, or else a new one), local, HOST:PORT.",
+            "auto|ADDRESS",
+        ),
+    ] = "auto"
     resume: Annotated[bool, Flag(_RUN, "Go on from what an interrupted run kept.")] = True
     accuracy_check: Annotated[
         bool, Flag(_RUN, "Stop when accuracy is near chance: preprocessing is probably wrong.")

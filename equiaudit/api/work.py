@@ -1,0 +1,168 @@
+"""What a scan is made of before and after it runs: the model on its data, and the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equiaudit.api.loading import ModelSettings, open_data
+from equiaudit.api.running import choice_for
+from equiaudit.audit.observer import Observer
+from equiaudit.audit.options import ScanOptions
+from equiaudit.judging import Judge
+
+if TYPE_CHECKING:
+    from equiaudit.audit.assemble import Scan
+    from equiaudit.audit.records import Journal
+    from equiaudit.audit.stopping import Stopping
+    from equiaudit.audit.units import Crew
+    from equiaudit.data import Dataset
+    from equiaudit.data.sequences import SequenceData
+    from equiaudit.models import Model, Preprocess
+    from equiaudit.results import Result
+
+__all__ = [
+    "Truth",
+    "Work",
+    "images_of",
+    "in_force",
+    "judged",
+    "kinds_of",
+    "stated",
+    "work_on_images",
+]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How labels and masks are told."""
+
+    labels: Path | None
+    classes: Path | None
+    ignore_index: int | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be run, and on what."""
+
+    model: Model
+    dataset: Dataset | SequenceData
+    run: Callable[..., tuple[Scan, Journal[Any]]]
+    sentence: str = ""
+    """Why the model runs as it does."""
+
+
+def kinds_of(options: ScanOptions) -> tuple[str, ...]:
+    """The names that a gate on such a scan may begin with."""
+    from equiaudit.shifts.sliding import CAPS, CAPS_KINDS
+
+    if options.protocol == CAPS:
+        return CAPS_KINDS
+    return (options.protocol,) if options.protocol else options.shifts
+
+
+def work_on_images(
+    model: Model,
+    data: str | Path,
+    truth: Truth,
+    options: ScanOptions,
+    judge: Judge,
+    stopping: Stopping | None,
+    folder: Path | None,
+    automatic: bool,
+    crew: Crew | None = None,
+) -> Work:
+    """A scan of images by `model`; where that is `automatic`, by the fastest backend.
+
+    InputError where gates do not fit what will be measured.
+    """
+    from equiaudit.audit.engine import run_scan
+
+    dataset = images_of(model, data, truth, options)
+    judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
+    choice = choice_for(model, dataset, options, folder, automatic=automatic)
+    run = partial(
+        run_scan, choice.model, dataset, options, choice=choice, stopping=stopping, crew=crew
+    )
+    return Work(choice.model, dataset, run, choice.sentence)
+
+
+def images_of(model: Model, data: str | Path, truth: Truth, options: ScanOptions) -> Dataset:
+    """The images of `data`, with what is known of them."""
+    return open_data(
+        model,
+        data,
+        truth.labels,
+        options.limit,
+        options.seed,
+        classes=truth.classes,
+        ignore_index=truth.ignore_index,
+    )
+
+
+def stated(settings: ModelSettings, truth: Truth) -> dict[str, object]:
+    """Settings of model and masks that are no default."""
+    named = {name: settings.get(name) for name in ("arch", "task", "output_name", "trust")}
+    said = {name: value for name, value in named.items() if value and value != "auto"}
+    return said if truth.ignore_index is None else said | {"ignore_index": truth.ignore_index}
+
+
+def judged(
+    done: Scan, judge: Judge, folder: Path | None, observer: Observer, images: bool
+) -> Result:
+    """The result with its verdicts, written; a first run becomes the baseline."""
+    from equiaudit.comparison import parse_samples
+    from equiaudit.report import record_baseline, write_reports
+
+    samples = parse_samples(done.samples) if judge.baseline is not None else None
+    result = judge.judged(done.result, samples, observer.note)
+    if folder is not None:
+        write_reports(result, folder, images=images)
+    if judge.lacks_baseline and judge.path is not None:
+        observer.note(f"This run is recorded as the baseline at {judge.path}.")
+        record_baseline(result, done.samples, judge.path)
+    return result
+
+
+def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions) -> dict[str, str]:
+    """Every setting the numbers depend on, as a person reads it."""
+    how = model.preprocess
+    height, width = how.size
+    shifts = options.protocol or (
+        f"{', '.join(options.shifts)} up to {options.max_shift} px, {options.offsets} per image"
+    )
+    stride = "not known" if model.total_stride is None else "x".join(map(str, model.total_stride))
+    return {
+        "model": f"{model.name} ({model.kind}, {model.backend}, {model.device}, {how.dtype})",
+        "notes": "; ".join(model.notes),
+        "task": model.task,
+        "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
+        "window": f"{height}x{width}{_said(how, 'size')}",
+        "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
+        "channels": f"{how.channels}{_said(how, 'channels')}",
+        "mean": f"{_numbers(how.mean)}{_said(how, 'mean')}",
+        "std": f"{_numbers(how.std)}{_said(how, 'std')}",
+        "total stride": stride,
+        "shifts": shifts,
+        "seed": str(options.seed),
+    }
+
+
+def _known(model: Model, labelled: bool) -> str:
+    named = {"classification": ("labelled", "no labels"), "segmentation": ("masks", "no masks")}
+    with_truth, without = named.get(model.task, ("targets", "no targets"))
+    return with_truth if labelled else without
+
+
+def _said(how: Preprocess, field: str) -> str:
+    """Where a value came from, unless it is a flag or a default, which go without saying."""
+    source = how.source.get(field, "default")
+    return "" if source == "default" or source.startswith("flag") else f" ({source})"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
