@@ -34,7 +34,7 @@ class TrainingOptions:
     warmup: float = 0.2
     """Share of the steps in which the rate rises."""
     weight_decay: float = 5e-4
-    """Of weights; biases and the parameters of normalisations have none."""
+    """Of weights; biases, normalisations and selectors have none."""
     temperature: float = 3.0
     features: float = 2.0
     """Weight of the feature term, relative to the divergence of the outputs."""

@@ -18,6 +18,8 @@ aten = torch.ops.aten
 
 _LAYERS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear")
 _NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
+_SELECTOR = "select_"
+"""How the modules that score candidates are named (`repair.methods.scored`)."""
 _VIEWS = ("view", "reshape", "flatten", "_unsafe_view", "squeeze", "unsqueeze", "dropout")
 
 
@@ -42,12 +44,17 @@ def trainable_copy(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 def decay_groups(graph: fx.GraphModule, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of an optimiser: decay for weights, none for biases and normalisations."""
+    """Parameter groups of an optimiser: decay for weights, none for the rest.
+
+    The rest are biases, normalisations, and all of the selectors of LPS and CAPS (`select_*`),
+    as in their published recipe.
+    """
     norms = {name for node in _nodes(graph, _NORMS) for name in _read(node)}
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in graph.named_parameters():
-        (free if parameter.dim() < 2 or name in norms else decayed).append(parameter)
+        undecayed = parameter.dim() < 2 or name in norms or name.startswith(_SELECTOR)
+        (free if undecayed else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},

@@ -13,6 +13,7 @@ from equiaudit.repair.methods.spec import Spec
 from equiaudit.repair.verify import verify
 from equiaudit.training import TrainingOptions, calibrate, recover
 from equiaudit.training.batchnorm import batch_statistics, norm_modules
+from equiaudit.training.student import decay_groups
 
 CPU = torch.device("cpu")
 DISTIL = TrainingOptions(distil=6, batch_size=16, distil_rate=0.02, mixup=0.0, holdout=0.25)
@@ -40,6 +41,19 @@ def test_selectors_are_trained_with_the_net_and_it_stays_exact(name: str) -> Non
     images = {str(i): x for i, x in enumerate(next(case.examples(8).batches(8, CPU)))}
     found = verify(trained, case.original(), images, total_stride=(4, 4), comparisons=256)
     assert found.figures.exact
+
+
+@pytest.mark.parametrize("name", ["lps", "caps"])
+def test_selectors_are_not_decayed_and_convolutions_are(name: str) -> None:
+    net = with_selector(name)
+    decayed, free = ({id(p) for p in group["params"]} for group in decay_groups(net, 0.1))
+    places = dict(net.named_parameters())
+    selectors = {id(p) for place, p in places.items() if place.startswith("select_")}
+    assert any(p.dim() > 1 for place, p in places.items() if place.startswith("select_"))
+    assert selectors <= free
+    assert decayed
+    assert decayed.isdisjoint(selectors)
+    assert len(decayed) + len(free) == len(places)
 
 
 def test_the_temperature_falls_and_ends_near_a_choice() -> None:
