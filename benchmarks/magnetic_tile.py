@@ -58,13 +58,13 @@ class Tile:
     mask: NDArray[np.uint8]
 
 
-def tiles(folder: Path) -> list[Tile]:
+def tiles(folder: Path, window: int = WINDOW) -> list[Tile]:
     """The photos of `KINDS` that hold a window and its margin, in the order of their names."""
     with (folder / "classes.csv").open() as file:
         kinds = {row["file"]: row["class"] for row in csv.DictReader(file)}
     wanted = [(name, kind) for name, kind in sorted(kinds.items()) if kind in KINDS]
     found = (_tile(folder, name, kind) for name, kind in wanted)
-    return [tile for tile in found if min(tile.mask.shape) >= WINDOW + 2 * MARGIN]
+    return [tile for tile in found if min(tile.mask.shape) >= window + 2 * MARGIN]
 
 
 def _tile(folder: Path, name: str, kind: str) -> Tile:
@@ -86,9 +86,11 @@ def split(everything: Sequence[Tile], seed: int) -> tuple[list[Tile], list[Tile]
     return train, sorted(test, key=lambda tile: tile.name)
 
 
-def batch(train: Sequence[Tile], size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def batch(
+    train: Sequence[Tile], size: int, rng: np.random.Generator, window: int = WINDOW
+) -> tuple[Tensor, Tensor]:
     """Windows (N, 1, H, W), normalised, and their masks (N, H, W); half of them on a defect."""
-    drawn = [_window(train[rng.integers(len(train))], i % 2 == 0, rng) for i in range(size)]
+    drawn = [_window(train[rng.integers(len(train))], i % 2 == 0, rng, window) for i in range(size)]
     pixels, masks = (np.stack(x) for x in zip(*drawn, strict=True))
     return normalised(pixels), torch.from_numpy(masks.astype(np.int64))
 
@@ -99,14 +101,14 @@ def normalised(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def _window(
-    tile: Tile, on_defect: bool, rng: np.random.Generator
+    tile: Tile, on_defect: bool, rng: np.random.Generator, window: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    corner = rng.integers(np.array(tile.mask.shape) - WINDOW + 1)
+    corner = rng.integers(np.array(tile.mask.shape) - window + 1)
     defect = np.argwhere(tile.mask)
     if on_defect and len(defect):
-        centre = defect[rng.integers(len(defect))] + rng.integers(-WINDOW // 2, WINDOW // 2, 2)
-        corner = np.clip(centre - WINDOW // 2, 0, np.array(tile.mask.shape) - WINDOW)
-    at = tuple(slice(c, c + WINDOW) for c in corner)
+        centre = defect[rng.integers(len(defect))] + rng.integers(-window // 2, window // 2, 2)
+        corner = np.clip(centre - window // 2, 0, np.array(tile.mask.shape) - window)
+    at = tuple(slice(c, c + window) for c in corner)
     flips = tuple(slice(None, None, -1 if rng.random() < 0.5 else 1) for _ in range(2))
     return tile.pixels[at][flips], tile.mask[at][flips]
 

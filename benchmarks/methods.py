@@ -8,7 +8,8 @@ A ResNet-8 (16, 32, 64 channels) on images of 32 px. A seed is a fold of a five-
 validation and a start of the weights; every method sees the same folds. Consistency: how often
 the label is the same under two different circular shifts, four pairs per image; exact: how
 many of these pairs agree in every bit of the logits. Intervals are 95%, Student's t over seeds.
-s is the time of a training, of the processor where it trains on one. Without --data the images are drawn (eight classes of metal surfaces).
+s is the time of a training, of the processor where it trains on one. Without --data the images are
+drawn (eight classes of metal surfaces).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ METHODS = (
 )
 PAIRS = 4
 FOLDS = 5
+TAU = TauSchedule(((0, 1.0), (0.69, 0.5), (0.91, 0.05), (1, 0.01)))
+"""By the share of the training that is done: the published ImageNet schedule of LPS, squeezed."""
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,10 @@ def fit(net: nn.Module, x: Tensor, y: Tensor, args: argparse.Namespace, seed: in
     steps = args.epochs * -(-len(x) // args.batch)
     optimizer = torch.optim.SGD(groups, args.rate, momentum=0.9, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.rate, steps, pct_start=0.1)
-    tau = TauSchedule(((0, 1.0), (0.69, 0.5), (0.91, 0.05), (1, 0.01)))
     generator = torch.Generator().manual_seed(seed)
     net.train()
     for epoch in range(args.epochs):
-        _anneal(net, tau, epoch / args.epochs)
+        anneal(net, TAU, epoch / args.epochs)
         for index in torch.randperm(len(x), generator=generator).split(args.batch):
             flip = torch.rand(len(index), generator=generator) < 0.5
             batch = x[index]
@@ -215,8 +217,8 @@ def fit(net: nn.Module, x: Tensor, y: Tensor, args: argparse.Namespace, seed: in
             schedule.step()
 
 
-def _anneal(net: nn.Module, schedule: TauSchedule, share: float) -> None:
-    """The published ImageNet schedule of LPS, squeezed; CAPS, which names none, follows it."""
+def anneal(net: nn.Module, schedule: TauSchedule, share: float) -> None:
+    """Set all temperatures; CAPS, which names no schedule, follows that of LPS."""
     tau = schedule.apply(net, share)
     for module in net.modules():
         if isinstance(module, CAPSSelector):

@@ -25,7 +25,8 @@ class CAPSSelector(Selector):
     """Scores: a map per component, windowed and averaged, then attention across components.
 
     (Component attention polyphase sampling, arXiv 2309.16902, as far as it was published.)
-    One head for all components: conv3x3 to 128, BN, ReLU, conv3x3 to 64, BN, ReLU, conv1x1 to 1.
+    One head for all components: conv3x3 to 128, BN, ReLU, conv3x3 to 64, BN, ReLU, conv1x1 to 1
+    (`head` gives other widths than 128 and 64, for narrow nets).
     Its windowed mean z has one number per component; attention mixes them, and
     softmax(sigmoid(.) / temperature) are the weights.
 
@@ -50,9 +51,10 @@ class CAPSSelector(Selector):
         padding: Literal["circular", "zeros"] = "circular",
         ties: Ties = "image",
         window: int = 0,
+        head: tuple[int, int] = _HEAD,
     ) -> None:
         super().__init__(stride, ties=ties, window=window)
-        first, second = _HEAD
+        first, second = head
         self.conv1, self.bn1 = nn.Conv2d(channels, first, 3), nn.BatchNorm2d(first)
         self.conv2, self.bn2 = nn.Conv2d(first, second, 3), nn.BatchNorm2d(second)
         self.conv3 = nn.Conv2d(second, 1, 1)
