@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from equiaudit._version import __version__
@@ -25,7 +26,13 @@ class Scan:
     """What a scan leaves: the result, and one csv row per image and kind."""
 
     result: Result
-    samples: str
+    rows: Callable[[], Iterator[str]]
+    """The text of samples.csv, made anew in pieces of whole rows."""
+
+    @property
+    def samples(self) -> str:
+        """The whole of it."""
+        return "".join(self.rows())
 
 
 def assemble(
@@ -64,7 +71,7 @@ def assemble(
         timings=timings,
         **(task.more(read) if more is None else more),
     )
-    return Scan(result, task.samples_csv(read))
+    return Scan(result, partial(task.samples_csv, read))
 
 
 def _decoding_notes(records: Sequence[ImageRecord]) -> list[str]:

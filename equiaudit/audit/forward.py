@@ -8,23 +8,20 @@ same whatever the batch size, the number of workers or the point of resumption.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.task import ALIGNED, Job, R, Source, Task
+from equiaudit.audit.jobs import ALIGNED, Jobs, jobs_of
+from equiaudit.audit.task import R, Source, Task
 from equiaudit.models.types import Model
-from equiaudit.shifts.canvas import canvas, cut, normalise
-from equiaudit.shifts.plan import Offsets, ShiftPlan
+from equiaudit.shifts.canvas import cut, fill, middle, normalise
+from equiaudit.shifts.plan import ShiftPlan
 
-__all__ = ["CLEAN", "Scene", "outputs_of", "run_block"]
-
-T = TypeVar("T")
-
-CLEAN = "clean"
-"""The name under which a `Scene` cuts unshifted windows."""
+__all__ = ["Scene", "outputs_of", "run_block"]
 
 
 @torch.inference_mode()
@@ -34,56 +31,106 @@ def run_block(
     """All passes of the images of `sources`; one record each, in order."""
     scene = Scene(model, plan, sources)
     block = task.open_block(sources)
-    for images in _chunks(range(len(sources)), batch_size):
-        windows = [scene.window(CLEAN, image, (0, 0)) for image in images]
-        block.clean(images, outputs_of(model, windows, batch_size))
-    for jobs in _chunks(list(_jobs(plan, sources)), batch_size):
-        windows = [scene.window(job.name, job.image, job.offset) for job in jobs]
-        block.shifted(jobs, outputs_of(model, windows, batch_size))
+    batch = scene.batch(batch_size)
+    for start, stop in _chunks(len(sources), batch_size):
+        images = range(start, stop)
+        scene.put_unshifted(images, batch)
+        block.clean(images, model.run(batch)[: len(images)])
+    jobs = jobs_of(plan, [source.item.index for source in sources])
+    starts = scene.starts(jobs)
+    for start, stop in _chunks(len(jobs), batch_size):
+        part = jobs.part(start, stop)
+        scene.put_shifted(part.image, starts[start:stop], batch)
+        block.shifted(part, model.run(batch)[: len(part)])
     return list(block.records())
 
 
-def _chunks(all_of_them: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(all_of_them), size):
-        yield all_of_them[start : start + size]
-
-
-def _jobs(plan: ShiftPlan, sources: Sequence[Source]) -> Iterator[Job]:
-    for image, source in enumerate(sources):
-        for series in plan.series:
-            yield from _slots(image, series.name, plan.offsets(series, source.item.index))
-        if plan.measures_alignment:
-            yield from _slots(image, ALIGNED, plan.aligned_offsets(source.item.index))
-
-
-def _slots(image: int, name: str, offsets: Offsets) -> Iterator[Job]:
-    for slot, (dy, dx) in enumerate(offsets.tolist()):
-        yield Job(image, name, slot, (dy, dx))
+def _chunks(total: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, total, size):
+        yield start, min(total, start + size)
 
 
 class Scene:
-    """The pixels of a block on the device, and the canvas that is being cut at the moment."""
+    """The pixels of a block on the device, and the canvases of the image that is being cut.
+
+    An image has one canvas for each kind of shift, all of one size and one after the other in
+    memory, so that a window is known by where it starts, and one call copies any number.
+    """
 
     def __init__(self, model: Model, plan: ShiftPlan, sources: Sequence[Source]) -> None:
-        self._window = plan.window
+        self._window, self._reach = plan.window, plan.reach
         how, device = model.preprocess, model.device
         self._pixels = [normalise(s.pixels[None], how, device)[0] for s in sources]
-        black = normalise(np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8), how, device)
-        self._black = black.reshape(-1)
-        self._kind = {s.name: s.kind for s in plan.series} | {ALIGNED: "circular", CLEAN: "crop"}
-        self._reach = {s.name: max(-s.low, s.high) for s in plan.series}
-        self._reach |= {ALIGNED: plan.reach, CLEAN: 0}
-        self._key: tuple[int, str] | None = None
-        self._canvas = self._pixels[0]
+        black = np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8)
+        self._black = normalise(black, how, device).reshape(-1)
+        kinds = {s.name: s.kind for s in plan.series}
+        if plan.measures_alignment:
+            kinds[ALIGNED] = "circular"
+        self._kinds = tuple(dict.fromkeys(kinds.values()))
+        self._canvas_of = {name: self._kinds.index(kind) for name, kind in kinds.items()}
+        height, width = (side + 2 * self._reach for side in self._window)
+        shape = (len(self._kinds), len(self._black), height, width)
+        self._canvases = self._pixels[0].new_empty(shape)
+        self._drawn: int | None = None
+
+    def batch(self, size: int) -> Tensor:
+        """(size, C, H, W) of nothing yet, to be filled again and again."""
+        return self._canvases.new_empty((size, len(self._black), *self._window))
+
+    def unshifted(self, image: int) -> Tensor:
+        """(C, H, W) view of image `image`."""
+        return middle(self._pixels[image], *self._window)
 
     def window(self, name: str, image: int, offset: tuple[int, int]) -> Tensor:
-        """(C, H, W) view of image `image`, moved by `offset` under the series `name`."""
-        reach = self._reach[name]
-        if self._key != (image, name):
-            source, kind = self._pixels[image], self._kind[name]
-            self._canvas = canvas(source, kind, self._window, reach, self._black)
-            self._key = (image, name)
-        return cut(self._canvas, self._window, reach, offset)
+        """The same, moved by `offset` under the series `name`; a view until the next image."""
+        self._draw(image)
+        return cut(self._canvases[self._canvas_of[name]], self._window, self._reach, offset)
+
+    def put_unshifted(self, images: Sequence[int], batch: Tensor) -> None:
+        """Fill `batch` with the unshifted windows, the last one repeated to the end."""
+        for place, image in enumerate(images):
+            batch[place] = self.unshifted(image)
+        batch[len(images) :] = batch[len(images) - 1]
+
+    def put_shifted(self, images: NDArray[np.int64], starts: Tensor, batch: Tensor) -> None:
+        """Fill `batch` with the windows of `images`, in order, that begin at `starts`.
+
+        The last one is repeated to the end.
+        """
+        present = np.arange(images[0], images[-1] + 2)
+        ends = np.searchsorted(images, present).tolist()
+        for image, begin, end in zip(present.tolist(), ends, ends[1:], strict=False):
+            self._draw(image)
+            torch.index_select(self._windows, 0, starts[begin:end], out=batch[begin:end])
+        batch[len(images) :] = batch[len(images) - 1]
+
+    def starts(self, jobs: Jobs) -> Tensor:
+        """(n,) where in the canvases the window of each job begins, on the device."""
+        canvases = np.empty(max(part.stop for part in jobs.columns.values()), np.int64)
+        for name, part in jobs.columns.items():
+            canvases[part] = self._canvas_of[name]
+        each, _, row, column = self._canvases.stride()
+        corner = self._reach - jobs.offset
+        found = canvases[jobs.column] * each + corner @ (row, column)
+        return torch.from_numpy(found).to(self._canvases.device)
+
+    @cached_property
+    def _windows(self) -> Tensor:
+        """(n, C, H, W): every window of every canvas, as overlapping views, by its start."""
+        channels = self._canvases.shape[1]
+        _, plane, row, column = self._canvases.stride()
+        shape, strides = (channels, *self._window), (plane, row, column)
+        extent = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        count = self._canvases.numel() - extent
+        return self._canvases.as_strided((count, *shape), (1, *strides))
+
+    def _draw(self, image: int) -> None:
+        """Make the canvases of `image`, unless they are those at hand."""
+        if self._drawn == image:
+            return
+        for canvas, kind in zip(self._canvases, self._kinds, strict=True):
+            fill(canvas, self._pixels[image], kind, self._window, self._black)
+        self._drawn = image
 
 
 def outputs_of(model: Model, windows: Sequence[Tensor], size: int) -> Tensor:

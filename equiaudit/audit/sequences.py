@@ -222,7 +222,7 @@ def _assemble(
         notes=(*model.notes, *data.notes, *_left_out(records)),
         timings=timings,
     )
-    return Scan(result, _samples(made))
+    return Scan(result, lambda: iter([_samples(made)]))
 
 
 def _kinds(records: Sequence[SequenceRecord]) -> Iterator[str]:

@@ -10,7 +10,7 @@ The engine knows blocks of images, shifts, batches, the journal and the order of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,15 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.records import ImageRecord
 from equiaudit.data import Item, Truth, TruthReader
 from equiaudit.results import BoundaryPart, ShiftResult
 from equiaudit.shifts import Series
 
-__all__ = ["ALIGNED", "Block", "Job", "Source", "Task"]
-
-ALIGNED = "aligned"
-"""The name of the circular shifts by multiples of the total stride, beside those of the series."""
+__all__ = ["Block", "Source", "Task"]
 
 R = TypeVar("R", bound=ImageRecord)
 R_co = TypeVar("R_co", bound=ImageRecord, covariant=True)
@@ -44,26 +42,14 @@ class Source:
     """Its mask or target, cut as the pixels are."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """The model is to see image `image` of the block, moved by `offset` under series `name`.
-
-    `slot` counts the offsets of that image and series in plan order.
-    """
-
-    image: int
-    name: str
-    slot: int
-    offset: tuple[int, int]
-
-
 class Block(Protocol[R_co]):
-    """The images that are on the device together. Outputs are the model's, float32."""
+    """The images that are on the device together. Outputs are the model's, float32, and may be
+    views of memory that the next batch overwrites."""
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Take the unshifted outputs of `images`, (n, ...); all come before any shifted one."""
 
-    def shifted(self, jobs: Sequence[Job], outputs: Tensor) -> None:
+    def shifted(self, jobs: Jobs, outputs: Tensor) -> None:
         """Take the outputs of `jobs`, (n, ...), and reduce them: they are not kept for you."""
 
     def records(self) -> Sequence[R_co]:
@@ -115,8 +101,8 @@ class Task(Protocol[R]):
     def more(self, records: Sequence[R]) -> dict[str, Any]:
         """Further fields of the `Result`: the worst images, examples."""
 
-    def samples_csv(self, records: Sequence[R]) -> str:
-        """One row per image and kind."""
+    def samples_csv(self, records: Sequence[R]) -> Iterator[str]:
+        """One row per image and kind, as text in pieces of whole rows."""
 
     def notes(self) -> tuple[str, ...]:
         """What is worth saying about how outputs were read."""

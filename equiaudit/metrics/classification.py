@@ -1,12 +1,13 @@
 """Label metrics of one shift series, per image and summarised.
 
-Shapes: n images, K shifts each. Predictions are class indices (int64); images with a
+Shapes: n images, K shifts each. Predictions are class indices (integers); images with a
 non-finite output are left out before they come here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ __all__ = [
     "summarise",
 ]
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from equiaudit.models.types import Preprocess
 
-__all__ = ["canvas", "cut", "normalise", "on_device"]
+__all__ = ["canvas", "cut", "fill", "middle", "normalise", "on_device"]
 
 
 def normalise(pixels: NDArray[np.generic], how: Preprocess, device: torch.device) -> Tensor:
@@ -58,15 +58,45 @@ def canvas(source: Tensor, kind: str, window: tuple[int, int], reach: int, black
     `source` holds the H x W window in its middle, with real pixels around it where they
     were loaded. `black` is (C,), a black pixel as the model receives it.
     """
+    shape = (source.shape[0], window[0] + 2 * reach, window[1] + 2 * reach)
+    made = source.new_empty(shape)
+    fill(made, source, kind, window, black)
+    return made
+
+
+def fill(canvas: Tensor, source: Tensor, kind: str, window: tuple[int, int], black: Tensor) -> None:
+    """Draw a `canvas`, (C, H + 2 reach, W + 2 reach), in place.
+
+    Of a crop canvas, what lies beyond the pixels of `source` keeps what it held.
+    """
     if kind == "crop":
-        return _middle(source, window[0] + 2 * reach, window[1] + 2 * reach)
-    inner = _middle(source, *window)
+        real = tuple(
+            side + 2 * min((there - side) // 2, (whole - side) // 2)
+            for side, there, whole in zip(window, source.shape[1:], canvas.shape[1:], strict=True)
+        )
+        middle(canvas, *real).copy_(middle(source, *real))
+        return
+    inner = middle(source, *window)
     if kind == "circular":
-        rows, columns = (_wrapped(side, reach, inner.device) for side in window)
-        return inner[:, rows][:, :, columns]
-    out = black.reshape(-1, 1, 1).repeat(1, window[0] + 2 * reach, window[1] + 2 * reach)
-    out[:, reach : reach + window[0], reach : reach + window[1]] = inner
-    return out
+        _wrap(canvas, inner)
+        return
+    canvas.copy_(black.reshape(-1, 1, 1).expand_as(canvas))
+    middle(canvas, *window).copy_(inner)
+
+
+def _wrap(canvas: Tensor, inner: Tensor) -> None:
+    """`inner` in the middle of `canvas`, and itself again around it."""
+    height, width = inner.shape[1:]
+    reach = (canvas.shape[1] - height) // 2
+    if reach > min(height, width):
+        rows, columns = (_wrapped(side, reach, inner.device) for side in (height, width))
+        canvas.copy_(inner[:, rows][:, :, columns])
+        return
+    canvas[:, reach : reach + height, reach : reach + width] = inner
+    canvas[:, :reach] = canvas[:, height : height + reach]
+    canvas[:, height + reach :] = canvas[:, reach : 2 * reach]
+    canvas[:, :, :reach] = canvas[:, :, width : width + reach]
+    canvas[:, :, width + reach :] = canvas[:, :, reach : 2 * reach]
 
 
 def cut(canvas: Tensor, window: tuple[int, int], reach: int, offset: tuple[int, int]) -> Tensor:
@@ -75,7 +105,8 @@ def cut(canvas: Tensor, window: tuple[int, int], reach: int, offset: tuple[int, 
     return canvas[:, top : top + window[0], left : left + window[1]]
 
 
-def _middle(x: Tensor, height: int, width: int) -> Tensor:
+def middle(x: Tensor, height: int, width: int) -> Tensor:
+    """(C, height, width) view of the middle of (C, h, w)."""
     top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
     return x[:, top : top + height, left : left + width]
 

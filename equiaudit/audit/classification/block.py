@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,80 +10,78 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.classification.records import NONFINITE, LabelRecord, LabelSeries
-from equiaudit.audit.task import ALIGNED, Job, Source
+from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.jobs import ALIGNED, Jobs, columns_of
+from equiaudit.audit.task import Source
 from equiaudit.shifts import ShiftPlan
 
 __all__ = ["LabelBlock"]
-
-
-@dataclass
-class _Answers:
-    """Label, probability of the unshifted label and relative logit change, per slot."""
-
-    predicted: NDArray[np.int64]
-    probability: NDArray[np.float64]
-    error: NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, size: int) -> _Answers:
-        return cls(np.full(size, NONFINITE, np.int64), np.zeros(size), np.zeros(size))
 
 
 class LabelBlock:
     """A `Block` of classifier outputs (n, classes); one score per image makes two classes."""
 
     def __init__(self, plan: ShiftPlan, sources: Sequence[Source], probabilities: bool) -> None:
-        self._plan, self._sources, self._probabilities = plan, sources, probabilities
+        self._sources, self._probabilities = sources, probabilities
+        self._columns = columns_of(plan)
+        shape = (len(sources), max(part.stop for part in self._columns.values()))
+        self._predicted = np.full(shape, NONFINITE, np.int32)
+        self._probability, self._error = np.zeros(shape), np.zeros(shape)
         self._clean: list[Tensor] = []
-        self._answers: dict[tuple[int, str], _Answers] = {}
-        for image, source in enumerate(sources):
-            for series in plan.series:
-                count = len(plan.offsets(series, source.item.index))
-                self._answers[image, series.name] = _Answers.empty(count)
-            if plan.measures_alignment:
-                count = len(plan.aligned_offsets(source.item.index))
-                self._answers[image, ALIGNED] = _Answers.empty(count)
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Keep the unshifted outputs."""
-        self._clean.append(_two_columns(outputs, self._probabilities))
+        self._clean.append(_two_columns(outputs, self._probabilities).clone())
 
-    def shifted(self, jobs: Sequence[Job], outputs: Tensor) -> None:
+    def shifted(self, jobs: Jobs, outputs: Tensor) -> None:
         """Compare with the unshifted outputs, and keep three numbers each."""
         columns = _two_columns(outputs, self._probabilities)
-        compared = self._reference.compare(columns, [job.image for job in jobs])
-        for job, label, probability, error in zip(jobs, *compared, strict=True):
-            answer = self._answers[job.image, job.name]
-            answer.predicted[job.slot] = label
-            answer.probability[job.slot] = probability
-            answer.error[job.slot] = error
+        at = jobs.image, jobs.column
+        compared = self._reference.compare(columns, jobs.image)
+        self._predicted[at], self._probability[at], self._error[at] = compared
 
     def records(self) -> list[LabelRecord]:
         """One per image."""
-        return [self._record(image, source) for image, source in enumerate(self._sources)]
+        reference = self._reference
+        figures = self._figures(np.array(reference.finite))
+        return [
+            LabelRecord(
+                index=source.item.index,
+                file=source.item.file,
+                label=source.item.label,
+                sha256=source.sha256,
+                clean=label if finite else NONFINITE,
+                confidence=confidence if finite else 0.0,
+                columns=self._columns,
+                predicted=own.tobytes(),
+                figures=figure.tobytes(),
+                notes=source.notes,
+            )
+            for source, finite, label, confidence, own, figure in zip(
+                self._sources,
+                reference.finite,
+                reference.label,
+                reference.confidence,
+                self._predicted,
+                figures,
+                strict=True,
+            )
+        ]
+
+    def _figures(self, finite: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n, series, 2) wobble and largest logit error; 0 where an output was not finite."""
+        found = []
+        for name, part in self._columns.items():
+            if name != ALIGNED:
+                own = self._probability[:, part]
+                each = own.max(axis=1) - own.min(axis=1), self._error[:, part].max(axis=1)
+                whole = finite & (self._predicted[:, part] != NONFINITE).all(axis=1)
+                found.append(np.where(whole[:, None], np.stack(each, axis=1), 0.0))
+        return np.stack(found, axis=1)
 
     @cached_property
     def _reference(self) -> _Reference:
         return _Reference(torch.cat(self._clean), self._probabilities)
-
-    def _record(self, image: int, source: Source) -> LabelRecord:
-        reference = self._reference
-        clean = reference.label[image] if reference.finite[image] else NONFINITE
-        aligned = self._answers.get((image, ALIGNED))
-        return LabelRecord(
-            index=source.item.index,
-            file=source.item.file,
-            label=source.item.label,
-            sha256=source.sha256,
-            clean=clean,
-            confidence=reference.confidence[image] if clean != NONFINITE else 0.0,
-            series={
-                s.name: _series(self._answers[image, s.name], clean) for s in self._plan.series
-            },
-            aligned=() if aligned is None else tuple(aligned.predicted.tolist()),
-            notes=source.notes,
-        )
 
 
 def _two_columns(outputs: Tensor, probabilities: bool) -> Tensor:
@@ -113,21 +110,13 @@ class _Reference:
         return p.gather(1, label[:, None])[:, 0]
 
     def compare(
-        self, outputs: Tensor, images: list[int]
-    ) -> tuple[list[int], list[float], list[float]]:
+        self, outputs: Tensor, images: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Label (or NONFINITE), probability of the unshifted label, relative logit change."""
-        of = torch.tensor(images, device=outputs.device)
+        of = torch.from_numpy(images).to(outputs.device)
         finite = outputs.isfinite().all(1)
         label = torch.where(finite, outputs.argmax(1), NONFINITE)
         probability = self._probability(outputs, self._label[of])
-        change = (outputs - self._outputs[of]).abs().amax(1).double()
+        change = (outputs - self._outputs[of]).abs_().amax(1).double()
         error = change / self._range[of]
-        return label.tolist(), probability.tolist(), error.tolist()
-
-
-def _series(answers: _Answers, clean: int) -> LabelSeries:
-    predicted = tuple(answers.predicted.tolist())
-    if clean == NONFINITE or NONFINITE in predicted:
-        return LabelSeries(predicted, 0.0, 0.0)
-    wobble = float(answers.probability.max() - answers.probability.min())
-    return LabelSeries(predicted, wobble, float(answers.error.max()))
+        return label.cpu().numpy(), probability.cpu().numpy(), error.cpu().numpy()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.classification.records import (
+    NONFINITE,
+    LabelRecord,
+    clean_of,
+    figures_of,
+    predicted_of,
+)
 from equiaudit.metrics.classification import consistency
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.plan import Offsets
@@ -35,50 +42,65 @@ COLUMNS = (
 )
 
 
-def samples_csv(plan: ShiftPlan, records: Sequence[LabelRecord]) -> str:
-    """The whole table as text; a cell that does not apply is empty."""
+_PIECE = 256
+"""Images to a piece of text."""
+
+
+def samples_csv(plan: ShiftPlan, records: Sequence[LabelRecord]) -> Iterator[str]:
+    """The table as text, in pieces of whole rows; a cell that does not apply is empty."""
+    yield _text([COLUMNS])
+    for start in range(0, len(records), _PIECE):
+        some = records[start : start + _PIECE]
+        by_kind = [_rows(series, plan, some) for series in plan.series]
+        yield _text(row for rows in zip(*by_kind, strict=True) for row in rows)
+
+
+def _text(rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        for series in plan.series:
-            writer.writerow(_row(series, plan.offsets(series, record.index), record))
+    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
-def _row(series: Series, offsets: Offsets, record: LabelRecord) -> dict[str, object]:
-    own = record.of(series.name)
-    predicted = np.array(own.predicted, np.int64)
-    lost = int((predicted == NONFINITE).sum()) + (record.clean == NONFINITE)
-    row: dict[str, object] = {
-        "file": record.file,
-        "kind": series.name,
-        "label": record.label,
-        "clean_label": record.clean if record.clean != NONFINITE else None,
-        "clean_confidence": f"{record.confidence:.6g}",
-        "offsets": len(predicted),
-        "nonfinite": lost,
-    }
-    if lost:
-        return row
-    row |= {
-        "agree": int((predicted == record.clean).sum()),
-        "consistency": repr(float(consistency(predicted[None])[0])),
-        "correct": None if record.label is None else int((predicted == record.label).sum()),
-        "confidence_wobble": f"{own.wobble:.6g}",
-        "logit_error": f"{own.logit_error:.6g}",
-    }
-    found = flip(offsets, predicted, record.clean)
-    if found is not None:
-        at, label = found
-        distance = max(abs(at[0]), abs(at[1]))
-        row |= {"flip_radius": distance, "flipped_label": label}
-        row |= {"flipped_dy": at[0], "flipped_dx": at[1]}
-    return row
+def _rows(
+    series: Series, plan: ShiftPlan, records: Sequence[LabelRecord]
+) -> Iterator[tuple[object, ...]]:
+    """A row of each record, its cells in the order of `COLUMNS`."""
+    clean, predicted = clean_of(records), predicted_of(records, series.name)
+    agree = (predicted == clean[:, None]).sum(axis=1).tolist()
+    right = (predicted == _labels(records)[:, None]).sum(axis=1).tolist()
+    agreement = consistency(predicted).tolist()
+    lost = ((predicted == NONFINITE).sum(axis=1) + (clean == NONFINITE)).tolist()
+    figures = figures_of(records, series.name).tolist()
+    for i, record in enumerate(records):
+        unshifted = record.clean if record.clean != NONFINITE else None
+        confidence, count = f"{record.confidence:.6g}", predicted.shape[1]
+        row = (record.file, series.name, record.label, unshifted, confidence, count)
+        if lost[i]:
+            yield (*row, *(None,) * 9, lost[i])
+            continue
+        correct = None if record.label is None else right[i]
+        flipped = _flipped(plan.offsets(series, record.index), predicted[i], record.clean)
+        wobble, error = figures[i]
+        kept = (agree[i], repr(agreement[i]), correct)
+        yield (*row, *kept, *flipped, f"{wobble:.6g}", f"{error:.6g}", 0)
+
+
+def _labels(records: Sequence[LabelRecord]) -> NDArray[np.int64]:
+    """(n,) true labels, and one that no output has where none is known."""
+    return np.array([NONFINITE - 1 if r.label is None else r.label for r in records])
+
+
+def _flipped(offsets: Offsets, predicted: NDArray[np.int32], clean: int) -> tuple[object, ...]:
+    """Radius of the nearest flip, the label there, dy and dx; empty cells where none flips."""
+    found = flip(offsets, predicted, clean)
+    if found is None:
+        return (None,) * 4
+    (dy, dx), label = found
+    return max(abs(dy), abs(dx)), label, dy, dx
 
 
 def flip(
-    offsets: Offsets, predicted: np.ndarray[tuple[int, ...], np.dtype[np.int64]], clean: int
+    offsets: Offsets, predicted: NDArray[np.int32], clean: int
 ) -> tuple[tuple[int, int], int] | None:
     """The smallest tried offset that changes the label, and the label there; None if none."""
     changed = np.flatnonzero(predicted != clean)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,16 @@ from scipy.stats import binomtest
 
 from equiaudit.audit.boundary import Changes, boundary_parts
 from equiaudit.audit.classification.block import LabelBlock
-from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.classification.records import (
+    NONFINITE,
+    LabelRecord,
+    clean_of,
+    figures_of,
+    predicted_of,
+)
 from equiaudit.audit.classification.samples import samples_csv
 from equiaudit.audit.classification.worst import worst_images
+from equiaudit.audit.jobs import ALIGNED
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
 from equiaudit.data import Dataset, Item
@@ -64,7 +71,7 @@ class ClassificationTask:
 
     def is_finite(self, record: LabelRecord, name: str) -> bool:
         """Whether the unshifted output and all outputs of series `name` were finite."""
-        return NONFINITE not in (record.clean, *record.of(name).predicted)
+        return record.clean != NONFINITE and NONFINITE not in record.of(name).predicted
 
     def shift_result(self, series: Series, records: Sequence[LabelRecord]) -> ShiftResult:
         """Consistency and its kin, and the maps."""
@@ -93,9 +100,7 @@ class ClassificationTask:
         changes = Changes(
             subject="label changes",
             by_kind={name: _changed(finite, name) for name in self._plan.names},
-            aligned=np.array([np.mean([a != r.clean for a in r.aligned]) for r in finite])
-            if self._plan.measures_alignment
-            else None,
+            aligned=_changed(finite, ALIGNED) if self._plan.measures_alignment else None,
             mean=mean_interval,
             difference=paired_difference,
         )
@@ -107,7 +112,7 @@ class ClassificationTask:
         found = worst_images(self._model, self._dataset, self._plan, records, thumbnails=thumbnails)
         return {"worst": found}
 
-    def samples_csv(self, records: Sequence[LabelRecord]) -> str:
+    def samples_csv(self, records: Sequence[LabelRecord]) -> Iterator[str]:
         """One row per image and kind."""
         return samples_csv(self._plan, records)
 
@@ -120,36 +125,34 @@ class ClassificationTask:
 
 def _changed(records: Sequence[LabelRecord], name: str) -> NDArray[np.float64]:
     """Share of the shifts under `name` that change the label, per image."""
-    return np.array([np.mean([p != r.clean for p in r.of(name).predicted]) for r in records])
+    if not records:
+        return np.zeros(0)
+    changed = predicted_of(records, name) != clean_of(records)[:, None]
+    return np.asarray(changed.mean(axis=1))
 
 
 def _all_finite(record: LabelRecord) -> bool:
-    seen = [label for s in (record.series or {}).values() for label in s.predicted]
-    return NONFINITE not in (record.clean, *seen, *record.aligned)
+    seen = np.frombuffer(record.predicted, np.int32)
+    return record.clean != NONFINITE and NONFINITE not in seen
 
 
 def _observe(
     series: Series, plan: ShiftPlan, records: Sequence[LabelRecord]
 ) -> classification.Observations:
     """The observations of one series over `records`, none of which may be non-finite in it."""
-    own = [r.series[series.name] for r in records if r.series is not None]
     labels = [r.label for r in records if r.label is not None]
-    count = len(plan.offsets(series, 0))
-    offsets = np.empty((len(records), count, 2), np.int64)
+    offsets = np.empty((len(records), len(plan.offsets(series, 0)), 2), np.int32)
     for row, record in zip(offsets, records, strict=True):  # a list of rows would be as large again
         row[:] = plan.offsets(series, record.index)
+    figures = figures_of(records, series.name)
     return classification.Observations(
         offsets=offsets,
-        predicted=_stack([s.predicted for s in own], (count,)),
-        clean=np.array([r.clean for r in records], np.int64),
-        wobble=np.array([s.wobble for s in own], np.float64),
-        logit_error=np.array([s.logit_error for s in own], np.float64),
-        labels=np.array(labels, np.int64) if labels and len(labels) == len(records) else None,
+        predicted=predicted_of(records, series.name),
+        clean=clean_of(records),
+        wobble=figures[:, 0],
+        logit_error=figures[:, 1],
+        labels=np.array(labels, np.int32) if labels and len(labels) == len(records) else None,
     )
-
-
-def _stack(rows: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.array(rows, np.int64).reshape(len(rows), *shape)
 
 
 def _notes(series: Series, seen: classification.Observations) -> tuple[str, ...]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.classification.records import (
+    NONFINITE,
+    LabelRecord,
+    clean_of,
+    predicted_of,
+)
 from equiaudit.audit.classification.samples import flip
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.pictures import data_uri, views
@@ -38,22 +43,17 @@ def worst_images(
     )
 
 
-def _least_stable(series: Series, records: Sequence[LabelRecord]) -> Iterator[LabelRecord]:
-    def stability(record: LabelRecord) -> float:
-        return _agreement(record, series.name)
-
-    finite = [
-        r
-        for r in records
-        if r.series and NONFINITE not in (r.clean, *r.series[series.name].predicted)
-    ]
-    unstable = [r for r in finite if stability(r) < 1]
-    yield from sorted(unstable, key=lambda r: (stability(r), r.index))[:_PER_KIND]
+def _least_stable(series: Series, records: Sequence[LabelRecord]) -> list[LabelRecord]:
+    predicted, clean = predicted_of(records, series.name), clean_of(records)
+    stability = (predicted == clean[:, None]).mean(axis=1)
+    finite = (clean != NONFINITE) & (predicted != NONFINITE).all(axis=1)
+    unstable = np.flatnonzero(finite & (stability < 1)).tolist()
+    ordered = sorted(unstable, key=lambda i: (stability[i], records[i].index))
+    return [records[i] for i in ordered[:_PER_KIND]]
 
 
 def _agreement(record: LabelRecord, name: str) -> float:
-    own = record.of(name).predicted
-    return float(np.mean([label == record.clean for label in own]))
+    return float((record.of(name).predicted == record.clean).mean())
 
 
 def _worst(
@@ -65,7 +65,7 @@ def _worst(
     thumbnails: bool,
 ) -> WorstImage:
     own = record.of(series.name)
-    found = flip(plan.offsets(series, record.index), np.array(own.predicted), record.clean)
+    found = flip(plan.offsets(series, record.index), own.predicted, record.clean)
     if found is None:
         raise ValueError(f"{record.file} does not flip")
     offset, label = found

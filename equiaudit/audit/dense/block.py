@@ -11,7 +11,8 @@ from torch import Tensor
 from equiaudit.audit.dense.frames import Frames, Moved
 from equiaudit.audit.dense.records import MapRecord, MapSeries
 from equiaudit.audit.dense.tally import Tally
-from equiaudit.audit.task import ALIGNED, Job, Source
+from equiaudit.audit.jobs import ALIGNED, Job, Jobs
+from equiaudit.audit.task import Source
 from equiaudit.shifts import ShiftPlan
 
 __all__ = ["MapBlock"]
@@ -41,7 +42,7 @@ class MapBlock(ABC, Generic[S]):
             self._finite[image] = is_finite
             self.take(image, output)
 
-    def shifted(self, jobs: Sequence[Job], outputs: Tensor) -> None:
+    def shifted(self, jobs: Jobs, outputs: Tensor) -> None:
         """Compare each output, moved back, with the unshifted one."""
         finite = outputs.isfinite().flatten(1).all(1).tolist()
         for job, output, is_finite in zip(jobs, self.reduced(outputs), finite, strict=True):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from equiaudit.audit.dense.frames import Frames, Moved
 from equiaudit.audit.dense.records import MapRecord
-from equiaudit.audit.forward import CLEAN, Scene, outputs_of
+from equiaudit.audit.forward import Scene, outputs_of
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.pictures import data_uri, views
 from equiaudit.audit.task import Source
@@ -127,7 +127,7 @@ def _both(
     model: Model, plan: ShiftPlan, source: Source, series: Series, offset: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     scene = Scene(model, plan, [source])
-    windows = [scene.window(CLEAN, 0, (0, 0)), scene.window(series.name, 0, offset)]
+    windows = [scene.unshifted(0), scene.window(series.name, 0, offset)]
     unshifted, shifted = outputs_of(model, windows, 2)
     return unshifted, shifted
 

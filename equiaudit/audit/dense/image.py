@@ -14,7 +14,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from equiaudit.audit.dense.block import MapBlock
 from equiaudit.audit.dense.frames import Frames, Moved
 from equiaudit.audit.dense.records import MapRecord, MapSeries
-from equiaudit.audit.task import ALIGNED, Job, Source
+from equiaudit.audit.jobs import ALIGNED, Job
+from equiaudit.audit.task import Source
 from equiaudit.models.types import Preprocess
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.canvas import cut

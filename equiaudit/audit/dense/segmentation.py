@@ -18,7 +18,8 @@ from equiaudit.audit.dense.frames import Frames, Moved
 from equiaudit.audit.dense.objects import Objects
 from equiaudit.audit.dense.outputs import Upsampling, labels_of
 from equiaudit.audit.dense.records import MapRecord, MapSeries
-from equiaudit.audit.task import ALIGNED, Job, Source
+from equiaudit.audit.jobs import ALIGNED, Job
+from equiaudit.audit.task import Source
 from equiaudit.data import IGNORED
 from equiaudit.metrics.dense import mean_iou
 from equiaudit.shifts import ShiftPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -104,15 +104,15 @@ class MapTask(ABC, Generic[Rec]):
             )
         return found
 
-    def samples_csv(self, records: Sequence[Rec]) -> str:
+    def samples_csv(self, records: Sequence[Rec]) -> Iterator[str]:
         """One row per image and kind; a cell that does not apply is empty."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, ("file", "kind", *self.columns), lineterminator="\n")
-        writer.writeheader()
+        header = ("file", "kind", *self.columns)
+        yield ",".join(header) + "\n"
         for record in records:
-            for series in self.plan.series:
-                writer.writerow(self._row(series, record))
-        return out.getvalue()
+            out = io.StringIO()
+            writer = csv.DictWriter(out, header, lineterminator="\n")
+            writer.writerows(self._row(series, record) for series in self.plan.series)
+            yield out.getvalue()
 
     def _row(self, series: Series, record: Rec) -> dict[str, object]:
         own = record.of(series.name)
