@@ -91,7 +91,7 @@ def run_shard(
         raise
     records = sorted(run.records(), key=lambda r: r.index)
     read = [r for r in records if r.unreadable is None]
-    write_shard(path, header, records, run.timings(), task.more(read))
+    write_shard(path, header, records, run.timings(), task.more(read) if read else {})
     run.journal.discard()
     return path
 
@@ -257,7 +257,7 @@ def _pictures(
     shown = {(e.kind, e.file): e for shard in shards for e in shard.end.examples}
     wanted = [(s.name, r.file) for s in plan.series for r in most_changed(s, records)]
     return {
-        "receptive_field": shards[0].end.receptive_field,
+        "receptive_field": next(filter(None, (s.end.receptive_field for s in shards)), None),
         "examples": tuple(shown[key] for key in wanted if key in shown),
     }
 
