@@ -34,7 +34,13 @@ from torch import fx, nn
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, PREPROCESS_KEY
-from equiaudit.repair.plain import padded_by_slices, plain_graph, scriptable
+from equiaudit.repair.canonical_symbols import with_nodes, with_symbols
+from equiaudit.repair.canonical_written import as_exportable, as_script
+from equiaudit.repair.plain import (
+    padded_by_slices,
+    plain_graph,
+    with_own_names,
+)
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import export_dynamic
 from equiaudit.repair.separable import native_pools
@@ -112,7 +118,7 @@ class TorchScript:
     ) -> tuple[Path, ...]:
         """Script the graph and save it."""
         with quiet():
-            script = torch.jit.script(scriptable(module))
+            script = torch.jit.script(as_script(module, example))
             extra = {PREPROCESS_EXTRA_FILE: preprocess} if preprocess else {}
             torch.jit.save(script, path, _extra_files=extra)  # type: ignore[no-untyped-call]
         return ()
@@ -134,9 +140,9 @@ class Exported:
     ) -> tuple[Path, ...]:
         """Export the graph with a dynamic batch and save it."""
         with quiet():
-            program = export_dynamic(plain_graph(module), _two_or_more(example))
-            for node in program.graph.nodes:
-                node.meta.pop("stack_trace", None)  # paths of the machine it was made on
+            program = _anywhere(
+                export_dynamic(as_exportable(module, example), _two_or_more(example))
+            )
             extra = {PREPROCESS_EXTRA_FILE: preprocess} if preprocess else {}
             torch.export.save(program, path, extra_files=extra)
         return ()
@@ -189,10 +195,11 @@ def exported_onnx(
     where a Pad(mode="wrap") is left that was not wanted.
     """
     sample = _two_or_more(example)
-    plain = plain_graph(native_pools(module))
+    plain = with_own_names(plain_graph(native_pools(module)))
+    padded = padded_by_slices(plain) if pad == "slices" else plain
     with quiet():
         program = torch.onnx.export(
-            export_dynamic(padded_by_slices(plain) if pad == "slices" else plain, sample),
+            export_dynamic(with_symbols(padded), sample),
             (sample,),
             dynamo=True,
             opset_version=OPSETS[pad],
@@ -202,7 +209,7 @@ def exported_onnx(
         )
     if program is None:
         raise RunError("torch.onnx.export returned no program.")
-    model = _tidy(program.model_proto, preprocess)
+    model = with_nodes(_tidy(program.model_proto, preprocess))
     if pad == "slices" and (left := next(_wrapping(model), None)) is not None:
         raise RunError(f"The node {left} still pads by wrapping.", tip="Use --pad wrap.")
     return model
@@ -241,7 +248,7 @@ class Checkpoint:
         """Write the tensors, the graph without them, and the configuration."""
         graph, config = path.with_suffix(".graph.pt"), path.with_suffix(".json")
         with quiet():
-            script = torch.jit.script(scriptable(module))
+            script = torch.jit.script(as_script(module, example))
             state = {name: value.detach().contiguous() for name, value in _state(script).items()}
             script.load_state_dict({name: _hollow(t) for name, t in state.items()}, assign=True)
             torch.jit.save(script, graph)  # type: ignore[no-untyped-call]
@@ -271,6 +278,19 @@ def sha256(path: Path) -> str:
     """Of the file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _anywhere(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Without paths of the machine it was made on, or its device; in place."""
+    for graph_module in program.graph_module.modules():
+        if not isinstance(graph_module, fx.GraphModule):
+            continue
+        for node in list(graph_module.graph.nodes):
+            node.meta.pop("stack_trace", None)
+            if node.target is torch.ops.aten._assert_tensor_metadata.default:
+                graph_module.graph.erase_node(node)
+        graph_module.recompile()
+    return program
 
 
 def _load_script(path: Path) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from typing import Any
 
 import torch
@@ -10,12 +11,13 @@ from torch import fx
 
 from equiaudit.errors import RunError
 
-__all__ = ["padded_by_slices", "plain_graph", "scriptable"]
+__all__ = ["padded_by_slices", "plain_graph", "scriptable", "with_own_names"]
 
 aten = torch.ops.aten
 
 _END = 2**63 - 1
 _CONVERSIONS = ("to", "_to_copy")
+_EXPORTERS_NAME = re.compile(r"val_\d+")
 _FILLED = {"zeros": "new_zeros", "ones": "new_ones", "full": "new_full", "empty": "new_empty"}
 
 
@@ -37,6 +39,26 @@ def plain_graph(module: fx.GraphModule) -> fx.GraphModule:
             _free(node, image, tensors)
     graph.lint()
     return fx.GraphModule(tensors, graph).train(module.training)
+
+
+def with_own_names(module: fx.GraphModule) -> fx.GraphModule:
+    """`module` itself, no tensor of it called ``val_1`` or so: torch.onnx names its own like that.
+
+    A graph that came from such a file has those names, and two values of one name fail.
+    """
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and _EXPORTERS_NAME.fullmatch(str(node.target)):
+            name, value = f"given_{node.target}", getattr(module, str(node.target))
+            if isinstance(value, torch.nn.Parameter):
+                module.register_parameter(name, value)
+            else:
+                module.register_buffer(name, value)
+            node.target = name
+    module.recompile()
+    for old in (*module._parameters, *module._buffers):
+        if _EXPORTERS_NAME.fullmatch(old):
+            delattr(module, old)
+    return module
 
 
 def scriptable(module: fx.GraphModule) -> fx.GraphModule:

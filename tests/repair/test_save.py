@@ -272,3 +272,20 @@ def test_another_runtime_may_differ_by_what_float32_itself_leaves_open(
     saved = save(_swamped(much), tmp_path / "a.onnx", example=x, kind=OtherRuntime())
     assert saved.verified is verified
     assert verified or "of the output range" in str(saved.reason)
+
+
+def test_onnx_takes_tensors_that_are_called_as_the_exporter_calls_its_own(tmp_path: Path) -> None:
+    class Clashing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for i in range(12):
+                self.register_buffer(f"val_{i}", torch.full((1, 3, 1, 1), float(i)))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for i in range(12):
+                x = torch.roll(x, 1, 2) + getattr(self, f"val_{i}")
+            return x.reshape(x.shape[0], 3, -1).mean(2)
+
+    net = fx.symbolic_trace(Clashing())
+    assert save(net, tmp_path / "a.onnx", example=images(2)).verified
+    assert "val_3" in dict(net.named_buffers())  # the net itself keeps its names
