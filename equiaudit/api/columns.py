@@ -99,7 +99,7 @@ class BeforeAfter:
         home = None if self.folder is None else self.folder / name
         done, journal = run_scan(model, self.dataset, options, folder=home, observer=self.observer)
         if home is not None:
-            write_reports(done.result, home, samples_csv=done.samples)
+            write_reports(done.result, home, samples_csv=done.rows())
         journal.discard()
         return done
 

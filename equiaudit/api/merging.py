@@ -113,5 +113,5 @@ def merge(
     done = merged(found)
     images = header.options.images
     if folder is not None:
-        write_reports(done.result, folder, samples_csv=done.samples, images=images)
+        write_reports(done.result, folder, samples_csv=done.rows(), images=images)
     return judged(done, judge, folder, observer, images)

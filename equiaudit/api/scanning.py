@@ -123,7 +123,7 @@ def scan(
     said = stated(model_settings, masks)
     done, journal = work.run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
-        write_reports(done.result, folder, samples_csv=done.samples, images=images)
+        write_reports(done.result, folder, samples_csv=done.rows(), images=images)
     journal.discard()
     return judged(done, judge, folder, observer, images)
 

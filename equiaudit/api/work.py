@@ -124,7 +124,7 @@ def judged(
         write_reports(result, folder, images=images)
     if judge.lacks_baseline and judge.path is not None:
         observer.note(f"This run is recorded as the baseline at {judge.path}.")
-        record_baseline(result, done.samples, judge.path)
+        record_baseline(result, done.rows(), judge.path)
     return result
 
 

@@ -14,6 +14,9 @@ from equiaudit.results import Skipped
 
 __all__ = ["check_sizes", "decode_ahead"]
 
+_HEADERS = 1024
+"""Headers that are waited for at a time."""
+
 
 def decode_ahead(
     items: Iterable[Item],
@@ -68,6 +71,8 @@ def check_sizes(
 
     Reads headers only, so that hours of work do not end at the last image.
     """
+    waiting = iter(items)
     with ThreadPoolExecutor(workers, thread_name_prefix="equiaudit-header") as pool:
-        for _ in pool.map(lambda item: check_size(item, geometry, truth), items):
-            pass
+        while some := list(islice(waiting, _HEADERS)):  # a future weighs more than a header
+            for _ in pool.map(lambda item: check_size(item, geometry, truth), some):
+                pass

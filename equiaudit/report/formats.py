@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -53,15 +53,20 @@ def render(result: Result, format: str, *, images: bool = True, strict: bool = F
 
 
 def write_reports(
-    result: Result, folder: str | Path, *, samples_csv: str | None = None, images: bool = True
+    result: Result,
+    folder: str | Path,
+    *,
+    samples_csv: str | Iterable[str] | None = None,
+    images: bool = True,
 ) -> tuple[Path, ...]:
     """Write result.json, report.md, report.html and, if its text is given, samples.csv.
 
-    Everything is rendered first; each file is then written beside its place and renamed, so
-    that none is ever seen half-written. The folder is made where it is missing. Returns the
-    paths. InputError names a folder that cannot be written, RunError one that is full.
+    That text may come in pieces, written as they come; all else is rendered first. Each file
+    is written beside its place and renamed, so that none is ever seen half-written. The folder
+    is made where it is missing. Returns the paths. InputError names a folder that cannot be
+    written, RunError one that is full.
     """
-    texts = {
+    texts: dict[str, str | Iterable[str]] = {
         "result.json": render(result, "json"),
         "report.md": render(result, "md"),
         "report.html": render(result, "html", images=images),
@@ -71,16 +76,20 @@ def write_reports(
     return write_files(Path(folder), texts)
 
 
-def record_baseline(result: Result, samples_csv: str, path: str | Path) -> tuple[Path, ...]:
+def record_baseline(
+    result: Result, samples_csv: str | Iterable[str], path: str | Path
+) -> tuple[Path, ...]:
     """Keep `result` at `path` and its samples.csv beside it, for later runs to be held against."""
     path = Path(path)
-    return write_files(path.parent, {path.name: render(result, "json"), "samples.csv": samples_csv})
+    texts = {path.name: render(result, "json"), "samples.csv": samples_csv}
+    return write_files(path.parent, texts)
 
 
-def write_files(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
-    """Write each text, as UTF-8, to the file of its name in `folder`, beside it and renamed.
+def write_files(folder: Path, texts: Mapping[str, str | Iterable[str]]) -> tuple[Path, ...]:
+    """Write each text, whole or in pieces, as UTF-8, to the file of its name in `folder`.
 
-    InputError for a folder that cannot be written, RunError for a disk that is full.
+    It is written beside that file and renamed. InputError for a folder that cannot be
+    written, RunError for a disk that is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,12 +102,12 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
         ) from error
 
 
-def _replace(path: Path, text: str) -> Path:
+def _replace(path: Path, text: str | Iterable[str]) -> Path:
     """Write `text` as UTF-8 beside `path` and rename it there; nothing is left on failure."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
         os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:

@@ -113,13 +113,15 @@ class LabelRecord(ImageRecord):
         part = (self.columns or {}).get(ALIGNED, slice(0))
         return np.frombuffer(self.predicted, np.int32)[part]
 
+    def labels(self, name: str) -> Labels:
+        """(K,) labels under series `name`."""
+        return np.frombuffer(self.predicted, np.int32)[(self.columns or {})[name]]
+
     def of(self, name: str) -> LabelSeries:
         """What was seen under series `name`."""
-        columns = self.columns or {}
-        labels = np.frombuffer(self.predicted, np.int32)[columns[name]]
-        place = list(columns).index(name)
-        wobble, error = np.frombuffer(self.figures).reshape(-1, 2)[place].tolist()
-        return LabelSeries(labels, wobble, error)
+        place = list(self.columns or {}).index(name)
+        wobble, error = np.frombuffer(self.figures)[2 * place : 2 * place + 2].tolist()
+        return LabelSeries(self.labels(name), wobble, error)
 
 
 @lru_cache(maxsize=16)

@@ -71,7 +71,7 @@ class ClassificationTask:
 
     def is_finite(self, record: LabelRecord, name: str) -> bool:
         """Whether the unshifted output and all outputs of series `name` were finite."""
-        return record.clean != NONFINITE and NONFINITE not in record.of(name).predicted
+        return record.clean != NONFINITE and NONFINITE not in record.labels(name)
 
     def shift_result(self, series: Series, records: Sequence[LabelRecord]) -> ShiftResult:
         """Consistency and its kin, and the maps."""

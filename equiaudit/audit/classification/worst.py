@@ -53,7 +53,7 @@ def _least_stable(series: Series, records: Sequence[LabelRecord]) -> list[LabelR
 
 
 def _agreement(record: LabelRecord, name: str) -> float:
-    return float((record.of(name).predicted == record.clean).mean())
+    return float((record.labels(name) == record.clean).mean())
 
 
 def _worst(
