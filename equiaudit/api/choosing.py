@@ -140,7 +140,7 @@ class Comparison:
         (image,) = example_images(made.preprocess, count=1)
         return Candidate(
             method=name,
-            claim=method(name).claim(self.options),
+            claim=method(name).promise(self._subject, self.options),
             metrics=figures_of(scan),
             same_label=_same_label(before, scan),
             slowdown=slowdown(made.original, made.net, image[None]),

@@ -51,14 +51,25 @@ class Training:
     def wanted(self) -> bool:
         """Whether any stage was asked for; InputError where its images were not given."""
         asked = bool(self.calibrate or self.distil or self.finetune)
-        if not asked and self.folder is not None:
-            raise InputError(
-                "--train-data is read by training alone.",
-                tip="Add --calibrate, --distil N or --finetune N.",
-            )
+        if not asked:
+            self._require_unset()
         if asked and self.folder is None and self.data is None:
             raise InputError("Training needs images.", tip="Add --train-data DIR, or --data DIR.")
         return asked
+
+    def _require_unset(self) -> None:
+        """InputError for a setting that nothing reads where no stage was asked for."""
+        settings = {
+            "--train-data": self.folder,
+            "--train-limit": self.limit,
+            "--learning-rate": self.rate,
+        }
+        for flag, value in settings.items():
+            if value is not None:
+                raise InputError(
+                    f"{flag} is read by training alone.",
+                    tip="Add --calibrate, --distil N or --finetune N.",
+                )
 
     def recover(self, model: Model, out: Path | None, observer: Observer) -> Recover:
         """Train with all of it, the state kept beside `out` until `discard` removes it."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from equiaudit.api.choosing import GOALS, Comparison, Goal
-from equiaudit.api.columns import BeforeAfter
+from equiaudit.api.choosing import Goal
+from equiaudit.api.fixing import Images, Picking, Request, write_verifications
 from equiaudit.api.loading import (
     ModelSettings,
     as_path,
@@ -18,19 +16,13 @@ from equiaudit.api.loading import (
     settled_task,
 )
 from equiaudit.api.recovering import Training
-from equiaudit.api.room import PICTURES, pictures, require_room
+from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
-from equiaudit.audit.options import ScanOptions
-from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from equiaudit.data import Dataset
     from equiaudit.models import Model
-    from equiaudit.models.types import Preprocess
-    from equiaudit.repair import FixOptions
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
 __all__ = ["fix", "inspect", "verify"]
@@ -78,7 +70,7 @@ def verify(
         images = pictures(open_data(loaded, data, None, limit, seed), loaded.preprocess, limit)
     found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
     if output is not None:
-        _write_verifications(Path(output), [found])
+        write_verifications(Path(output), [found])
     return found
 
 
@@ -138,121 +130,48 @@ def fix(
     method is within the accuracy.
     """
     from equiaudit.repair import FixOptions
-    from equiaudit.repair import fix as convert
 
-    observer = observer or Silent()
-    comparing = compare_methods or method == "auto"
-    _check_goal(goal, comparing, data)
-    if comparing and not (compare_methods or dry_run):
-        _check_target(out)  # before the time goes into measuring
-    training = Training(
-        calibrate=calibrate,
-        distil=distil,
-        finetune=finetune,
-        rate=learning_rate,
-        folder=train_data,
-        limit=train_limit,
-        data=data,
-        labels=labels,
-        seed=seed,
+    request = Request(
+        out=as_path(out),
+        options=FixOptions(
+            method=method,
+            select=select,
+            only=only,
+            skip=skip,
+            margin=margin,
+            positions=tuple((positions or {}).items()),
+            window=window,
+            pad=pad,
+            seconds=seconds,
+            seed=seed,
+            dry_run=dry_run,
+        ),
+        images=Images(data, labels, limit, max_shift, offsets, seed),
+        training=Training(
+            calibrate=calibrate,
+            distil=distil,
+            finetune=finetune,
+            rate=learning_rate,
+            folder=train_data,
+            limit=train_limit,
+            data=data,
+            labels=labels,
+            seed=seed,
+        ),
+        picking=Picking(
+            wanted=compare_methods or method == "auto",
+            only_compare=compare_methods,
+            goal=goal,
+            max_accuracy_drop=max_accuracy_drop,
+        ),
+        folder=as_path(report),
+        observer=observer or Silent(),
     )
-    trains = training.wanted and not dry_run
-    scanning = comparing or not dry_run
-    loaded = load_model(model, normalisation=scanning, **model_settings)
-    if data is not None and scanning:
+    request.checked()
+    loaded = load_model(model, normalisation=request.scans, **model_settings)
+    if data is not None and request.scans:
         loaded = settled_task(loaded, data, model_settings.get("task", "auto"))
-    options = FixOptions(
-        method=method,
-        select=select,
-        only=only,
-        skip=skip,
-        margin=margin,
-        positions=tuple((positions or {}).items()),
-        window=window,
-        pad=pad,
-        seconds=seconds,
-        seed=seed,
-        dry_run=dry_run,
-    )
-    dataset = open_data(loaded, data, labels, limit, seed) if data and scanning else None
-    shifting = ScanOptions(max_shift=max_shift, offsets=offsets, seed=seed, limit=limit)
-    folder = as_path(report)
-    compared = None
-    if comparing and dataset is not None:
-        _require_labels(loaded)
-        comparison = Comparison(loaded, dataset, shifting, options, goal, observer)
-        compared = comparison.report(0.01 if max_accuracy_drop is None else max_accuracy_drop)
-        if compare_methods:
-            return _kept(compared, folder)
-        options = comparison.chosen(compared)
-    found = convert(
-        loaded,
-        out,
-        options,
-        images=None if dataset is None else partial(_given, dataset, loaded, options),
-        recover=training.recover(loaded, as_path(out), observer) if trains else None,
-        progress=observer.note,
-    )
-    if trains:
-        training.discard(as_path(out))
-    if dataset is not None and not dry_run:
-        table = BeforeAfter(loaded, dataset, shifting, folder, observer)
-        found = table.added_to(found, max_accuracy_drop)
-    return _kept(found if compared is None else _with_choice(found, compared), folder)
-
-
-def _check_goal(goal: str, comparing: bool, data: str | Path | None) -> None:
-    if goal not in GOALS:
-        raise InputError(f"--goal is {goal!r}.", tip=f"It is {' or '.join(GOALS)}.")
-    if comparing and data is None:
-        raise InputError("Methods are compared on images.", tip="Add --data DIR.")
-
-
-def _check_target(out: str | Path | None) -> None:
-    from equiaudit.repair.formats import file_format
-
-    if out is None:
-        raise InputError("fix needs a file to write.", tip="Add -o OUT, or --compare-methods.")
-    file_format(Path(out))
-
-
-def _require_labels(model: Model) -> None:
-    if model.task == "image":
-        raise InputError(
-            f"{model.name} returns images, and methods are compared by the labels they keep.",
-            tip="Give --method and --data for its figures before and after.",
-        )
-
-
-def _given(
-    dataset: Dataset, model: Model, options: FixOptions, how: Preprocess
-) -> dict[str, torch.Tensor]:
-    """Images for the verification; InputError where they are too small for the fixed model."""
-    if how.size != model.preprocess.size:
-        require_room(dataset, how, options.margin, options.method)
-    return pictures(dataset, how)
-
-
-def _with_choice(found: FixReport, compared: FixReport) -> FixReport:
-    notes = tuple(dict.fromkeys((*compared.notes, *found.notes)))
-    update = {"candidates": compared.candidates, "choice": compared.choice, "notes": notes}
-    return found.model_copy(update=update)
-
-
-def _kept(report: FixReport, folder: Path | None) -> FixReport:
-    """`report`, written to its folder where there is one."""
-    if folder is not None:
-        from equiaudit.report.repair import render_fix
-
-        _write_verifications(folder, report.verifications)
-        _write(
-            folder,
-            {
-                "fix.json": report.model_dump_json(indent=2) + "\n",
-                "fix.md": render_fix(report, "md"),
-            },
-        )
-    return report
+    return request.run(loaded)
 
 
 def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> ModelSettings:
@@ -263,14 +182,3 @@ def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> Mode
     if not isinstance(model, str | Path) or not needs_arch(model):
         fitting.pop("arch", None)
     return fitting
-
-
-def _write_verifications(folder: Path, records: Iterable[Verification]) -> None:
-    dumped = [record.model_dump(mode="json") for record in records]
-    _write(folder, {"verification.json": json.dumps(dumped, indent=2) + "\n"})
-
-
-def _write(folder: Path, texts: dict[str, str]) -> None:
-    from equiaudit.report.formats import write_files
-
-    write_files(folder, texts)

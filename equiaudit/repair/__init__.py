@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from equiaudit.repair.capture import Captured
     from equiaudit.repair.inspection import inspect
     from equiaudit.repair.methods.base import FixOptions, Recover
-    from equiaudit.repair.pipeline import fix, verify_model
+    from equiaudit.repair.pipeline import checked_request, checked_target, fix, verify_model
     from equiaudit.repair.save import Saved
 
 _HOME = {
@@ -21,6 +21,8 @@ _HOME = {
     "FixOptions": "methods.base",
     "Recover": "methods.base",
     "Saved": "save",
+    "checked_request": "pipeline",
+    "checked_target": "pipeline",
     "fix": "pipeline",
     "inspect": "inspection",
     "verify_model": "pipeline",
@@ -31,6 +33,8 @@ __all__ = [
     "FixOptions",
     "Recover",
     "Saved",
+    "checked_request",
+    "checked_target",
     "fix",
     "inspect",
     "verify_model",

@@ -14,7 +14,7 @@ from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
-from equiaudit.repair.formats import Run, file_format
+from equiaudit.repair.formats import Pad, Run, file_format
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -29,7 +29,14 @@ from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
 
-__all__ = ["FixOptions", "Recover", "fix", "verify_model"]
+__all__ = [
+    "FixOptions",
+    "Recover",
+    "checked_request",
+    "checked_target",
+    "fix",
+    "verify_model",
+]
 
 _PROBE = 8
 _LEAST, _MOST = 64, 20_000
@@ -62,7 +69,7 @@ def fix(
     options = options or FixOptions()
     say = progress or (lambda step: None)
     recipe = method(options.method)
-    target = _checked_target(out, options, recipe)
+    target = checked_request(out, options, trains=recover is not None)
     say("capturing the graph")
     subject = Subject(model, options.pad)
     _refuse(recipe, subject, options)
@@ -79,6 +86,31 @@ def fix(
     saved, after_saving = job.save(target, before_saving)
     say("measuring the cost")
     return job.report(saved, (*before_saving, *after_saving))
+
+
+def checked_request(
+    out: Path | str | None, options: FixOptions, *, trains: bool = False
+) -> Path | None:
+    """The file to write, None for a dry run without one.
+
+    Raises InputError for all that can be told without the model: a method or an option that there
+    is not, options that do not go together, a file that cannot be written.
+    """
+    method(options.method).checked(options, trains=trains)
+    if out is not None:
+        return checked_target(out, options.pad)
+    if options.dry_run:
+        return None
+    raise InputError("fix needs a file to write.", tip="Add -o OUT, or --dry-run.")
+
+
+def checked_target(out: Path | str, pad: Pad = "wrap") -> Path:
+    """`out`; InputError where its suffix names no kind of model, or its folder is not there."""
+    target = Path(out)
+    file_format(target, pad)
+    if not target.parent.is_dir():
+        raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
+    return target
 
 
 def verify_model(
@@ -178,7 +210,7 @@ class _Job:
 
     @property
     def _claim(self) -> Claim:
-        return self.recipe.claim(self.options)
+        return self.recipe.promise(self.subject, self.options)
 
     def _verify(
         self,
@@ -210,20 +242,11 @@ def _taking(model: Model, dtype: str) -> Run:
     return lambda batch: model.run(batch.to(own))
 
 
-def _checked_target(out: Path | str | None, options: FixOptions, recipe: Recipe) -> Path | None:
-    recipe.checked(options)
-    if out is None:
-        if options.dry_run:
-            return None
-        raise InputError("fix needs a file to write.", tip="Add -o OUT, or --dry-run.")
-    file_format(Path(out), options.pad)
-    return Path(out)
-
-
 def _refuse(recipe: Recipe, subject: Subject, options: FixOptions) -> None:
     misfit = recipe.misfit(subject, options)
     if misfit is not None:
         raise NothingToDo(misfit.reason, tip=misfit.remedy)
+    recipe.left_out(subject, options)  # raises where the globs match no op, or leave none
 
 
 def _candidate(name: str, subject: Subject, options: FixOptions) -> Candidate:
@@ -248,7 +271,8 @@ def _report(
             "outcome": outcome,
             "method": recipe.name,
             "select": options.select if "select" in recipe.understands else None,
-            "claim": recipe.claim(options),
+            "claim": recipe.promise(subject, options),
+            "left_out": recipe.left_out(subject, options),
             "rewrites": recipe.core is not None,
             "inspection": subject.inspection,
             **found,

@@ -17,7 +17,16 @@ from equiaudit.repair.grid import Grid
 from equiaudit.repair.levels import FeatureLevels, InputLevels, Levels
 from equiaudit.repair.plan import Analysis, Step
 
-__all__ = ["Globs", "Write", "kept", "rewrite", "rewrite_with", "same_tensors"]
+__all__ = [
+    "Globs",
+    "Write",
+    "kept",
+    "left_out",
+    "patterns",
+    "rewrite",
+    "rewrite_with",
+    "same_tensors",
+]
 
 Globs = str | Sequence[str] | None
 Write: TypeAlias = Callable[[Builder, fx.Node, Step], Any]
@@ -116,15 +125,23 @@ def kept(node: fx.Node, only: Globs, skip: Globs) -> bool:
     """Whether an operation is left as it is."""
     if node.op != "call_function":
         return False
-    names = (node.name, module_path(node))
+    return left_out((node.name, module_path(node)), only, skip)
+
+
+def left_out(names: Sequence[str], only: Globs, skip: Globs) -> bool:
+    """Whether an operation of these names is left as it is."""
     return (only is not None and not _any_match(names, only)) or (
         skip is not None and _any_match(names, skip)
     )
 
 
-def _any_match(names: tuple[str, ...], globs: str | Sequence[str]) -> bool:
-    patterns = [globs] if isinstance(globs, str) else globs
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+def patterns(globs: Globs) -> Sequence[str]:
+    """One glob, several or none, as a sequence."""
+    return () if globs is None else (globs,) if isinstance(globs, str) else globs
+
+
+def _any_match(names: Sequence[str], globs: Globs) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns(globs))
 
 
 def _has_effects(node: fx.Node) -> bool:

@@ -63,7 +63,8 @@ def _fits(rows: Sequence[Candidate]) -> Iterable[Part]:
 
 def _promise(claim: Claim) -> str:
     exact = f"exact {claim.condition}" if claim.exact else f"inexact: {claim.condition}"
-    return f"{exact}; training: {claim.training}"
+    needs = "needs training" if claim.needs_training else "training"
+    return f"{exact}; {needs}: {claim.training}"
 
 
 def _one_per_reason(rows: Sequence[Candidate]) -> Iterable[Candidate]:

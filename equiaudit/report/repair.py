@@ -13,6 +13,7 @@ from equiaudit.report import comparing, figures
 from equiaudit.report.escape import terminal
 from equiaudit.report.parts import Part, bullets, counted, markdown, pair, sentence, table, text
 from equiaudit.results.repair import (
+    Claim,
     Cost,
     FixReport,
     Inspection,
@@ -30,9 +31,6 @@ _OUTCOMES = {
     "planned": "Planned, nothing written",
     "compared": "Compared, nothing written",
 }
-
-_MEASURED = _OUTCOMES | {"written": "Converted and measured"}
-"""For methods that do not claim to be exact."""
 
 
 def render_inspection(
@@ -191,10 +189,8 @@ def _setting(record: Verification) -> str:
 
 def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     method = report.method + (f", origins from {report.select}" if report.select else "")
-    exact = report.claim is None or report.claim.exact
-    done = _OUTCOMES[report.outcome] if exact else _MEASURED[report.outcome]
     said = "" if report.outcome == "compared" else f" ({terminal(method)})"
-    yield Text(f"{done}{said}.", style="bold")
+    yield Text(f"{_done(report)}{said}.", style="bold")
     if report.outcome == "compared":
         yield from comparing.candidates(report)
         yield from bullets("Notes", report.notes)
@@ -221,18 +217,35 @@ def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     yield from bullets("Notes", report.notes)
 
 
+def _done(report: FixReport) -> str:
+    """What became of it, in a few words; what claims no exactness was measured, not verified."""
+    if report.outcome != "written" or report.claim is None or report.claim.exact:
+        return _OUTCOMES[report.outcome]
+    if not report.left_out:
+        return "Converted and measured"
+    passed = all(record.passed for record in report.verifications)
+    return f"Partly converted, measured {'exact' if passed else 'inexact'}"
+
+
 def _claim(report: FixReport) -> Iterable[Part]:
     """What the method promises; not to be exact is said in a sentence of its own."""
     claim = report.claim
-    if claim is not None and claim.exact:
-        yield Text(sentence(f"Exact {claim.condition}. Training: {claim.training}."))
-    elif claim is not None:
-        yield Text(
-            sentence(
-                f"This does not make the model exact ({claim.condition}): the errors below are"
-                f" what is left. Training: {claim.training}."
-            )
-        )
+    if claim is None:
+        return
+    if not claim.exact:
+        errors = "" if report.outcome == "planned" else ": the errors below are what is left"
+        yield Text(sentence(f"This does not make the model exact ({claim.condition}){errors}."))
+    elif any(record.broken for record in report.verifications):
+        yield Text(sentence(f"The method claims to be exact {claim.condition}; here it is not."))
+    else:
+        yield Text(sentence(f"Exact {claim.condition}."))
+    yield Text(sentence(_training(claim, report)))
+
+
+def _training(claim: Claim, report: FixReport) -> str:
+    if claim.needs_training and report.training is None and report.outcome != "planned":
+        return f"It needs training, and had none: {claim.training}."
+    return f"{'Needs training' if claim.needs_training else 'Training'}: {claim.training}."
 
 
 _BECOMES = (

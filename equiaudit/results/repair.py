@@ -347,6 +347,8 @@ class FixReport(_Frozen):
     select: str | None = None
     """How origins are chosen, where the method has a choice."""
     claim: Claim | None = None
+    left_out: tuple[str, ...] = ()
+    """Ops that --only and --skip leave as they are, by module path."""
     rewrites: bool = True
     """Whether the method changes ops, or leaves the net as it is behind its input."""
     inspection: Inspection

@@ -85,3 +85,30 @@ def test_images_smaller_than_the_larger_input_are_named(run, tmp_path):
     assert code == 2
     assert "With --margin 40, crop-select takes 72x72 px" in err
     assert not (tmp_path / "a.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--method", "magic", "-o", "x.pt"), "no method 'magic'"),
+        (("--method", "mass", "--margin", 4, "-o", "x.pt"), "no use for --margin"),
+        (("-o", "x.zip"), "no suffix"),
+        (("-o", "no/x.pt"), "no folder no"),
+        ((), "needs a file to write"),
+        (("--train-limit", 4, "-o", "x.pt"), "--train-limit is read by training alone"),
+        (("--learning-rate", 0.1, "-o", "x.pt"), "--learning-rate is read by training alone"),
+        (
+            ("--method", "canonical", "--calibrate", "--train-data", images_path(), "-o", "x.pt"),
+            "nothing to train",
+        ),
+        (
+            ("--method", "auto", "--calibrate", "--data", images_path(), "-o", "x.pt"),
+            "compared as they are, without training",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_model_is_read(run, tmp_path, flags, words):
+    code, _, err = run("fix", "missing.pt", *flags)
+    assert code == 2
+    assert words in " ".join(err.split())
+    assert "missing.pt" not in err

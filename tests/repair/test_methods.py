@@ -138,6 +138,76 @@ def test_options_that_no_part_reads_are_refused(
         fix(model_of(nets.TinyResNet()), tmp_path / "a.pt", replace(QUICK, **options))
 
 
+def test_ops_left_out_take_the_claim_away_and_the_report_says_so(tmp_path: Path) -> None:
+    options = replace(QUICK, skip="block1.conv1")
+    report = fix(model_of(nets.TinyResNet()), tmp_path / "a.pt", options)
+    assert report.outcome == "written"
+    assert report.left_out == ("block1.conv1",)
+    assert report.claim is not None
+    assert not report.claim.exact
+    assert not any(record.claimed or record.passed for record in report.verifications)
+    said = " ".join(render_fix(report).split())
+    assert said.startswith("Partly converted, measured inexact (mass")
+    assert "operations is left as it is: block1.conv1" in said.partition("File:")[0]
+
+
+def test_ops_left_out_of_the_inside_leave_the_promise_of_what_is_around() -> None:
+    options = replace(QUICK, skip="block1.conv1")
+    subject = Subject(model_of(nets.TinyResNet()))
+    assert method("canonical+mass").promise(subject, options).exact
+    assert not method("mass").promise(subject, options).exact
+    assert method("mass").promise(subject, QUICK).exact
+
+
+@pytest.mark.parametrize("flag", ["only", "skip"])
+def test_a_glob_that_matches_nothing_is_an_error_that_names_what_there_is(
+    tmp_path: Path, flag: str
+) -> None:
+    options = replace(QUICK, **{flag: "block9*"})
+    with pytest.raises(InputError, match=f"--{flag} 'block9\\*' matches no op") as refusal:
+        fix(model_of(nets.TinyResNet()), tmp_path / "a.pt", options)
+    assert "block1.conv1" in str(refusal.value.tip)
+
+
+def test_globs_that_leave_no_op_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NothingToDo, match="leave no op"):
+        fix(model_of(nets.TinyResNet()), tmp_path / "a.pt", replace(QUICK, skip="*"))
+
+
+NEED_TRAINING = {
+    name: any(part in name for part in ("lps", "caps", "lpf", "ddac")) for name in methods.METHODS
+}
+
+
+@pytest.mark.parametrize(("name", "needed"), NEED_TRAINING.items())
+def test_selectors_and_filters_need_training_and_nothing_else_does(name: str, needed: bool) -> None:
+    assert method(name).claim(QUICK).needs_training == needed
+    assert method(f"crop-select+{name}").claim(QUICK).needs_training == needed
+
+
+def test_a_method_that_needs_training_and_had_none_is_said_to(tmp_path: Path) -> None:
+    options = FixOptions(method="lps", comparisons=60)
+    model = model_of(nets.TinyResNet())
+    said = " ".join(render_fix(fix(model, tmp_path / "a.pt", options)).split())
+    assert "It needs training, and had none" in said.partition("File:")[0]
+    planned = fix(model, None, replace(options, dry_run=True))
+    assert "Needs training: --finetune" in " ".join(render_fix(planned).split())
+    assert {one.method for one in planned.candidates if one.claim and one.claim.needs_training}
+
+
+def test_a_folder_that_is_not_there_is_found_before_any_work(tmp_path: Path) -> None:
+    steps: list[str] = []
+    with pytest.raises(InputError, match="There is no folder"):
+        fix(model_of(nets.TinyResNet()), tmp_path / "no/a.pt", QUICK, progress=steps.append)
+    assert steps == []
+
+
+def test_a_window_of_features_and_a_choice_from_pixels_do_not_go_together(tmp_path: Path) -> None:
+    options = replace(QUICK, window=2, select="input")
+    with pytest.raises(InputError, match="--window leaves"):
+        fix(model_of(nets.TinyResNet()), tmp_path / "a.pt", options)
+
+
 def test_a_model_without_a_graph_is_a_misfit_with_a_reason() -> None:
     subject = Subject(model_of(nets.TinyResNet(), module=None))
     for name in ("mass", "crop-select", "crop-select+mass"):

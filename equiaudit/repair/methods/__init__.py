@@ -12,8 +12,6 @@ both parts change the same ops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from equiaudit.errors import InputError
 from equiaudit.repair.methods.base import (
     Check,
@@ -71,11 +69,11 @@ def method(name: str) -> Recipe:
         head, plus, rest = rest.partition("+")
         outer = METHODS.get(head)
         if not plus or outer is None:
-            raise InputError(f"There is no method {name!r}.", tip=f"There is {', '.join(_said())}.")
+            raise InputError(f"There is no method {name!r}.", tip=_there_is())
         if not isinstance(outer, Wrapper):
             raise InputError(
                 f"{name!r} is no combination: {head} changes ops and cannot be put around {rest}.",
-                tip=f"There is {', '.join(_said())}.",
+                tip=_there_is(),
             )
         wrappers.append(outer)
     core = METHODS[rest]
@@ -84,6 +82,9 @@ def method(name: str) -> Recipe:
     return Recipe(name, tuple(wrappers), core)
 
 
-def _said() -> Iterator[str]:
-    for name, found in METHODS.items():
-        yield f"{name}, {name}+..." if isinstance(found, Wrapper) else name
+def _there_is() -> str:
+    """Names by themselves, and how they combine."""
+    wrappers = [name for name, found in METHODS.items() if isinstance(found, Wrapper)]
+    single = ", ".join(name for name in METHODS if "+" not in name)
+    around = ", ".join(f"{name}+..." for name in wrappers)
+    return f"There is {single}; mass, aps, lps or caps with a filter, as in mass+lpf; and {around}."

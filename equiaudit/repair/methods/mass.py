@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from equiaudit.errors import InputError
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Circular
 from equiaudit.repair.methods.resample import resampled
@@ -36,7 +37,11 @@ class Mass:
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """An op that cannot be rewritten exactly, or nothing that needs to be."""
         if options.window is not None and options.select == "input":
-            return Misfit("A window leaves the border of features out, and --select is input.")
+            raise InputError(
+                "--window leaves the border of features out of choices, and --select input chooses"
+                " from the pixels.",
+                tip="Leave one of them out.",
+            )
         refused = refused_ops(subject)
         if refused is not None or subject.inspection.needs_fixing:
             return refused

@@ -18,9 +18,9 @@ from equiaudit.results.repair import Claim
 
 __all__ = ["POLYPHASE", "Filtered", "Polyphase"]
 
-_SELECTOR = "none to be exact; --finetune makes the selectors of use"
-_WEIGHTS = "none to be exact; --calibrate, --distil or --finetune win back accuracy"
-_FILTER = "--finetune: the net was not trained behind a filter"
+_SELECTOR = "--finetune, which makes the selectors of use"
+_WEIGHTS = "none needed; --calibrate, --distil or --finetune win back accuracy"
+_FILTER = "--finetune, since the net was not trained behind a filter"
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,14 @@ class Polyphase:
         elif options.window is not None:
             exact, condition = False, WINDOWED
         learned = self.spec.choose in ("lps", "caps", "caps-soft")
-        training = _SELECTOR if learned else _FILTER if self.spec.filter else _WEIGHTS
-        return Claim(exact=exact, shifts="circular", condition=condition, training=training)
+        needed = _SELECTOR if learned else _FILTER if self.spec.filter else None
+        return Claim(
+            exact=exact,
+            shifts="circular",
+            condition=condition,
+            training=needed or _WEIGHTS,
+            needs_training=needed is not None,
+        )
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """An operation that cannot be rewritten, or nothing that needs to be."""
@@ -94,7 +100,13 @@ class Filtered:
     def claim(self, options: FixOptions) -> Claim:
         """Never exact."""
         condition = "a filter leaves the sampling grid where it is, and the padding too"
-        return Claim(exact=False, shifts="circular", condition=condition, training=_FILTER)
+        return Claim(
+            exact=False,
+            shifts="circular",
+            condition=condition,
+            training=_FILTER,
+            needs_training=True,
+        )
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """Windows that do not fit, or nothing that samples."""

@@ -15,6 +15,7 @@ from equiaudit.repair.methods.base import (
     Wrapper,
 )
 from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.partial import ops_left, weakened
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.results.repair import Claim
 
@@ -37,20 +38,47 @@ class Recipe:
         """The options that some part reads."""
         return frozenset().union(*(part.understands for part in self._parts))
 
+    @property
+    def trainable(self) -> bool:
+        """Whether weights or statistics may be adjusted."""
+        return self.core is not None and self.core.trainable
+
     def claim(self, options: FixOptions) -> Claim:
         """That of the outermost part, with the training of the innermost."""
-        outer, *_, inner = (*self._parts, self._parts[-1])
-        training = inner.claim(options).training
-        return outer.claim(options).model_copy(update={"training": training})
+        outer, inner = self._parts[0].claim(options), self._parts[-1].claim(options)
+        update = {"training": inner.training, "needs_training": inner.needs_training}
+        return outer.model_copy(update=update)
 
-    def checked(self, options: FixOptions) -> None:
-        """Raise InputError where an option is set that no part understands."""
+    def left_out(self, subject: Subject, options: FixOptions) -> tuple[str, ...]:
+        """The ops that `only` and `skip` leave as they are; () for what converts none by name.
+
+        Raises InputError where a glob matches no op, and NothingToDo where no op remains.
+        """
+        chosen = options.only is not None or options.skip is not None
+        if self.core is None or not chosen or not subject.inspection.convertible:
+            return ()
+        return ops_left(subject.inspection, self.own(options))
+
+    def promise(self, subject: Subject, options: FixOptions) -> Claim:
+        """`claim` for this model: weaker where ops are left as they are and nothing is around."""
+        claim = self.claim(options)
+        if self.wrappers:
+            return claim
+        return weakened(claim, self.left_out(subject, options), len(subject.inspection.ops))
+
+    def checked(self, options: FixOptions, *, trains: bool = False) -> None:
+        """Raise InputError for options that no part understands, or weights it does not change."""
+        if trains and not self.trainable:
+            raise InputError(
+                f"{self.name} leaves the weights as they are, so there is nothing to train.",
+                tip="Training goes with a method that rewrites the net, such as mass.",
+            )
         for field in fields(options):
             known = field.name in _GENERAL or field.name in self.understands
             if not known and getattr(options, field.name) != field.default:
                 raise InputError(
                     f"{self.name} has no use for --{field.name.replace('_', '-')}.",
-                    tip=f"{self._flags()}.",
+                    tip=self._flags(),
                 )
 
     def own(self, options: FixOptions) -> FixOptions:
@@ -93,14 +121,11 @@ class Recipe:
 
     def _recovered(self, converted: Converted, subject: Subject, recover: Recover) -> Converted:
         fixed, original = converted.net.graph, converted.original.graph
-        if self.core is None or not self.core.trainable or fixed is None or original is None:
-            raise InputError(
-                f"{self.name} leaves the weights as they are, so there is nothing to train.",
-                tip="Training goes with a method that rewrites the net, such as mass.",
-            )
+        if fixed is None or original is None:
+            raise InputError(f"{self.name} makes no torch graph of this model that could train.")
         graph, record = recover(fixed, original)
         return replace(converted, net=subject.net(graph), training=record)
 
     def _flags(self) -> str:
         names = sorted(f"--{name.replace('_', '-')}" for name in self.understands)
-        return f"Its own are {', '.join(names)}" if names else "It has none of its own"
+        return f"It takes {', '.join(names)}." if names else "It takes none of its own."
