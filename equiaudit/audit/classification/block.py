@@ -17,6 +17,9 @@ from equiaudit.shifts import ShiftPlan
 
 __all__ = ["LabelBlock"]
 
+_AT_ONCE = 4096
+"""Numbers worth a comparison: its dozen calls cost as much for fewer."""
+
 
 class LabelBlock:
     """A `Block` of classifier outputs (n, classes); one score per image makes two classes."""
@@ -28,20 +31,33 @@ class LabelBlock:
         self._predicted = np.full(shape, NONFINITE, np.int32)
         self._probability, self._error = np.zeros(shape), np.zeros(shape)
         self._clean: list[Tensor] = []
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]] = []
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Keep the unshifted outputs."""
         self._clean.append(_two_columns(outputs, self._probabilities).clone())
 
     def shifted(self, jobs: Jobs, outputs: Tensor) -> None:
-        """Compare with the unshifted outputs, and keep three numbers each."""
-        columns = _two_columns(outputs, self._probabilities)
-        at = jobs.image, jobs.column
-        compared = self._reference.compare(columns, jobs.image)
+        """Keep them until there are enough to be compared at once."""
+        columns = _two_columns(outputs, self._probabilities).clone()
+        self._waiting.append((jobs.image, jobs.column, columns))
+        if len(self._waiting) * columns.numel() >= _AT_ONCE:
+            self._compare()
+
+    def _compare(self) -> None:
+        """Compare what waits with the unshifted outputs, and keep three numbers each."""
+        if not self._waiting:
+            return
+        images, places, outputs = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        image = np.concatenate(images)
+        at = image, np.concatenate(places)
+        compared = self._reference.compare(torch.cat(outputs), image)
         self._predicted[at], self._probability[at], self._error[at] = compared
 
     def records(self) -> list[LabelRecord]:
         """One per image."""
+        self._compare()
         reference = self._reference
         figures = self._figures(np.array(reference.finite))
         return [
