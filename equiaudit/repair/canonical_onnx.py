@@ -22,7 +22,7 @@ from equiaudit.repair.canonical_onnx_nodes import END, Extent, Writer
 from equiaudit.repair.canonical_onnx_opset import raise_opset
 from equiaudit.repair.canonical_onnx_position import Image, position
 
-__all__ = ["PREFIX", "canonical_onnx", "with_canonical"]
+__all__ = ["PREFIX", "canonical_onnx", "free_prefix", "roll", "with_canonical"]
 
 PREFIX = "equiaudit_canonical_"
 _SLICE_INFERRED = 13
@@ -119,7 +119,7 @@ def with_canonical(
     opset = raise_opset(changed, what)
     graph = changed.graph
     given = _image_input(graph, what)
-    writer = Writer(opset, _free_prefix(graph))
+    writer = Writer(opset, free_prefix(graph))
     image, axes = _described(writer, given, layout, what)
     origin = position(writer, image)
     element, batch, rows = image.element, image.batch, image.height
@@ -284,7 +284,7 @@ def _check_steps(
 # Names
 
 
-def _free_prefix(graph: onnx.GraphProto) -> str:
+def free_prefix(graph: onnx.GraphProto) -> str:
     """`PREFIX`, or with a number where the file has such names: it was converted before."""
     taken = set(_names(graph))
     prefix, number = PREFIX, 2

@@ -23,7 +23,15 @@ from equiaudit.sampling.seam_contrast import best_contrast, contrast_suffices
 from equiaudit.sampling.seam_evidence import border_strength, seam_evidence
 from equiaudit.sampling.wrapping import roll_by
 
-__all__ = ["Canonical", "CanonicalPosition", "SeamFinding", "canonical_origin", "canonical_report"]
+__all__ = [
+    "Canonical",
+    "CanonicalPosition",
+    "SeamFinding",
+    "canonical_origin",
+    "canonical_report",
+    "clear_origin",
+    "decided_origin",
+]
 
 
 def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
@@ -36,18 +44,26 @@ def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     those tie, the image looks the same from both (up to a collision of 64 bits), and either
     gives the same result.
     """
+    point, clear = clear_origin(x, channels, size)
+    if _is_eager(x) and bool(torch.all(clear)):
+        return point
+    return torch.where(clear.unsqueeze(1), point, decided_origin(x, channels, size))
+
+
+def clear_origin(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """`canonical_origin` where no tie has to be decided, and (B,) bool, where that is.
+
+    Cheap: no hash of the image. Elsewhere the point says nothing.
+    """
     if contrast_suffices(size):
-        point, clear = best_contrast(x, channels, size)
-        if _is_eager(x) and bool(torch.all(clear)):
-            return point
-        rows, columns = seam_evidence(x, channels, size)
-    else:
-        rows, columns = seam_evidence(x, channels, size)
-        point, clear = _best_lines(rows, columns)
-        if _is_eager(x) and bool(torch.all(clear)):
-            return point
-    decided = _best_point(rows, columns, exact_views(x, size), size[1])
-    return torch.where(clear.unsqueeze(1), point, decided)
+        return best_contrast(x, channels, size)
+    return _best_lines(*seam_evidence(x, channels, size))
+
+
+def decided_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+    """`canonical_origin` where a tie has to be decided, by every bit of the image."""
+    rows, columns = seam_evidence(x, channels, size)
+    return _best_point(rows, columns, exact_views(x, size), size[1])
 
 
 def _is_eager(x: Tensor) -> bool:
@@ -102,16 +118,17 @@ class Canonical(nn.Module):
         super().__init__()
         self.module = module
         self.dense = dense
-        self.position = CanonicalPosition()
+        self.position: nn.Module = CanonicalPosition()
+        self.roll = roll_by
 
     def forward(self, x: Tensor) -> Any:
         """(B, C, H, W) -> what the module returns; gradients flow through the roll."""
         origin = self.position(x)
-        output = self.module(roll_by(x, -origin))
+        output = self.module(self.roll(x, -origin))
         if not self.dense:
             return output
         size = (x.shape[2], x.shape[3])
-        return change_maps(output, lambda y: _put_back(y, origin, size))
+        return change_maps(output, lambda y: self.roll(y, _in_its_steps(y, origin, size)))
 
 
 BORDER = 4.0
@@ -170,11 +187,11 @@ def canonical_report(x: Tensor) -> tuple[SeamFinding, ...]:
     )
 
 
-def _put_back(y: Tensor, origin: Tensor, size: tuple[int, int]) -> Tensor:
-    """Roll a map (B, C', h, w) by the origin (B, 2) of an input of `size`, in its own steps."""
+def _in_its_steps(y: Tensor, origin: Tensor, size: tuple[int, int]) -> Tensor:
+    """The origin (B, 2) of an input of `size` in the steps of a map (B, C', h, w)."""
     rows = _in_steps(origin[:, 0], size[0], y.shape[2], "rows")
     columns = _in_steps(origin[:, 1], size[1], y.shape[3], "columns")
-    return roll_by(y, torch.stack([rows, columns], 1))
+    return torch.stack([rows, columns], 1)
 
 
 def _in_steps(offset: Tensor, size: int, steps: int, axis: str) -> Tensor:

@@ -50,12 +50,13 @@ class CanonicalPositions(nn.Module):
         super().__init__()
         self.module = module
         self.kinds = kinds
-        self.position = CanonicalPosition()
+        self.position: nn.Module = CanonicalPosition()
+        self.roll = roll_by
 
     def forward(self, x: Tensor) -> Any:
         """(B, C, H, W) -> what the module returns, positions in the frame of x."""
         origin = self.position(x)
-        returned = self.module(roll_by(x, -origin))
+        returned = self.module(self.roll(x, -origin))
         outputs = [returned] if isinstance(returned, Tensor) else list(returned)
         size = (x.shape[2], x.shape[3])
         moved = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from equiaudit.errors import InputError
+from equiaudit.repair.canonical_ops import with_operators
 from equiaudit.repair.every_output import capture_every_output
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
 from equiaudit.repair.methods.canonical_file import CanonicalOnnx, OnnxFile, onnx_path
@@ -67,7 +68,7 @@ class CanonicalInput:
 
         def as_graph() -> Net:
             net = inner.net if inner.net.graph is not None else subject.net(subject.graph)
-            wrapped = Canonical(graph_inside(net), dense=subject.dense)
+            wrapped = with_operators(Canonical(graph_inside(net), dense=subject.dense))
             return subject.net(recaptured(wrapped, how, self.name))
 
         if onnx_path(subject.model) is None or inner.net is not subject.original:
@@ -86,7 +87,7 @@ def _with_positions(inner: Converted, subject: Subject, options: FixOptions) -> 
             tip="Leave out what is combined with canonical.",
         )
     every = subject.graph if module is None else capture_every_output(module, how)
-    wrapped = capture_every_output(CanonicalPositions(every, kinds), how)
+    wrapped = capture_every_output(with_operators(CanonicalPositions(every, kinds)), how)
     return replace(
         inner,
         net=subject.net(wrapped),
