@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import helper
+from onnx import TensorProto, helper
 from torch import Tensor, fx, nn
 
 from equiaudit.errors import RunError
@@ -25,6 +25,12 @@ __all__ = ["with_nodes", "with_symbols"]
 
 _DOMAIN = "equiaudit"
 _ORIGIN, _ROLL = "CanonicalOrigin", "RollBy"
+_ELEMENTS: Mapping[torch.dtype, int] = {
+    torch.float32: TensorProto.FLOAT,
+    torch.float16: TensorProto.FLOAT16,
+    torch.float64: TensorProto.DOUBLE,
+    torch.uint8: TensorProto.UINT8,
+}
 _SIDES = ("channels", "height", "width")
 
 
@@ -68,12 +74,18 @@ def _symbol(
     result: Tensor = torch.onnx.ops.symbolic(
         f"{_DOMAIN}::{name}",
         inputs,
-        {**sides, "element": torch.onnx.JitScalarType.from_dtype(image.dtype).onnx_type()},
+        {**sides, "element": _element(image.dtype)},
         dtype=dtype,
         shape=shape,
         version=1,
     )
     return result
+
+
+def _element(dtype: torch.dtype) -> int:
+    if dtype not in _ELEMENTS:
+        raise RunError(f"Images of {dtype} cannot be rolled in ONNX; floats and uint8 can.")
+    return _ELEMENTS[dtype]
 
 
 def _write(w: Writer, node: onnx.NodeProto) -> None:

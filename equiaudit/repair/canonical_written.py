@@ -108,7 +108,7 @@ class _ScriptedOrigin(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         point, clear = self.clear(x)
         if bool(torch.all(clear)):
-            return point
+            return point  # type: ignore[no-any-return]
         return torch.where(clear.unsqueeze(1), point, self.decided(x))
 
 
