@@ -64,41 +64,40 @@ def cluster():
 
 
 @pytest.fixture
-def workers(monkeypatch):
-    """The actors that a scan starts, as it starts them."""
-    found = []
+def halted(cluster, monkeypatch):
+    """The process ids of the workers; the second takes work in hand and does not begin it."""
+    pids = []
     start = RayCrew._actors
 
-    def noted(self, duty, calls):
-        found[:] = start(self, duty, calls)
-        return found
+    def start_and_halt(self, duty, calls):
+        actors = start(self, duty, calls)
+        pids.extend(cluster.get([actor.ready.remote() for actor in actors]))
+        os.kill(pids[1], signal.SIGSTOP)
+        return actors
 
-    monkeypatch.setattr(RayCrew, "_actors", noted)
-    return found
+    monkeypatch.setattr(RayCrew, "_actors", start_and_halt)
+    return pids
 
 
 class _Kill(Silent):
-    """Kills a worker's process after the first block has come back."""
+    """Kills the halted worker when the first block of the other has come back."""
 
-    def __init__(self, ray, workers):
-        self.ray, self.workers, self.killed = ray, workers, []
-        self.notes = []
+    def __init__(self, pids):
+        self.pids, self.killed, self.notes = pids, False, []
 
     def advance(self, passes):
         if passes and not self.killed:
-            pids = self.ray.get([worker.ready.remote() for worker in self.workers])
-            assert len({*pids, os.getpid()}) == 3
-            os.kill(pids[1], signal.SIGKILL)
-            self.killed.append(pids[1])
+            os.kill(self.pids[1], signal.SIGKILL)
+            self.killed = True
 
     def note(self, sentence):
         self.notes.append(sentence)
 
 
-def test_a_cluster_that_loses_a_worker_comes_to_the_same(files, cluster, workers, tmp_path):
+def test_a_cluster_that_loses_a_worker_comes_to_the_same(files, halted, tmp_path):
     model, images = files
     alone = scan(model, images, **HOW, gates=[GATE], output=tmp_path / "alone")
-    observer = _Kill(cluster, workers)
+    observer = _Kill(halted)
     together = scan(
         model,
         images,
@@ -108,7 +107,8 @@ def test_a_cluster_that_loses_a_worker_comes_to_the_same(files, cluster, workers
         observer=observer,
         engine="ray",
     )
-    assert len(observer.killed) == 1
+    assert observer.killed
+    assert len({*halted, os.getpid()}) == 3
     assert essence(together) == essence(alone)
     rows = [(tmp_path / name / "samples.csv").read_bytes() for name in ("alone", "ray")]
     assert rows[0] == rows[1]
