@@ -60,20 +60,11 @@ def outcome(out: Path) -> tuple[dict, str]:
 
 def killed_scan(spawn, arguments: tuple, after: float | None) -> bool:
     """Run `scan` in a process of its own, killed (-9) `after` seconds; whether it was."""
-    process = spawn(target=_announced, args=arguments)
+    process = spawn(target=scan, args=arguments)
     process.start()
-    begun = arguments[-1]
-    while not begun.wait(0.05):
-        assert process.is_alive(), "the scan did not start"
-    begun.clear()
     process.join(after)
     with contextlib.suppress(OSError):
         process.kill()
     process.join()
     assert process.exitcode in (0, -9)
     return process.exitcode == -9
-
-
-def _announced(task, data, out, settings, seconds, begun) -> None:
-    begun.set()
-    scan(task, data, out, settings, seconds)
