@@ -206,7 +206,8 @@ def pick(candidates: Sequence[Candidate], goal: Goal, most: float) -> Choice:
     fits = [c for c in others if c.measured and _loss(c, unmodified) <= most + _SAME]
     better = [c for c in fits if (c.consistency(goal) or 0.0) > now + _SAME]
     if not better:
-        because = f"none of {len(fits)} such methods is above the {now:.1%} of the unmodified model"
+        above = f"is above the {now:.1%} of the unmodified model"
+        because = f"none of {len(fits)} such methods {above}" if fits else "none is within that"
         return Choice(goal=goal, rule=rule, method=None, because=because)
     best = min(better, key=lambda c: (-round(c.consistency(goal) or 0.0, 9), _slowdown(c)))
     because = (

@@ -97,13 +97,19 @@ def verb(
 
             return settle(work, terminal)
 
-        command.__doc__ = function.__doc__
+        command.__doc__ = _paragraphs(function)
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         app.command(name)(command)
         return command
 
     return register
+
+
+def _paragraphs(function: Callable[..., Outcome]) -> str:
+    """The docstring with each paragraph on one line, for the help to wrap at its own width."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _perform(function: Callable[..., Outcome], call: Call, arguments: Mapping[str, Any]) -> int:

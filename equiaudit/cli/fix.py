@@ -86,10 +86,10 @@ def fix(
     ] = "features",
     only: Annotated[
         str | None,
-        typer.Option(help="Convert only modules or nodes of this name.", metavar="GLOB"),
+        typer.Option(help="Convert only these, modules or nodes; no longer exact.", metavar="GLOB"),
     ] = None,
     skip: Annotated[
-        str | None, typer.Option(help="Leave these modules or nodes as they are.", metavar="GLOB")
+        str | None, typer.Option(help="Leave these as they are; no longer exact.", metavar="GLOB")
     ] = None,
     pad: Annotated[
         str,
@@ -179,8 +179,9 @@ def fix(
 ) -> Outcome:
     """Convert to exactly equivariant sampling, verify every phase, and write what verified.
 
-    Exit code 1 and OUT.unverified when it did not verify, 5 when there is nothing to fix or
-    the conversion is refused.
+    What claims to be exact and does not verify is left at OUT.unverified, with exit code 1; what
+    claims less is written as measured. Exit code 5 when there is nothing to fix or the conversion
+    is refused.
     """
     form = _checked_format(format)
     most = None if max_accuracy_drop is None else _share(max_accuracy_drop)

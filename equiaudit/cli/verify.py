@@ -32,7 +32,9 @@ def verify(
     model: ModelArgument,
     data: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="Images to verify on, besides the synthetic set."),
+        typer.Argument(
+            metavar="DATA", help="Images to verify on (8, or --limit N), besides the synthetic set."
+        ),
     ] = None,
     against: Annotated[
         str | None, typer.Option(help="The unmodified model, as a control.", metavar="MODEL")

@@ -15,6 +15,7 @@ from equiaudit.repair import routes
 from equiaudit.repair.chosen import returning
 from equiaudit.repair.outputs import main_output, main_output_name
 from equiaudit.repair.quiet import quiet
+from equiaudit.repair.wording import first_line
 
 __all__ = ["Captured", "capture"]
 
@@ -80,7 +81,7 @@ def capture(
             try:
                 graph, error = _checked(route, main, batches)
             except Exception as failure:  # torch raises nearly anything here
-                failures.append(f"{name}: {_first_line(failure)}")
+                failures.append(f"{name}: {first_line(failure)}")
                 continue
             notes = _notes(error, original, batches[1], "" if main is original else output)
             return Captured(graph.eval(), name, size, error, (*notes, *failures))
@@ -204,8 +205,3 @@ def _notes(error: float, original: nn.Module, batch: torch.Tensor, output: str) 
     taken = (f"output {name!r} is the one converted",) if name is not None else ()
     inexact = (f"the graph differs from the model by {error:.1e} of its range",) if error else ()
     return (*taken, *inexact)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")

@@ -6,6 +6,7 @@ operation that goes down to a level chooses; all others of that level follow.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from typing import Any
 
@@ -32,28 +33,28 @@ def _node(b: Any, function: Any, *args: Any) -> fx.Node:
     return result
 
 
-class Levels:
+class Levels(ABC):
     """Offsets by axis (0 rows, 1 columns) and stride, as nodes (B,) int64; None means zero."""
 
     def __init__(self) -> None:
         self.known: tuple[dict[int, fx.Node], dict[int, fx.Node]] = ({}, {})
         self.image: fx.Node | None = None
 
+    @abstractmethod
     def open(self, b: Any, image: fx.Node, channels: int, size: tuple[int, int]) -> fx.Node:
         """Called once with the input image; returns the image that the net shall see."""
-        raise NotImplementedError
 
+    @abstractmethod
     def descend(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> None:
         """Called before a value goes down to `coarse`; chooses what is not yet chosen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def collapse(self, b: Any, grid: Grid) -> tuple[fx.Node | None, fx.Node | None]:
         """How far to roll a map so that its index 0 comes to the canonical position."""
-        raise NotImplementedError
 
+    @abstractmethod
     def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """How far an output map at `stride` must be rolled to lie at offset 0 (or nearest)."""
-        raise NotImplementedError
 
     def offset(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """The offset of a level, None for zero."""

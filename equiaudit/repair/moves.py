@@ -10,7 +10,7 @@ import torch
 
 from equiaudit.errors import InputError
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.outputs import main_output
+from equiaudit.repair.outputs import output_per_image
 from equiaudit.repair.tally import Tally
 from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
 
@@ -141,7 +141,7 @@ class _Comparison:
         tally = Tally()
         for start in range(0, len(self.names), _BLOCK):
             block = slice(start, min(start + _BLOCK, len(self.names)))
-            before = _output(run, self.stack[block], self.dense)
+            before = output_per_image(run, self.stack[block], self.dense)
             for moves in self.rounds:
                 if any(moves.kept[block]):
                     self._add(tally, run, block, moves, before, offsets)
@@ -157,7 +157,7 @@ class _Comparison:
         offsets: torch.Tensor | None,
     ) -> None:
         shifts = moves.shifts[block]
-        after = _output(run, _moved(self.stack[block], shifts), self.dense)
+        after = output_per_image(run, _moved(self.stack[block], shifts), self.dense)
         for i, (shift, kept) in enumerate(zip(shifts, moves.kept[block], strict=True)):
             if not kept:
                 continue
@@ -190,12 +190,3 @@ def _common(
             first.append(slice(max(0, -shift[i]), min(n, n - shift[i])))
             second.append(slice(max(0, shift[i]), min(n, n + shift[i])))
     return before[:, first[0], first[1]], after[:, second[0], second[1]]
-
-
-def _output(run: Run, batch: torch.Tensor, dense: bool) -> torch.Tensor:
-    output = main_output(run(batch))
-    if not isinstance(output, torch.Tensor) or len(output) != len(batch):
-        raise InputError("The model does not return one output per image.")
-    if dense and output.dim() != 4:
-        raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
-    return output

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import fx
 
-__all__ = ["graph_outputs", "main_output", "main_output_name"]
+from equiaudit.errors import InputError
+
+__all__ = ["all_outputs", "graph_outputs", "main_output", "main_output_name", "output_per_image"]
 
 
 def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
@@ -26,6 +29,26 @@ def main_output(output: Any) -> Any:
 def main_output_name(output: Any) -> str | None:
     """The name or index of the entry that `main_output` takes; None for a bare tensor."""
     return None if _is_leaf(output) else str(_key(output))
+
+
+def output_per_image(
+    run: Callable[[torch.Tensor], object], batch: torch.Tensor, dense: bool
+) -> torch.Tensor:
+    """The main output of `run` for batch (N, C, H, W): (N, ...), with `dense` maps (N, C, h, w).
+
+    Raises InputError where it is something else.
+    """
+    output = main_output(run(batch))
+    if not isinstance(output, torch.Tensor) or len(output) != len(batch):
+        raise InputError("The model does not return one output per image.")
+    if dense and output.dim() != 4:
+        raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
+    return output
+
+
+def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """A bare tensor as a list of one."""
+    return [outputs] if isinstance(outputs, torch.Tensor) else outputs
 
 
 def _is_leaf(output: Any) -> bool:

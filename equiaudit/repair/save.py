@@ -18,6 +18,7 @@ from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.formats import Format, Run, file_format, sha256
 from equiaudit.repair.inline import inlined
+from equiaudit.repair.outputs import all_outputs
 
 __all__ = ["Saved", "placed", "save"]
 
@@ -144,7 +145,7 @@ class _Rounding:
     def of(self, place: int, output: torch.Tensor) -> float:
         """Largest difference of an output (N, ...) from what float64 gives; 0 without one."""
         try:
-            wide = _several(copy.deepcopy(self.module).double()(self.batch.double()))[place]
+            wide = all_outputs(copy.deepcopy(self.module).double()(self.batch.double()))[place]
         except RuntimeError:  # an operator that has no float64 form
             return 0.0
         return (output.double() - wide).abs().max().item()
@@ -154,7 +155,7 @@ def _differences(
     expected: Outputs, actual: Outputs, kind: Format, rounding: _Rounding
 ) -> str | None:
     """The first difference of the outputs in turn; the labels of the first one count."""
-    ours, theirs = _several(expected), _several(actual)
+    ours, theirs = all_outputs(expected), all_outputs(actual)
     if len(ours) != len(theirs):
         return f"The saved file returns {len(theirs)} outputs, not {len(ours)}"
     dtypes = kind.output_dtypes or tuple(y.dtype for y in ours)
@@ -164,10 +165,6 @@ def _differences(
         if reason is not None:
             return reason if place == 0 else f"{reason} (output {place + 1} of {len(ours)})"
     return None
-
-
-def _several(outputs: Outputs) -> Sequence[torch.Tensor]:
-    return [outputs] if isinstance(outputs, torch.Tensor) else outputs
 
 
 def _difference(

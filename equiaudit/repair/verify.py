@@ -11,7 +11,7 @@ import torch
 
 from equiaudit.errors import InputError
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.outputs import main_output
+from equiaudit.repair.outputs import output_per_image
 from equiaudit.repair.periodic import breaking_period
 from equiaudit.repair.phases import Schedule, schedule
 from equiaudit.repair.tally import Tally, largest
@@ -134,12 +134,12 @@ def _errors(run: Run, part: _Part, *, dense: bool, device: torch.device | str) -
     tally, names = Tally(), list(part.images)
     for block in _blocks(len(names)):
         batch = torch.stack([part.images[name] for name in names[block]]).to(device)
-        expected = _output(run, batch, dense)
+        expected = output_per_image(run, batch, dense)
         for shifts in part.plan.shifts[:, block].tolist():
             moved = torch.stack(
                 [torch.roll(x, s, (-2, -1)) for x, s in zip(batch, shifts, strict=True)]
             )
-            actual = _output(run, moved, dense)
+            actual = output_per_image(run, moved, dense)
             for name, shift, before, after in zip(
                 names[block], shifts, expected, actual, strict=True
             ):
@@ -150,15 +150,6 @@ def _errors(run: Run, part: _Part, *, dense: bool, device: torch.device | str) -
 
 def _blocks(count: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
-
-
-def _output(run: Run, batch: torch.Tensor, dense: bool) -> torch.Tensor:
-    output = main_output(run(batch))
-    if not isinstance(output, torch.Tensor) or len(output) != len(batch):
-        raise InputError("The model does not return one output per image.")
-    if dense and output.dim() != 4:
-        raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
-    return output
 
 
 def _shifted_like(

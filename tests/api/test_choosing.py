@@ -60,7 +60,7 @@ def test_what_gains_nothing_or_does_not_fit_is_not_picked():
 def test_auto_with_nothing_to_pick_is_nothing_to_do():
     left = compared().model_copy(update={"choice": pick((NOW, UNFIT), "circular", 0.01)})
     comparison = Comparison(*[None] * 6)
-    with pytest.raises(NothingToDo, match="none of 0") as refusal:
+    with pytest.raises(NothingToDo, match="none is within that") as refusal:
         comparison.chosen(left)
     assert "--compare-methods" in str(refusal.value.tip)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +10,7 @@ from torch import fx
 from equiaudit.errors import NothingToDo
 from equiaudit.repair.capture import Captured
 from equiaudit.repair.onnx.module import ImportedOnnx
+from equiaudit.repair.outputs import all_outputs
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import reexport
 
@@ -77,15 +77,11 @@ def _taking_its_dtype(imported: ImportedOnnx) -> fx.GraphModule:
 def _disagreement(graph: fx.GraphModule, module: fx.GraphModule, batch: torch.Tensor) -> float:
     """Largest difference over any output's range; 0 means equal bits."""
     with torch.no_grad():
-        pairs = zip(_several(graph(batch)), _several(module(batch)), strict=True)
+        pairs = zip(all_outputs(graph(batch)), all_outputs(module(batch)), strict=True)
         error = max(_share(ours, theirs) for ours, theirs in pairs)
     if not error <= _TOLERANCE:
         raise ValueError(f"the graph differs from the import by {error:.1e} of its range")
     return error
-
-
-def _several(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    return [outputs] if isinstance(outputs, torch.Tensor) else outputs
 
 
 def _share(actual: torch.Tensor, expected: torch.Tensor) -> float:

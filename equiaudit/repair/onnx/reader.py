@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.onnx import external_files, read_onnx
+from equiaudit.repair.wording import first_line
 
 __all__ = ["CANONICAL_TIP", "OPSETS", "Port", "image_port", "output_ports", "read_model", "tensor"]
 
@@ -77,7 +78,7 @@ def _from_file(path: Path) -> onnx.ModelProto:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # onnx raises nearly anything here
         raise InputError(
-            f"The external data of {path} cannot be read: {_first_line(error)}.", tip=_DAMAGED_TIP
+            f"The external data of {path} cannot be read: {first_line(error)}.", tip=_DAMAGED_TIP
         ) from error
     return model
 
@@ -108,7 +109,7 @@ def _from_memory(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        raise InputError(f"The ONNX model is not valid: {_first_line(error)}.") from error
+        raise InputError(f"The ONNX model is not valid: {first_line(error)}.") from error
     return model
 
 
@@ -242,8 +243,3 @@ def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
         return int(dim.dim_value) if dim.dim_value > 0 else None
     return str(dim.dim_param) or None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")

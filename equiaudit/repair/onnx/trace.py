@@ -17,6 +17,7 @@ from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.ops import OPS
 from equiaudit.repair.onnx.reader import CANONICAL_TIP, tensor
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
+from equiaudit.repair.wording import first_line
 
 __all__ = ["Tracer", "trace"]
 
@@ -97,7 +98,7 @@ class Tracer:
         except EquiauditError:
             raise
         except Exception as error:  # torch raises nearly anything for arguments that do not fit
-            raise _refusal(label, _first_line(error)) from error
+            raise _refusal(label, first_line(error)) from error
         for name, value in zip(node.output, outputs, strict=False):
             self.values[name] = value
 
@@ -285,8 +286,3 @@ def _frozen(value: torch.Tensor) -> torch.Tensor:
 
 def _refusal(label: str, reason: str) -> NothingToDo:
     return NothingToDo(f"{label} cannot be imported: {reason}.", tip=CANONICAL_TIP)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
