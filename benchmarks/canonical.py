@@ -1,26 +1,28 @@
 """What rolling the input to a canonical position costs, and whether it is exact.
 
     python benchmarks/canonical.py --cases DIR
+    python benchmarks/canonical.py --cases DIR --files
+    python benchmarks/canonical.py --cases DIR --exact
 
 Accuracy of the unmodified model on unshifted images, against the same model behind `Canonical`;
 both under random circular shifts; the share of images whose original border is found; and what
 one image costs in torch and in onnxruntime, before and after in turns: wall-clock time, and the
 processor's time of this process, which other processes disturb less. The rule was fitted on
 other images (see `equiaudit/sampling/seam_evidence.py`).
+
+With --files instead what the files cost that `fix` writes, over the same kind of file without
+the roll; with --exact whether they give the same bits for every shift tried (`canonical_files`).
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import onnxruntime
 import torch
+from canonical_files import FLOAT16, THREADS, report_exact, report_files, report_time, session
 from real_cases import Case, centre, cifar10, photos, share
 from torch import Tensor
 
@@ -28,10 +30,6 @@ from equiaudit.repair.canonical_onnx import canonical_onnx
 from equiaudit.sampling.canonical import Canonical, CanonicalPosition
 
 BATCH = 50
-THREADS = (1, 2)
-FLOAT16 = "imagenet/weights/SqueezeNet_fp16.onnx"
-
-Run = Callable[[Tensor], object]
 
 
 def main() -> None:
@@ -41,7 +39,16 @@ def main() -> None:
     parser.add_argument("--shifts", type=int, default=2, help="random shifts per image")
     parser.add_argument("--only", choices=("cifar10", "photos"), default=None)
     parser.add_argument("--time-only", action="store_true", help="measure no accuracy")
+    parser.add_argument("--files", action="store_true", help="time the files that fix writes")
+    parser.add_argument("--exact", action="store_true", help="compare bits in onnxruntime")
+    parser.add_argument("--rounds", type=int, default=40, help="turns of --files")
     arguments = parser.parse_args()
+    if arguments.files:
+        report_files(photos(arguments.cases, 8), arguments.cases / FLOAT16, arguments.rounds)
+    if arguments.exact:
+        report_exact()
+    if arguments.files or arguments.exact:
+        return
     openers = {"cifar10": cifar10, "photos": photos}
     with torch.inference_mode():
         for name, opener in openers.items():
@@ -100,7 +107,7 @@ def _report_times(case: Case, cases: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for threads in THREADS:
             torch.set_num_threads(threads)
-            _report_time("torch", threads, plain, Canonical(plain), x)
+            report_time("torch", threads, plain, Canonical(plain), x)
             path = Path(folder) / "plain.onnx"
             if not path.exists():
                 _exported(plain, x, path)
@@ -120,39 +127,7 @@ def _report_files(name: str, threads: int, path: Path, x: Tensor) -> None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "canonical.onnx"
         canonical_onnx(path, target)
-        _report_time(name, threads, _session(path, threads), _session(target, threads), x)
-
-
-def _session(path: Path, threads: int) -> Run:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x.numpy()})
-
-
-def _report_time(
-    name: str, threads: int, plain: Run, fixed: Run, x: Tensor, rounds: int = 150
-) -> None:
-    pairs = [(_seconds(plain, x), _seconds(fixed, x)) for _ in range(rounds)][5:]
-    medians = [
-        [statistics.median(pair[k][clock] for pair in pairs) for k in (0, 1)] for clock in (0, 1)
-    ]
-    (wall, wall_after), (busy, busy_after) = medians
-    print(
-        f"  one image, {name}, {threads} threads: {1e3 * wall:.2f} ms, canonical"
-        f" {wall_after / wall:.3f} of it; of the processor {1e3 * busy:.2f} ms,"
-        f" {busy_after / busy:.3f}",
-        flush=True,
-    )
-
-
-def _seconds(run: Run, x: Tensor) -> tuple[float, float]:
-    wall, busy = time.perf_counter(), time.process_time()
-    run(x)
-    return time.perf_counter() - wall, time.process_time() - busy
+        report_time(name, threads, session(path, threads), session(target, threads), x)
 
 
 if __name__ == "__main__":
