@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="turns of --files")
     arguments = parser.parse_args()
     if arguments.files:
+        torch.set_grad_enabled(False)
         report_files(photos(arguments.cases, 8), arguments.cases / FLOAT16, arguments.rounds)
     if arguments.exact:
         report_exact()
