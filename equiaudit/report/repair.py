@@ -83,7 +83,8 @@ def _inspection(found: Inspection) -> Iterable[Part]:
     if found.ops:
         yield _operations(found.ops)
     yield from bullets(
-        "Cannot be converted", [f"{skipped.name}: {skipped.reason}" for skipped in found.refusals]
+        "Cannot be converted exactly",
+        [f"{skipped.name}: {skipped.reason}" for skipped in found.refusals],
     )
     yield from bullets("Notes", found.notes)
 
@@ -101,7 +102,9 @@ def _headline(found: Inspection) -> str:
         return f"{name}: no operation breaks equivariance to circular shifts."
     fixable = sum(row.fixable for row in found.ops)
     total = counted(len(found.ops), "operation matters", "operations matter")
-    verdict = "all can be converted" if found.convertible else "the model cannot be converted"
+    verdict = (
+        "all can be converted" if found.convertible else "the model cannot be converted exactly"
+    )
     share = "" if fixable == len(found.ops) else f", {len(found.ops) - fixable} of them refused"
     return f"{name}: {total} to shift equivariance{share}; {verdict}."
 
