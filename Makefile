@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml equiaudit/_version.py
 
-.PHONY: demo test lint types bench clean install dev
+.PHONY: demo test soak lint types bench audit lowest clean install dev
 
 demo: $(VENV)/.installed
 	$(BIN)/equiaudit demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS) </dev/null
+
+# Hostile files and killed runs, for hours.
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak $(ARGS) </dev/null
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -29,8 +33,19 @@ bench: $(VENV)/.dev
 	test ! -d "$(CASES)" || $(BIN)/python benchmarks/early_stop.py --cases "$(CASES)" \
 	  --cache build/logits.npz
 
+audit: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable
+
+# The lowest versions that pyproject.toml allows.
+lowest:
+	$(PYTHON) -m venv .lowest
+	$(PYTHON) -c "import tomllib; print(*(d.replace('>=', '==') for d in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']), sep='\n')" > .lowest/constraints.txt
+	.lowest/bin/python -m pip install --quiet -c .lowest/constraints.txt -e . pytest hypothesis markdown-it-py
+	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q tests/models/test_loading.py tests/report/test_report.py tests/test_gates.py
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .lowest build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
