@@ -124,8 +124,10 @@ def scan(
     done, journal = work.run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.rows(), images=images)
-    journal.discard()
-    return judged(done, judge, folder, observer, images)
+    try:
+        return judged(done, judge, folder, observer, images)
+    finally:  # Killed before this, the next run reads the journal and judges again.
+        journal.discard()
 
 
 def _sequences(
