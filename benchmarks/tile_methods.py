@@ -7,7 +7,7 @@
 A seed is a split of the photos, a start of the weights and an order of the batches, the same for
 all methods. A run is one line of FILE; runs that are there are kept. The middle and boundary
 sequences are those of ``scan --protocol caps``. Intervals are 95%, Student's t over seeds; the
-second table is of the differences to `base` at the same seed.
+second table is of the differences to one method (`--less`) at the same seed.
 """
 
 from __future__ import annotations
@@ -249,6 +249,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=8, help="channels of the first level")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", type=Path, help="print the tables of such a file, and stop")
+    parser.add_argument("--less", choices=METHODS, default="base", help="of the second table")
     args = parser.parse_args()
     if args.table is None and (args.data is None or args.out is None):
         parser.error("give DATA and --out FILE, or --table FILE")
@@ -269,8 +270,8 @@ def main() -> None:
                         file.write(line + "\n")
     runs = read(args.table or args.out)
     print("\n".join(table(runs)))
-    if {"base"} < {r.method for r in runs}:
-        print("\n" + "\n".join(table(runs, "base")))
+    if {args.less} < {r.method for r in runs}:
+        print("\n" + "\n".join(table(runs, args.less)))
 
 
 if __name__ == "__main__":
