@@ -22,4 +22,4 @@ def inlined(graph: fx.GraphModule, example: torch.Tensor) -> fx.GraphModule:
         return graph
     sample = example[:1].repeat(_BATCH, 1, 1, 1)
     with quiet():
-        return export_eager(graph, sample).train(graph.training)
+        return export_eager(graph, sample, every_output=True).train(graph.training)

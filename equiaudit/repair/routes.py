@@ -41,9 +41,11 @@ def export_dynamic(module: nn.Module, sample: torch.Tensor) -> ExportedProgram:
         )
 
 
-def export_eager(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule:
-    """Route 1: a module of Python code."""
-    return single_output_program(export_dynamic(module, sample))
+def export_eager(
+    module: nn.Module, sample: torch.Tensor, *, every_output: bool = False
+) -> fx.GraphModule:
+    """Route 1: a module of Python code; `every_output` as in `reexport`."""
+    return single_output_program(export_dynamic(module, sample), every_output=every_output)
 
 
 def reexport(
