@@ -11,7 +11,9 @@ A thing that could not be done but does not stop the run is not an exception: it
 
 from __future__ import annotations
 
-__all__ = ["EquiauditError", "InputError", "NothingToDo", "RunError"]
+__all__ = ["EquiauditError", "InputError", "NothingToDo", "RunError", "first_line"]
+
+_LONGEST_LINE = 200
 
 
 class EquiauditError(Exception):
@@ -44,3 +46,12 @@ class NothingToDo(EquiauditError):
     """There is nothing to audit or to fix, or a conversion is refused."""
 
     exit_code = 5
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's exception says: its first line with words, 200 characters at most.
+
+    The type where it says nothing; no full stop at the end.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:_LONGEST_LINE].rstrip(".")

@@ -20,7 +20,6 @@ __all__ = [
     "as_path",
     "load_model",
     "open_data",
-    "require_classifier",
     "require_segmenter",
     "settled_task",
 ]
@@ -160,15 +159,6 @@ def settled_task(model: Model, data: str | Path, task: str) -> Model:
         return model
     note = "task segmentation, from the shape of the output; --task image for image outputs"
     return replace(model, notes=(*model.notes, note))
-
-
-def require_classifier(model: Model) -> None:
-    """A scan reads labels, one per image."""
-    if model.task != "classification":
-        raise InputError(
-            f"{model.name} returns {model.task} outputs, and scan reads labels, one per image.",
-            tip="Name a classifier output with --output-name.",
-        )
 
 
 def require_segmenter(model: Model) -> None:

@@ -20,7 +20,7 @@ import torch
 from equiaudit.audit.tasks import task_of
 from equiaudit.audit.units import Assignment, Block, Clock, Worker
 from equiaudit.data import Dataset, Item
-from equiaudit.errors import EquiauditError, InputError, RunError
+from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.types import Model
 
 __all__ = ["Done", "RayCrew"]
@@ -195,20 +195,15 @@ class RayCrew:
             if isinstance(error.cause, EquiauditError):
                 raise error.cause from None
             raise RunError(
-                f"A worker could not go on: {_first_line(error.cause)}.",
+                f"A worker could not go on: {first_line(error.cause)}.",
                 tip="What was done before is kept; run again to continue.",
             ) from error
         except self._ray.exceptions.RayError as error:
             raise RunError(
-                f"Workers of the Ray cluster died at one piece of work: {_first_line(error)}.",
+                f"Workers of the Ray cluster died at one piece of work: {first_line(error)}.",
                 tip="What was done before is kept; run again to continue.",
             ) from error
         return found
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
 def _located(item: Item) -> Item:
@@ -242,7 +237,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         ray.init(**own, logging_level="error", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(
-            f"There is no Ray cluster at {address!r}: {_first_line(error)}.",
+            f"There is no Ray cluster at {address!r}: {first_line(error)}.",
             tip="Give --address HOST:PORT, or local for one on this machine.",
         ) from error
     try:

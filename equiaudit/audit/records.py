@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ __all__ = ["ImageRecord", "Journal", "has_records"]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(ABC):
     """What every task keeps of one image."""
 
     index: int
@@ -27,9 +28,9 @@ class ImageRecord:
     unreadable: str | None = field(default=None, kw_only=True)
 
     @property
+    @abstractmethod
     def truth(self) -> str:
         """What is known to be right, as text: part of the data's fingerprint."""
-        raise NotImplementedError
 
     def to_json(self) -> str:
         """One line."""

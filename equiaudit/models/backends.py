@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, first_line
 from equiaudit.models.folding import fold_batch_norms
 from equiaudit.models.outputs import OutputChoice, take_output
 from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
@@ -179,7 +179,7 @@ class _Contest:
                 self.ways[backend] = way
                 self._measure(way, self.native)
         except Exception as error:  # exporters and compilers raise nearly anything
-            self._reject(backend, _first_line(error))
+            self._reject(backend, first_line(error))
 
     def _captured(self) -> fx.GraphModule:
         """The graph, made once; an attempt that failed is not made again."""
@@ -188,7 +188,7 @@ class _Contest:
             try:
                 self.graph = self.capture(self._module())
             except Exception as error:  # torch raises nearly anything here
-                self.graph = InputError(_first_line(error))
+                self.graph = InputError(first_line(error))
             self.capture_seconds = self.clock() - started
         if isinstance(self.graph, InputError):
             raise self.graph
@@ -296,8 +296,3 @@ def _said(best: Trial, given: float, trials: Sequence[Trial]) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 else "a second"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160].rstrip(".")

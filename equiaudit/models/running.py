@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from equiaudit.errors import EquiauditError, InputError, RunError
+from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.types import Preprocess
 
@@ -155,7 +155,7 @@ def export_to_onnx(module: nn.Module, example: Tensor, *, what: str, dynamic: bo
             program.save(path, external_data=False)
             return path.read_bytes()
     except Exception as error:  # the exporter raises nearly anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error)
         raise InputError(
             f"{what} cannot be exported for onnxruntime: {reason}.", tip="Use --backend torch."
         ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, first_line
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import state_dict_sha256
 from equiaudit.models.preprocess import Given, Hints, PreprocessFields
@@ -108,7 +108,7 @@ def _quietly(build: Build, what: str) -> Build:
                 warnings.simplefilter("ignore")
                 return build(**options)
         except Exception as error:
-            raise InputError(f"{what} cannot be built: {_first_line(error)}.") from error
+            raise InputError(f"{what} cannot be built: {first_line(error)}.") from error
 
     return quiet
 
@@ -197,7 +197,7 @@ def _fetched(build: Callable[[], nn.Module], what: str) -> nn.Module:
         return build()
     except Exception as error:  # network, cache and hub errors share no base class
         raise InputError(
-            f"The weights of {what} cannot be fetched: {_first_line(error)}.",
+            f"The weights of {what} cannot be fetched: {first_line(error)}.",
             tip="Check the name and the connection, or give a file of weights and --arch.",
         ) from error
 
@@ -210,7 +210,7 @@ def _from_factory(module_name: str, factory_name: str) -> nn.Module:
             module = factory()
         except Exception as error:
             raise InputError(
-                f"--arch {arch} failed: {type(error).__name__}: {_first_line(error)}.",
+                f"--arch {arch} failed: {type(error).__name__}: {first_line(error)}.",
                 tip="The factory is called without arguments.",
             ) from error
     if not isinstance(module, nn.Module):
@@ -223,7 +223,7 @@ def _imported(module_name: str, factory_name: str, arch: str) -> Any:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
         raise InputError(
-            f"--arch {arch}: {module_name} cannot be imported: {_first_line(error)}.",
+            f"--arch {arch}: {module_name} cannot be imported: {first_line(error)}.",
             tip="Modules are found in the current folder and on PYTHONPATH.",
         ) from error
     for attribute in factory_name.split("."):
@@ -243,8 +243,3 @@ def own_modules() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

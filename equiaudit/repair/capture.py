@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from equiaudit.errors import NothingToDo
+from equiaudit.errors import NothingToDo, first_line
 from equiaudit.repair import routes
 from equiaudit.repair.chosen import returning
 from equiaudit.repair.outputs import main_output, main_output_name
 from equiaudit.repair.quiet import quiet
-from equiaudit.repair.wording import first_line
 
 __all__ = ["Captured", "capture"]
 

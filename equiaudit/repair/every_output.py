@@ -10,9 +10,10 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from equiaudit.errors import NothingToDo
+from equiaudit.errors import NothingToDo, first_line
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.normal import single_output_program
+from equiaudit.repair.outputs import relative_error
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import export_dynamic
 
@@ -42,11 +43,10 @@ def capture_every_output(module: nn.Module, how: Preprocess) -> fx.GraphModule:
             program = export_dynamic(module, sample)
             graph = single_output_program(program, every_output=True).eval()
             pairs = zip(_tensors(graph(other)), _tensors(module(other)), strict=True)
-            error = max(_share(ours, theirs) for ours, theirs in pairs)
+            error = max(relative_error(ours, theirs) for ours, theirs in pairs)
     except Exception as failure:  # torch raises nearly anything here
-        reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
         raise NothingToDo(
-            f"The model cannot be captured with all its outputs ({reason.rstrip('.')})."
+            f"The model cannot be captured with all its outputs ({first_line(failure)})."
         ) from failure
     if not error <= _TOLERANCE:
         raise NothingToDo(f"The graph differs from the model by {error:.1e} of its output range.")
@@ -62,11 +62,3 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 
 def _tensors(outputs: Any) -> Sequence[torch.Tensor]:
     return pytree.tree_leaves(outputs)
-
-
-def _share(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    if torch.equal(actual, expected):
-        return 0.0
-    wide = expected.double()
-    spread = (wide.max() - wide.min()).item()
-    return float((actual.double() - wide).abs().max().item() / spread) if spread else float("inf")

@@ -10,7 +10,14 @@ from torch import fx
 
 from equiaudit.errors import InputError
 
-__all__ = ["all_outputs", "graph_outputs", "main_output", "main_output_name", "output_per_image"]
+__all__ = [
+    "all_outputs",
+    "graph_outputs",
+    "main_output",
+    "main_output_name",
+    "output_per_image",
+    "relative_error",
+]
 
 
 def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
@@ -49,6 +56,15 @@ def output_per_image(
 def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
     """A bare tensor as a list of one."""
     return [outputs] if isinstance(outputs, torch.Tensor) else outputs
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference over the range of `expected`; 0 means equal bits."""
+    if torch.equal(actual, expected):
+        return 0.0
+    wide = expected.double()
+    spread = (wide.max() - wide.min()).item()
+    return float((actual.double() - wide).abs().max().item() / spread) if spread else float("inf")
 
 
 def _is_leaf(output: Any) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from equiaudit.errors import EquiauditError, InputError, RunError
+from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.formats import Format, Run, file_format, sha256
@@ -99,9 +99,8 @@ def _written(
     except (EquiauditError, OSError):
         raise
     except Exception as error:  # exporters raise nearly anything
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"The graph cannot be written as {draft.suffix}: {first[:200]}",
+            f"The graph cannot be written as {draft.suffix}: {first_line(error)}",
             tip="Another suffix may work: .pt, .pt2, .onnx or .safetensors.",
         ) from error
     if toml:
@@ -131,8 +130,7 @@ def _trouble(
     except EquiauditError as error:
         return str(error)
     except Exception as error:  # a runtime that cannot run the file raises anything
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"The saved file cannot be run: {first[:200]}"
+        return f"The saved file cannot be run: {first_line(error)}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from equiaudit.report import curves, figures, findings
-from equiaudit.report.escape import visible
+from equiaudit.report.escape import is_picture, visible
 from equiaudit.report.maps import PLOT, Cell, HeatMap, Legend, Tick
 from equiaudit.report.scales import COLOURS, Domain, colour_index, nice_ticks
 from equiaudit.results import METRICS, DenseExample, DenseShift, MetricInfo, Result
@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 _MOST_CLASSES = 256
-_PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -277,7 +276,7 @@ def _pictures(example: DenseExample) -> tuple[tuple[str, str], ...]:
         ("shifted, moved back", example.shifted_back),
         ("difference", example.difference),
     )
-    return tuple((name, uri) for name, uri in named if _PICTURE.fullmatch(uri))
+    return tuple((name, uri) for name, uri in named if is_picture(uri))
 
 
 def _card(
@@ -314,7 +313,7 @@ def heat_cards(result: Result, room: int) -> tuple[tuple[str, list[HeatCard], in
             share -= len(heat.picture) + _CARD_BYTES
             if share < 0:
                 break
-            if _PICTURE.fullmatch(heat.picture):
+            if is_picture(heat.picture):
                 change, top = _plain(heat.change, info), _plain(heat.top, info)
                 cards.append(HeatCard(visible(heat.file), change, top, heat.picture))
         found.append((kind, cards, len(own)))

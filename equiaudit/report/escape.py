@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["code_span", "prose", "terminal", "visible", "workflow_message", "workflow_property"]
+__all__ = [
+    "code_span",
+    "is_picture",
+    "prose",
+    "terminal",
+    "visible",
+    "workflow_message",
+    "workflow_property",
+]
 
 LONGEST_NAME = 160
 
@@ -70,3 +78,11 @@ def prose(text: str) -> str:
     for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         escaped = escaped.replace(char, entity)
     return _LIST_MARK.sub(r"\1\\\2\3", escaped)
+
+
+_PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+def is_picture(uri: str) -> bool:
+    """Whether `uri` is a `data:` URI of a picture and nothing else."""
+    return _PICTURE.fullmatch(uri) is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from equiaudit.report import curves, dense, figures, findings, maps, scales, words
-from equiaudit.report.escape import visible
+from equiaudit.report.escape import is_picture, visible
 from equiaudit.report.options import Options
 from equiaudit.results import GridMap, Result, ShiftResult, WorstImage
 
@@ -26,7 +25,6 @@ _MOST_WORST = 48
 _PHASE_CELL = 40
 _MAPS_AND_THUMBNAILS, _CELL_BYTES = 4_400_000, 140
 """What the 5 MB of the file leave for both; thumbnails that do not fit are left out."""
-_THUMBNAIL = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _worst(result: Result, room: int) -> list[dict[str, Any]]:
 def _thumbnails(worst: WorstImage) -> tuple[str, ...]:
     """Both thumbnails, or none: a pair says what one alone cannot."""
     pair = (worst.thumbnail_clean or "", worst.thumbnail_shifted or "")
-    return pair if all(_THUMBNAIL.fullmatch(uri) for uri in pair) else ()
+    return pair if all(map(is_picture, pair)) else ()
 
 
 def _card(result: Result, worst: WorstImage) -> dict[str, Any]:

@@ -8,6 +8,7 @@ x and x', y' == roll(y, (o + (a, b) - o') / stride), bit for bit.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
@@ -103,7 +104,7 @@ def place(z: Tensor, choice: Choice, stride: Stride) -> Tensor:
     return roll_by(spread.reshape(out), choice.origin)
 
 
-class Selector(nn.Module):
+class Selector(nn.Module, ABC):
     """How to choose: a score per component, the best one taken, or all mixed by weights.
 
     Subclasses give `scores`, which must move with the components (a shift by (a, b) rolls the
@@ -119,9 +120,9 @@ class Selector(nn.Module):
         self.ties = ties
         self.window = window
 
+    @abstractmethod
     def scores(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, sh*sw); float64 in eval mode."""
-        raise NotImplementedError
 
     def weights(self, scores: Tensor) -> Tensor | None:
         """What to mix the components by, (B, sh*sw); None where the best one is taken."""

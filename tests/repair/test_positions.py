@@ -12,6 +12,7 @@ from test_pipeline import SIZE, model_of
 from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.models import PreprocessOverrides, load
 from equiaudit.repair.methods import Subject, method
 from equiaudit.repair.pipeline import FixOptions, fix
 from equiaudit.sampling.positions import CanonicalPositions, roll_positions
@@ -131,3 +132,22 @@ def test_what_there_is_not_is_an_input_error(
 ) -> None:
     with pytest.raises(InputError, match=words):
         fix(model_of(Detector()), tmp_path / "a.pt", told(("0", "boxes"), pair))
+
+
+def test_positions_of_a_file_that_cannot_be_imported_name_no_way_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "detector.onnx"
+    batch = ({0: torch.export.Dim("batch")},)
+    torch.onnx.export(
+        Detector(as_dict=False).eval(),
+        (torch.rand(2, 3, *SIZE),),
+        path,
+        output_names=["boxes", "scores"],
+        dynamic_shapes=batch,
+        verbose=False,
+    )
+    model = load(path, preprocess=PreprocessOverrides(size=SIZE), normalisation=False)
+    with pytest.raises(NothingToDo, match="TopK") as refusal:
+        fix(model, tmp_path / "a.onnx", told(("boxes", "boxes")))
+    assert "inside the graph" in str(refusal.value.tip)

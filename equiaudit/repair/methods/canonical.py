@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.canonical_ops import with_operators
 from equiaudit.repair.every_output import capture_every_output
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
@@ -53,7 +53,7 @@ class CanonicalInput:
         if path is not None and not options.positions:  # changed as a file, whatever is in it
             returned = returned_by_file(path)
         else:
-            _ = subject.captured  # raises where there is none
+            _capture(subject, for_positions=path is not None)
             returned = returned_by(subject)
         if subject.dense:
             return None
@@ -75,6 +75,19 @@ class CanonicalInput:
             return replace(inner, net=as_graph(), check=check)
         net = CanonicalOnnx(subject.model, as_graph=as_graph)
         return replace(inner, net=net, original=OnnxFile(subject.model), check=check)
+
+
+def _capture(subject: Subject, *, for_positions: bool) -> None:
+    """NothingToDo where there is no torch graph, which positions of an ONNX file need too."""
+    try:
+        _ = subject.captured
+    except NothingToDo as refusal:
+        if not for_positions:
+            raise
+        raise NothingToDo(
+            refusal.message,
+            tip="Positions are mapped back inside the graph: convert the torch model.",
+        ) from refusal
 
 
 def _with_positions(inner: Converted, subject: Subject, options: FixOptions) -> Converted:

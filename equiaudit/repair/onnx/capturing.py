@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx
 
-from equiaudit.errors import NothingToDo
+from equiaudit.errors import NothingToDo, first_line
 from equiaudit.repair.capture import Captured
 from equiaudit.repair.onnx.module import ImportedOnnx
-from equiaudit.repair.outputs import all_outputs
+from equiaudit.repair.outputs import all_outputs, relative_error
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import reexport
 
@@ -42,9 +42,8 @@ def capture_onnx(imported: ImportedOnnx) -> OnnxCaptured:
             graph = reexport(module, sample, every_output=True).eval()
             error = max(_disagreement(graph, module, batch) for batch in others)
     except Exception as failure:  # torch raises nearly anything here
-        reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
         raise NothingToDo(
-            f"The ONNX model cannot be captured as one graph ({reason}).",
+            f"The ONNX model cannot be captured as one graph ({first_line(failure)}).",
             tip="--method canonical needs no graph.",
         ) from failure
     return OnnxCaptured(
@@ -78,15 +77,7 @@ def _disagreement(graph: fx.GraphModule, module: fx.GraphModule, batch: torch.Te
     """Largest difference over any output's range; 0 means equal bits."""
     with torch.no_grad():
         pairs = zip(all_outputs(graph(batch)), all_outputs(module(batch)), strict=True)
-        error = max(_share(ours, theirs) for ours, theirs in pairs)
+        error = max(relative_error(ours, theirs) for ours, theirs in pairs)
     if not error <= _TOLERANCE:
         raise ValueError(f"the graph differs from the import by {error:.1e} of its range")
     return error
-
-
-def _share(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    if torch.equal(actual, expected):
-        return 0.0
-    wide = expected.double()
-    spread = (wide.max() - wide.min()).item()
-    return float((actual - wide).abs().max().item() / spread) if spread else float("inf")

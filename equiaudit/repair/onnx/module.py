@@ -64,11 +64,6 @@ class ImportedOnnx:
     metadata_props: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def input_name(self) -> str:
-        """Of the image."""
-        return self.input.name
-
-    @property
     def output_names(self) -> tuple[str, ...]:
         """The main one first."""
         return tuple(port.name for port in self.outputs)

@@ -13,9 +13,8 @@ import onnx.inliner
 import torch
 from onnx import TensorProto, numpy_helper
 
-from equiaudit.errors import InputError, NothingToDo
+from equiaudit.errors import InputError, NothingToDo, first_line
 from equiaudit.models.onnx import external_files, read_onnx
-from equiaudit.repair.wording import first_line
 
 __all__ = ["CANONICAL_TIP", "OPSETS", "Port", "image_port", "output_ports", "read_model", "tensor"]
 

@@ -12,12 +12,11 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from equiaudit.errors import EquiauditError, NothingToDo
+from equiaudit.errors import EquiauditError, NothingToDo, first_line
 from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.ops import OPS
 from equiaudit.repair.onnx.reader import CANONICAL_TIP, tensor
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
-from equiaudit.repair.wording import first_line
 
 __all__ = ["Tracer", "trace"]
 

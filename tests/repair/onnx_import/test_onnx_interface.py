@@ -145,7 +145,7 @@ def test_an_invalid_graph_is_not_passed_on():
 
 def test_what_is_known_of_the_file():
     imported = import_onnx(conv_net())
-    assert imported.input_name == "x"
+    assert imported.input.name == "x"
     assert imported.dtypes == {"x": "float32", "y": "float32"}
     assert imported.dynamic_axes["x"] == {0: "samples"}
     assert imported.metadata_props["author"] == "someone"
