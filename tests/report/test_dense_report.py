@@ -25,6 +25,11 @@ def test_the_finding_is_about_pixels_of_the_kind_that_changes_most(format: str) 
     assert re.search(r"What changes a pixel(&#39;|')s label, by cause", text)
 
 
+def test_the_headline_is_the_kind_that_changes_most() -> None:
+    title = render(RESULT, "html").split("<h1>")[1].split("</h1>")[0]
+    assert title == "1 pixel in 12 changes its label when moved by up to 4 px (zero-pad)"
+
+
 def test_sequences_are_said_in_frames_and_counted_as_sequences() -> None:
     shift = RESULT.shifts["circular"]
     lost = shift.metrics["flip_rate"].model_copy(update={"value": 0.05, "n": 9})
