@@ -17,7 +17,7 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import ALIGNED, Jobs, jobs_of
 from equiaudit.audit.task import R, Source, Task
-from equiaudit.models.types import Model
+from equiaudit.models.types import Model, Preprocess
 from equiaudit.shifts.canvas import cut, fill, middle, normalise
 from equiaudit.shifts.plan import ShiftPlan
 
@@ -60,7 +60,7 @@ class Scene:
     def __init__(self, model: Model, plan: ShiftPlan, sources: Sequence[Source]) -> None:
         self._window, self._reach = plan.window, plan.reach
         how, device = model.preprocess, model.device
-        self._pixels = [normalise(s.pixels[None], how, device)[0] for s in sources]
+        self._pixels = _normalised([s.pixels for s in sources], how, device)
         black = np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8)
         self._black = normalise(black, how, device).reshape(-1)
         kinds = {s.name: s.kind for s in plan.series}
@@ -131,6 +131,15 @@ class Scene:
         for canvas, kind in zip(self._canvases, self._kinds, strict=True):
             fill(canvas, self._pixels[image], kind, self._window, self._black)
         self._drawn = image
+
+
+def _normalised(
+    pixels: Sequence[NDArray[np.generic]], how: Preprocess, device: torch.device
+) -> list[Tensor]:
+    """Each (h, w, C) as (C, h, w) model input; images of one size and dtype in one call."""
+    if len({(each.shape, each.dtype) for each in pixels}) == 1:
+        return list(normalise(np.stack(pixels), how, device))
+    return [normalise(each[None], how, device)[0] for each in pixels]
 
 
 def outputs_of(model: Model, windows: Sequence[Tensor], size: int) -> Tensor:
