@@ -112,7 +112,7 @@ def _pickled_payloads(name: str, content: Any, what: str) -> list[str]:
 def _check_pickle(reader: Any, name: str, what: str) -> None:
     member = bytes(reader.get_record(name))
     if member:
-        load_weights_only(io.BytesIO(member), what=f"{what} ({name})")
+        load_weights_only(member, what=f"{what} ({name})")
 
 
 def _check_json(value: Any, what: str, key: str = "") -> None:

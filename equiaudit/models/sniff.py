@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Literal
 
 from equiaudit.errors import InputError
+from equiaudit.models.zips import is_zip, zip_names
 
 __all__ = ["FileKind", "sniff"]
 
 FileKind = Literal["torchscript", "export", "checkpoint", "safetensors", "onnx"]
 
-_ZIP = b"PK\x03\x04"
 _PICKLE_PROTOCOLS = range(2, 6)
 _IR_VERSION_FIELD = 0x08
 # The fields that may follow ir_version in a ModelProto, as protobuf tags.
 _ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA)
-# Archives of torch store weights as they are and compress code alone.
-_UNPACKED_ROOM = 1 << 28
 _KINDS = "TorchScript, torch.export (.pt2), ONNX, safetensors or a PyTorch checkpoint"
 
 
@@ -29,7 +26,7 @@ def sniff(path: Path) -> FileKind:
     a model.
     """
     head = _head(path)
-    if head.startswith(_ZIP):
+    if is_zip(head):
         return _zip_kind(path)
     if _is_safetensors(head):
         return "safetensors"
@@ -73,32 +70,14 @@ def _zip_kind(path: Path) -> FileKind:
 
 
 def _zip_names(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except Exception as error:  # zipfile raises several kinds for damaged directories
-        raise InputError(
-            f"{path} is a damaged or truncated archive.", tip="Copy or download it again."
-        ) from error
-    names = [member.filename for member in members]
-    _refuse_bomb(path, sum(member.file_size for member in members))
+    with path.open("rb") as file:
+        names = zip_names(file, what=str(path))
     if "serialized_exported_program.json" in names:
         raise InputError(
             f"{path} was written by torch.export of torch 2.7 or older, which is not read.",
             tip="Export the model again.",
         )
     return names
-
-
-def _refuse_bomb(path: Path, unpacked: int) -> None:
-    """`unpacked` is the size, bytes, that the directory of the archive states for its members."""
-    packed = path.stat().st_size
-    if unpacked > 2 * packed + _UNPACKED_ROOM:
-        raise InputError(
-            f"{path} is {packed >> 10} KiB and would unpack to {unpacked >> 10} KiB, which no"
-            " archive of weights does.",
-            tip="Save the model again with torch.",
-        )
 
 
 def _not_a_model(path: Path) -> InputError:

@@ -21,6 +21,7 @@ from equiaudit.models.preprocess import Given, Hints, PreprocessFields
 
 __all__ = ["build_architecture", "is_zoo_name", "load_zoo", "module_hints", "own_modules"]
 
+_MOST_CLASSES = 1 << 17  # a file of 512 KiB can state as many; the net is built before it is read
 _ZOOS = ("torchvision:", "timm:")
 _FORMS = "torchvision:NAME, timm:NAME or pkg.module:factory"
 
@@ -80,7 +81,8 @@ def _class_count(module: nn.Module, state: dict[str, Tensor]) -> int | None:
     widths = {(a[:1], b[:1]) for a, b in different}
     if len(widths) != 1 or any(a[1:] != b[1:] for a, b in different):
         return None
-    return different[0][1][0]
+    classes = different[0][1][0]
+    return classes if classes <= _MOST_CLASSES else None
 
 
 def _torchvision_builder(name: str) -> Build:

@@ -1,0 +1,283 @@
+"""What a pickle would build, read off its opcodes before anything unpickles it.
+
+A pickle is a program for a stack machine. That it may call no code does not bound it: a few
+hundred bytes describe tuples whose hash takes years, or a buffer larger than any memory.
+`check_pickle` runs the program on placeholders, which cost the same whatever they stand for,
+and refuses what no file of weights needs.
+
+The opcodes are those of `pickletools` in Python's standard library that torch's two unpicklers
+know; at any other both stop, and so does the check.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable
+from functools import partial
+
+from equiaudit.errors import InputError
+
+__all__ = ["MOST_STEPS", "check_pickle", "check_pickles"]
+
+MOST_STEPS = 2_000_000
+"""Opcodes of one pickle; a checkpoint takes about 50 for each tensor."""
+
+_DEEPEST = 200
+_LARGEST = 16_000_000  # items, counted again wherever one is reached again
+_NAME = 16  # characters, the longest name of a codec
+_CODECS = (b"latin1", b"latin-1", b"utf-8", b"utf8", b"ascii")
+# Callables that make as many bytes as a number says.
+_ALLOCATING = ("bytearray", "Tensor", "Storage")
+
+Content = bytes | mmap.mmap
+
+
+class _EndOfChecked(Exception):
+    """The pickle ends early, or goes on with what no unpickler of torch knows."""
+
+
+class _Leaf:
+    """A number, a text or a callable; `value` where a check asks for it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object = None) -> None:
+        self.value = value
+
+
+class _Node:
+    """A container or the result of a call, of `size` items, with those that are nodes too."""
+
+    __slots__ = ("arguments", "nodes", "size")
+
+    def __init__(self, items: list[_Item]) -> None:
+        self.arguments = items[:2] if items else items
+        self.nodes = _NONE
+        self.size = 0
+        if items:
+            self.add(items)
+
+    def add(self, items: list[_Item]) -> None:
+        self.size += len(items)
+        found = [item for item in items if isinstance(item, _Node)]
+        if found and self.nodes is _NONE:
+            self.nodes = found
+        elif found:
+            self.nodes += found
+
+
+_Item = _Leaf | _Node
+_OTHER, _NUMBER = _Leaf(), _Leaf(0)
+_NONE: list[_Node] = []  # shared by all nodes without any, never added to
+
+
+def check_pickles(content: Content, count: int, *, what: str) -> None:
+    """`check_pickle` for `count` pickles, one behind the other, within the same steps."""
+    start, steps = 0, MOST_STEPS
+    for _ in range(count):
+        start, steps = check_pickle(content, what=what, start=start, steps=steps)
+
+
+def check_pickle(
+    content: Content, *, what: str, start: int = 0, steps: int = MOST_STEPS
+) -> tuple[int, int]:
+    """Where the pickle at `start` ends, and how many of `steps` it leaves.
+
+    Raises InputError naming `what` where unpickling would take more than `steps`, or would
+    build what nests deeper than 200, contains itself or unfolds to millions of items, or where
+    it asks for memory by a number. A damaged pickle passes: the unpicklers refuse it.
+    """
+    machine = _Machine(content, start, steps, what)
+    try:
+        machine.run()
+    except (_EndOfChecked, LookupError, ValueError):
+        machine.at = len(content)
+    _check_shape(machine.built, what)
+    return machine.at, machine.steps
+
+
+class _Machine:
+    """The state of the pickle machine: a stack, the stacks below its marks, and a memo."""
+
+    def __init__(self, content: Content, start: int, steps: int, what: str) -> None:
+        self.content, self.at, self.steps, self.what = content, start, steps, what
+        self.stack: list[_Item] = []
+        self.below: list[list[_Item]] = []
+        self.memo: dict[int, _Item] = {}
+        self.built: list[_Node] = []
+
+    def run(self) -> None:
+        op = b""
+        while op != b".":
+            op = self.content[self.at : self.at + 1]
+            if not self.steps:
+                raise _refusal(self.what, f"takes more than {MOST_STEPS:,} steps to unpickle")
+            self.at += 1
+            self.steps -= 1
+            _OPCODES[op](self)  # KeyError: an opcode no unpickler of torch knows, or none
+
+    def take(self, count: int) -> bytes:
+        piece = self.content[self.at : self.at + count]
+        if count < 0 or len(piece) < count:
+            raise _EndOfChecked
+        self.at += count
+        return piece
+
+    def number(self, form: str) -> int:
+        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
+
+    def line(self) -> bytes:
+        end = self.content.find(b"\n", self.at)
+        if end < 0:
+            raise _EndOfChecked
+        return self.take(end + 1 - self.at)[:-1]
+
+    def build(self, items: list[_Item]) -> None:
+        node = _Node(items)
+        self.built.append(node)
+        self.stack.append(node)
+
+    def add(self, items: list[_Item]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, _Node):
+            raise _EndOfChecked
+        target.add(items)
+
+    def above_mark(self) -> list[_Item]:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def last(self, count: int) -> list[_Item]:
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+
+def _leaf(item: _Leaf, length: int, machine: _Machine) -> None:
+    machine.take(length)
+    machine.stack.append(item)
+
+
+def _text(form: str, machine: _Machine) -> None:
+    text = machine.take(machine.number(form))
+    machine.stack.append(_Leaf(text) if len(text) <= _NAME else _OTHER)
+
+
+def _long(machine: _Machine) -> None:
+    machine.take(machine.number("<B"))
+    machine.stack.append(_NUMBER)
+
+
+def _global(machine: _Machine) -> None:
+    machine.stack.append(_Leaf(machine.line() + b"." + machine.line()))
+
+
+def _put(form: str, machine: _Machine) -> None:
+    index = machine.number(form)
+    if index > MOST_STEPS:  # the unpickler of TorchScript makes a table as long as the index
+        raise _refusal(machine.what, f"gives an object the number {index:,} when unpickled")
+    machine.memo[index] = machine.stack[-1]
+
+
+def _mark(machine: _Machine) -> None:
+    machine.below.append(machine.stack)
+    machine.stack = []
+
+
+def _call(machine: _Machine) -> None:
+    function, arguments = machine.last(2)
+    if isinstance(function, _Leaf) and isinstance(arguments, _Node):
+        _check_call(str(function.value)[2:-1], arguments.arguments, machine.what)
+    machine.build([function, arguments])
+
+
+def _check_call(name: str, arguments: list[_Item], what: str) -> None:
+    values = [item.value if isinstance(item, _Leaf) else None for item in arguments]
+    if name.endswith(_ALLOCATING) and 0 in values:
+        raise _refusal(what, f"asks for memory by a number ({name[-40:]})")
+    if name == "_codecs.encode" and not (values[1:] and values[1] in _CODECS):
+        raise _refusal(what, "converts text by a codec")
+
+
+def _ignore(machine: _Machine) -> None:
+    """STOP, which ends the loop."""
+
+
+_OPCODES: dict[bytes, Callable[[_Machine], None]] = {
+    b"\x80": lambda m: m.take(1) and None,
+    b".": _ignore,
+    b"N": partial(_leaf, _OTHER, 0),
+    b"\x88": partial(_leaf, _OTHER, 0),
+    b"\x89": partial(_leaf, _OTHER, 0),
+    b"G": partial(_leaf, _OTHER, 8),
+    b"K": partial(_leaf, _NUMBER, 1),
+    b"M": partial(_leaf, _NUMBER, 2),
+    b"J": partial(_leaf, _NUMBER, 4),
+    b"\x8a": _long,
+    b"X": partial(_text, "<I"),
+    b"U": partial(_text, "<B"),
+    b"T": partial(_text, "<i"),
+    b"\x8c": partial(_text, "<B"),
+    b"\x8d": partial(_text, "<q"),
+    b"c": _global,
+    b"(": _mark,
+    b")": lambda m: m.build([]),
+    b"]": lambda m: m.build([]),
+    b"}": lambda m: m.build([]),
+    b"\x8f": lambda m: m.build([]),
+    b"t": lambda m: m.build(m.above_mark()),
+    b"\x85": lambda m: m.build(m.last(1)),
+    b"\x86": lambda m: m.build(m.last(2)),
+    b"\x87": lambda m: m.build(m.last(3)),
+    b"a": lambda m: m.add(m.last(1)),
+    b"s": lambda m: m.add(m.last(2)),
+    b"b": lambda m: m.add(m.last(1)),
+    b"e": lambda m: m.add(m.above_mark()),
+    b"u": lambda m: m.add(m.above_mark()),
+    b"R": _call,
+    b"\x81": _call,
+    b"Q": lambda m: m.build(m.last(1)),
+    b"q": partial(_put, "<B"),
+    b"r": partial(_put, "<I"),
+    b"h": lambda m: m.stack.append(m.memo[m.number("<B")]),
+    b"j": lambda m: m.stack.append(m.memo[m.number("<I")]),
+}
+
+
+def _check_shape(nodes: list[_Node], what: str) -> None:
+    """Depth and unfolded size of every node, from the leaves up."""
+    measured: dict[int, tuple[int, int]] = {}
+    for root in nodes:
+        path = [(root, iter(root.nodes))] if id(root) not in measured else []
+        on_path = {id(root)}
+        while path:
+            node, rest = path[-1]
+            child = next(rest, None)
+            if child is None:
+                measured[id(node)] = _measure(node, measured, what)
+                on_path.discard(id(node))
+                path.pop()
+            elif id(child) in on_path:
+                raise _refusal(what, "holds an object that contains itself")
+            elif id(child) not in measured:
+                path.append((child, iter(child.nodes)))
+                on_path.add(id(child))
+
+
+def _measure(node: _Node, measured: dict[int, tuple[int, int]], what: str) -> tuple[int, int]:
+    inner = [measured[id(child)] for child in node.nodes]
+    depth = 1 + max((deep for deep, _ in inner), default=0)
+    size = 1 + node.size + sum(size for _, size in inner)
+    if depth > _DEEPEST:
+        raise _refusal(what, f"nests its objects deeper than {_DEEPEST}")
+    if size > _LARGEST:
+        raise _refusal(what, f"unfolds to more than {_LARGEST:,} objects")
+    return depth, size
+
+
+def _refusal(what: str, does: str) -> InputError:
+    return InputError(
+        f"{what} {does}, which no file of weights does; it was not loaded.",
+        tip="Save a state dict alone, or pass --trust if you trust its author.",
+    )
