@@ -127,7 +127,7 @@ def test_config_names_the_file_and_its_paths_are_beside_it(tmp_path):
     (tmp_path / "equiaudit.toml").write_text("seed = 9")
     settings = settle(tmp_path=tmp_path, config=path).settings
     assert settings.baseline == tmp_path / "ci" / "base.json"
-    assert settings.labels == Path("/abs/labels.csv")
+    assert settings.labels == "/abs/labels.csv"
     assert settings.seed == 0
     by_env = settle(tmp_path=tmp_path, env={"EQUIAUDIT_CONFIG": str(path)}).settings
     assert by_env == settings

@@ -21,7 +21,7 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from equiaudit.data import Dataset
+    from equiaudit.data import Dataset, Place
     from equiaudit.models import Model
     from equiaudit.models.types import Preprocess
     from equiaudit.repair import FixOptions
@@ -37,7 +37,7 @@ _MOST_LOSS = 0.01
 class Images:
     """`--data`, and how it is shifted."""
 
-    folder: str | Path | None
+    folder: Place | None
     labels: str | Path | None
     limit: int | None
     max_shift: int
@@ -46,7 +46,7 @@ class Images:
 
     def dataset(self, model: Model) -> Dataset | None:
         """The images as `model` takes them; None where no folder was given."""
-        if not self.folder:
+        if self.folder is None:
             return None
         return open_data(model, self.folder, self.labels, self.limit, self.seed)
 

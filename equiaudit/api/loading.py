@@ -12,12 +12,13 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.data import Dataset
+    from equiaudit.data import Dataset, Place
     from equiaudit.models import Model
 
 __all__ = [
     "ModelSettings",
     "as_path",
+    "as_place",
     "load_model",
     "open_data",
     "require_segmenter",
@@ -78,12 +79,12 @@ def load_model(
 
 def open_data(
     model: Model,
-    data: str | Path,
-    labels: str | Path | None,
+    data: str | Place,
+    labels: str | Place | None,
     limit: int | None,
     seed: int,
     *,
-    classes: str | Path | None = None,
+    classes: str | Place | None = None,
     ignore_index: int | None = None,
 ) -> Dataset:
     """The images of `data`, with labels, masks or targets in the numbering of `model`.
@@ -98,7 +99,7 @@ def open_data(
                 f"--labels names one class per image, and {model.name} returns {model.task} maps.",
                 tip="Put masks into masks/ beside images/.",
             )
-        return _open_dense(model, data, limit, seed, as_path(classes), ignore_index)
+        return _open_dense(model, data, limit, seed, classes, ignore_index)
     if classes is not None or ignore_index is not None:
         raise InputError(
             f"--classes and --ignore-index are of masks, and {model.name} is a classifier.",
@@ -106,7 +107,7 @@ def open_data(
         )
     return open_dataset(
         data,
-        labels=as_path(labels),
+        labels=labels,
         class_names=model.class_names,
         num_classes=2 if model.num_classes == 1 else model.num_classes,
         limit=limit,
@@ -116,10 +117,10 @@ def open_data(
 
 def _open_dense(
     model: Model,
-    data: str | Path,
+    data: str | Place,
     limit: int | None,
     seed: int,
-    classes: Path | None,
+    classes: str | Place | None,
     ignore_index: int | None,
 ) -> Dataset:
     from equiaudit.data import (
@@ -142,7 +143,7 @@ def _open_dense(
     )
 
 
-def settled_task(model: Model, data: str | Path, task: str) -> Model:
+def settled_task(model: Model, data: str | Place, task: str) -> Model:
     """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
 
     Maps (N, C, H, W) are taken for scores of classes, and for images where `data` holds
@@ -174,6 +175,13 @@ def require_segmenter(model: Model) -> None:
 def as_path(value: str | Path | None) -> Path | None:
     """A path, or nothing."""
     return None if value is None else Path(value)
+
+
+def as_place(value: str | Path | Place) -> Place:
+    """A path, or what a URL leads to; to be opened once, as a remote one is listed then."""
+    from equiaudit.data import place_of
+
+    return place_of(value)
 
 
 def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:

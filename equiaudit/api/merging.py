@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equiaudit.api.loading import as_path, load_model, settled_task
+from equiaudit.api.loading import as_path, as_place, load_model, settled_task
 from equiaudit.api.work import Truth, images_of, in_force, judged, kinds_of, stated
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
@@ -54,9 +54,10 @@ def scan_shard(
     _refuse(options, CAPS)
     judge = Judge.prepare(gates)
     judge.check(kinds_of(options))
-    truth = Truth(as_path(labels), as_path(classes), ignore_index)
-    loaded = settled_task(load_model(model, **settings), data, settings.get("task", "auto"))
-    dataset = images_of(loaded, data, truth, options)
+    truth = Truth(labels, classes, ignore_index)
+    place = as_place(data)
+    loaded = settled_task(load_model(model, **settings), place, settings.get("task", "auto"))
+    dataset = images_of(loaded, place, truth, options)
     judge.check(kinds_of(options), labelled=dataset.labelled, task=loaded.task)
     observer.settings(in_force(loaded, dataset, options) | {"shard": f"{part}"})
     return run_shard(

@@ -11,6 +11,7 @@ from equiaudit.api.fixing import Images, Picking, Request, write_verifications
 from equiaudit.api.loading import (
     ModelSettings,
     as_path,
+    as_place,
     load_model,
     open_data,
     settled_task,
@@ -131,6 +132,7 @@ def fix(
     """
     from equiaudit.repair import FixOptions
 
+    place = as_place(data) if data else None
     request = Request(
         out=as_path(out),
         options=FixOptions(
@@ -146,7 +148,7 @@ def fix(
             seed=seed,
             dry_run=dry_run,
         ),
-        images=Images(data, labels, limit, max_shift, offsets, seed),
+        images=Images(place, labels, limit, max_shift, offsets, seed),
         training=Training(
             calibrate=calibrate,
             distil=distil,
@@ -169,8 +171,8 @@ def fix(
     )
     request.checked()
     loaded = load_model(model, normalisation=request.scans, **model_settings)
-    if data is not None and request.scans:
-        loaded = settled_task(loaded, data, model_settings.get("task", "auto"))
+    if place is not None and request.scans:
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
     return request.run(loaded)
 
 

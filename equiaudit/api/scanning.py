@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from equiaudit.api.loading import (
     ModelSettings,
     as_path,
+    as_place,
     load_model,
     require_segmenter,
     settled_task,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.audit.stopping import Stopping
+    from equiaudit.data import Place
     from equiaudit.models import Model
     from equiaudit.results import Result
 
@@ -65,18 +67,19 @@ def scan(
 ) -> Result:
     """Shift every image, run the model, and return the result.
 
-    `data` is a folder of images; class sub-folders or `labels` (a CSV with file,label) say what
-    they show. A segmenter's has images/ and masks/ (or the VOC layout), an image-to-image model's
-    may have images/ and targets/; `classes` (a CSV with name,index,colour) and `ignore_index` say
-    how masks are read. `offsets` shifts per image and kind are drawn from [-max_shift,
+    `data` is a folder of images, or a URL of one that fsspec reads (s3://bucket/images); class
+    sub-folders or `labels` (a CSV with file,label, or its URL) say what they show. A
+    segmenter's has images/ and masks/ (or the VOC layout), an image-to-image model's may have
+    images/ and targets/; `classes` (a CSV with name,index,colour) and `ignore_index` say how
+    masks are read. `offsets` shifts per image and kind are drawn from [-max_shift,
     max_shift]^2, or "full" takes them all. With `output`, that folder receives result.json,
     samples.csv, report.md and report.html, and an interrupted run continues from what it kept
     there. With `early_stop` the scan ends when bounds that hold at any time settle every gate,
-    with `precision` when they lie so near to the figures (0.01 is a point to either side). Where
-    `backend` is left at "auto", a long scan first tries which one is the fastest; a `Model` that
-    was loaded before runs as it is. With `engine` "ray" the workers of a cluster do the work, each
-    with a model that it loads itself. Raises InputError (exit 2) or RunError (exit 3) of
-    `equiaudit.errors`.
+    with `precision` when they lie so near to the figures (0.01 is a point to either side).
+    Where `backend` is left at "auto", a long scan first tries which one is the fastest; a
+    `Model` that was loaded before runs as it is. With `engine` "ray" the workers of a cluster
+    do the work, each with a model that it loads itself. Raises InputError (exit 2) or RunError
+    (exit 3) of `equiaudit.errors`.
     """
     from equiaudit.audit.stopping import Stopping
     from equiaudit.report import write_reports
@@ -102,20 +105,21 @@ def scan(
     judge = Judge.prepare(gates, baseline, require=require_baseline)
     judge.check(kinds_of(options))
     stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
-    masks = Truth(as_path(labels), as_path(classes), ignore_index)
+    masks = Truth(labels, classes, ignore_index)
+    place = as_place(data)
     loaded = load_model(model, **model_settings)
     folder = as_path(output)
     if protocol == CAPS:
         if engine != "local":
             raise InputError("The caps protocol runs on one machine.", tip="Leave --engine out.")
-        work = _sequences(loaded, data, options, judge, stopping)
+        work = _sequences(loaded, place, options, judge, stopping)
     else:
         backend = model_settings.get("backend")
         automatic = engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, data, model_settings.get("task", "auto"))
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
         crew = crew_for(engine, address, model, model_settings)
         work = work_on_images(
-            loaded, data, masks, options, judge, stopping, folder, automatic, crew
+            loaded, place, masks, options, judge, stopping, folder, automatic, crew
         )
     observer.settings(in_force(work.model, work.dataset, options))
     if work.sentence:
@@ -131,7 +135,7 @@ def scan(
 
 
 def _sequences(
-    model: Model, data: str | Path, options: ScanOptions, judge: Judge, stopping: Stopping | None
+    model: Model, data: Place, options: ScanOptions, judge: Judge, stopping: Stopping | None
 ) -> Work:
     from equiaudit.audit.sequences import run_sequences
     from equiaudit.data.sequences import open_sequences

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from equiaudit.audit.records import Journal
     from equiaudit.audit.stopping import Stopping
     from equiaudit.audit.units import Crew
-    from equiaudit.data import Dataset
+    from equiaudit.data import Dataset, Place
     from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
@@ -40,8 +40,8 @@ __all__ = [
 class Truth:
     """How labels and masks are told."""
 
-    labels: Path | None
-    classes: Path | None
+    labels: str | Place | None
+    classes: str | Place | None
     ignore_index: int | None
 
 
@@ -67,7 +67,7 @@ def kinds_of(options: ScanOptions) -> tuple[str, ...]:
 
 def work_on_images(
     model: Model,
-    data: str | Path,
+    data: Place,
     truth: Truth,
     options: ScanOptions,
     judge: Judge,
@@ -91,7 +91,7 @@ def work_on_images(
     return Work(choice.model, dataset, run, choice.sentence)
 
 
-def images_of(model: Model, data: str | Path, truth: Truth, options: ScanOptions) -> Dataset:
+def images_of(model: Model, data: Place, truth: Truth, options: ScanOptions) -> Dataset:
     """The images of `data`, with what is known of them."""
     return open_data(
         model,

@@ -19,7 +19,7 @@ import torch
 
 from equiaudit.audit.tasks import task_of
 from equiaudit.audit.units import Assignment, Block, Clock, Worker
-from equiaudit.data import Dataset, Item
+from equiaudit.data import Dataset, Item, Items
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.types import Model
 
@@ -128,7 +128,7 @@ class RayCrew:
     def _duty(self, model: Model, dataset: Dataset, assignment: Assignment) -> _Duty:
         return _Duty(
             build=self._build,
-            dataset=replace(dataset, items=()),
+            dataset=replace(dataset, items=Items.of(dataset.root, ())),
             assignment=replace(assignment, root=assignment.root.absolute()),
             threads=torch.get_num_threads(),
             device=model.device.type,

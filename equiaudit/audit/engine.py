@@ -184,7 +184,7 @@ class Run(Generic[R]):
         todo = [b for b in self._order() if any(i.index not in self.journal.records for i in b)]
         now = time.perf_counter()
         wanted = geometry(self.model.preprocess, self.plan.margin)
-        items = [item for block in todo for item in block]
+        items = (item for block in todo for item in block)
         check_sizes(items, wanted, self.task.truth, workers=self.workers)
         self.clock.add("headers", now)
         if self.crew is None:
@@ -207,7 +207,7 @@ class Run(Generic[R]):
         Of a shard, its blocks of these.
         """
         items = in_random_order(self.dataset, self.options.seed)
-        blocks = [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
+        blocks: list[Block] = [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
         return blocks if self.shard is None else self.shard.own(blocks)
 
 

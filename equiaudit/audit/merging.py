@@ -31,7 +31,7 @@ from equiaudit.audit.shard_files import (
 from equiaudit.audit.shards import Shard
 from equiaudit.audit.task import Task
 from equiaudit.audit.tasks import task_of
-from equiaudit.data import Dataset, Item
+from equiaudit.data import Dataset, Items
 from equiaudit.errors import InputError
 from equiaudit.models.types import Model
 from equiaudit.results import Timings
@@ -219,7 +219,7 @@ def _stand_in(facts: ModelFacts) -> Model:
 
 def _dataset(facts: DataFacts) -> Dataset:
     """As many images as there were; where they are, nobody asks."""
-    items = tuple(Item(str(i), Path(str(i)), None, i) for i in range(facts.images))
+    items = Items.of(Path(), map(str, range(facts.images)))
     return Dataset(Path(), items, facts.class_names, facts.labelled, "", facts.notes)
 
 

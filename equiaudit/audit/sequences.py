@@ -31,6 +31,7 @@ from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord, Journal
 from equiaudit.audit.setup import refuse_lost_folders
+from equiaudit.data import Place
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames
 from equiaudit.errors import InputError, RunError
 from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
@@ -131,7 +132,7 @@ def _complete(
 
 
 def _record(
-    model: Model, root: Path, source: SequenceSource, options: ScanOptions
+    model: Model, root: Place, source: SequenceSource, options: ScanOptions
 ) -> SequenceRecord:
     how = model.preprocess
     kind = f"{CAPS}-{source.setting}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from equiaudit._version import __version__
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
 from equiaudit.audit.task import Task
-from equiaudit.data import Dataset, Item
+from equiaudit.data import Dataset, Item, Items, Place, is_lost
 from equiaudit.errors import RunError
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan, make_plan
@@ -57,26 +55,21 @@ def images_per_call(model: Model, options: ScanOptions) -> int:
     return 32 if area <= 96**2 else 8 if area <= 512**2 else 2
 
 
-def in_random_order(dataset: Dataset, seed: int) -> list[Item]:
+def in_random_order(dataset: Dataset, seed: int) -> Items:
     """All images, in an order that depends on the seed and on how many there are."""
     order = np.random.default_rng([seed, len(dataset.items)]).permutation(len(dataset.items))
-    return [dataset.items[i] for i in order]
+    return dataset.items.taken(order)
 
 
-def refuse_lost_folders(root: Path, items: Sequence[Item]) -> None:
+def refuse_lost_folders(root: Place, items: Iterable[Item]) -> None:
     """RunError where the data's folder is gone, or empty as a mount point is.
 
     A disk or a network path that went away says nothing about the images that were there.
     The folders with the masks or targets of `items` are looked at too.
     """
     beside = {item.truth.parent for item in items if item.truth is not None}
-    for folder in (root, *sorted(beside)):
-        try:
-            with os.scandir(folder) as entries:
-                gone = next(entries, None) is None
-        except OSError:
-            gone = True
-        if gone:
+    for folder in (root, *sorted(beside, key=str)):
+        if is_lost(folder):
             raise RunError(
                 f"The folder {folder} has gone while its images were read.",
                 tip="What was done before is kept; run again when it is back to continue.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Generic, Protocol
 
 import torch
@@ -15,7 +14,7 @@ from equiaudit.audit.geometry import geometry
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.audit.task import R, Source, Task
-from equiaudit.data import Dataset, Decoded, Item, decode_ahead
+from equiaudit.data import Dataset, Decoded, Item, Place, decode_ahead
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
 from equiaudit.results import Skipped
@@ -23,7 +22,7 @@ from equiaudit.shifts import ShiftPlan
 
 __all__ = ["Assignment", "Block", "Clock", "Crew", "Worker"]
 
-Block = list[Item]
+Block = Sequence[Item]
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Assignment:
 
     plan: ShiftPlan
     options: ScanOptions
-    root: Path
+    root: Place
     """Of the data."""
     batch: int
     """Images per call of the model."""
@@ -86,7 +85,7 @@ class Worker(Generic[R]):
         """The records of each block, in order, as they are done; decoding runs ahead."""
         wanted = geometry(self._model.preprocess, self._assignment.plan.margin)
         decoded = decode_ahead(
-            [item for block in blocks for item in block],
+            (item for block in blocks for item in block),
             wanted,
             self._task.truth,
             workers=self._assignment.workers,

@@ -106,7 +106,9 @@ def fix(
     ] = False,
     data: Annotated[
         str | None,
-        typer.Option(help="Images: verify on some, and scan both models.", metavar="DIR"),
+        typer.Option(
+            help="Images, a folder or URL: verify on some, and scan both models.", metavar="DIR"
+        ),
     ] = None,
     max_accuracy_drop: Annotated[
         str | None,

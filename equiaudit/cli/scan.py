@@ -46,7 +46,8 @@ def scan(
         str,
         typer.Argument(
             metavar="DATA",
-            help="A folder of images: class sub-folders give labels, masks/ beside images/ masks.",
+            help="Images: a folder, or a URL as s3://bucket/images. Class sub-folders give labels,"
+            " masks/ beside images/ masks.",
         ),
     ],
     shard: Annotated[
@@ -131,6 +132,10 @@ def _say_settings(folder: Path, call: Call) -> None:
 def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, str):
+        from equiaudit.data import without_secrets
+
+        return without_secrets(value)
     between = "x" if name in ("size", "stride") else ", "
     return between.join(map(str, value)) if isinstance(value, tuple) else str(value)
 

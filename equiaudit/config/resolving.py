@@ -154,5 +154,7 @@ def _settings_table(path: Path, data: dict[str, Any], *, required: bool) -> dict
 
 
 def _beside(path: Path, value: Any) -> Any:
-    """A path in a settings file is relative to that file."""
-    return path.parent / value if isinstance(value, str) else value
+    """A path in a settings file is relative to that file; a URL is none."""
+    if not isinstance(value, str) or "://" in value:
+        return value
+    return str(path.parent / value)

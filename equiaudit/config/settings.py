@@ -86,11 +86,12 @@ class Settings(BaseModel):
         Flag(_MODEL, "What runs it: auto, torch, compile or onnxruntime.", "NAME"),
     ] = "auto"
 
-    labels: Annotated[Path | None, Flag(_DATA, "CSV with the columns file and label.", "FILE")] = (
-        None
-    )
+    labels: Annotated[
+        str | None, Flag(_DATA, "CSV with the columns file and label, or its URL.", "FILE")
+    ] = None
     classes: Annotated[
-        Path | None, Flag(_DATA, "CSV with name, index and colour of mask classes.", "FILE")
+        str | None,
+        Flag(_DATA, "CSV with name, index and colour of mask classes, or its URL.", "FILE"),
     ] = None
     ignore_index: Annotated[
         int | None, Field(ge=0), Flag(_DATA, "Id of mask pixels to leave out (255).", "N")

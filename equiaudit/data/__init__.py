@@ -4,11 +4,14 @@ Imports numpy and Pillow, never torch.
 """
 
 from equiaudit.data.class_table import ClassTable, read_class_table
-from equiaudit.data.dataset import Dataset, Item, open_dataset
+from equiaudit.data.dataset import Dataset, open_dataset
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
 from equiaudit.data.dense import has_masks, has_targets, open_dense_dataset
+from equiaudit.data.items import Item, Items
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
+from equiaudit.data.places import Place, is_lost, place_of
 from equiaudit.data.prefetch import check_sizes, decode_ahead
+from equiaudit.data.remote import without_secrets
 from equiaudit.data.truth import Truth, TruthReader
 
 __all__ = [
@@ -18,7 +21,9 @@ __all__ = [
     "Decoded",
     "Geometry",
     "Item",
+    "Items",
     "MaskReader",
+    "Place",
     "TargetReader",
     "TooSmall",
     "Truth",
@@ -28,7 +33,10 @@ __all__ = [
     "decode_ahead",
     "has_masks",
     "has_targets",
+    "is_lost",
     "open_dataset",
     "open_dense_dataset",
+    "place_of",
     "read_class_table",
+    "without_secrets",
 ]

@@ -13,11 +13,12 @@ A CSV with the columns name and index, and colour where masks are colour maps:
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from equiaudit.data.places import Place, place_of, read_text
 from equiaudit.errors import InputError
 
 __all__ = ["ClassTable", "read_class_table"]
@@ -37,18 +38,19 @@ class ClassTable:
     source: str = "--classes"
 
 
-def read_class_table(path: Path) -> ClassTable:
+def read_class_table(table: str | Place) -> ClassTable:
     """Read a table; InputError names the file and the line of what is wrong with it."""
+    path = place_of(table)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _table(path, csv.DictReader(file, strict=True))
+        text = io.StringIO(read_text(path), newline="")
+        return _table(path, csv.DictReader(text, strict=True))
     except FileNotFoundError:
         raise InputError(f"There is no table of classes at {path}.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The table of classes {path} cannot be read: {error}.") from None
 
 
-def _table(path: Path, reader: csv.DictReader[str]) -> ClassTable:
+def _table(path: Place, reader: csv.DictReader[str]) -> ClassTable:
     columns = set(reader.fieldnames or ())
     if not {"name", "index"} <= columns <= _COLUMNS:
         raise InputError(

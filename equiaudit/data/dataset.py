@@ -5,37 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.data.items import NO_LABEL, Item, Items
 from equiaudit.data.labels import classes_of, labels_of_csv
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
+from equiaudit.data.places import Place, let_go, place_of, tables_in
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["Dataset", "Item", "existing_folder", "lot", "open_dataset"]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image."""
-
-    file: str
-    """Its name relative to the dataset's root, posix; may hold newlines or markup."""
-    path: Path
-    label: int | None
-    index: int
-    """Its place in the full sorted listing of the folder, whatever `limit` and the labels
-    left out: what is drawn for an image does not depend on its companions."""
-    truth: Path | None = None
-    """Its mask or target."""
+__all__ = ["Dataset", "check_limit", "drawn", "existing_folder", "open_dataset"]
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Images in the byte order of their names, at least one."""
 
-    root: Path
-    items: tuple[Item, ...]
+    root: Place
+    items: Items
     class_names: Mapping[int, str]
     """Class index -> name; empty where no names are known."""
     labelled: bool
@@ -51,18 +40,26 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.items)
 
+    def item(self, index: int) -> Item:
+        """The image whose `Item.index` that is; KeyError where there is none."""
+        place = int(np.searchsorted(self.items.indices, index))
+        if place == len(self) or self.items[place].index != index:
+            raise KeyError(index)
+        return self.items[place]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class _Labels:
-    of_file: Mapping[str, int]
+    of_image: NDArray[np.int32] | None = None
+    """(n,) of every image listed, `NO_LABEL` where it has none; None where none has."""
     class_names: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def open_dataset(
-    root: str | Path,
+    root: str | Place,
     *,
-    labels: Path | None = None,
+    labels: str | Place | None = None,
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     limit: int | None = None,
@@ -70,32 +67,40 @@ def open_dataset(
 ) -> Dataset:
     """List the images under `root` and find their labels.
 
-    With `labels`, a CSV file with columns file and label gives them. Else class sub-folders
-    do (see `classes_of` for how their names become indices; a class folder without images
-    still counts as a class), and a flat folder is unlabelled. A folder whose images are all
-    in ``images`` stands for that folder. `class_names` and `num_classes` are the model's.
+    `root` and `labels` are paths, or URLs that fsspec reads. With `labels`, a CSV file with
+    columns file and label gives them. Else class sub-folders do (see `classes_of` for how
+    their names become indices; a class folder without images still counts as a class), and a
+    flat folder is unlabelled. A folder whose images are all in ``images`` stands for that
+    folder. `class_names` and `num_classes` are the model's.
 
     `limit` keeps that many images, drawn from the whole by `seed`; a larger limit keeps
     those of a smaller one. Raises InputError where there is no such folder, no image, or
     where labels and model contradict each other.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"The limit is {limit}, and at least one image is needed.")
-    folder, images = _listed(Path(root))
+    check_limit(limit)
+    top = place_of(root)
+    folder, images = _listed(top)
     if not images:
         raise InputError(
             f"There are no images in {folder}.",
             tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
         )
     if labels is not None:
-        found = _csv_labels(labels, images, folder, class_names, num_classes)
+        found = _csv_labels(place_of(labels), images, folder, class_names, num_classes)
     else:
         found = _folder_labels(images, folder, class_names, num_classes)
-    notes = found.notes + _unused_notes(Path(root), folder, labels)
-    return _dataset(folder, images, found, _chosen(images, found, limit, seed), notes)
+    notes = found.notes + _unused_notes(top, folder, labels is not None)
+    let_go(top)
+    return _dataset(folder, images, found, _chosen(len(images), found, limit, seed), notes)
 
 
-def existing_folder(root: Path) -> Path:
+def check_limit(limit: int | None) -> None:
+    """InputError for a limit that leaves nothing."""
+    if limit is not None and limit < 1:
+        raise InputError(f"The limit is {limit}, and at least one image is needed.")
+
+
+def existing_folder(root: Place) -> Place:
     """`root`; InputError where it is no folder."""
     if not root.exists():
         raise InputError(f"There is no folder {root}.")
@@ -104,7 +109,7 @@ def existing_folder(root: Path) -> Path:
     return root
 
 
-def _listed(root: Path) -> tuple[Path, tuple[ImageFile, ...]]:
+def _listed(root: Place) -> tuple[Place, tuple[ImageFile, ...]]:
     """The folder that the images' names are relative to, and the images."""
     images = list_images(existing_folder(root))
     tops = {image.name.partition("/")[0] for image in images}
@@ -113,35 +118,36 @@ def _listed(root: Path) -> tuple[Path, tuple[ImageFile, ...]]:
     return root, images
 
 
-def _unused_notes(root: Path, folder: Path, labels: Path | None) -> tuple[str, ...]:
-    if folder == root or labels is not None:
+def _unused_notes(root: Place, folder: Place, has_labels: bool) -> tuple[str, ...]:
+    if folder == root or has_labels:
         return ()
-    tables = sorted(path.name for path in root.glob("*.csv"))
+    tables = tables_in(root)
     return (f"{root / tables[0]} is not read; --labels does that.",) if tables else ()
 
 
 def _csv_labels(
-    path: Path,
+    path: Place,
     images: Sequence[ImageFile],
-    root: Path,
+    root: Place,
     class_names: Sequence[str] | None,
     num_classes: int | None,
 ) -> _Labels:
     names = {image.name: None for image in images}  # ordered, as notes quote the first ones
     of_file, classes = labels_of_csv(path, names, root, class_names, num_classes)
-    return _Labels(of_file, classes.names, classes.notes)
+    of_image = [of_file.get(name, NO_LABEL) for name in names]
+    return _Labels(np.array(of_image, np.int32), classes.names, classes.notes)
 
 
 def _folder_labels(
     images: Sequence[ImageFile],
-    root: Path,
+    root: Place,
     class_names: Sequence[str] | None,
     num_classes: int | None,
 ) -> _Labels:
-    class_of = {image.name: image.name.partition("/")[0] for image in images if "/" in image.name}
-    if not class_of:
-        return _Labels({})
-    if len(class_of) < len(images):
+    loose = sum("/" not in image.name for image in images)
+    if loose == len(images):
+        return _Labels()
+    if loose:
         raise InputError(
             f"{root} holds both images and folders of images, so it is neither a flat folder"
             " nor one of class folders.",
@@ -149,37 +155,45 @@ def _folder_labels(
         )
     folders = sub_folders(root)
     classes = classes_of(folders, class_names, num_classes, source="class folders")
-    empty = sorted(set(folders) - set(class_of.values()))
+    tops = (image.name.partition("/")[0] for image in images)
+    of_image = np.fromiter((classes.index[top] for top in tops), np.int32, len(images))
+    used = set(np.unique(of_image).tolist())
+    empty = sorted(folder for folder in folders if classes.index[folder] not in used)
     notes = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
-    of_file = {file: classes.index[name] for file, name in class_of.items()}
-    return _Labels(of_file, classes.names, classes.notes + notes)
+    return _Labels(of_image, classes.names, classes.notes + notes)
 
 
-def _chosen(images: Sequence[ImageFile], found: _Labels, limit: int | None, seed: int) -> list[int]:
-    """Positions in the listing that are kept, ascending."""
-    kept = [i for i, image in enumerate(images) if not found.of_file or image.name in found.of_file]
+def _chosen(total: int, found: _Labels, limit: int | None, seed: int) -> NDArray[np.int32]:
+    """Places in the listing of `total` images that are kept, ascending."""
+    kept = np.arange(total, dtype=np.int32)
+    if found.of_image is not None:
+        kept = kept[found.of_image != NO_LABEL]
+    return drawn(kept, limit, seed)
+
+
+def drawn(kept: NDArray[np.int32], limit: int | None, seed: int) -> NDArray[np.int32]:
+    """`limit` of `kept`, drawn by a hash of each, as random generators change; ascending."""
     if limit is None or limit >= len(kept):
         return kept
-    return sorted(sorted(kept, key=lambda i: lot(seed, i))[:limit])
+    return np.array(sorted(sorted(kept.tolist(), key=lambda i: _lot(seed, i))[:limit]), np.int32)
 
 
-def lot(seed: int, index: int) -> bytes:
-    """What `limit` draws by: a hash, as random generators may change between versions."""
+def _lot(seed: int, index: int) -> bytes:
     return hashlib.sha256(f"{seed}:{index}".encode()).digest()
 
 
 def _dataset(
-    root: Path,
+    root: Place,
     images: Sequence[ImageFile],
     found: _Labels,
-    chosen: Sequence[int],
+    chosen: NDArray[np.int32],
     notes: tuple[str, ...],
 ) -> Dataset:
-    digest, items = hashlib.sha256(), []
-    for i in chosen:
-        image, label = images[i], found.of_file.get(images[i].name)
+    kept = [images[i] for i in chosen]
+    labels = None if found.of_image is None else found.of_image[chosen]
+    digest = hashlib.sha256()
+    for i, image in enumerate(kept):
+        label = None if labels is None else int(labels[i])
         digest.update(f"{len(image.name)}:{image.name}:{image.size}:{label}\n".encode())
-        items.append(Item(image.name, image.path, label, i))
-    return Dataset(
-        root, tuple(items), found.class_names, bool(found.of_file), digest.hexdigest(), notes
-    )
+    items = Items.of(root, (image.relative for image in kept), labels, chosen)
+    return Dataset(root, items, found.class_names, labels is not None, digest.hexdigest(), notes)

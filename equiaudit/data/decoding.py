@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from equiaudit.data.dataset import Item
 from equiaudit.data.deep import is_deep, read_deep
+from equiaudit.data.items import Item
+from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.truth import Truth, TruthReader, UnreadableTruth
-from equiaudit.errors import InputError
+from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "open_image",
     "pixel_array",
     "read_content",
+    "read_header",
     "reason_of",
     "resized",
     "resized_size",
@@ -40,6 +42,7 @@ __all__ = [
 # The content decides, not the suffix; formats that call other programs are not among these.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _MAX_FILE_BYTES = 1 << 30
+_HEADER_BYTES = 1 << 18
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -116,6 +119,8 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     try:
         content = read_content(item.path)
         planes, notes = upright_planes(content, geometry)
+    except EquiauditError:  # the network is lost, which says nothing about the image
+        raise
     # Hostile files raise whatever a decoder may: struct.error, SyntaxError, MemoryError, ...
     except Exception as error:
         return Skipped(name=item.file, reason=reason_of(error))
@@ -134,9 +139,9 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
 def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> None:
     """Raise as `decode` would of sizes, from the files' headers alone; other faults pass."""
     try:
-        with Image.open(item.path, formats=FORMATS) as image:
-            size = image.size
-            sideways = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+        size, sideways = read_header(item.path)
+    except EquiauditError:
+        raise
     except Exception:
         return  # `decode` says why, in its turn.
     size = size[::-1] if sideways else size
@@ -147,10 +152,29 @@ def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None)
     centre_box(item.file, size, geometry)
 
 
-def read_content(path: Path) -> bytes:
+def read_header(place: Place) -> tuple[tuple[int, int], bool]:
+    """(width, height) as stored, and whether EXIF lays the image on its side.
+
+    Of a remote file the first 256 KiB are read, and the rest where the header is not there.
+    """
+    if isinstance(place, Path):
+        return _header(place)
+    try:
+        return _header(io.BytesIO(read_bytes(place, _HEADER_BYTES)))
+    except (EquiauditError, FileNotFoundError):
+        raise
+    except Exception:
+        return _header(io.BytesIO(read_content(place)))
+
+
+def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], bool]:
+    with Image.open(file, formats=FORMATS) as image:
+        return image.size, image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+
+
+def read_content(place: Place) -> bytes:
     """The file's bytes; ValueError for one that is unreasonably large."""
-    with path.open("rb") as stream:
-        content = stream.read(_MAX_FILE_BYTES + 1)
+    content = read_bytes(place, _MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
         raise ValueError(f"the file is larger than {_MAX_FILE_BYTES >> 20} MiB")
     return content

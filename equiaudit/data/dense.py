@@ -11,11 +11,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
-from equiaudit.data.dataset import Dataset, Item, existing_folder, lot
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.data.dataset import Dataset, check_limit, drawn, existing_folder
+from equiaudit.data.items import Items, Names, Truths
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images
+from equiaudit.data.places import Place, let_go, place_of, read_text
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
@@ -32,26 +37,26 @@ _ONE = {"masks": "mask", "targets": "target", "SegmentationClass": "mask"}
 class _Listing:
     """Images, and the truth of each where there is any."""
 
-    root: Path
+    root: Place
     images: Sequence[ImageFile]
     truth: Mapping[str, ImageFile]
     notes: tuple[str, ...] = ()
 
 
-def has_targets(root: str | Path) -> bool:
+def has_targets(root: str | Place) -> bool:
     """Whether `root` holds targets and no masks."""
-    root = Path(root)
+    root = place_of(root)
     return (root / "targets").is_dir() and not (root / "masks").is_dir()
 
 
-def has_masks(root: str | Path) -> bool:
+def has_masks(root: str | Place) -> bool:
     """Whether `root` holds masks, in one of the layouts."""
-    root = Path(root)
+    root = place_of(root)
     return (root / "masks").is_dir() or (root / _VOC[1]).is_dir()
 
 
 def open_dense_dataset(
-    root: str | Path,
+    root: str | Place,
     task: DenseTask,
     reader: TruthReader,
     *,
@@ -64,34 +69,49 @@ def open_dense_dataset(
     Every image has one or none has: InputError names the first that lacks it. `limit` and
     `seed` choose as for `open_dataset`.
     """
-    listing = _listing(existing_folder(Path(root)), task)
+    check_limit(limit)
+    top = place_of(root)
+    listing = _listing(existing_folder(top), task)
     if not listing.images:
         raise InputError(
             f"There are no images in {listing.root}.",
             tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
         )
-    if limit is not None and limit < 1:
-        raise InputError(f"The limit is {limit}, and at least one image is needed.")
-    chosen = sorted(sorted(range(len(listing.images)), key=lambda i: lot(seed, i))[:limit])
-    digest, items = hashlib.sha256(), []
-    for i in chosen:
-        image = listing.images[i]
-        truth = listing.truth.get(image.name)
-        stated = "" if truth is None else f"{truth.name}:{truth.size}"
-        digest.update(f"{len(image.name)}:{image.name}:{image.size}:{stated}\n".encode())
-        items.append(Item(image.name, image.path, None, i, None if truth is None else truth.path))
+    let_go(top)
+    chosen = drawn(np.arange(len(listing.images), dtype=np.int32), limit, seed)
     return Dataset(
         root=listing.root,
-        items=tuple(items),
+        items=_items(listing, chosen),
         class_names=dict(class_names or {}),
         labelled=bool(listing.truth),
-        listing_sha256=digest.hexdigest(),
+        listing_sha256=_digest(listing, chosen),
         notes=listing.notes,
         truth=reader if listing.truth else None,
     )
 
 
-def _listing(root: Path, task: DenseTask) -> _Listing:
+def _items(listing: _Listing, chosen: NDArray[np.int32]) -> Items:
+    images = [listing.images[i] for i in chosen]
+    truths = [listing.truth[image.name] for image in images] if listing.truth else []
+    beside = Names.of(truth.relative for truth in truths)
+    return Items.of(
+        listing.root,
+        (image.relative for image in images),
+        listed=chosen,
+        truths=Truths(truths[0].root, beside) if truths else None,
+    )
+
+
+def _digest(listing: _Listing, chosen: NDArray[np.int32]) -> str:
+    digest = hashlib.sha256()
+    for image in (listing.images[i] for i in chosen):
+        truth = listing.truth.get(image.name)
+        stated = "" if truth is None else f"{truth.name}:{truth.size}"
+        digest.update(f"{len(image.name)}:{image.name}:{image.size}:{stated}\n".encode())
+    return digest.hexdigest()
+
+
+def _listing(root: Place, task: DenseTask) -> _Listing:
     if task == "segmentation" and all((root / name).is_dir() for name in _VOC):
         return _voc(root)
     truth = root / _TRUTH[task]
@@ -102,12 +122,12 @@ def _listing(root: Path, task: DenseTask) -> _Listing:
     return _Listing(root, list_images(root), {})
 
 
-def _has_images_beside(root: Path) -> bool:
+def _has_images_beside(root: Place) -> bool:
     tops = {image.name.partition("/")[0] for image in list_images(root)}
     return not tops <= {"images", "masks", "targets"}
 
 
-def _paired(folder: Path, beside: Path) -> _Listing:
+def _paired(folder: Place, beside: Place) -> _Listing:
     images = list_images(folder)
     truth = _by_stem(beside)
     for image in images:
@@ -124,7 +144,7 @@ def _paired(folder: Path, beside: Path) -> _Listing:
     return _Listing(folder, images, found, notes)
 
 
-def _voc(root: Path) -> _Listing:
+def _voc(root: Place) -> _Listing:
     """Images with a mask, those of the validation set where it is listed."""
     folder, beside = (root / name for name in _VOC)
     truth = _by_stem(beside)
@@ -132,7 +152,7 @@ def _voc(root: Path) -> _Listing:
     note = "VOC layout: the images that have a mask"
     table = root / "ImageSets" / "Segmentation" / "val.txt"
     if table.is_file():
-        wanted = set(table.read_text(encoding="utf-8").split())
+        wanted = set(read_text(table).split())
         missing = sorted(wanted - {_stem(image.name) for image in images})
         if missing:
             raise InputError(
@@ -149,7 +169,7 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _by_stem(folder: Path) -> dict[str, ImageFile]:
+def _by_stem(folder: Place) -> dict[str, ImageFile]:
     found: dict[str, ImageFile] = {}
     for file in list_images(folder):
         stem = _stem(file.name)

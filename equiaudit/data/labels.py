@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from equiaudit.data.places import Place, posix_of, read_text
 from equiaudit.errors import InputError
 
 __all__ = ["Classes", "classes_of", "labels_of_csv"]
@@ -113,9 +113,9 @@ class _Row:
 
 
 def labels_of_csv(
-    path: Path,
+    path: Place,
     files: Collection[str],
-    root: Path,
+    root: Place,
     class_names: Sequence[str] | None,
     num_classes: int | None,
 ) -> tuple[dict[str, int], Classes]:
@@ -126,7 +126,7 @@ def labels_of_csv(
     images without a row, are left out with a note; that no row fits, that two rows
     contradict each other, or a malformed row is an InputError.
     """
-    rows = _best_placed(_read_rows(path), files, root, path.parent)
+    rows = _best_placed(_read_rows(path), files, root, path)
     by_file = _rows_by_file(rows, files, path)
     if not by_file:
         raise InputError(
@@ -141,17 +141,17 @@ def labels_of_csv(
     return labels, replace(classes, notes=notes)
 
 
-def _read_rows(path: Path) -> list[_Row]:
+def _read_rows(path: Place) -> list[_Row]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(_parse_rows(csv.DictReader(stream), path))
+        text = io.StringIO(read_text(path), newline="")
+        return list(_parse_rows(csv.DictReader(text), path))
     except FileNotFoundError:
         raise InputError(f"There is no labels file at {path}.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The labels file {path} cannot be read: {error}.") from None
 
 
-def _parse_rows(reader: csv.DictReader[str], path: Path) -> Iterable[_Row]:
+def _parse_rows(reader: csv.DictReader[str], path: Place) -> Iterable[_Row]:
     if missing := {"file", "label"} - set(reader.fieldnames or ()):
         raise InputError(
             f"The labels file {path} has no column {' and no column '.join(sorted(missing))}.",
@@ -165,31 +165,28 @@ def _parse_rows(reader: csv.DictReader[str], path: Path) -> Iterable[_Row]:
 
 
 def _best_placed(
-    rows: Sequence[_Row], files: Collection[str], root: Path, csv_folder: Path
+    rows: Sequence[_Row], files: Collection[str], root: Place, table: Place
 ) -> list[_Row]:
     """The rows, their files read relative to the base under which most of them exist."""
-    readings = [_place(rows, base, root) for base in _bases(root, csv_folder)]
+    inside = posix_of(root)
+    readings = [_place(rows, base, inside) for base in _bases(inside, posix_of(table))]
     return max(readings, key=lambda placed: sum(row.file in files for row in placed))
 
 
-def _bases(root: Path, csv_folder: Path) -> list[str]:
+def _bases(root: str, table: str) -> list[str]:
     """The folders that a row's file may be relative to, as absolute posix paths."""
-    folders = (root, root / "images", root.parent, csv_folder, csv_folder / "images")
-    return [_absolute(folder) for folder in folders]
+    beside = posixpath.dirname(table)
+    return [root, f"{root}/images", posixpath.dirname(root), beside, f"{beside}/images"]
 
 
-def _absolute(folder: Path) -> str:
-    return Path(os.path.abspath(folder)).as_posix()  # `resolve` would undo links to image folders
-
-
-def _place(rows: Iterable[_Row], base: str, root: Path) -> list[_Row]:
+def _place(rows: Iterable[_Row], base: str, root: str) -> list[_Row]:
     """The rows with `file` relative to `root`; left absolute where it lies outside."""
-    inside = _absolute(root).rstrip("/") + "/"
+    inside = root.rstrip("/") + "/"
     full = ((row, posixpath.normpath(posixpath.join(base, row.file))) for row in rows)
     return [replace(row, file=name.removeprefix(inside)) for row, name in full]
 
 
-def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Path) -> dict[str, _Row]:
+def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Place) -> dict[str, _Row]:
     by_file: dict[str, _Row] = {}
     for row in rows:
         if row.file not in files:

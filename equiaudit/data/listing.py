@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from equiaudit.data.places import Place
+from equiaudit.data.remote import RemotePath
 from equiaudit.errors import InputError
 
-__all__ = ["EXTENSIONS", "ImageFile", "list_images", "sub_folders"]
+__all__ = ["EXTENSIONS", "ImageFile", "list_images", "printable", "sub_folders"]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings that count as images, in any case."""
@@ -18,52 +21,80 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp
 _FOREIGN_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One file: `name` is relative to the listed folder, posix, and always valid UTF-8."""
+    """One file of the folder `root`, of which there may be very many."""
 
-    name: str
-    path: Path
+    root: Place
+    relative: str
+    """As the file system calls it, posix."""
     size: int
-    """Bytes; 0 for a link that leads nowhere."""
+    """Bytes; 0 for a link that leads nowhere, or where a remote listing does not say."""
+
+    @property
+    def name(self) -> str:
+        """`relative` as valid UTF-8."""
+        return printable(self.relative)
+
+    @property
+    def path(self) -> Place:
+        """Where it is."""
+        return self.root / self.relative
 
 
-def list_images(root: Path) -> tuple[ImageFile, ...]:
+def list_images(root: Place) -> tuple[ImageFile, ...]:
     """Every image file under `root`, at any depth, sorted by the bytes of its relative name.
 
     Hidden files and folders are left out. Links are followed, but no folder is entered
     twice, so a loop ends. A link that leads nowhere is listed: reading it will fail, and
     that belongs in the report. InputError where a folder cannot be listed.
     """
-    found = (_image_file(root, path) for path in _files(root))
-    images = [image for image in found if image is not None]
-    return tuple(sorted(images, key=lambda image: os.fsencode(image.path.relative_to(root))))
+    found = _remote_files(root) if isinstance(root, RemotePath) else _files(root)
+    images = (ImageFile(root, *file) for file in found)
+    return tuple(sorted(images, key=lambda image: os.fsencode(image.relative)))
 
 
-def sub_folders(root: Path) -> tuple[str, ...]:
+def sub_folders(root: Place) -> tuple[str, ...]:
     """Names of the folders directly in `root`, hidden ones left out, sorted."""
-    return tuple(_printable_name(Path(e.name)) for e in _entries(root) if _is_folder(e))
+    if isinstance(root, RemotePath):
+        return tuple(name for name in root.folders() if name not in _FOREIGN_FOLDERS)
+    return tuple(sorted(printable(e.name) for e in _entries(root) if _is_folder(e)))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    pending, entered = [root], {_identity(root)}
+def printable(name: str) -> str:
+    """Reports are UTF-8, file names need not be: odd bytes are written as ``\\xNN``."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _remote_files(root: RemotePath) -> Iterator[tuple[str, int]]:
+    for name, size in root.files():
+        if _is_image(name) and _FOREIGN_FOLDERS.isdisjoint(name.split("/")[:-1]):
+            yield name, size
+
+
+def _files(root: Path) -> Iterator[tuple[str, int]]:
+    """Relative name and size of every image; a folder's entries are not kept together."""
+    pending, entered = [""], {_identity(root)}
     while pending:
-        for entry in _entries(pending.pop()):
-            path = Path(entry.path)
-            if not _is_folder(entry):
-                yield path
-            elif (identity := _identity(path)) not in entered:
+        prefix = pending.pop()
+        inner = []
+        for entry in _entries(root / prefix):
+            if _is_folder(entry):
+                inner.append(f"{prefix}{entry.name}/")
+            elif _is_image(entry.name) and (size := _size(entry)) is not None:
+                yield prefix + entry.name, size
+        for folder in sorted(inner):
+            if (identity := _identity(root / folder)) not in entered:
                 entered.add(identity)
-                pending.append(path)
+                pending.append(folder)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            visible = [e for e in entries if not e.name.startswith(".")]
+            yield from (entry for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be listed: {error.strerror}.") from None
-    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -78,20 +109,14 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _image_file(root: Path, path: Path) -> ImageFile | None:
-    if path.suffix.lower() not in EXTENSIONS:
-        return None
+def _is_image(name: str) -> bool:
+    return posixpath.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Bytes; None for what is no file: a pipe or a device would block its reader."""
     try:
-        status = path.stat()
+        status = entry.stat()
     except OSError:
-        size = 0
-    else:
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block its reader
-            return None
-        size = status.st_size
-    return ImageFile(_printable_name(path.relative_to(root)), path, size)
-
-
-def _printable_name(relative: Path) -> str:
-    """Reports are UTF-8, file names need not be: odd bytes are written as ``\\xNN``."""
-    return os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace")
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

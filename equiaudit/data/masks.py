@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from equiaudit.data.class_table import ClassTable
-from equiaudit.data.dataset import Item
 from equiaudit.data.decoding import (
-    FORMATS,
     Geometry,
     centre_box,
     check_pixels,
     open_image,
     pixel_array,
     read_content,
+    read_header,
     reason_of,
     resized,
     resized_size,
     upright_planes,
 )
+from equiaudit.data.items import Item
+from equiaudit.data.places import Place
 from equiaudit.data.truth import Truth, UnreadableTruth
-from equiaudit.errors import InputError
+from equiaudit.errors import EquiauditError, InputError
 
 __all__ = ["IGNORED", "MaskReader", "TargetReader"]
 
@@ -58,6 +58,8 @@ class MaskReader:
             image = open_image(content)
             check_pixels(image, geometry)
             image.load()
+        except EquiauditError:
+            raise
         except Exception as error:  # what hostile files raise is up to them
             raise UnreadableTruth(f"its mask cannot be read: {reason_of(error)}") from None
         _check_size(path, image.size, size, "mask")
@@ -68,7 +70,7 @@ class MaskReader:
         """Raise InputError where the mask is not of the image's size."""
         _check_header(_path(item), size, "mask")
 
-    def _meant(self, ids: Ids, mode: str, path: Path) -> Ids:
+    def _meant(self, ids: Ids, mode: str, path: Place) -> Ids:
         """`ids` with `IGNORED` for those to leave out, and 255 as 1 where masks are 0 and 255."""
         if self.ignore is not None:
             return np.where(ids == self.ignore, IGNORED, ids)
@@ -83,7 +85,7 @@ class MaskReader:
             )
         return np.where(ids == _VOID, 1, ids)
 
-    def _checked(self, ids: Ids, path: Path) -> Ids:
+    def _checked(self, ids: Ids, path: Place) -> Ids:
         beyond = np.argwhere(ids >= self.num_classes)
         if len(beyond):
             row, column = (int(place) for place in beyond[0])
@@ -107,6 +109,8 @@ class TargetReader:
         try:
             content = read_content(path)
             planes, _ = upright_planes(content, geometry)
+        except EquiauditError:
+            raise
         except Exception as error:
             raise UnreadableTruth(f"its target cannot be read: {reason_of(error)}") from None
         _check_size(path, planes[0].size, size, "target")
@@ -121,13 +125,13 @@ class TargetReader:
         _check_header(_path(item), size, "target")
 
 
-def _path(item: Item) -> Path:
+def _path(item: Item) -> Place:
     if item.truth is None:
         raise ValueError(f"{item.file} has neither mask nor target")
     return item.truth
 
 
-def _raw_ids(path: Path, image: ImageFile.ImageFile, table: ClassTable) -> Ids:
+def _raw_ids(path: Place, image: ImageFile.ImageFile, table: ClassTable) -> Ids:
     if image.mode in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
         return np.asarray(image).astype(np.int32)
     if image.mode in ("LA", "PA"):
@@ -145,7 +149,7 @@ def _raw_ids(path: Path, image: ImageFile.ImageFile, table: ClassTable) -> Ids:
     return _ids_of_colours(path, np.asarray(image.convert("RGB")).astype(np.int32), table)
 
 
-def _ids_of_colours(path: Path, pixels: Ids, table: ClassTable) -> Ids:
+def _ids_of_colours(path: Place, pixels: Ids, table: ClassTable) -> Ids:
     packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     known = {r << 16 | g << 8 | b: index for (r, g, b), index in table.colours.items()}
     present, place = np.unique(packed, return_inverse=True)
@@ -161,7 +165,7 @@ def _ids_of_colours(path: Path, pixels: Ids, table: ClassTable) -> Ids:
     return ids[place].reshape(packed.shape)
 
 
-def _cut(ids: Ids, path: Path, geometry: Geometry) -> NDArray[np.int16]:
+def _cut(ids: Ids, path: Place, geometry: Geometry) -> NDArray[np.int16]:
     image = Image.fromarray(ids)
     if geometry.resize is not None:
         image = image.resize(resized_size(image.size, geometry.resize), Image.Resampling.NEAREST)
@@ -169,16 +173,17 @@ def _cut(ids: Ids, path: Path, geometry: Geometry) -> NDArray[np.int16]:
     return np.ascontiguousarray(np.asarray(image.crop(box)).astype(np.int16))
 
 
-def _check_header(path: Path, size: tuple[int, int], what: str) -> None:
+def _check_header(path: Place, size: tuple[int, int], what: str) -> None:
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            found = image.size
+        found, _ = read_header(path)
+    except EquiauditError:
+        raise
     except Exception:
         return  # `read` says why, in its turn.
     _check_size(path, found, size, what)
 
 
-def _check_size(path: Path, found: tuple[int, int], size: tuple[int, int], what: str) -> None:
+def _check_size(path: Place, found: tuple[int, int], size: tuple[int, int], what: str) -> None:
     """`found` is Pillow's (width, height), `size` the image's (H, W)."""
     if found[::-1] != size:
         raise InputError(

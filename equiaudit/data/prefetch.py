@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from equiaudit.data.dataset import Item
 from equiaudit.data.decoding import Decoded, Geometry, check_size, decode
+from equiaudit.data.items import Item
 from equiaudit.data.truth import TruthReader
 from equiaudit.results import Skipped
 

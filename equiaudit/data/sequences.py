@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from equiaudit.data.dataset import Item
-from equiaudit.data.decoding import Decoded, Geometry, decode
+from equiaudit.data.decoding import Decoded, Geometry, decode, read_content, read_header
+from equiaudit.data.items import Item
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images
-from equiaudit.errors import InputError
+from equiaudit.data.places import Place, let_go, place_of
+from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 from equiaudit.shifts.sliding import SETTINGS, place
 
@@ -36,8 +38,10 @@ class Pair:
     """An image and its mask; `name` is what reports call it."""
 
     name: str
-    image: Path
-    mask: Path
+    image: Place
+    mask: Place
+    sizes: tuple[int, int]
+    """Bytes of both."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class SequenceSource:
 class SequenceData:
     """All sequences of a folder."""
 
-    root: Path
+    root: Place
     items: tuple[SequenceSource, ...]
     listing_sha256: str
     notes: tuple[str, ...] = ()
@@ -74,7 +78,7 @@ class Frames:
     notes: tuple[str, ...] = ()
 
 
-def open_sequences(root: str | Path, *, limit: int | None = None, seed: int = 0) -> SequenceData:
+def open_sequences(root: str | Place, *, limit: int | None = None, seed: int = 0) -> SequenceData:
     """Find the sequences under `root`: frames where there are such folders, else photos.
 
     Frames lie in ``image_middle`` and ``image_boundary``, their masks of the same stem in
@@ -83,7 +87,7 @@ def open_sequences(root: str | Path, *, limit: int | None = None, seed: int = 0)
     frames per setting, drawn by `seed`. Raises InputError where neither layout is found or a
     mask is missing.
     """
-    root = Path(root)
+    root = place_of(root)
     if not root.is_dir():
         raise InputError(f"There is no folder {root}.", tip=_LAYOUTS + ".")
     present = [s for s in SETTINGS if (root / f"image_{s}").is_dir()]
@@ -97,13 +101,14 @@ def open_sequences(root: str | Path, *, limit: int | None = None, seed: int = 0)
     items = tuple(
         _source(i, setting, pairs, not present) for i, (setting, pairs) in enumerate(made)
     )
-    return SequenceData(root, items, _listing(root, items))
+    let_go(root)
+    return SequenceData(root, items, _listing(items))
 
 
 Group = tuple[str, list[Pair]]
 
 
-def _frame_groups(root: Path, setting: str) -> list[Group]:
+def _frame_groups(root: Place, setting: str) -> list[Group]:
     pairs = _pairs(root / f"image_{setting}", root / f"mask_{setting}")
     numbered = sorted((_numbered(pair), pair) for pair in pairs)
     return [
@@ -113,7 +118,7 @@ def _frame_groups(root: Path, setting: str) -> list[Group]:
 
 
 def _numbered(pair: Pair) -> tuple[str, int]:
-    found = _NUMBERED.fullmatch(str(Path(pair.name).with_suffix("")))
+    found = _NUMBERED.fullmatch(str(PurePosixPath(pair.name).with_suffix("")))
     if found is None:
         raise InputError(
             f"{pair.image} has no frame number.", tip="Frames are called NAME_0, NAME_1, ..."
@@ -121,29 +126,29 @@ def _numbered(pair: Pair) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
-def _photos(root: Path) -> list[Group]:
+def _photos(root: Place) -> list[Group]:
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise InputError(f"There are no sequences in {root}.", tip=_LAYOUTS + ".")
     return [("", [pair]) for pair in _pairs(root / "images", root / "masks")]
 
 
-def _pairs(images: Path, masks: Path) -> list[Pair]:
+def _pairs(images: Place, masks: Place) -> list[Pair]:
     known = _by_stem(list_images(masks)) if masks.is_dir() else {}
     return [_pair(image, known, masks) for image in list_images(images)]
 
 
 def _by_stem(files: Sequence[ImageFile]) -> Mapping[str, ImageFile]:
-    return {str(Path(file.name).with_suffix("")): file for file in files}
+    return {str(PurePosixPath(file.name).with_suffix("")): file for file in files}
 
 
-def _pair(image: ImageFile, known: Mapping[str, ImageFile], masks: Path) -> Pair:
-    mask = known.get(str(Path(image.name).with_suffix("")))
+def _pair(image: ImageFile, known: Mapping[str, ImageFile], masks: Place) -> Pair:
+    mask = known.get(str(PurePosixPath(image.name).with_suffix("")))
     if mask is None:
         raise InputError(
             f"{image.name} has no mask in {masks}.",
             tip=f"A mask has the name of its image and any of {' '.join(sorted(EXTENSIONS))}.",
         )
-    return Pair(image.name, image.path, mask.path)
+    return Pair(image.name, image.path, mask.path, (image.size, mask.size))
 
 
 def _kept(groups: list[Group], limit: int | None, seed: int) -> list[Group]:
@@ -158,12 +163,11 @@ def _source(index: int, setting: str, pairs: list[Pair], slides: bool) -> Sequen
     return SequenceSource(name, setting, index, tuple(pairs), slides)
 
 
-def _listing(root: Path, items: Sequence[SequenceSource]) -> str:
+def _listing(items: Sequence[SequenceSource]) -> str:
     digest = hashlib.sha256()
     for item in items:
         for pair in item.pairs:
-            sizes = [path.stat().st_size for path in (pair.image, pair.mask) if path.is_file()]
-            digest.update(f"{item.setting}:{pair.name}:{sizes}\n".encode())
+            digest.update(f"{item.setting}:{pair.name}:{pair.sizes}\n".encode())
     return digest.hexdigest()
 
 
@@ -193,12 +197,12 @@ class _Loaded:
 def _read(pair: Pair, gray: bool) -> _Loaded | Skipped:
     """One image, whole, and its mask."""
     try:
-        with Image.open(pair.image) as header:
-            width, height = header.size
-            sideways = header.getexif().get(0x0112, 1) >= 5
-        content = pair.mask.read_bytes()
-        with Image.open(pair.mask, formats=_FORMATS) as mask:
+        (width, height), sideways = read_header(pair.image)
+        content = read_content(pair.mask)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as mask:
             values = np.asarray(mask)
+    except EquiauditError:
+        raise
     except Exception as error:  # hostile files raise whatever a decoder may
         return Skipped(
             name=pair.name, reason=f"the image or its mask cannot be read ({error})"[:200]

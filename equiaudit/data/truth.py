@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from equiaudit.data.dataset import Item
     from equiaudit.data.decoding import Geometry
+    from equiaudit.data.items import Item
 
 __all__ = ["Truth", "TruthReader", "UnreadableTruth"]
 

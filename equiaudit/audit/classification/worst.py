@@ -91,7 +91,7 @@ def _with_thumbnails(
     record: LabelRecord,
 ) -> WorstImage:
     """The image may be gone or unreadable by now; then it stays without thumbnails."""
-    item = next(item for item in dataset.items if item.index == record.index)
+    item = dataset.item(record.index)
     reach = max(-series.low, series.high)
     margin = reach if series.kind == "crop" else 0
     image = decode(item, geometry(model.preprocess, margin))

@@ -16,7 +16,7 @@ from equiaudit.audit.forward import Scene, outputs_of
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.pictures import data_uri, views
 from equiaudit.audit.task import Source
-from equiaudit.data import Decoded, Item, TruthReader, decode
+from equiaudit.data import Dataset, Decoded, TruthReader, decode
 from equiaudit.models.types import Model
 from equiaudit.results import DenseExample
 from equiaudit.shifts import Series, ShiftPlan
@@ -58,7 +58,7 @@ class Pictured:
 
 def examples(
     model: Model,
-    items: Sequence[Item],
+    dataset: Dataset,
     truth: TruthReader | None,
     plan: ShiftPlan,
     frames: Frames,
@@ -68,12 +68,11 @@ def examples(
     smooth: bool,
 ) -> tuple[DenseExample, ...]:
     """Up to 4 images per kind, the most changed first. Images that are gone by now are left out."""
-    item_of = {item.index: item for item in items}
     found = []
     wanted = geometry(model.preprocess, plan.margin)
     for series in plan.series:
         for record in most_changed(series, records):
-            image = decode(item_of[record.index], wanted, truth)
+            image = decode(dataset.item(record.index), wanted, truth)
             if isinstance(image, Decoded):
                 found.append(_example(model, plan, frames, series, record, image, draw, smooth))
     return tuple(found)

@@ -94,7 +94,7 @@ class MapTask(ABC, Generic[Rec]):
         if self.options.images:
             found["examples"] = examples(
                 self.model,
-                self.dataset.items,
+                self.dataset,
                 self.truth,
                 self.plan,
                 self.frames,
