@@ -116,7 +116,9 @@ class Training:
         from equiaudit.training import load_examples
 
         observer.note("reading the images to train on")
-        return load_examples(self._dataset(model), geometry(model.preprocess, 0), model.preprocess)
+        how = model.preprocess
+        wanted = replace(geometry(how, 0), room=max(how.size))
+        return load_examples(self._dataset(model), wanted, how)
 
     def _dataset(self, model: Model) -> Dataset:
         folder, labels = self.folder, None

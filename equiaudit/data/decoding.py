@@ -69,13 +69,15 @@ class Geometry:
     """Which pixels of an image are wanted.
 
     `window` is (H, W), px. `margin` px more are taken on each side, for crop shifts; 0 when
-    there are none. `resize` is the length of the shorter side before the crop, None to keep
+    there are none, and up to `room` px beyond those as far as the image goes, the same on
+    opposite sides. `resize` is the length of the shorter side before the crop, None to keep
     the pixels as they are. `gray` asks for one channel instead of three. Images of more than
     `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
     """
 
     window: tuple[int, int]
     margin: int = 0
+    room: int = 0
     resize: int | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     gray: bool = False
@@ -83,7 +85,8 @@ class Geometry:
 
     @property
     def needed(self) -> tuple[int, int]:
-        """(H + 2 margin, W + 2 margin), px: the array that `decode` returns."""
+        """(H + 2 margin, W + 2 margin), px: the least that `decode` returns, and all without
+        `room`."""
         height, width = self.window
         return height + 2 * self.margin, width + 2 * self.margin
 
@@ -92,8 +95,9 @@ class Geometry:
 class Decoded:
     """One image's pixels.
 
-    `pixels` is C-contiguous (H + 2 margin, W + 2 margin, 3 or 1), RGB or grey, uint8 with
-    255 or uint16 with 65535 as white. Its middle H x W is what it is with margin 0.
+    `pixels` is C-contiguous (H + 2 margin, W + 2 margin, 3 or 1), larger where there is `room`,
+    RGB or grey, uint8 with 255 or uint16 with 65535 as white. Its middle H x W is what it is
+    with margin 0.
     `sha256` is of the file's bytes.
     """
 
@@ -268,7 +272,10 @@ def centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[in
         raise _too_small(file, size, geometry)
     top = round((height - geometry.window[0]) / 2) - geometry.margin
     left = round((width - geometry.window[1]) / 2) - geometry.margin
-    return left, top, left + need_width, top + need_height
+    right, bottom = left + need_width, top + need_height
+    across = min(geometry.room, max(0, min(left, width - right)))
+    down = min(geometry.room, max(0, min(top, height - bottom)))
+    return left - across, top - down, right + across, bottom + down
 
 
 def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall:

@@ -6,16 +6,16 @@
 exactness.
 """
 
-from equiaudit.training.augment import Augmentation
 from equiaudit.training.batchnorm import batch_norms, calibrate
 from equiaudit.training.checkpoint import discard
 from equiaudit.training.examples import Examples, load_examples
 from equiaudit.training.options import TrainingOptions
 from equiaudit.training.recovery import recover
+from equiaudit.training.windows import Moves
 
 __all__ = [
-    "Augmentation",
     "Examples",
+    "Moves",
     "TrainingOptions",
     "batch_norms",
     "calibrate",

@@ -96,7 +96,7 @@ class _Trainer:
 
     @property
     def batches(self) -> int:
-        return max(1, len(self.part) // self.options.batch_size)
+        return max(1, len(self.part) // self.options.batch(len(self.part)))
 
     @property
     def steps(self) -> int:
@@ -167,7 +167,7 @@ class _Trainer:
             put(self.net, self.average)
             with nullcontext() if frozen else batch_statistics(self.net, follow=False):
                 judged = partial(self.objective.judging_loss, self.net)
-                loss = mean_loss(judged, self.held_out, self.options.batch_size)
+                loss = mean_loss(judged, self.held_out, self.options.batch(len(self.part)))
             put(self.net, now)
         return loss
 

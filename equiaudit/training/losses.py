@@ -8,18 +8,65 @@ from torch import Tensor
 
 from equiaudit.data import IGNORED
 
-__all__ = ["divergence", "feature_error", "image_means", "label_error", "regression_error"]
+__all__ = [
+    "divergence",
+    "feature_error",
+    "image_means",
+    "label_error",
+    "label_overlap_error",
+    "objects",
+    "overlap_error",
+    "regression_error",
+]
 
 
-def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def divergence(
+    student: Tensor, teacher: Tensor, temperature: float, asked: Tensor | None = None
+) -> Tensor:
     """KL(teacher || student) of softmax over axis 1 at a temperature, times its square.
 
-    Logits (N, K) or (N, K, H, W); the mean over all but the class axis. With one channel the
-    classes are "yes" and "no" of a sigmoid. Hinton, Vinyals & Dean 2015, section 2.
+    Logits (N, K) or (N, K, H, W); the mean over all but the class axis, of maps over the pixels
+    where `asked` (N, H, W) holds. With one channel the classes are "yes" and "no" of a sigmoid.
+    Hinton, Vinyals & Dean 2015, section 2.
     """
     student, teacher = (_two_or_more(z) / temperature for z in (student, teacher))
     log_p, log_q = F.log_softmax(teacher.float(), 1), F.log_softmax(student.float(), 1)
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean() * temperature**2
+    return _mean((log_p.exp() * (log_p - log_q)).sum(1), asked) * temperature**2
+
+
+def overlap_error(found: Tensor, wanted: Tensor, asked: Tensor | None = None) -> Tensor:
+    """One less the soft Dice coefficient of each object class, summed over the wanted classes.
+
+    Probabilities (N, K, H, W) of the classes that are not background; the coefficient of a class,
+    2 <p, q> / (<p, p> + <q, q>) with 1 added above and below, pools the pixels of the batch where
+    `asked` (N, H, W) holds, as a mean IoU does, so a class of few pixels counts as much as a
+    large one. It is divided by the number of classes of at least a pixel in `wanted`, where there
+    are any. Milletari, Navab & Ahmadi 2016, eq. 1.
+    """
+    if asked is not None:
+        found, wanted = found * asked[:, None], wanted * asked[:, None]
+    common, mine, theirs = (
+        (a * b).sum((0, 2, 3)) for a, b in ((found, wanted), (found, found), (wanted, wanted))
+    )
+    missed = 1 - (2 * common + 1) / (mine + theirs + 1)
+    return missed.sum() / (theirs >= 1).sum().clamp_min(1)
+
+
+def objects(logits: Tensor) -> Tensor:
+    """Probabilities (N, K, H, W) of the classes that are not background, from logits.
+
+    Of one channel that is its sigmoid, of more the softmax without class 0.
+    """
+    logits = logits.float()
+    return logits.softmax(1)[:, 1:] if logits.shape[1] > 1 else logits.sigmoid()
+
+
+def label_overlap_error(logits: Tensor, target: Tensor) -> Tensor:
+    """`overlap_error` of logits (N, K, H, W) with masks (N, H, W); `IGNORED` does not count."""
+    found = objects(logits)
+    classes = torch.arange(1, found.shape[1] + 1, device=target.device).view(1, -1, 1, 1)
+    wanted = (target[:, None] == classes) if logits.shape[1] > 1 else (target > 0)[:, None]
+    return overlap_error(found, wanted.to(found.dtype), target != IGNORED)
 
 
 def feature_error(student: Tensor, teacher: Tensor, scale: Tensor) -> Tensor:
@@ -37,9 +84,10 @@ def image_means(x: Tensor) -> Tensor:
     return x if x.dim() <= 2 else x.flatten(2).mean(2)
 
 
-def regression_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of two outputs of any one shape."""
-    return F.mse_loss(student.float(), teacher.float())
+def regression_error(student: Tensor, teacher: Tensor, asked: Tensor | None = None) -> Tensor:
+    """Mean squared difference of two outputs of any one shape; of maps where `asked` holds."""
+    squares = (student.float() - teacher.float()).square()
+    return squares.mean() if asked is None else _mean(squares.mean(1), asked)
 
 
 def label_error(logits: Tensor, target: Tensor) -> Tensor:
@@ -53,6 +101,13 @@ def label_error(logits: Tensor, target: Tensor) -> Tensor:
     known = target != IGNORED
     wanted = (target > 0).to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits[:, 0][known], wanted[known])
+
+
+def _mean(values: Tensor, asked: Tensor | None) -> Tensor:
+    """Of those asked for; 0 where none is."""
+    if asked is None:
+        return values.mean()
+    return (values * asked).sum() / asked.sum().clamp_min(1)
 
 
 def _two_or_more(logits: Tensor) -> Tensor:

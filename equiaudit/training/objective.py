@@ -2,77 +2,110 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from equiaudit.metrics.intervals import proportion_interval
 from equiaudit.results import Estimate
-from equiaudit.training.augment import Augmentation, mixed
+from equiaudit.sampling.wrapping import gather_window
+from equiaudit.training.augment import Mix
 from equiaudit.training.examples import Examples
 from equiaudit.training.losses import (
     divergence,
     feature_error,
     label_error,
+    label_overlap_error,
+    objects,
+    overlap_error,
     regression_error,
 )
 from equiaudit.training.options import TrainingOptions
 from equiaudit.training.student import with_features
+from equiaudit.training.windows import Windows
 
 __all__ = ["Distillation", "Labels", "Objective", "Output", "accuracy"]
 
 Output = Literal["logits", "probabilities", "values"]
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
+Indices = NDArray[np.int64]
+Rng = np.random.Generator
+Loss = Callable[[Examples, Indices, Rng], Tensor]
 
 _PROBED = 512
+_PROBED_MAPS = 32
 _SMALLEST = 1e-12
+_VIEWS = (2, 4)
+"""Least and most windows per held-out photo."""
+_ENOUGH = 128
+"""Held-out windows that more than the least per photo are taken to reach."""
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """A loss over batches of examples. Nets return (output, features)."""
+    """A loss over windows of examples. Nets return (output, features).
+
+    `dense` where the output is a map. Windows are drawn as `TrainingOptions.moves` says; those of
+    the held-out part are always the same, the mean of several per photo.
+    """
 
     options: TrainingOptions
     output: Output
     device: torch.device
+    dense: bool
 
     @abstractmethod
-    def training_loss(
-        self, net: Forward, examples: Examples, index: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
-        """On augmented images."""
+    def training_loss(self, net: Forward, examples: Examples, index: Indices, rng: Rng) -> Tensor:
+        """On windows of the photos `index` drawn by `rng`."""
 
-    def training_inputs(
-        self, examples: Examples, index: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
-        """Images as training sees them, (n, C, H, W)."""
-        return self._moves(examples)(examples.inputs(index, self.device), rng)[0]
+    def training_inputs(self, examples: Examples, index: Indices, rng: Rng) -> Tensor:
+        """Windows as training sees them, (n, C, H, W)."""
+        return examples.inputs(self._windows(examples, index, rng).moved, self.device)
 
-    def judging_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
-        """On held-out images, for choosing an epoch."""
-        return self.plain_loss(net, examples, index)
+    def judging_loss(self, net: Forward, examples: Examples, index: Indices) -> Tensor:
+        """On held-out windows, for choosing an epoch."""
+        return self._over_views(partial(self.training_loss, net), examples, index)
 
-    @abstractmethod
-    def plain_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
-        """On the images as they are."""
+    def held_out_loss(self, net: Forward, examples: Examples, index: Indices) -> Tensor:
+        """On held-out windows, for telling whether the stage helped."""
+        return self.judging_loss(net, examples, index)
 
-    def _moves(self, examples: Examples) -> Augmentation:
-        options, shorter = self.options, min(examples.pixels.shape[1:3])
-        crop = shorter // 8 if options.crop is None else min(options.crop, shorter - 1)
-        return Augmentation(crop, options.flip, options.roll)
+    def _over_views(self, loss: Loss, examples: Examples, index: Indices) -> Tensor:
+        least, most = _VIEWS
+        count = min(most, max(least, math.ceil(_ENOUGH / len(examples))))
+        rngs = (np.random.default_rng([self.options.seed, 3, i, *index]) for i in range(count))
+        return torch.stack([loss(examples, index, rng) for rng in rngs]).mean()
 
-    def _logits(self, output: Tensor) -> Tensor:
-        return output.clamp_min(_SMALLEST).log() if self.output == "probabilities" else output
+    def _windows(self, examples: Examples, index: Indices, rng: Rng) -> Windows:
+        moves = self.options.moves(examples.preprocess.size, dense=self.dense)
+        return examples.windows(index, moves, rng)
+
+    def _logits(self, output: Tensor, window: tuple[int, ...]) -> Tensor:
+        """Of maps at the size of the window, as a scan enlarges them."""
+        logits = output.clamp_min(_SMALLEST).log() if self.output == "probabilities" else output
+        if not self.dense or logits.shape[2:] == window:
+            return logits
+        return F.interpolate(logits, size=window, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)
 class Distillation(Objective):
-    """Imitate the original: its outputs at a temperature, and its last features."""
+    """Imitate the original: its outputs at a temperature, and its last features.
+
+    The original sees each window before it is moved, and what it says of it moves along: what
+    black at a border, or the other side of the torus, makes it say is not to be learned. Of maps
+    nothing is asked where black entered, and features are not compared: the output says as much
+    of every pixel.
+    """
 
     teacher: fx.GraphModule
     scale: Tensor
@@ -85,55 +118,88 @@ class Distillation(Objective):
         options: TrainingOptions,
         output: Output,
         device: torch.device,
+        *,
+        dense: bool,
     ) -> Distillation:
         """With scales measured on a part of the examples."""
         teacher = with_features(original).eval()
-        probed = np.linspace(0, len(examples) - 1, min(_PROBED, len(examples))).astype(int)
+        most = min(_PROBED_MAPS if dense else _PROBED, len(examples))
+        probed = examples.part(np.linspace(0, len(examples) - 1, most).astype(int))
         with torch.no_grad():
-            values, features = teacher(examples.inputs(probed, device))
+            values, features = teacher(next(probed.batches(most, device)))
             scales = [_channel_variance(features), values.float().var()]
         scale = torch.stack([s.float() for s in scales]).nan_to_num(1.0).clamp_min(_SMALLEST)
-        return Distillation(options, output, device, teacher, scale)
+        return Distillation(options, output, device, dense, teacher, scale)
 
-    def training_loss(
-        self, net: Forward, examples: Examples, index: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
-        """On moved and mixed images, the teacher seeing the same."""
-        return self._loss(net, self.training_inputs(examples, index, rng))
+    def training_loss(self, net: Forward, examples: Examples, index: Indices, rng: Rng) -> Tensor:
+        """The distance to the original, labels' windows mixed in pairs."""
+        windows = self._windows(examples, index, rng)
+        return self._distance(net, examples, windows, self._mix(len(index), rng))
 
-    def training_inputs(
-        self, examples: Examples, index: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
-        """Moved and mixed images."""
-        moved = super().training_inputs(examples, index, rng)
-        return mixed(moved, self.options.mixup, rng)
+    def training_inputs(self, examples: Examples, index: Indices, rng: Rng) -> Tensor:
+        """Windows as training sees them."""
+        windows = self._windows(examples, index, rng)
+        return self._mix(len(index), rng).of(examples.inputs(windows.moved, self.device))
 
-    def judging_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
-        """On moved and mixed images, always the same ones.
+    def held_out_loss(self, net: Forward, examples: Examples, index: Indices) -> Tensor:
+        """On windows that are not mixed.
 
-        The original learned such images by heart; on images as they are its answers hardly
-        differ, and what a better imitation would be does not show.
+        Epochs are chosen by mixed ones: the original learned its images by heart; on them alone
+        its answers hardly differ, and what a better imitation would be does not show.
         """
-        rng = np.random.default_rng([self.options.seed, len(index)])
-        return self.training_loss(net, examples, index, rng)
 
-    def plain_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
-        """On the images as they are."""
-        return self._loss(net, examples.inputs(index, self.device))
+        def loss(examples: Examples, index: Indices, rng: Rng) -> Tensor:
+            windows = self._windows(examples, index, rng)
+            return self._distance(net, examples, windows, Mix.draw(len(index), 0.0, rng))
 
-    def _loss(self, net: Forward, x: Tensor) -> Tensor:
+        return self._over_views(loss, examples, index)
+
+    def _mix(self, count: int, rng: Rng) -> Mix:
+        return Mix.draw(count, 0.0 if self.dense else self.options.mixup, rng)
+
+    def _distance(self, net: Forward, examples: Examples, windows: Windows, mix: Mix) -> Tensor:
+        still, x = (
+            mix.of(examples.inputs(pixels, self.device))
+            for pixels in (windows.still, windows.moved)
+        )
         with torch.no_grad():
-            wanted, wanted_features = self.teacher(x)
+            wanted, wanted_features = self.teacher(still)
         found, features = net(x)
+        if self.dense:
+            return self._map_distance(found, wanted, windows)
+        return self._vector_distance(found, wanted) + self._feature_distance(
+            features, wanted_features
+        )
+
+    def _map_distance(self, found: Tensor, wanted: Tensor, windows: Windows) -> Tensor:
+        asked = torch.from_numpy(windows.asked).to(self.device)
+        found, wanted = (self._logits(y, asked.shape[1:]) for y in (found, wanted))
+        wanted = _moved_along(wanted, windows)
         if self.output == "values":
-            error = regression_error(found, wanted) / self.scale[1]
-        else:
-            pair = self._logits(found), self._logits(wanted)
-            error = divergence(*pair, self.options.temperature)
-        if not self.options.features or features.shape[1] != wanted_features.shape[1]:
-            return error
-        distance = feature_error(features, wanted_features, self.scale[0])
-        return error + self.options.features * distance
+            return regression_error(found, wanted, asked) / self.scale[1]
+        missed = overlap_error(objects(found), objects(wanted), asked)
+        error = divergence(found, wanted, self.options.temperature, asked)
+        return error + self.options.overlap * missed
+
+    def _vector_distance(self, found: Tensor, wanted: Tensor) -> Tensor:
+        if self.output == "values":
+            return regression_error(found, wanted) / self.scale[1]
+        pair = (self._logits(y, ()) for y in (found, wanted))
+        return divergence(*pair, self.options.temperature)
+
+    def _feature_distance(self, found: Tensor, wanted: Tensor) -> Tensor:
+        if not self.options.features or found.shape[1] != wanted.shape[1]:
+            return found.new_zeros(())
+        return self.options.features * feature_error(found, wanted, self.scale[0])
+
+
+def _moved_along(y: Tensor, windows: Windows) -> Tensor:
+    """A map (n, K, H, W) of the still windows, read where the moved ones are; 0 on black."""
+    rows, columns = (torch.from_numpy(i).to(y.device) for i in (windows.rows, windows.columns))
+    within = (rows >= 0)[:, None, :, None] & (columns >= 0)[:, None, None]
+    size = y.shape[2:]
+    read = gather_window(y, rows.clamp_min(0), columns.clamp_min(0), (y.shape[1], *size), size)
+    return read * within
 
 
 def _channel_variance(features: Tensor) -> Tensor:
@@ -143,27 +209,24 @@ def _channel_variance(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Labels(Objective):
-    """Labels (N,) or masks (N, H, W)."""
+    """Labels (N,), or masks, which move along with their windows."""
 
-    def training_loss(
-        self, net: Forward, examples: Examples, index: np.ndarray, rng: np.random.Generator
-    ) -> Tensor:
-        """On moved images; a mask moves along."""
-        x, target = examples.inputs(index, self.device), examples.targets_of(index, self.device)
-        is_mask = target.dim() == 3
-        x, moved = self._moves(examples)(x, rng, target if is_mask else None)
-        return label_error(self._logits(net(x)[0]), target if moved is None else moved)
-
-    def plain_loss(self, net: Forward, examples: Examples, index: np.ndarray) -> Tensor:
-        """On the images as they are."""
-        x, target = examples.inputs(index, self.device), examples.targets_of(index, self.device)
-        return label_error(self._logits(net(x)[0]), target)
+    def training_loss(self, net: Forward, examples: Examples, index: Indices, rng: Rng) -> Tensor:
+        """Cross-entropy, and of masks the overlap of the objects."""
+        windows = self._windows(examples, index, rng)
+        x = examples.inputs(windows.moved, self.device)
+        logits = self._logits(net(x)[0], x.shape[2:])
+        if windows.masks is None:
+            return label_error(logits, examples.labels_of(index, self.device))
+        masks = torch.from_numpy(windows.masks).to(self.device)
+        error = label_error(logits, masks)
+        return error + self.options.overlap * label_overlap_error(logits, masks)
 
 
 def accuracy(net: Forward, examples: Examples, device: torch.device, size: int) -> Estimate | None:
     """Share of labelled images that are right, with its interval; None without labels."""
-    if examples.targets is None or examples.targets.dim() != 1 or not len(examples):
+    if examples.labels is None or not len(examples):
         return None
     with torch.no_grad():
         found = torch.cat([net(x)[0].argmax(1).cpu() for x in examples.batches(size, device)])
-    return proportion_interval(int((found == examples.targets).sum()), len(examples))
+    return proportion_interval(int((found == examples.labels).sum()), len(examples))

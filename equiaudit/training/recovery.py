@@ -94,6 +94,8 @@ class _Run:
     listener: Listener
     output: Output
     device: torch.device
+    dense: bool
+    """Whether the output is a map."""
     fingerprint: str
     stages: list[TrainingStage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -117,7 +119,7 @@ class _Run:
         tapped = with_features(student).eval()
         return _Run(
             student, tapped, teacher, examples, parts, options, listener, output, device,
-            fingerprint,
+            _gives_maps(teacher, examples, device), fingerprint,
         )  # fmt: skip
 
     def saved(self) -> checkpoint.State | None:
@@ -202,18 +204,24 @@ class _Run:
 
     def _objective(self, stage: Stage) -> Objective:
         if stage == "finetune":
-            return Labels(self.options, self.output, self.device)
-        part = self.parts[0]
-        return Distillation.of(self.original, part, self.options, self.output, self.device)
+            return Labels(self.options, self.output, self.device, self.dense)
+        return Distillation.of(
+            self.original,
+            self.parts[0],
+            self.options,
+            self.output,
+            self.device,
+            dense=self.dense,
+        )
 
     def _judged(self, objective: Objective) -> dict[str, Any]:
         """Loss and accuracy on the held-out part, as plain data."""
-        held, size = self.parts[1], self.options.batch_size
+        held, size = self.parts[1], self.options.batch(len(self.parts[0]))
         if not len(held):
             return {"loss": None, "accuracy": None}
         right = accuracy(self.tapped, held, self.device, size)
         return {
-            "loss": mean_loss(partial(objective.plain_loss, self.tapped), held, size),
+            "loss": mean_loss(partial(objective.held_out_loss, self.tapped), held, size),
             "accuracy": None if right is None else right.model_dump(mode="json"),
         }
 
@@ -224,7 +232,7 @@ class _Run:
             "held_out": len(self.parts[1]),
             "learning_rate": options.rate(stage),
             "schedule": "one cycle, cosine",
-            "batch_size": options.batch_size,
+            "batch_size": options.batch(len(self.parts[0])),
             "weight_decay": options.weight_decay,
             "average": options.average,
         }
@@ -271,11 +279,17 @@ def _check(examples: Examples, options: TrainingOptions) -> None:
         raise InputError("There is no stage to run.", tip="Ask for calibrate, distil or finetune.")
     if len(examples) < 2:
         raise InputError("Training needs at least two images.")
-    if options.finetune and examples.targets is None:
+    if options.finetune and not examples.has_targets:
         raise InputError(
             "finetune needs labels or masks, and these images have none.",
             tip="Use --distil, which needs none, or sort the images into class folders.",
         )
+
+
+@torch.no_grad()
+def _gives_maps(net: fx.GraphModule, examples: Examples, device: torch.device) -> bool:
+    output = net(next(examples.batches(2, device)))
+    return bool((output[0] if isinstance(output, list | tuple) else output).dim() == 4)
 
 
 def _fingerprint(

@@ -32,7 +32,7 @@ class Impatient(Silent):
 def test_an_interrupted_fix_goes_on_and_tidies_up(tmp_path: Path) -> None:
     folder, out = tmp_path / "images", tmp_path / "fixed.pt"
     folder.mkdir()
-    for i, pixels in enumerate(case.examples(12).pixels):
+    for i, pixels in enumerate(case.examples(12).photos):
         Image.fromarray(pixels).save(folder / f"{i}.png")
 
     def fix(observer: Impatient) -> None:
@@ -50,7 +50,7 @@ def test_an_interrupted_fix_goes_on_and_tidies_up(tmp_path: Path) -> None:
 
     state = tmp_path / "fixed.pt.training.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        fix(Impatient(30))
+        fix(Impatient(25))
     assert state.exists()
     assert not out.exists()
     patient = Impatient(10**9)

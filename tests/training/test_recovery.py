@@ -219,10 +219,10 @@ def test_the_statistics_that_are_left_are_those_of_the_images_as_training_saw_th
 
 def test_distillation_sees_mixed_images_and_labels_do_not() -> None:
     examples, index = case.examples(8), np.arange(8)
-    options = TrainingOptions(distil=1, crop=0, flip=False)
-    distillation = Distillation.of(case.original(), examples, options, "logits", CPU)
-    labels = Labels(options, "logits", CPU)
-    plain = examples.inputs(index, CPU)
+    options = TrainingOptions(distil=1, crop=0, flip=False, zero_pad=0.0)
+    distillation = Distillation.of(case.original(), examples, options, "logits", CPU, dense=False)
+    labels = Labels(options, "logits", CPU, dense=False)
+    plain = next(examples.batches(8, CPU))
     seen = [
         o.training_inputs(examples, index, np.random.default_rng(0)) for o in (distillation, labels)
     ]
