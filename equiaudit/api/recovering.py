@@ -43,6 +43,8 @@ class Training:
     """Highest learning rate; None: each stage's own."""
     folder: str | Path | None = None
     limit: int | None = None
+    zero_pad: float | None = None
+    """Share of the windows that black enters at; None: that of `TrainingOptions`."""
     data: str | Path | None = None
     labels: str | Path | None = None
     seed: int = 0
@@ -63,6 +65,7 @@ class Training:
             "--train-data": self.folder,
             "--train-limit": self.limit,
             "--learning-rate": self.rate,
+            "--train-zero-pad": self.zero_pad,
         }
         for flag, value in settings.items():
             if value is not None:
@@ -106,6 +109,7 @@ class Training:
             seed=self.seed,
             device=str(model.device),
             checkpoint=_beside(out),
+            zero_pad=self.zero_pad,
         )
         if self.rate is None:
             return options

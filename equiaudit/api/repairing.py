@@ -105,6 +105,7 @@ def fix(
     learning_rate: float | None = None,
     train_data: str | Path | None = None,
     train_limit: int | None = None,
+    train_zero_pad: float | None = None,
     observer: Observer | None = None,
     **model_settings: Unpack[ModelSettings],
 ) -> FixReport:
@@ -125,7 +126,9 @@ def fix(
 
     `calibrate`, `distil` (epochs) and `finetune` (epochs) win accuracy back before the net is
     verified, on up to `train_limit` images of `train_data`, or of `data` where that is not
-    given; `learning_rate` is the highest. A run that was stopped goes on where it was.
+    given; `learning_rate` is the highest, and black enters at the share `train_zero_pad` of the
+    windows (None: half where a map comes out, else a quarter). A run that was stopped goes on
+    where it was.
 
     Raises NothingToDo (exit 5) where there is nothing to fix, the conversion is refused, or no
     method is within the accuracy.
@@ -156,6 +159,7 @@ def fix(
             rate=learning_rate,
             folder=train_data,
             limit=train_limit,
+            zero_pad=train_zero_pad,
             data=data,
             labels=labels,
             seed=seed,

@@ -167,6 +167,17 @@ def fix(
             rich_help_panel="Getting accuracy back",
         ),
     ] = None,
+    train_zero_pad: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the training windows that black enters at, as in zero-pad scans; 0 for"
+            " none. Default 0.5 where a map comes out, else 0.25.",
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            rich_help_panel="Getting accuracy back",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(help="About how long each verification goes on.", min=0.0)
     ] = 20.0,
@@ -226,6 +237,7 @@ def fix(
             learning_rate=learning_rate,
             train_data=train_data,
             train_limit=train_limit,
+            train_zero_pad=train_zero_pad,
             report=report,
             observer=observer,
             **model_settings(settings),

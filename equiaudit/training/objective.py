@@ -184,8 +184,8 @@ class Distillation(Objective):
     def _vector_distance(self, found: Tensor, wanted: Tensor) -> Tensor:
         if self.output == "values":
             return regression_error(found, wanted) / self.scale[1]
-        pair = (self._logits(y, ()) for y in (found, wanted))
-        return divergence(*pair, self.options.temperature)
+        found, wanted = (self._logits(y, ()) for y in (found, wanted))
+        return divergence(found, wanted, self.options.temperature)
 
     def _feature_distance(self, found: Tensor, wanted: Tensor) -> Tensor:
         if not self.options.features or found.shape[1] != wanted.shape[1]:
@@ -197,9 +197,9 @@ def _moved_along(y: Tensor, windows: Windows) -> Tensor:
     """A map (n, K, H, W) of the still windows, read where the moved ones are; 0 on black."""
     rows, columns = (torch.from_numpy(i).to(y.device) for i in (windows.rows, windows.columns))
     within = (rows >= 0)[:, None, :, None] & (columns >= 0)[:, None, None]
-    size = y.shape[2:]
-    read = gather_window(y, rows.clamp_min(0), columns.clamp_min(0), (y.shape[1], *size), size)
-    return read * within
+    _, channels, height, width = y.shape
+    shape, size = (channels, height, width), (height, width)
+    return gather_window(y, rows.clamp_min(0), columns.clamp_min(0), shape, size) * within
 
 
 def _channel_variance(features: Tensor) -> Tensor:

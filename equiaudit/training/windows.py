@@ -107,7 +107,7 @@ class Moves:
         self, mask: Pixels, window: tuple[int, int], rng: Generator
     ) -> list[int] | None:
         """Moves that lay a pixel of an object anywhere in the window, inside the photo."""
-        places = np.flatnonzero(mask > 0)
+        places = np.flatnonzero(np.greater(mask, 0))
         if not len(places):
             return None
         place = np.unravel_index(places[rng.integers(len(places))], mask.shape)
