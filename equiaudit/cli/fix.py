@@ -15,7 +15,7 @@ from equiaudit.cli.inspect import (
     page,
 )
 from equiaudit.cli.progress import observing
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, NothingToDo
 
 if TYPE_CHECKING:
     from equiaudit.results.repair import FixReport
@@ -145,7 +145,7 @@ def fix(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Highest learning rate. Default 0.02 to distil, 0.001 to fine-tune.",
+            help="Highest learning rate. Default 0.02, but 0.001 to fine-tune on labels.",
             metavar="X",
             rich_help_panel="Getting accuracy back",
         ),
@@ -244,13 +244,22 @@ def fix(
         )
     if report is not None:
         call.terminal.say(f"Wrote {report / 'fix.json'}")
+    if is_refused(found):
+        call.terminal.error(str(found.reason))
     text = render_fix(found, form, explain=explain, **page(call))
     return Outcome(text, exit_code(found))
 
 
 def exit_code(report: FixReport) -> int:
-    """1 where the file did not verify, else 0."""
+    """1 where the file did not verify, 5 where a plan is a refusal, else 0."""
+    if is_refused(report):
+        return NothingToDo.exit_code
     return 1 if report.outcome == "unverified" else 0
+
+
+def is_refused(report: FixReport) -> bool:
+    """Whether a dry run found that the method does not fit."""
+    return report.outcome == "planned" and report.reason is not None
 
 
 def _window(text: str | None) -> int | Literal["auto"] | None:

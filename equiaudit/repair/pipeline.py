@@ -59,8 +59,8 @@ def fix(
     `images` are (C, H, W) and already prepared, or a function that prepares them for the input
     of the fixed model, which may be larger; the synthetic set is added to them. `recover`
     trains the converted graph before it is verified. `progress` is told each step in a few
-    words. With `options.dry_run` nothing is converted or written, and `out` may be None. A
-    conversion that claims to be exact and does not verify lies at ``OUT.unverified``, and the
+    words. With `options.dry_run` nothing is converted or written, and `out` may be None; where
+    the method does not fit, the report says why and which do. A conversion that claims to be exact and does not verify lies at ``OUT.unverified``, and the
     report says which check failed; one that claims nothing is written as measured.
 
     Raises NothingToDo where nothing needs fixing or the conversion is refused, and
@@ -72,10 +72,9 @@ def fix(
     target = checked_request(out, options, trains=recover is not None)
     say("capturing the graph")
     subject = Subject(model, options.pad)
-    _refuse(recipe, subject, options)
     if options.dry_run or target is None:
-        candidates = tuple(_candidate(name, subject, options) for name in METHODS)
-        return _report(recipe, subject, options, "planned", candidates=candidates)
+        return _planned(recipe, subject, options)
+    _refuse(recipe, subject, options)
     say("rewriting")
     converted = recipe.convert(subject, options, recover)
     given = images(converted.preprocess) if callable(images) else images
@@ -247,6 +246,17 @@ def _refuse(recipe: Recipe, subject: Subject, options: FixOptions) -> None:
     if misfit is not None:
         raise NothingToDo(misfit.reason, tip=misfit.remedy)
     recipe.left_out(subject, options)  # raises where the globs match no op, or leave none
+
+
+def _planned(recipe: Recipe, subject: Subject, options: FixOptions) -> FixReport:
+    """What a dry run says: whether the method fits, and which others do."""
+    misfit = recipe.misfit(subject, options)
+    candidates = tuple(_candidate(name, subject, options) for name in METHODS)
+    plan = _report(recipe, subject, options, "planned", candidates=candidates)
+    if misfit is None:
+        return plan
+    reason = str(NothingToDo(misfit.reason, tip=misfit.remedy))
+    return plan.model_copy(update={"claim": None, "reason": reason})
 
 
 def _candidate(name: str, subject: Subject, options: FixOptions) -> Candidate:

@@ -222,6 +222,8 @@ def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
 
 def _done(report: FixReport) -> str:
     """What became of it, in a few words; what claims no exactness was measured, not verified."""
+    if report.outcome == "planned" and report.reason is not None:
+        return "Refused, nothing written"
     if report.outcome != "written" or report.claim is None or report.claim.exact:
         return _OUTCOMES[report.outcome]
     if not report.left_out:

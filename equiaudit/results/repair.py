@@ -358,7 +358,8 @@ class FixReport(_Frozen):
     companions: tuple[str, ...] = ()
     """Files that belong with it."""
     reason: str | None = None
-    """Which check failed, where the outcome is "unverified"."""
+    """Which check failed, where the outcome is "unverified"; why the method does not fit, where
+    it is "planned"."""
     verifications: tuple[Verification, ...] = ()
     """Before and after saving, one per device."""
     cost_before: Cost | None = None

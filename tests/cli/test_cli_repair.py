@@ -154,24 +154,52 @@ class WithPositions(torch.nn.Module):
         return self.head((x + self.positions).relu().flatten(1))
 
 
-def test_canonical_fixes_what_mass_refuses(run, tmp_path):
-    net = WithPositions().eval()
+@pytest.fixture
+def positional(tmp_path):
+    """The file of such a model, and what it needs to be read."""
     path, example = tmp_path / "net.pt2", torch.rand(2, 3, 8, 8)
     shapes = ({0: torch.export.Dim("batch")},)
-    torch.export.save(torch.export.export(net, (example,), dynamic_shapes=shapes), path)
-    unit = ("--mean", "0,0,0", "--std", "1,1,1", "--size", 8)
-    code, _, err = run("fix", path, *unit, "-o", tmp_path / "x.pt2", *QUICK)
+    exported = torch.export.export(WithPositions().eval(), (example,), dynamic_shapes=shapes)
+    torch.export.save(exported, path)
+    return path, "--mean", "0,0,0", "--std", "1,1,1", "--size", 8
+
+
+def test_canonical_fixes_what_mass_refuses(run, positional, tmp_path):
+    code, _, err = run("fix", *positional, "-o", tmp_path / "x.pt2", *QUICK)
     assert code == 5
     assert "--method canonical" in err
     out = tmp_path / "fixed.pt"
-    code, text, err = run("fix", path, *unit, "-o", out, "--method", "canonical", *QUICK)
+    code, text, err = run("fix", *positional, "-o", out, "--method", "canonical", *QUICK)
     assert code == 0, err
     assert "canonical" in text
-    fixed = torch.jit.load(out)
+    net, fixed = WithPositions().eval(), torch.jit.load(out)
     x = torch.rand(3, 3, 8, 8)
     moved = torch.roll(x, (5, 2), (2, 3))
     assert torch.equal(fixed(x), fixed(moved))
     assert not torch.allclose(net(x), net(moved), atol=1e-2)
+
+
+def test_a_dry_run_that_is_refused_lists_the_methods_that_fit(run, positional, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run("fix", *positional, "--dry-run")
+    assert code == 5
+    assert "cannot be converted exactly: add" in err.splitlines()[-1]
+    assert out.startswith("Refused, nothing written (mass")
+    fit, unfit = out.split("Methods that fit:")[1].split("Do not fit:")
+    assert "canonical: exact" in fit
+    assert "mass" not in fit
+    assert "mass, " in unfit
+    code, out, _ = run("fix", *positional, "--dry-run", "--format", "json")
+    plan = json.loads(out)
+    assert (code, plan["outcome"], plan["claim"]) == (5, "planned", None)
+    assert "add" in plan["reason"]
+    reasons = {row["method"]: row["reason"] for row in plan["candidates"]}
+    assert reasons["canonical"] is None
+    assert reasons["mass"] in plan["reason"]
+    code, out, _ = run("fix", *positional, "--dry-run", "--method", "canonical")
+    assert code == 0
+    assert out.startswith("Planned, nothing written (canonical")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_inspect_reads_onnx_as_it_reads_torch(run, tmp_path):
