@@ -130,7 +130,8 @@ class _Trainer:
 
     def _step(self, step: int, index: np.ndarray, rng: np.random.Generator) -> None:
         options = self.options
-        rate = one_cycle(step, self.steps, options.rate(self.stage), options.warmup)
+        peak = options.rate(self.stage, dense=self.objective.dense)
+        rate = one_cycle(step, self.steps, peak, options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)

@@ -13,6 +13,9 @@ __all__ = ["Stage", "TrainingOptions"]
 
 Stage = Literal["distil", "finetune"]
 
+_LABEL_RATE, _MAP_RATE = 1e-3, 0.02
+_LEAST_BATCH, _MOST_BATCH, _STEPS = 8, 128, 16
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -31,8 +34,9 @@ class TrainingOptions:
     """Windows per step; None: a sixteenth of the images, from 8 to 128."""
     distil_rate: float = 0.02
     """Highest learning rate of a distillation (SGD, Nesterov momentum 0.9)."""
-    finetune_rate: float = 1e-3
-    """Highest learning rate of a fine-tuning (the MASS paper's)."""
+    finetune_rate: float | None = None
+    """Highest learning rate of a fine-tuning; None: 0.001 for labels (the MASS paper's), 0.02 for
+    maps."""
     warmup: float = 0.2
     """Share of the steps in which the rate rises."""
     weight_decay: float = 5e-4
@@ -87,13 +91,17 @@ class TrainingOptions:
         """How many of that stage."""
         return self.distil if stage == "distil" else self.finetune
 
-    def rate(self, stage: Stage) -> float:
-        """The highest learning rate of that stage."""
-        return self.distil_rate if stage == "distil" else self.finetune_rate
+    def rate(self, stage: Stage, *, dense: bool = False) -> float:
+        """The highest learning rate of that stage; `dense` where the output is a map."""
+        if stage == "distil":
+            return self.distil_rate
+        if self.finetune_rate is not None:
+            return self.finetune_rate
+        return _MAP_RATE if dense else _LABEL_RATE
 
     def batch(self, count: int) -> int:
         """Windows per step where there are `count` images."""
-        return self.batch_size or min(128, max(8, count // 16))
+        return self.batch_size or min(_MOST_BATCH, max(_LEAST_BATCH, count // _STEPS))
 
     def moves(self, window: tuple[int, int], *, dense: bool) -> Moves:
         """How windows (H, W) are drawn; `dense` where the output is a map."""

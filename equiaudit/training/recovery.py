@@ -230,7 +230,7 @@ class _Run:
         return {
             "best_epoch": course.best_epoch,
             "held_out": len(self.parts[1]),
-            "learning_rate": options.rate(stage),
+            "learning_rate": options.rate(stage, dense=self.dense),
             "schedule": "one cycle, cosine",
             "batch_size": options.batch(len(self.parts[0])),
             "weight_decay": options.weight_decay,
