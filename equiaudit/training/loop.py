@@ -96,7 +96,7 @@ class _Trainer:
 
     @property
     def batches(self) -> int:
-        return max(1, len(self.part) // self.options.batch(len(self.part)))
+        return max(1, len(self.part) // self.options.batch)
 
     @property
     def steps(self) -> int:
@@ -130,8 +130,7 @@ class _Trainer:
 
     def _step(self, step: int, index: np.ndarray, rng: np.random.Generator) -> None:
         options = self.options
-        peak = options.rate(self.stage, dense=self.objective.dense)
-        rate = one_cycle(step, self.steps, peak, options.warmup)
+        rate = one_cycle(step, self.steps, options.rate(self.stage), options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -168,7 +167,7 @@ class _Trainer:
             put(self.net, self.average)
             with nullcontext() if frozen else batch_statistics(self.net, follow=False):
                 judged = partial(self.objective.judging_loss, self.net)
-                loss = mean_loss(judged, self.held_out, self.options.batch(len(self.part)))
+                loss = mean_loss(judged, self.held_out, self.options.batch)
             put(self.net, now)
         return loss
 

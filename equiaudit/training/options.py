@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -56,9 +56,9 @@ class TrainingOptions:
     zero_pad: float | None = None
     """Share of the windows that black enters at, up to `crop` px (or an eighth of the side);
     None: half of them for maps, a quarter for labels; 0: none."""
-    roll: float = 0.0
-    """Share of the windows that are moved on the torus by any distance; for nets that are not
-    exact."""
+    roll: float | None = None
+    """Share of the windows that are moved on the torus by any distance; None: a quarter where the
+    net notices that, as one that is not exact does, else 0."""
     objects: float = 0.5
     """Of photos with a mask, the share of the windows that are laid on an object."""
     average: float = 0.98
@@ -81,39 +81,51 @@ class TrainingOptions:
         if self.batch_size is not None:
             _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
         _require(self.temperature > 0, "temperature", "above 0", self.temperature)
-        for name in ("warmup", "roll", "average", "holdout"):
+        for name in ("warmup", "average", "holdout"):
             value = getattr(self, name)
-            _require(0 <= value < 1 or (name == "roll" and value == 1), name, "in [0, 1)", value)
-        entering = (self.zero_pad or 0.0) + self.roll
-        _require(0 <= entering <= 1, "zero_pad and roll", "shares of at most 1", entering)
+            _require(0 <= value < 1, name, "in [0, 1)", value)
+        for name in ("zero_pad", "roll", "objects"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value <= 1, name, "a share of at most 1", value)
 
     def epochs(self, stage: Stage) -> int:
         """How many of that stage."""
         return self.distil if stage == "distil" else self.finetune
 
-    def rate(self, stage: Stage, *, dense: bool = False) -> float:
-        """The highest learning rate of that stage; `dense` where the output is a map."""
-        if stage == "distil":
-            return self.distil_rate
-        if self.finetune_rate is not None:
-            return self.finetune_rate
-        return _MAP_RATE if dense else _LABEL_RATE
+    def settled(self, *, images: int, dense: bool, exact: bool) -> TrainingOptions:
+        """With every default that depends on the case filled in.
 
-    def batch(self, count: int) -> int:
-        """Windows per step where there are `count` images."""
-        return self.batch_size or min(_MOST_BATCH, max(_LEAST_BATCH, count // _STEPS))
+        `images` are trained on; `dense` where the output is a map; `exact` where the net does not
+        notice circular shifts.
+        """
+        defaults: dict[str, float] = {
+            "batch_size": min(_MOST_BATCH, max(_LEAST_BATCH, images // _STEPS)),
+            "finetune_rate": _MAP_RATE if dense else _LABEL_RATE,
+            "zero_pad": 0.5 if dense else 0.25,
+            "roll": 0.0 if exact else 0.25,
+        }
+        left = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        return replace(self, **left)  # type: ignore[arg-type]
+
+    def rate(self, stage: Stage) -> float:
+        """The highest learning rate of that stage."""
+        return self.distil_rate if stage == "distil" else self.finetune_rate or _LABEL_RATE
+
+    @property
+    def batch(self) -> int:
+        """Windows per step."""
+        return self.batch_size or _MOST_BATCH
 
     def moves(self, window: tuple[int, int], *, dense: bool) -> Moves:
         """How windows (H, W) are drawn; `dense` where the output is a map."""
-        share = (0.5 if dense else 0.25) if self.zero_pad is None else self.zero_pad
         far = min(window) // 8 if self.crop is None else min(self.crop, min(window) - 1)
         return Moves(
             crop=far,
             anywhere=dense and self.crop is None,
             objects=self.objects,
             flip=self.flip,
-            zero_pad=share,
-            roll=self.roll,
+            zero_pad=self.zero_pad or 0.0,
+            roll=self.roll or 0.0,
         )
 
     def patience_of(self, stage: Stage) -> int:

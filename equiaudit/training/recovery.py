@@ -29,6 +29,11 @@ __all__ = ["recover"]
 Details = dict[str, str | int | float | bool | None]
 
 _CALIBRATION_BATCH = 256
+_TRIED = 8
+_ROLLS = ((1, 0), (0, 1), (3, 5))
+_ROUNDING = 1e-4
+"""Of the output's range: what rounding may do to a net that follows rolls."""
+_SMALLEST = 1e-12
 _NO_NORM = (
     "calibrate found no batch normalisation in the graph (it was folded into the convolutions, or"
     " the net has none), so there is nothing to re-estimate"
@@ -116,10 +121,12 @@ class _Run:
         teacher = trainable_copy(original).to(device).eval().requires_grad_(False)
         parts = examples.split(options.holdout, options.seed)
         fingerprint = _fingerprint(fixed, original, examples, options)
+        dense, exact = _maps_and_exact(student, parts[0], device)
+        settled = options.settled(images=len(parts[0]), dense=dense, exact=exact)
         tapped = with_features(student).eval()
         return _Run(
-            student, tapped, teacher, examples, parts, options, listener, output, device,
-            _gives_maps(teacher, examples, device), fingerprint,
+            student, tapped, teacher, examples, parts, settled, listener, output, device, dense,
+            fingerprint,
         )  # fmt: skip
 
     def saved(self) -> checkpoint.State | None:
@@ -216,7 +223,7 @@ class _Run:
 
     def _judged(self, objective: Objective) -> dict[str, Any]:
         """Loss and accuracy on the held-out part, as plain data."""
-        held, size = self.parts[1], self.options.batch(len(self.parts[0]))
+        held, size = self.parts[1], self.options.batch
         if not len(held):
             return {"loss": None, "accuracy": None}
         right = accuracy(self.tapped, held, self.device, size)
@@ -230,9 +237,9 @@ class _Run:
         return {
             "best_epoch": course.best_epoch,
             "held_out": len(self.parts[1]),
-            "learning_rate": options.rate(stage, dense=self.dense),
+            "learning_rate": options.rate(stage),
             "schedule": "one cycle, cosine",
-            "batch_size": options.batch(len(self.parts[0])),
+            "batch_size": options.batch,
             "weight_decay": options.weight_decay,
             "average": options.average,
         }
@@ -287,9 +294,25 @@ def _check(examples: Examples, options: TrainingOptions) -> None:
 
 
 @torch.no_grad()
-def _gives_maps(net: fx.GraphModule, examples: Examples, device: torch.device) -> bool:
-    output = net(next(examples.batches(2, device)))
-    return bool((output[0] if isinstance(output, list | tuple) else output).dim() == 4)
+def _maps_and_exact(
+    net: fx.GraphModule, examples: Examples, device: torch.device
+) -> tuple[bool, bool]:
+    """Whether its output is a map, and whether it follows rolls of the image, on a few photos."""
+    x = next(examples.batches(_TRIED, device))
+    y = _first(net(x))
+    dense, worst = y.dim() == 4, 0.0
+    if dense and y.shape[2:] != x.shape[2:]:  # rolls by 1 px have no place in it
+        return True, False
+    for roll in _ROLLS:
+        wanted = torch.roll(y, roll, (2, 3)) if dense else y
+        error = (_first(net(torch.roll(x, roll, (2, 3)))) - wanted).abs().max()
+        worst = max(worst, float(error / y.abs().max().clamp_min(_SMALLEST)))
+    return dense, worst < _ROUNDING
+
+
+def _first(output: Any) -> Tensor:
+    found: Tensor = output[0] if isinstance(output, list | tuple) else output
+    return found
 
 
 def _fingerprint(

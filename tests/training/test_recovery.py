@@ -12,7 +12,7 @@ from torch import fx
 
 from equiaudit.errors import InputError, RunError
 from equiaudit.repair.verify import verify
-from equiaudit.training import TrainingOptions, calibrate, discard, recover
+from equiaudit.training import Moves, TrainingOptions, calibrate, discard, recover
 from equiaudit.training import loop as loop_module
 from equiaudit.training.objective import Distillation, Labels
 
@@ -228,3 +228,30 @@ def test_distillation_sees_mixed_images_and_labels_do_not() -> None:
     ]
     assert torch.equal(seen[1], plain)
     assert seen[0].var() < 0.9 * plain.var()
+
+
+def test_defaults_depend_on_the_case_and_stay_where_they_are_given() -> None:
+    labels = TrainingOptions().settled(images=4000, dense=False, exact=True)
+    maps = TrainingOptions(zero_pad=0.0).settled(images=106, dense=True, exact=False)
+    found = [
+        (o.batch_size, o.finetune_rate, o.moves((64, 128), dense=dense))
+        for o, dense in ((labels, False), (maps, True))
+    ]
+    assert found == [
+        (128, 0.001, Moves(crop=8, objects=0.5, zero_pad=0.25)),
+        (8, 0.02, Moves(crop=8, anywhere=True, objects=0.5, roll=0.25)),
+    ]
+
+
+@pytest.mark.parametrize("net", ["original", "converted"])
+def test_a_net_that_notices_rolls_is_shown_some(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def moves(self: TrainingOptions, *args: object, **changes: object) -> Moves:
+        seen.append(self.roll)
+        return Moves(crop=0)
+
+    monkeypatch.setattr(TrainingOptions, "moves", moves)
+    start = case.original() if net == "original" else case.converted()
+    recover(start, case.original(), case.examples(), dataclasses.replace(DISTIL, distil=1))
+    assert set(seen) == {0.25 if net == "original" else 0.0}
