@@ -19,6 +19,7 @@ import torch
 
 from equiaudit.errors import InputError
 from equiaudit.models.checkpoint import load_weights_only
+from equiaudit.models.pickles import check_pickle
 from equiaudit.models.script_code import check_script_classes, check_script_code
 
 __all__ = ["check_export_archive", "check_torchscript_archive", "read_extra_file"]
@@ -44,6 +45,10 @@ _EXPRESSION_NODES = (
     ast.Expression, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call,
     ast.keyword, ast.Constant, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
+_LARGEST_EXPRESSION = 2_000  # characters; what is longer, or grows faster, may keep sympy for ever
+_LARGEST_EXPONENT = 64
+_MOST_ARGUMENTS = 32
+_POWERS = frozenset({"PowByNatural", "FloatPow", "LShift"})
 _OPERATOR_KEYS = frozenset({"target", "as_operator"})
 _TENSOR_FILES = ("weight_", "tensor_")
 # Text that is only ever printed, repr'd or parsed as JSON data.
@@ -73,6 +78,8 @@ def check_torchscript_archive(archive: bytes, *, what: str) -> None:
         if folded.startswith("code/") and folded.endswith(".py"):
             check_script_code(_text(reader, name), what=what)
         elif folded.endswith(".pkl"):
+            # torch's C++ unpickler takes the lengths and the depth that are stated on trust.
+            check_pickle(bytes(reader.get_record(name)), what=f"{what} ({name})", whole=True)
             check_script_classes(_text(reader, name), what=what)
 
 
@@ -152,19 +159,38 @@ def _check_text(text: str, key: str, what: str) -> None:
 def _check_expression(text: str, what: str) -> None:
     """Arithmetic on symbols with the functions torch knows; nothing that reaches Python."""
     try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError) as error:
+        tree = ast.parse(text[: _LARGEST_EXPRESSION + 1], mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _suspicious(text, what) from error
-    if not all(_is_arithmetic(node) for node in ast.walk(tree)):
+    nodes = list(ast.walk(tree))
+    powers = [node for node in nodes if _is_power(node)]
+    known = all(_is_arithmetic(node) for node in nodes) and all(_is_small(p) for p in powers)
+    if not known or len(text) > _LARGEST_EXPRESSION:
         raise _suspicious(text, what)
 
 
 def _is_arithmetic(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+        few = len(node.args) <= _MOST_ARGUMENTS
+        return few and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _SYMBOL.fullmatch(node.value) is not None
     return isinstance(node, _EXPRESSION_NODES)
+
+
+def _is_power(node: ast.AST) -> bool:
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.Pow | ast.LShift)
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in _POWERS
+
+
+def _is_small(power: ast.AST) -> bool:
+    """Whether a power has a small number for its exponent and no other power inside."""
+    *inner, exponent = ast.iter_child_nodes(power)
+    if not isinstance(exponent, ast.Constant) or not isinstance(exponent.value, int | float):
+        return False
+    nested = any(_is_power(node) for child in inner for node in ast.walk(child))
+    return exponent.value <= _LARGEST_EXPONENT and not nested
 
 
 def _suspicious(text: str, what: str) -> InputError:

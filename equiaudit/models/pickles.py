@@ -11,9 +11,12 @@ know; at any other both stop, and so does the check.
 
 from __future__ import annotations
 
+import gc
 import mmap
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from equiaudit.errors import InputError
@@ -25,8 +28,9 @@ MOST_STEPS = 2_000_000
 
 _DEEPEST = 200
 _LARGEST = 16_000_000  # items, counted again wherever one is reached again
-_NAME = 16  # characters, the longest name of a codec
 _CODECS = (b"latin1", b"latin-1", b"utf-8", b"utf8", b"ascii")
+_TYPE_TAG = "torch.jit._pickle.restore_type_tag"
+_TYPE = re.compile(rb"[\w.,\[\] ]*")
 # Callables that make as many bytes as a number says.
 _ALLOCATING = ("bytearray", "Tensor", "Storage")
 
@@ -47,12 +51,16 @@ class _Leaf:
 
 
 class _Node:
-    """A container or the result of a call, of `size` items, with those that are nodes too."""
+    """A container or the result of a call, of `size` items, with those that are nodes too.
 
-    __slots__ = ("arguments", "nodes", "size")
+    `depth` counts what was inside when it was put in; what is added later shows at the end.
+    """
+
+    __slots__ = ("arguments", "depth", "nodes", "size")
 
     def __init__(self, items: list[_Item]) -> None:
         self.arguments = items[:2] if items else items
+        self.depth = 1
         self.nodes = _NONE
         self.size = 0
         if items:
@@ -61,10 +69,12 @@ class _Node:
     def add(self, items: list[_Item]) -> None:
         self.size += len(items)
         found = [item for item in items if isinstance(item, _Node)]
-        if found and self.nodes is _NONE:
-            self.nodes = found
-        elif found:
-            self.nodes += found
+        if found:
+            self.depth = max(self.depth, *(1 + node.depth for node in found))
+            if self.nodes is _NONE:
+                self.nodes = found
+            else:
+                self.nodes += found
 
 
 _Item = _Leaf | _Node
@@ -80,21 +90,39 @@ def check_pickles(content: Content, count: int, *, what: str) -> None:
 
 
 def check_pickle(
-    content: Content, *, what: str, start: int = 0, steps: int = MOST_STEPS
+    content: Content, *, what: str, start: int = 0, steps: int = MOST_STEPS, whole: bool = False
 ) -> tuple[int, int]:
     """Where the pickle at `start` ends, and how many of `steps` it leaves.
 
     Raises InputError naming `what` where unpickling would take more than `steps`, or would
     build what nests deeper than 200, contains itself or unfolds to millions of items, or where
-    it asks for memory by a number. A damaged pickle passes: the unpicklers refuse it.
+    it asks for memory by a number. A damaged pickle passes, as torch says so itself, unless it
+    has to be `whole`.
     """
     machine = _Machine(content, start, steps, what)
     try:
-        machine.run()
-    except (_EndOfChecked, LookupError, ValueError):
+        with _no_collection():
+            machine.run()
+    except (_EndOfChecked, LookupError, ValueError) as error:
+        if whole:
+            raise InputError(
+                f"{what} is damaged or truncated.", tip="Copy or download it again."
+            ) from error
         machine.at = len(content)
     _check_shape(machine.built, what)
     return machine.at, machine.steps
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Placeholders live to the end; looking for garbage among them takes most of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class _Machine:
@@ -135,6 +163,7 @@ class _Machine:
 
     def build(self, items: list[_Item]) -> None:
         node = _Node(items)
+        _check_depth(node.depth, self.what)
         self.built.append(node)
         self.stack.append(node)
 
@@ -143,6 +172,7 @@ class _Machine:
         if not isinstance(target, _Node):
             raise _EndOfChecked
         target.add(items)
+        _check_depth(target.depth, self.what)
 
     def above_mark(self) -> list[_Item]:
         items, self.stack = self.stack, self.below.pop()
@@ -161,7 +191,7 @@ def _leaf(item: _Leaf, length: int, machine: _Machine) -> None:
 
 def _text(form: str, machine: _Machine) -> None:
     text = machine.take(machine.number(form))
-    machine.stack.append(_Leaf(text) if len(text) <= _NAME else _OTHER)
+    machine.stack.append(_Leaf(text))
 
 
 def _long(machine: _Machine) -> None:
@@ -196,8 +226,23 @@ def _check_call(name: str, arguments: list[_Item], what: str) -> None:
     values = [item.value if isinstance(item, _Leaf) else None for item in arguments]
     if name.endswith(_ALLOCATING) and 0 in values:
         raise _refusal(what, f"asks for memory by a number ({name[-40:]})")
+    if name == _TYPE_TAG and not _is_plain_type(*values[1:]):
+        raise _refusal(what, "names a type that torch may not be able to read")
     if name == "_codecs.encode" and not (values[1:] and values[1] in _CODECS):
         raise _refusal(what, "converts text by a codec")
+
+
+def _is_plain_type(name: object = None) -> bool:
+    """Whether a type of TorchScript nests as types do; its parser calls itself for each level."""
+    return (
+        isinstance(name, bytes)
+        and _TYPE.fullmatch(name) is not None
+        and name.count(b"[") <= _DEEPEST
+    )
+
+
+def _protocol(machine: _Machine) -> None:
+    machine.take(1)
 
 
 def _ignore(machine: _Machine) -> None:
@@ -205,7 +250,7 @@ def _ignore(machine: _Machine) -> None:
 
 
 _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
-    b"\x80": lambda m: m.take(1) and None,
+    b"\x80": _protocol,
     b".": _ignore,
     b"N": partial(_leaf, _OTHER, 0),
     b"\x88": partial(_leaf, _OTHER, 0),
@@ -269,15 +314,19 @@ def _measure(node: _Node, measured: dict[int, tuple[int, int]], what: str) -> tu
     inner = [measured[id(child)] for child in node.nodes]
     depth = 1 + max((deep for deep, _ in inner), default=0)
     size = 1 + node.size + sum(size for _, size in inner)
-    if depth > _DEEPEST:
-        raise _refusal(what, f"nests its objects deeper than {_DEEPEST}")
+    _check_depth(depth, what)
     if size > _LARGEST:
         raise _refusal(what, f"unfolds to more than {_LARGEST:,} objects")
     return depth, size
 
 
+def _check_depth(depth: int, what: str) -> None:
+    if depth > _DEEPEST:
+        raise _refusal(what, f"nests its objects deeper than {_DEEPEST}")
+
+
 def _refusal(what: str, does: str) -> InputError:
     return InputError(
         f"{what} {does}, which no file of weights does; it was not loaded.",
-        tip="Save a state dict alone, or pass --trust if you trust its author.",
+        tip="Save it again with torch, or pass --trust if you trust its author.",
     )
