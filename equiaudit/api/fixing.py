@@ -44,6 +44,12 @@ class Images:
     offsets: int | Literal["full"]
     seed: int
 
+    def checked(self) -> None:
+        """Raise InputError for labels, or a number, of images that are not given."""
+        for flag, value in (("--labels", self.labels), ("--limit", self.limit)):
+            if self.folder is None and value is not None:
+                raise InputError(f"{flag} is about the images of --data.", tip="Add --data DIR.")
+
     def dataset(self, model: Model) -> Dataset | None:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
@@ -71,6 +77,8 @@ class Picking:
         """Raise InputError where methods cannot be compared as asked."""
         if self.goal not in GOALS:
             raise InputError(f"--goal is {self.goal!r}.", tip=f"It is {' or '.join(GOALS)}.")
+        if self.max_accuracy_drop is not None and images.folder is None:
+            raise InputError("--max-accuracy-drop needs images.", tip="Add --data DIR.")
         if not self.wanted:
             return
         if images.folder is None:
@@ -109,6 +117,7 @@ class Request:
         """Raise InputError for all that can be told before the model is loaded."""
         from equiaudit.repair import checked_request, checked_target
 
+        self.images.checked()
         self.picking.checked(self.images, self.training)
         if not self.picking.wanted:
             checked_request(self.out, self.options, trains=self.training.wanted)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from equiaudit.cli.failures import settle
 from equiaudit.cli.terminal import Terminal, clean_stdout, write_payload
 from equiaudit.config import Flag, Resolved, Settings, flag_name, resolve
+from equiaudit.errors import InputError
 
 __all__ = ["Call", "Outcome", "verb"]
 
@@ -50,11 +51,22 @@ class Call:
 
     resolved: Resolved
     terminal: Terminal
+    given: frozenset[str] = frozenset()
+    """The options and arguments that the command line names."""
 
     @property
     def settings(self) -> Settings:
         """The settings in force."""
         return self.resolved.settings
+
+    def refuse(self, options: Sequence[str], reason: str, *, tip: str) -> None:
+        """InputError for the first of `options` that the command line names: none is read.
+
+        Environment and settings file serve several verbs, so there it is no fault.
+        """
+        for option in options:
+            if option in self.given:
+                raise InputError(f"--{flag_name(option)} {reason}.", tip=tip)
 
 
 @dataclass(frozen=True)
@@ -74,26 +86,33 @@ def verb(
 ) -> Callable[[Callable[..., Outcome]], Callable[..., int]]:
     """Register a function as the verb `name` of `app`.
 
-    The function takes a `Call` first and then its own arguments. `flags` are the fields of
-    `Settings` it has on the command line, of which environment and file may set those in
-    `configurable` (None: all).
+    The function takes a `Call` first and then its own arguments; one whose type is a dataclass
+    stands for an option per field, declared as the arguments of a verb are. `flags` are the
+    fields of `Settings` it has on the command line, of which environment and file may set those
+    in `configurable` (None: all).
     """
     applies = flags if configurable is None else configurable
 
     def register(function: Callable[..., Outcome]) -> Callable[..., int]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        parameters = [*own, *(_setting_parameter(flag) for flag in flags), *_common_parameters()]
+        parameters = [
+            _keyword("context", typer.Context, inspect.Parameter.empty),
+            *(option for parameter in own for option in _options_of(parameter)),
+            *(_setting_parameter(flag) for flag in flags),
+            *_common_parameters(),
+        ]
 
-        def command(**values: Any) -> int:
+        def command(context: typer.Context, **values: Any) -> int:
             terminal = Terminal.detect(
                 **{name: values.pop(name) for name in ("quiet", "verbose", "no_color")}
             )
             config = values.pop("config")
+            named = _named(context)
             given = _given(values, flags)
 
             def work() -> int:
-                call = Call(resolve(given, config=config, applies=applies), terminal)
-                return _perform(function, call, values)
+                call = Call(resolve(given, config=config, applies=applies), terminal, named)
+                return _perform(function, call, _grouped(own, values))
 
             return settle(work, terminal)
 
@@ -120,6 +139,34 @@ def _perform(function: Callable[..., Outcome], call: Call, arguments: Mapping[st
         outcome = function(call, **arguments)
     write_payload(outcome.payload)
     return outcome.code
+
+
+def _named(context: typer.Context) -> frozenset[str]:
+    """What the command line names; told by name, as typer may bring its own click."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(n for n, source in sources.items() if source and source.name == "COMMANDLINE")
+
+
+def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    """The parameter itself, or the options of a group."""
+    group = parameter.annotation
+    if not is_dataclass(group):
+        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        return
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        yield _keyword(field.name, hints[field.name], field.default)
+
+
+def _grouped(own: Sequence[inspect.Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a verb from the values of its options."""
+    arguments = dict(values)
+    for parameter in own:
+        group = parameter.annotation
+        if is_dataclass(group):
+            named = {field.name: arguments.pop(field.name) for field in fields(group)}
+            arguments[parameter.name] = group(**named)  # type: ignore[operator]
+    return arguments
 
 
 def _given(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:

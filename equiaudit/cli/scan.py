@@ -24,6 +24,7 @@ __all__ = ["audit", "conclude", "register"]
 JOURNALS = "partial-*.jsonl"
 """Where a run keeps what is done."""
 _NOT_OF_SCAN = ("gate", "format", "output")
+_NOT_OF_PARTS = ("baseline", "require_baseline", "format")
 _NOT_OF_SHARDS = ("baseline", "require_baseline", "engine", "address")
 """Asked of whoever merges, or meaningless for one machine."""
 
@@ -60,10 +61,27 @@ def scan(
     ] = None,
 ) -> Outcome:
     """Run the shifts, write the reports, judge the gates."""
+    _refuse_unread(call, shard)
     folder = call.settings.output or default_folder(model)
     if shard is not None:
         return Outcome(f"{part(model, data, shard, folder, call)}\n")
     return conclude(audit(model, data, folder, call), folder, call)
+
+
+def _refuse_unread(call: Call, shard: str | None) -> None:
+    """InputError for options that nothing reads beside the others."""
+    settings, leave_out = call.settings, "Leave one of them out."
+    if settings.protocol is not None:
+        fixed = f"has no say in the protocol {settings.protocol}, which has its own"
+        call.refuse(("shifts", "max_shift", "offsets"), fixed, tip=leave_out)
+    if settings.protocol == "caps":
+        unread = "is not read by the protocol caps"
+        call.refuse(("labels", "classes", "ignore_index", "workers"), unread, tip=leave_out)
+    if shard is not None:
+        judged = "is for what is judged, and a shard is not"
+        call.refuse(_NOT_OF_PARTS, judged, tip="Give it to equiaudit merge.")
+    if settings.engine != "ray":
+        call.refuse(("address",), "is of a Ray cluster", tip="Add --engine ray.")
 
 
 def audit(model: str, data: str, folder: Path, call: Call, **more: Any) -> Result:

@@ -50,6 +50,8 @@ def verify(
     DIR/verification.json.
     """
     form = checked_format(format)
+    if data is None:
+        call.refuse(("limit",), "is about the images of DATA", tip="Name them, or leave it out.")
     from equiaudit.api import verify as run
     from equiaudit.report.repair import render_verification
 

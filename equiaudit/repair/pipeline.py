@@ -60,8 +60,9 @@ def fix(
     of the fixed model, which may be larger; the synthetic set is added to them. `recover`
     trains the converted graph before it is verified. `progress` is told each step in a few
     words. With `options.dry_run` nothing is converted or written, and `out` may be None; where
-    the method does not fit, the report says why and which do. A conversion that claims to be exact and does not verify lies at ``OUT.unverified``, and the
-    report says which check failed; one that claims nothing is written as measured.
+    the method does not fit, the report says why and which do. A conversion that claims to be
+    exact and does not verify lies at ``OUT.unverified``, and the report says which check failed;
+    one that claims nothing is written as measured.
 
     Raises NothingToDo where nothing needs fixing or the conversion is refused, and
     InputError where `out` or a setting is wrong.
