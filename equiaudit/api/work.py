@@ -16,7 +16,7 @@ from equiaudit.judging import Judge
 
 if TYPE_CHECKING:
     from equiaudit.audit.assemble import Scan
-    from equiaudit.audit.records import Journal
+    from equiaudit.audit.journal import Journal
     from equiaudit.audit.stopping import Stopping
     from equiaudit.audit.units import Crew
     from equiaudit.data import Dataset, Place

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from equiaudit._version import __version__
 from equiaudit.audit.records import ImageRecord
+from equiaudit.audit.shelf import Records
 from equiaudit.audit.task import R, Task
 from equiaudit.data import Dataset
 from equiaudit.errors import InputError, RunError
@@ -40,7 +41,7 @@ def assemble(
     model: Model,
     dataset: Dataset,
     plan: ShiftPlan,
-    records: Sequence[R],
+    records: Records[R],
     settings: dict[str, Any],
     timings: Timings,
     more: Mapping[str, Any] | None = None,
@@ -49,8 +50,8 @@ def assemble(
 
     `more` is in place of the task's own, for one that has neither model nor images.
     """
-    records = sorted(records, key=lambda r: r.index)
-    read = [r for r in records if r.unreadable is None]
+    records = records.by_index()
+    read = records.readable
     if not read:
         raise InputError(
             f"None of the {len(records)} images could be read; the first is "
@@ -59,7 +60,7 @@ def assemble(
     result = Result(
         tool_version=__version__,
         settings=settings,
-        fingerprint=_fingerprint(model, dataset, plan, records),
+        fingerprint=_fingerprint(model, dataset, plan, records, len(records)),
         labelled=dataset.labelled,
         class_names=_names(model, dataset),
         shifts={s.name: _shift_result(task, s, read) for s in plan.series},
@@ -74,21 +75,21 @@ def assemble(
     return Scan(result, partial(task.samples_csv, read))
 
 
-def _decoding_notes(records: Sequence[ImageRecord]) -> list[str]:
+def _decoding_notes(records: Iterable[ImageRecord]) -> list[str]:
     counts = Counter(note for r in records for note in r.notes)
     return [f"{note} ({n} {'image' if n == 1 else 'images'})" for note, n in counts.items()]
 
 
-def _shift_result(task: Task[R], series: Series, records: Sequence[R]) -> ShiftResult:
-    finite = [r for r in records if task.is_finite(r, series.name)]
-    if not finite:
+def _shift_result(task: Task[R], series: Series, records: Records[R]) -> ShiftResult:
+    finite = task.finite(records, series.name)
+    if not finite.any():
         raise RunError(
             f"The model's outputs under {series.name} shifts are NaN or infinite for all "
             f"{len(records)} images, so there is nothing to average.",
             tip="Check the preprocessing, or try --device cpu and a float32 model.",
         )
-    lost = tuple(r.file for r in records if not task.is_finite(r, series.name))
-    return task.shift_result(series, finite).model_copy(update={"nonfinite": lost})
+    lost = tuple(r.file for r in records.where(~finite))
+    return task.shift_result(series, records.where(finite)).model_copy(update={"nonfinite": lost})
 
 
 def _names(model: Model, dataset: Dataset) -> dict[int, str]:
@@ -98,7 +99,7 @@ def _names(model: Model, dataset: Dataset) -> dict[int, str]:
 
 
 def _fingerprint(
-    model: Model, dataset: Dataset, plan: ShiftPlan, records: Sequence[ImageRecord]
+    model: Model, dataset: Dataset, plan: ShiftPlan, records: Iterable[ImageRecord], n: int
 ) -> Fingerprint:
     digest = hashlib.sha256()
     for r in records:
@@ -108,7 +109,7 @@ def _fingerprint(
         model_sha256=model.sha256,
         model_kind=model.kind,
         data_sha256=digest.hexdigest(),
-        n_images=len(records),
+        n_images=n,
         preprocess=asdict(model.preprocess),
         plan=plan.describe(),
         plan_hash=plan.hash,

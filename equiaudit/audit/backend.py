@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from equiaudit.audit.geometry import geometry
+from equiaudit.audit.journal import has_records
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.records import has_records
 from equiaudit.audit.setup import images_per_call, in_random_order, plan_of, run_key
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Decoded, decode

@@ -15,11 +15,12 @@ import torch
 from equiaudit.audit.assemble import Scan, assemble
 from equiaudit.audit.backend import as_it_is, trials_of
 from equiaudit.audit.geometry import geometry
+from equiaudit.audit.journal import Journal
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.records import Journal
 from equiaudit.audit.setup import in_random_order, plan_of, run_key, shard_key
 from equiaudit.audit.shards import Shard
+from equiaudit.audit.shelf import Records
 from equiaudit.audit.stopping import Stopping, finite_figures
 from equiaudit.audit.task import R, Task
 from equiaudit.audit.tasks import task_of
@@ -108,7 +109,7 @@ class Run(Generic[R]):
         self.worker = Worker(task, model, self.assignment, self.observer.note, self.clock)
         self.key = run_key(task, model, dataset, plan, batch)
         name = self.key if shard is None else shard_key(self.key, shard)
-        self.journal = Journal(folder, name, task.parse, resume=options.resume)
+        self.journal = Journal(folder, name, task.parse, resume=options.resume, shelf=task.shelf())
         self.kept = len(self.journal.records)
         self.done = 0
         self.next_look = 0
@@ -155,9 +156,9 @@ class Run(Generic[R]):
             return False
         return self.stopping.holds(finite_figures(self.task, self.plan, records))
 
-    def records(self) -> list[R]:
+    def records(self) -> Records[R]:
         """Everything done so far, or as much of what is kept as this run has looked at."""
-        return list(islice(self.journal.records.values(), self.done))
+        return Records.of(self.journal.records, islice(self.journal.records, self.done))
 
     def timings(self) -> Timings:
         """How the run went."""

@@ -29,6 +29,7 @@ from equiaudit.audit.shard_files import (
     write_shard,
 )
 from equiaudit.audit.shards import Shard
+from equiaudit.audit.shelf import Pile, Records
 from equiaudit.audit.task import Task
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Items
@@ -89,8 +90,8 @@ def run_shard(
     except InputError:
         run.journal.discard()  # To go on, the data or the settings must change.
         raise
-    records = sorted(run.records(), key=lambda r: r.index)
-    read = [r for r in records if r.unreadable is None]
+    records = run.records().by_index()
+    read = records.readable
     write_shard(path, header, records, run.timings(), task.more(read) if read else {})
     run.journal.discard()
     return path
@@ -198,8 +199,7 @@ def merged(shards: Sequence[ShardFile]) -> Scan:
     task = task_of(model, dataset, plan, header.options)
     records = _records(shards, task.parse, header.data.images)
     task.check(records)
-    read = [r for r in records if r.unreadable is None]
-    more = _pictures(shards, model, dataset, plan, read)
+    more = _pictures(shards, model, dataset, plan, records.by_index().readable)
     timings = _timings([shard.end.timings for shard in shards])
     scan = assemble(task, model, dataset, plan, records, header.settings, timings, more)
     mark = scan.result.fingerprint.model_copy(update={"device": header.model.device})
@@ -225,8 +225,8 @@ def _dataset(facts: DataFacts) -> Dataset:
 
 def _records(
     shards: Sequence[ShardFile], parse: Callable[[str], ImageRecord], images: int
-) -> list[Any]:
-    found: dict[int, ImageRecord] = {}
+) -> Records[Any]:
+    found = Pile[ImageRecord]()
     for shard in shards:
         for line in shard.lines:
             try:
@@ -238,7 +238,7 @@ def _records(
             found[record.index] = record
     if len(found) != images:
         raise InputError(f"The shards hold {len(found)} of {images} images.")
-    return list(found.values())
+    return Records.of(found)
 
 
 def _pictures(
@@ -246,7 +246,7 @@ def _pictures(
     model: Model,
     dataset: Dataset,
     plan: ShiftPlan,
-    records: Sequence[Any],
+    records: Records[Any],
 ) -> dict[str, Any]:
     """The least stable images of all, with the pictures that their shards took."""
     if model.task == "classification":

@@ -1,19 +1,12 @@
-"""What is kept per image, and the journal that lets an interrupted run continue."""
+"""What is kept per image."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Generic, TypeVar
 
-from equiaudit.errors import InputError, RunError
-
-__all__ = ["ImageRecord", "Journal", "has_records"]
+__all__ = ["ImageRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,80 +28,3 @@ class ImageRecord(ABC):
     def to_json(self) -> str:
         """One line."""
         return json.dumps(asdict(self), separators=(",", ":"))
-
-
-R = TypeVar("R", bound=ImageRecord)
-
-
-def has_records(folder: Path, key: str) -> bool:
-    """Whether a run of that key left something to continue in `folder`."""
-    path = _path(folder, key)
-    return path.is_file() and path.stat().st_size > 0
-
-
-def _path(folder: Path, key: str) -> Path:
-    return folder / f"partial-{key[:16]}.jsonl"
-
-
-class Journal(Generic[R]):
-    """Finished images, one JSON line each, appended block by block and synced to disk.
-
-    The file name carries the run's key, so a run with other settings never reads it. A
-    line cut short by a kill is dropped, and so is everything after it.
-    """
-
-    def __init__(
-        self, folder: Path | None, key: str, parse: Callable[[str], R], *, resume: bool
-    ) -> None:
-        self.records: dict[int, R] = {}
-        self._parse = parse
-        self.path = None if folder is None else _path(folder, key)
-        if self.path is None:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab"):
-                pass
-            os.truncate(self.path, self._read() if resume else 0)
-        except OSError as error:
-            raise InputError(
-                f"Cannot write to {self.path.parent}: {error.strerror or error}.",
-                tip="Give a folder that can be written with -o.",
-            ) from error
-
-    def _read(self) -> int:
-        """Take up every whole line; returns the bytes that were sound."""
-        sound = 0
-        for line in self.path.read_bytes().splitlines(keepends=True) if self.path else ():
-            try:
-                record = self._parse(line.decode())
-            except (ValueError, TypeError, KeyError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            self.records[record.index] = record
-            sound += len(line)
-        return sound
-
-    def append(self, records: Iterable[R]) -> None:
-        """Keep a finished block: on disk before this returns."""
-        block = list(records)
-        self.records.update((record.index, record) for record in block)
-        if self.path is None:
-            return
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(record.to_json() + "\n" for record in block))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RunError(
-                f"Cannot write to {self.path.parent}: {error.strerror or error}.",
-                tip="What was done before is kept; make room and run again to continue.",
-            ) from error
-
-    def discard(self) -> None:
-        """Remove the file: the result is written, or the run must not be continued."""
-        if self.path is not None:
-            with contextlib.suppress(OSError):
-                self.path.unlink(missing_ok=True)

@@ -27,9 +27,10 @@ from torch import Tensor
 from equiaudit._version import __version__
 from equiaudit.audit.assemble import Scan
 from equiaudit.audit.forward import outputs_of
+from equiaudit.audit.journal import Journal
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.records import ImageRecord, Journal
+from equiaudit.audit.records import ImageRecord
 from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.data import Place
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames

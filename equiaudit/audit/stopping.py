@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.audit.shelf import Records
 from equiaudit.audit.task import R, Task
 from equiaudit.errors import InputError
 from equiaudit.gates import Gate
@@ -22,7 +23,7 @@ from equiaudit.results import (
     Result,
     ShiftResult,
 )
-from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.shifts import ShiftPlan
 
 __all__ = ["Stopping", "finite_figures"]
 
@@ -135,15 +136,11 @@ def _settles(gate: Gate, low: float, high: float) -> bool:
 
 
 def finite_figures(
-    task: Task[R], plan: ShiftPlan, records: Sequence[R]
+    task: Task[R], plan: ShiftPlan, records: Records[R]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """The figures of every series, of the images that are readable and finite in it."""
-    read = [r for r in records if r.unreadable is None]
-    return {s.name: task.figures(s, _finite(task, s, read)) for s in plan.series}
-
-
-def _finite(task: Task[R], series: Series, records: Sequence[R]) -> list[R]:
-    return [r for r in records if task.is_finite(r, series.name)]
+    read = records.readable
+    return {s.name: task.figures(s, read.where(task.finite(read, s.name))) for s in plan.series}
 
 
 def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:

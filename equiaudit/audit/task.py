@@ -20,6 +20,7 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.records import ImageRecord
+from equiaudit.audit.shelf import Records, Shelf
 from equiaudit.data import Item, Truth, TruthReader
 from equiaudit.results import BoundaryPart, ShiftResult
 from equiaudit.shifts import Series
@@ -76,13 +77,16 @@ class Task(Protocol[R]):
     def open_block(self, sources: Sequence[Source]) -> Block[R]:
         """Begin with some images, at least one."""
 
-    def check(self, records: Sequence[R]) -> None:
+    def check(self, records: Records[R]) -> None:
         """After each block: raise InputError where going on would be a waste."""
 
-    def is_finite(self, record: R, name: str) -> bool:
-        """Whether the unshifted output and all outputs of series `name` were finite."""
+    def shelf(self) -> Shelf[R]:
+        """An empty place for the records of a run."""
 
-    def shift_result(self, series: Series, records: Sequence[R]) -> ShiftResult:
+    def finite(self, records: Records[R], name: str) -> NDArray[np.bool_]:
+        """(n,) whether the unshifted output and all outputs of series `name` were finite."""
+
+    def shift_result(self, series: Series, records: Records[R]) -> ShiftResult:
         """The figures of one series over images that are finite in it, at least one.
 
         The engine adds the files that are not.
@@ -92,16 +96,16 @@ class Task(Protocol[R]):
     def bounded(self) -> tuple[str, ...]:
         """The metrics that are means of one figure in [0, 1] per image, the leading one first."""
 
-    def figures(self, series: Series, records: Sequence[R]) -> dict[str, NDArray[np.float64]]:
+    def figures(self, series: Series, records: Records[R]) -> dict[str, NDArray[np.float64]]:
         """Those figures, by metric, of records that are finite in `series`; in `bounded` order."""
 
-    def boundary(self, records: Sequence[R]) -> tuple[BoundaryPart, ...]:
+    def boundary(self, records: Records[R]) -> tuple[BoundaryPart, ...]:
         """What causes the changes."""
 
-    def more(self, records: Sequence[R]) -> dict[str, Any]:
+    def more(self, records: Records[R]) -> dict[str, Any]:
         """Further fields of the `Result`: the worst images, examples."""
 
-    def samples_csv(self, records: Sequence[R]) -> Iterator[str]:
+    def samples_csv(self, records: Records[R]) -> Iterator[str]:
         """One row per image and kind, as text in pieces of whole rows."""
 
     def notes(self) -> tuple[str, ...]:

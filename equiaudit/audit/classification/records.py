@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from equiaudit.audit.jobs import ALIGNED, Columns
 from equiaudit.audit.records import ImageRecord
 
-__all__ = ["NONFINITE", "LabelRecord", "LabelSeries", "clean_of", "figures_of", "predicted_of"]
+__all__ = ["NONFINITE", "LabelRecord", "LabelSeries"]
 
 NONFINITE = -1
 """The label of an output that holds NaN or infinity."""
@@ -32,7 +31,6 @@ _PLAIN = (
 """The fields that are written as they are."""
 
 Labels = NDArray[np.int32]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class LabelSeries:
 class LabelRecord(ImageRecord):
     """One image: unshifted label and its probability, and every series; or why it has none.
 
-    There is one for each image of the data, so what it holds is packed.
+    Packed as a row of a `LabelTable` is.
     """
 
     label: int | None = None
@@ -129,29 +127,3 @@ def _columns(counts: tuple[tuple[str, int], ...]) -> Columns:
     ends = np.cumsum([count for _, count in counts]).tolist()
     parts = zip(counts, ends, strict=True)
     return {name: slice(end - count, end) for (name, count), end in parts}
-
-
-def clean_of(records: Sequence[LabelRecord]) -> Labels:
-    """(n,) unshifted labels."""
-    return np.array([r.clean for r in records], np.int32)
-
-
-def predicted_of(records: Sequence[LabelRecord], name: str) -> Labels:
-    """(n, K) labels of records that have them under series `name`."""
-    return _table([r.predicted for r in records], np.int32)[:, _part(records, name)]
-
-
-def figures_of(records: Sequence[LabelRecord], name: str) -> Floats:
-    """(n, 2) wobble and largest logit error, likewise."""
-    columns = records[0].columns or {}
-    place = list(columns).index(name)
-    return _table([r.figures for r in records], np.float64)[:, 2 * place : 2 * place + 2]
-
-
-def _part(records: Sequence[LabelRecord], name: str) -> slice:
-    return (records[0].columns or {})[name]
-
-
-def _table(rows: Sequence[bytes], dtype: type) -> NDArray[Any]:
-    """(n, width) of n rows that are equally long."""
-    return np.frombuffer(b"".join(rows), dtype).reshape(len(rows), -1)

@@ -7,15 +7,10 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from equiaudit.audit.classification.records import (
-    NONFINITE,
-    LabelRecord,
-    clean_of,
-    figures_of,
-    predicted_of,
-)
+from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.classification.table import Ints, clean_of, figures_of, labels_of, predicted_of
+from equiaudit.audit.shelf import Records
 from equiaudit.metrics.classification import consistency
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.plan import Offsets
@@ -46,7 +41,7 @@ _PIECE = 256
 """Images to a piece of text."""
 
 
-def samples_csv(plan: ShiftPlan, records: Sequence[LabelRecord]) -> Iterator[str]:
+def samples_csv(plan: ShiftPlan, records: Records[LabelRecord]) -> Iterator[str]:
     """The table as text, in pieces of whole rows; a cell that does not apply is empty."""
     yield _text([COLUMNS])
     for start in range(0, len(records), _PIECE):
@@ -62,12 +57,12 @@ def _text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _rows(
-    series: Series, plan: ShiftPlan, records: Sequence[LabelRecord]
+    series: Series, plan: ShiftPlan, records: Records[LabelRecord]
 ) -> Iterator[tuple[object, ...]]:
     """A row of each record, its cells in the order of `COLUMNS`."""
     clean, predicted = clean_of(records), predicted_of(records, series.name)
     agree = (predicted == clean[:, None]).sum(axis=1).tolist()
-    right = (predicted == _labels(records)[:, None]).sum(axis=1).tolist()
+    right = (predicted == labels_of(records)[:, None]).sum(axis=1).tolist()
     agreement = consistency(predicted).tolist()
     lost = ((predicted == NONFINITE).sum(axis=1) + (clean == NONFINITE)).tolist()
     figures = figures_of(records, series.name).tolist()
@@ -85,12 +80,7 @@ def _rows(
         yield (*row, *kept, *flipped, f"{wobble:.6g}", f"{error:.6g}", 0)
 
 
-def _labels(records: Sequence[LabelRecord]) -> NDArray[np.int64]:
-    """(n,) true labels, and one that no output has where none is known."""
-    return np.array([NONFINITE - 1 if r.label is None else r.label for r in records])
-
-
-def _flipped(offsets: Offsets, predicted: NDArray[np.int32], clean: int) -> tuple[object, ...]:
+def _flipped(offsets: Offsets, predicted: Ints, clean: int) -> tuple[object, ...]:
     """Radius of the nearest flip, the label there, dy and dx; empty cells where none flips."""
     found = flip(offsets, predicted, clean)
     if found is None:
@@ -99,9 +89,7 @@ def _flipped(offsets: Offsets, predicted: NDArray[np.int32], clean: int) -> tupl
     return max(abs(dy), abs(dx)), label, dy, dx
 
 
-def flip(
-    offsets: Offsets, predicted: NDArray[np.int32], clean: int
-) -> tuple[tuple[int, int], int] | None:
+def flip(offsets: Offsets, predicted: Ints, clean: int) -> tuple[tuple[int, int], int] | None:
     """The smallest tried offset that changes the label, and the label there; None if none."""
     changed = np.flatnonzero(predicted != clean)
     if not len(changed):

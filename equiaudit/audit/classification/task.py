@@ -11,17 +11,20 @@ from scipy.stats import binomtest
 
 from equiaudit.audit.boundary import Changes, boundary_parts
 from equiaudit.audit.classification.block import LabelBlock
-from equiaudit.audit.classification.records import (
-    NONFINITE,
-    LabelRecord,
+from equiaudit.audit.classification.records import NONFINITE, LabelRecord
+from equiaudit.audit.classification.samples import samples_csv
+from equiaudit.audit.classification.table import (
+    UNKNOWN,
+    LabelTable,
     clean_of,
     figures_of,
+    labels_of,
     predicted_of,
 )
-from equiaudit.audit.classification.samples import samples_csv
 from equiaudit.audit.classification.worst import worst_images
 from equiaudit.audit.jobs import ALIGNED
 from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.shelf import Records
 from equiaudit.audit.task import Source
 from equiaudit.data import Dataset, Item
 from equiaudit.errors import InputError
@@ -64,16 +67,20 @@ class ClassificationTask:
         """Begin with some images."""
         return LabelBlock(self._plan, sources, self._model.outputs_probabilities)
 
-    def check(self, records: Sequence[LabelRecord]) -> None:
+    def check(self, records: Records[LabelRecord]) -> None:
         """Stop when accuracy is no better than chance."""
         if self._options.accuracy_check:
             _check_accuracy(self._model, len(self._dataset.items), records)
 
-    def is_finite(self, record: LabelRecord, name: str) -> bool:
-        """Whether the unshifted output and all outputs of series `name` were finite."""
-        return record.clean != NONFINITE and NONFINITE not in record.labels(name)
+    def shelf(self) -> LabelTable:
+        """A packed table."""
+        return LabelTable(self._dataset, self._plan)
 
-    def shift_result(self, series: Series, records: Sequence[LabelRecord]) -> ShiftResult:
+    def finite(self, records: Records[LabelRecord], name: str) -> NDArray[np.bool_]:
+        """(n,) whether the unshifted output and all outputs of series `name` were finite."""
+        return _finite(records, name)
+
+    def shift_result(self, series: Series, records: Records[LabelRecord]) -> ShiftResult:
         """Consistency and its kin, and the maps."""
         seen = _observe(series, self._plan, records)
         stride = self._plan.stride if not series.pair else None
@@ -89,14 +96,15 @@ class ClassificationTask:
     bounded = classification.SHARES
 
     def figures(
-        self, series: Series, records: Sequence[LabelRecord]
+        self, series: Series, records: Records[LabelRecord]
     ) -> dict[str, NDArray[np.float64]]:
         """One share per image and metric."""
         return classification.shares(_observe(series, self._plan, records))
 
-    def boundary(self, records: Sequence[LabelRecord]) -> tuple[BoundaryPart, ...]:
+    def boundary(self, records: Records[LabelRecord]) -> tuple[BoundaryPart, ...]:
         """What changes the label."""
-        finite = [r for r in records if _all_finite(r)]
+        names = [*self._plan.names, *([ALIGNED] if self._plan.measures_alignment else [])]
+        finite = records.where(np.all([_finite(records, name) for name in names], axis=0))
         changes = Changes(
             subject="label changes",
             by_kind={name: _changed(finite, name) for name in self._plan.names},
@@ -106,13 +114,13 @@ class ClassificationTask:
         )
         return boundary_parts(self._plan, changes)
 
-    def more(self, records: Sequence[LabelRecord]) -> dict[str, Any]:
+    def more(self, records: Records[LabelRecord]) -> dict[str, Any]:
         """The least stable images."""
         thumbnails = self._options.images
         found = worst_images(self._model, self._dataset, self._plan, records, thumbnails=thumbnails)
         return {"worst": found}
 
-    def samples_csv(self, records: Sequence[LabelRecord]) -> Iterator[str]:
+    def samples_csv(self, records: Records[LabelRecord]) -> Iterator[str]:
         """One row per image and kind."""
         return samples_csv(self._plan, records)
 
@@ -123,7 +131,7 @@ class ClassificationTask:
         return ("the model returns probabilities, so its logit errors are errors of probabilities",)
 
 
-def _changed(records: Sequence[LabelRecord], name: str) -> NDArray[np.float64]:
+def _changed(records: Records[LabelRecord], name: str) -> NDArray[np.float64]:
     """Share of the shifts under `name` that change the label, per image."""
     if not records:
         return np.zeros(0)
@@ -131,19 +139,19 @@ def _changed(records: Sequence[LabelRecord], name: str) -> NDArray[np.float64]:
     return np.asarray(changed.mean(axis=1))
 
 
-def _all_finite(record: LabelRecord) -> bool:
-    seen = np.frombuffer(record.predicted, np.int32)
-    return record.clean != NONFINITE and NONFINITE not in seen
+def _finite(records: Records[LabelRecord], name: str) -> NDArray[np.bool_]:
+    whole = (predicted_of(records, name) != NONFINITE).all(axis=1)
+    return np.asarray(whole & (clean_of(records) != NONFINITE))
 
 
 def _observe(
-    series: Series, plan: ShiftPlan, records: Sequence[LabelRecord]
+    series: Series, plan: ShiftPlan, records: Records[LabelRecord]
 ) -> classification.Observations:
     """The observations of one series over `records`, none of which may be non-finite in it."""
-    labels = [r.label for r in records if r.label is not None]
-    offsets = np.empty((len(records), len(plan.offsets(series, 0)), 2), np.int32)
-    for row, record in zip(offsets, records, strict=True):  # a list of rows would be as large again
-        row[:] = plan.offsets(series, record.index)
+    labels = labels_of(records)
+    offsets = np.empty((len(records), len(plan.offsets(series, 0)), 2), np.int16)
+    for row, index in zip(offsets, records.indices, strict=True):
+        row[:] = plan.offsets(series, int(index))
     figures = figures_of(records, series.name)
     return classification.Observations(
         offsets=offsets,
@@ -151,7 +159,7 @@ def _observe(
         clean=clean_of(records),
         wobble=figures[:, 0],
         logit_error=figures[:, 1],
-        labels=np.array(labels, np.int32) if labels and len(labels) == len(records) else None,
+        labels=labels if len(labels) and UNKNOWN not in labels else None,
     )
 
 
@@ -165,19 +173,20 @@ def _notes(series: Series, seen: classification.Observations) -> tuple[str, ...]
     )
 
 
-def _check_accuracy(model: Model, total: int, records: Sequence[LabelRecord]) -> None:
+def _check_accuracy(model: Model, total: int, records: Records[LabelRecord]) -> None:
     """Stop when the labels are met no better than by chance: then no other figure means much."""
     classes = 2 if model.num_classes == 1 else model.num_classes or 0
-    lost = sum(r.clean == NONFINITE for r in records)
-    done = [r for r in records if r.clean != NONFINITE and r.label is not None]
+    clean, labels = clean_of(records), labels_of(records)
+    lost = int((clean == NONFINITE).sum())
+    done = int(((clean != NONFINITE) & (labels != UNKNOWN)).sum())
     enough = max(min(_CHECK_AFTER, total - lost), _CHECK_LEAST)
-    if classes < 2 or len(done) < enough:
+    if classes < 2 or done < enough:
         return
-    right = sum(r.clean == r.label for r in done)
-    if binomtest(right, len(done), 1 / classes, alternative="greater").pvalue < _CHECK_P:
+    right = int((clean == labels).sum())
+    if binomtest(right, done, 1 / classes, alternative="greater").pvalue < _CHECK_P:
         return
     raise InputError(
-        f"Accuracy is {right} of {len(done)} over {classes} classes, no better than chance: "
+        f"Accuracy is {right} of {done} over {classes} classes, no better than chance: "
         "the preprocessing is probably wrong, or the labels are numbered differently.",
         tip="Check --mean, --std, --preprocess and --labels; --no-accuracy-check goes on anyway.",
     )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from equiaudit.audit.classification.records import (
-    NONFINITE,
-    LabelRecord,
-    clean_of,
-    predicted_of,
-)
+from equiaudit.audit.classification.records import NONFINITE, LabelRecord
 from equiaudit.audit.classification.samples import flip
+from equiaudit.audit.classification.table import clean_of, predicted_of
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.pictures import data_uri, views
+from equiaudit.audit.shelf import Records
 from equiaudit.data import Dataset, Decoded, decode
 from equiaudit.models.types import Model
 from equiaudit.results import WorstImage
@@ -31,7 +26,7 @@ def worst_images(
     model: Model,
     dataset: Dataset,
     plan: ShiftPlan,
-    records: Sequence[LabelRecord],
+    records: Records[LabelRecord],
     *,
     thumbnails: bool,
 ) -> tuple[WorstImage, ...]:
@@ -43,13 +38,13 @@ def worst_images(
     )
 
 
-def _least_stable(series: Series, records: Sequence[LabelRecord]) -> list[LabelRecord]:
+def _least_stable(series: Series, records: Records[LabelRecord]) -> list[LabelRecord]:
     predicted, clean = predicted_of(records, series.name), clean_of(records)
     stability = (predicted == clean[:, None]).mean(axis=1)
     finite = (clean != NONFINITE) & (predicted != NONFINITE).all(axis=1)
-    unstable = np.flatnonzero(finite & (stability < 1)).tolist()
-    ordered = sorted(unstable, key=lambda i: (stability[i], records[i].index))
-    return [records[i] for i in ordered[:_PER_KIND]]
+    unstable = np.flatnonzero(finite & (stability < 1))
+    order = np.lexsort((records.indices[unstable], stability[unstable]))
+    return [records[int(i)] for i in unstable[order[:_PER_KIND]]]
 
 
 def _agreement(record: LabelRecord, name: str) -> float:

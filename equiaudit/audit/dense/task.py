@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiaudit.audit.boundary import Changes, boundary_parts
 from equiaudit.audit.dense.examples import Pictured, Seen, examples
@@ -18,6 +19,7 @@ from equiaudit.audit.dense.outputs import blank, upsampling_of
 from equiaudit.audit.dense.receptive import receptive_field
 from equiaudit.audit.dense.records import MapRecord, MapSeries
 from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.shelf import Pile
 from equiaudit.data import Dataset, TruthReader
 from equiaudit.errors import InputError
 from equiaudit.models.types import Model
@@ -27,6 +29,10 @@ from equiaudit.shifts import Series, ShiftPlan
 __all__ = ["MapTask"]
 
 Rec = TypeVar("Rec", bound=MapRecord[Any])
+
+
+def _is_finite(record: MapRecord[Any], name: str) -> bool:
+    return record.finite and record.of(name).finite
 
 
 class MapTask(ABC, Generic[Rec]):
@@ -62,9 +68,13 @@ class MapTask(ABC, Generic[Rec]):
     def check(self, records: Sequence[Rec]) -> None:
         """Nothing of a map tells early that going on is a waste."""
 
-    def is_finite(self, record: Rec, name: str) -> bool:
-        """Whether the unshifted output and all outputs of series `name` were finite."""
-        return record.finite and record.of(name).finite
+    def shelf(self) -> Pile[Rec]:
+        """Records as they are: a map's take little beside the map."""
+        return Pile()
+
+    def finite(self, records: Sequence[Rec], name: str) -> NDArray[np.bool_]:
+        """(n,) whether the unshifted output and all outputs of series `name` were finite."""
+        return np.array([_is_finite(r, name) for r in records], np.bool_)
 
     def shift_result(self, series: Series, records: Sequence[Rec]) -> ShiftResult:
         """The figures, the profile over distance to the border, and the maps."""
@@ -83,7 +93,7 @@ class MapTask(ABC, Generic[Rec]):
         finite = [
             r
             for r in records
-            if all(self.is_finite(r, name) for name in self.plan.names) and None not in r.aligned
+            if all(_is_finite(r, name) for name in self.plan.names) and None not in r.aligned
         ]
         changes = self.changes(finite)
         return boundary_parts(self.plan, changes)
