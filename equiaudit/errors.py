@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = ["EquiauditError", "InputError", "NothingToDo", "RunError", "first_line"]
 
 _LONGEST_LINE = 200
+_LONGEST_MESSAGE = 2_000
 
 
 class EquiauditError(Exception):
@@ -22,12 +23,21 @@ class EquiauditError(Exception):
     exit_code = 3
 
     def __init__(self, message: str, *, tip: str | None = None) -> None:
+        message = _shortened(message)
         super().__init__(message)
         self.message = message
         self.tip = tip
 
     def __str__(self) -> str:
         return f"{self.message} {self.tip}" if self.tip else self.message
+
+
+def _shortened(message: str) -> str:
+    """`message`, without its middle where a file has put a book into it."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    half = _LONGEST_MESSAGE // 2
+    return f"{message[:half]} … {message[-half:]}"
 
 
 class InputError(EquiauditError):

@@ -136,7 +136,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"There is no settings file at {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The settings file {path} cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # an int of too many digits is a ValueError
         raise InputError(f"{path} is not valid TOML: {error}.") from None
 
 

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+_DEEPEST = 60  # levels; a result has fewer than 20
 
 
 class GridMap(Frozen):
@@ -221,6 +222,15 @@ def unknown_metric(name: str, known: tuple[str, ...]) -> InputError:
     return InputError(f"There is no metric {name!r}.", tip=f"The nearest are {', '.join(near)}.")
 
 
+def _depth(data: object) -> int:
+    """How many containers hold one another, level by level."""
+    depth, level = 0, [data]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [i for held in level for i in (held.values() if isinstance(held, dict) else held)]
+    return depth
+
+
 def load_result(path: str | Path) -> Result:
     """Read a `result.json`; InputError says what is wrong with a file that is not one."""
     path = Path(path)
@@ -230,8 +240,10 @@ def load_result(path: str | Path) -> Result:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"There is no result at {path}.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a result.json: {error}.") from None
+    if _depth(data) > _DEEPEST:
+        raise InputError(f"{path} is not a result.json: it nests deeper than {_DEEPEST}.")
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(

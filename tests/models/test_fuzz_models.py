@@ -17,7 +17,7 @@ from equiaudit.models.hashing import file_sha256
 
 EXAMPLE = torch.zeros(2, 3, 16, 16)
 TOML = 'size = [16, 16]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\nchannels = "rgb"\n'
-FAST, SOAK = 12, 400
+FAST, SOAK = 12, int(os.environ.get("SOAK_TRIES", "400"))
 
 
 @pytest.fixture(scope="module")

@@ -91,5 +91,6 @@ def packed(values: Floats) -> str:
 
 def unpacked(text: str, shape: tuple[int, int]) -> Floats:
     """The inverse of `packed`."""
-    raw = zlib.decompress(base64.b64decode(text))
+    size = 4 * shape[0] * shape[1]
+    raw = zlib.decompressobj().decompress(base64.b64decode(text), size)
     return np.frombuffer(raw, "<f4").astype(np.float64).reshape(shape)
