@@ -61,14 +61,13 @@ def scan(
     ] = None,
 ) -> Outcome:
     """Run the shifts, write the reports, judge the gates."""
-    _refuse_unread(call, shard)
     folder = call.settings.output or default_folder(model)
     if shard is not None:
         return Outcome(f"{part(model, data, shard, folder, call)}\n")
     return conclude(audit(model, data, folder, call), folder, call)
 
 
-def _refuse_unread(call: Call, shard: str | None) -> None:
+def _refuse_unread(call: Call) -> None:
     """InputError for options that nothing reads beside the others."""
     settings, leave_out = call.settings, "Leave one of them out."
     if settings.protocol is not None:
@@ -77,15 +76,13 @@ def _refuse_unread(call: Call, shard: str | None) -> None:
     if settings.protocol == "caps":
         unread = "is not read by the protocol caps"
         call.refuse(("labels", "classes", "ignore_index", "workers"), unread, tip=leave_out)
-    if shard is not None:
-        judged = "is for what is judged, and a shard is not"
-        call.refuse(_NOT_OF_PARTS, judged, tip="Give it to equiaudit merge.")
     if settings.engine != "ray":
         call.refuse(("address",), "is of a Ray cluster", tip="Add --engine ray.")
 
 
 def audit(model: str, data: str, folder: Path, call: Call, **more: Any) -> Result:
     """Scan with the settings of `call`; an interruption says what is kept and where."""
+    _refuse_unread(call)
     options = {name: getattr(call.settings, name) for name in _scan_settings()} | more
     _say_settings(folder, call)
     try:
@@ -103,6 +100,9 @@ def part(model: str, data: str, shard: str, folder: Path, call: Call) -> Path:
     """Do one shard; what is judged, `merge` judges. Returns the file."""
     if call.settings.engine != "local":
         raise InputError("A shard runs on one machine.", tip="Leave --engine or --shard out.")
+    _refuse_unread(call)
+    judged = "is for what is judged, and a shard is not"
+    call.refuse(_NOT_OF_PARTS, judged, tip="Give it to equiaudit merge.")
     options = {n: getattr(call.settings, n) for n in _scan_settings() if n not in _NOT_OF_SHARDS}
     _say_settings(folder, call)
     try:
