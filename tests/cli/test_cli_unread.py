@@ -72,6 +72,12 @@ def test_a_default_that_is_named_is_refused_too(run):
     assert "--method" not in run(*COMPARE, "--method", "auto")[2]
 
 
+def test_demo_refuses_what_scan_refuses(run):
+    code, _, err = run("demo", "--protocol", "mass", "--shifts", "crop")
+    assert code == 2
+    assert err.startswith("equiaudit: error: --shifts ")
+
+
 def test_settings_that_serve_several_verbs_are_no_fault(run, monkeypatch, tmp_path):
     (tmp_path / "equiaudit.toml").write_text('labels = "labels.csv"\nlimit = 4\naddress = "local"')
     monkeypatch.setenv("EQUIAUDIT_OFFSETS", "4")
