@@ -13,7 +13,8 @@ __all__ = ["Stage", "TrainingOptions"]
 
 Stage = Literal["distil", "finetune"]
 
-_LABEL_RATE, _MAP_RATE = 1e-3, 0.02
+_RATES = {"distil_rate": 0.02, "finetune_rate": 1e-3}
+_MAP_RATE = 4e-3
 _LEAST_BATCH, _MOST_BATCH, _STEPS = 8, 128, 16
 
 
@@ -32,11 +33,12 @@ class TrainingOptions:
     """Epochs on labels or masks."""
     batch_size: int | None = None
     """Windows per step; None: a sixteenth of the images, from 8 to 128."""
-    distil_rate: float = 0.02
-    """Highest learning rate of a distillation (SGD, Nesterov momentum 0.9)."""
+    distil_rate: float | None = None
+    """Highest learning rate of a distillation (SGD, Nesterov momentum 0.9); None: 0.02 for
+    labels, 0.004 for maps."""
     finetune_rate: float | None = None
-    """Highest learning rate of a fine-tuning; None: 0.001 for labels (the MASS paper's), 0.02 for
-    maps."""
+    """Highest learning rate of a fine-tuning; None: 0.001 for labels (the MASS paper's), 0.004
+    for maps."""
     warmup: float = 0.2
     """Share of the steps in which the rate rises."""
     weight_decay: float = 5e-4
@@ -100,7 +102,7 @@ class TrainingOptions:
         """
         defaults: dict[str, float] = {
             "batch_size": min(_MOST_BATCH, max(_LEAST_BATCH, images // _STEPS)),
-            "finetune_rate": _MAP_RATE if dense else _LABEL_RATE,
+            **{name: _MAP_RATE if dense else rate for name, rate in _RATES.items()},
             "zero_pad": 0.5 if dense else 0.25,
             "roll": 0.0 if exact else 0.25,
         }
@@ -109,7 +111,8 @@ class TrainingOptions:
 
     def rate(self, stage: Stage) -> float:
         """The highest learning rate of that stage."""
-        return self.distil_rate if stage == "distil" else self.finetune_rate or _LABEL_RATE
+        given = self.distil_rate if stage == "distil" else self.finetune_rate
+        return _RATES[f"{stage}_rate"] if given is None else given
 
     @property
     def batch(self) -> int:

@@ -131,7 +131,13 @@ def test_dense_nets_are_trained_and_stay_exact(stage: str) -> None:
     how = Preprocess(case.SIZE, (0.5,) * 3, (0.25,) * 3)
     examples = Examples(photos, how, masks=masks)
     options = TrainingOptions(
-        **{stage: 6}, batch_size=8, finetune_rate=0.1, features=0.2, mixup=0.0, holdout=0.25
+        **{stage: 6},
+        batch_size=8,
+        distil_rate=0.02,
+        finetune_rate=0.1,
+        features=0.2,
+        mixup=0.0,
+        holdout=0.25,
     )
     trained, record = recover(fixed, graph, examples, options)
     (done,) = record.stages

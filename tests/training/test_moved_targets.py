@@ -123,7 +123,9 @@ def to_masks(net: fx.GraphModule) -> float:
 @pytest.mark.parametrize(("stage", "error"), [("distil", to_original), ("finetune", to_masks)])
 def test_a_net_that_black_disturbs_learns_to_bear_it(stage: str, error: Black) -> None:
     def trained(share: float) -> float:
-        options = TrainingOptions(**{stage: 12}, finetune_rate=0.02, zero_pad=share, patience=99)
+        options = TrainingOptions(
+            **{stage: 12}, distil_rate=0.02, finetune_rate=0.02, zero_pad=share, patience=99
+        )
         net, record = recover(contrast(), contrast(), photos(60, seed=1), options)
         return error(net), record.stages[0]
 

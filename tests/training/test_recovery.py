@@ -234,12 +234,12 @@ def test_defaults_depend_on_the_case_and_stay_where_they_are_given() -> None:
     labels = TrainingOptions().settled(images=4000, dense=False, exact=True)
     maps = TrainingOptions(zero_pad=0.0).settled(images=106, dense=True, exact=False)
     found = [
-        (o.batch_size, o.finetune_rate, o.moves((64, 128), dense=dense))
+        (o.batch_size, o.distil_rate, o.finetune_rate, o.moves((64, 128), dense=dense))
         for o, dense in ((labels, False), (maps, True))
     ]
     assert found == [
-        (128, 0.001, Moves(crop=8, objects=0.5, zero_pad=0.25)),
-        (8, 0.02, Moves(crop=8, anywhere=True, objects=0.5, roll=0.25)),
+        (128, 0.02, 0.001, Moves(crop=8, objects=0.5, zero_pad=0.25)),
+        (8, 0.004, 0.004, Moves(crop=8, anywhere=True, objects=0.5, roll=0.25)),
     ]
 
 
