@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from pathlib import Path
 
 from equiaudit.data.remote import RemotePath, is_url
@@ -36,7 +37,10 @@ def read_bytes(place: Place, most: int) -> bytes:
     if isinstance(place, RemotePath):
         return place.read(most)
     with place.open("rb") as stream:
-        return stream.read(most)
+        # Python sets aside all it is asked for, so the gigabyte is asked for where it is needed.
+        expected = min(most, os.fstat(stream.fileno()).st_size + 1)
+        content = stream.read(expected)
+        return content + stream.read(most - expected) if len(content) == expected else content
 
 
 def read_text(place: Place) -> str:
@@ -50,7 +54,7 @@ def posix_of(place: Place) -> str:
     That of a URL begins with /scheme:/, so that it is no path of this machine.
     """
     if isinstance(place, RemotePath):
-        return "/" + str(place).replace("://", ":/", 1)
+        return posixpath.normpath(f"/{place}")
     return Path(os.path.abspath(place)).as_posix()  # `resolve` would undo links to image folders
 
 
