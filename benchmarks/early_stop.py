@@ -1,6 +1,6 @@
 """What ending a scan early costs and saves: wrong verdicts, and forward passes to a verdict.
 
-    python benchmarks/early_stop.py [--cases DIR [--cache FILE]]
+    python benchmarks/early_stop.py [--cases DIR [--cache FILE]] [--allocate]
 
 Streams of images, each with its consistency over K shifts, meet a gate; the scan ends at the
 first image at which the betting bound lies on one side of it. Compared with the smallest fixed
@@ -8,6 +8,7 @@ number of images whose 95% interval settles the gate rightly in 95% of audits, w
 who knew the truth could have chosen. A pass is one image through the model, the unshifted ones
 counted. The streams are simulated, and with --cases drawn (images with replacement, shifts
 without) from what ResNet-20 says about 1000 CIFAR-10 images; --cache keeps its labels.
+--allocate tries instead whether shifts pay best on images of small margin (see allocation.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import allocation
 import numpy as np
 
 from equiaudit.metrics.anytime import log_capital
@@ -50,8 +52,14 @@ def main() -> None:
     parser.add_argument("--cases", type=Path)
     parser.add_argument("--cache", type=Path, help="an .npz for the labels of ResNet-20")
     parser.add_argument("--streams", type=int, default=2000)
+    parser.add_argument(
+        "--allocate", action="store_true", help="try allocation by margin, on a tenth of --streams"
+    )
     parser.add_argument("--images", type=int, default=3000, help="length of a stream")
     arguments = parser.parse_args()
+    if arguments.allocate:
+        allocation.run(arguments.cases, arguments.cache, max(1, arguments.streams // 10))
+        return
     worlds = simulated()
     if arguments.cases:
         worlds += real(arguments.cases, arguments.cache)
