@@ -115,6 +115,13 @@ def test_a_cluster_that_loses_a_worker_comes_to_the_same(files, halted, tmp_path
     assert [note for note in observer.notes if "torn.png" in note] == observer.notes[-1:]
 
 
+def test_workers_open_a_url_themselves(files, cluster):
+    pytest.importorskip("fsspec", reason="URLs are read by fsspec, the extra `remote`")
+    model, images = files
+    together = scan(model, f"file://{images}", **HOW, engine="ray")
+    assert essence(together) == essence(scan(model, images, **HOW))
+
+
 class InProcess:
     """What the workers do, done here one call after the other."""
 

@@ -278,3 +278,23 @@ def test_a_signal_ends_with_130_and_a_sentence(tmp_path, stop):
     assert (process.returncode, out) == (130, "")
     assert "what was done is kept in out" in err
     assert "Traceback" not in err
+
+
+def test_what_is_secret_in_a_url_is_not_said(run, scanned):
+    calls = scanned()
+    url = "https://me:hunter2@host/d"
+    code, out, err = run("scan", "m.pt", url, "--labels", f"{url}/labels.csv?X-Signature=abc")
+    assert code == 0
+    assert calls[0][1] == url
+    assert calls[0][2]["labels"] == f"{url}/labels.csv?X-Signature=abc"
+    assert "https://host/d/labels.csv" in err
+    assert "hunter2" not in out + err
+    assert "X-Signature" not in out + err
+
+
+def test_a_table_named_by_a_settings_file_may_be_a_url(run, scanned, tmp_path):
+    calls = scanned()
+    (tmp_path / "equiaudit.toml").write_text('labels = "s3://b/l.csv"\nclasses = "c.csv"\n')
+    assert run("scan", "m.pt", "photos")[0] == 0
+    assert calls[0][2]["labels"] == "s3://b/l.csv"
+    assert calls[0][2]["classes"] == "c.csv"
