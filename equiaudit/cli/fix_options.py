@@ -171,7 +171,7 @@ class Recovery:
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Highest learning rate. Default 0.02, but 0.001 to fine-tune on labels.",
+            help="Highest learning rate. Default 0.02, to fine-tune 0.001, for maps 0.006.",
             metavar="X",
             rich_help_panel=_RECOVERY,
         ),

@@ -14,7 +14,7 @@ __all__ = ["Stage", "TrainingOptions"]
 Stage = Literal["distil", "finetune"]
 
 _RATES = {"distil_rate": 0.02, "finetune_rate": 1e-3}
-_MAP_RATE = 4e-3
+_MAP_RATE = 6e-3
 _LEAST_BATCH, _MOST_BATCH, _STEPS = 8, 128, 16
 
 
@@ -35,9 +35,9 @@ class TrainingOptions:
     """Windows per step; None: a sixteenth of the images, from 8 to 128."""
     distil_rate: float | None = None
     """Highest learning rate of a distillation (SGD, Nesterov momentum 0.9); None: 0.02 for
-    labels, 0.004 for maps."""
+    labels, 0.006 for maps."""
     finetune_rate: float | None = None
-    """Highest learning rate of a fine-tuning; None: 0.001 for labels (the MASS paper's), 0.004
+    """Highest learning rate of a fine-tuning; None: 0.001 for labels (the MASS paper's), 0.006
     for maps."""
     warmup: float = 0.2
     """Share of the steps in which the rate rises."""
@@ -70,7 +70,7 @@ class TrainingOptions:
     holdout: float = 0.05
     """Share of the images that are not trained on and decide when to stop."""
     patience: int | None = None
-    """Epochs without a better held-out loss before the end; None: a quarter of the epochs."""
+    """Epochs without a better held-out loss before the end; None: half of the epochs."""
     seed: int = 0
     device: str = "cpu"
     checkpoint: Path | None = None
@@ -133,7 +133,7 @@ class TrainingOptions:
 
     def patience_of(self, stage: Stage) -> int:
         """Epochs without improvement that are borne."""
-        return self.patience if self.patience is not None else max(2, self.epochs(stage) // 4)
+        return self.patience if self.patience is not None else max(2, self.epochs(stage) // 2)
 
     def recipe(self) -> dict[str, object]:
         """What decides the result, for telling whether a checkpoint belongs to this run."""

@@ -242,6 +242,8 @@ class _Run:
             "batch_size": options.batch,
             "weight_decay": options.weight_decay,
             "average": options.average,
+            "zero_pad": options.zero_pad,
+            "roll": options.roll,
         }
 
     def _add(

@@ -27,15 +27,17 @@ def test_a_trained_net_is_verified_and_written(run, tmp_path, flat):
     code, text, err = run(
         *("fix", weights_path(), *ARCH, "-o", out, *QUICK),
         *("--calibrate", "--distil", 2, "--train-data", flat, "--train-limit", 12),
+        *("--train-zero-pad", 0.125),
     )
     assert code == 0, err
     assert "distil" in text
     record = json.loads((tmp_path / "reports/a-fix/fix.json").read_text())
     stages = record["training"]["stages"]
     assert [(stage["name"], stage["images"], stage["epochs"]) for stage in stages] == [
-        ("calibrate", 11, 0),
-        ("distil", 11, 2),
+        ("calibrate", 10, 0),
+        ("distil", 10, 2),
     ]
+    assert (stages[1]["details"]["zero_pad"], stages[1]["details"]["roll"]) == (0.125, 0.0)
     assert record["training"]["seed"] == 0
     assert all(found["passed"] for found in record["verifications"])
     assert not list(tmp_path.glob("*.training.safetensors"))
@@ -60,6 +62,7 @@ def test_training_on_the_data_that_is_measured_is_said(run, tmp_path):
     [
         (("--distil", 1), "Training needs images"),
         (("--train-data", "flat"), "--train-data is read by training alone"),
+        (("--train-zero-pad", 0.5), "--train-zero-pad is read by training alone"),
         (("--finetune", 1, "--train-data", "flat"), "needs labels or masks"),
         (("--calibrate", "--train-data", "flat", "--method", "canonical"), "nothing to train"),
     ],

@@ -239,7 +239,7 @@ def test_defaults_depend_on_the_case_and_stay_where_they_are_given() -> None:
     ]
     assert found == [
         (128, 0.02, 0.001, Moves(crop=8, objects=0.5, zero_pad=0.25)),
-        (8, 0.004, 0.004, Moves(crop=8, anywhere=True, objects=0.5, roll=0.25)),
+        (8, 0.006, 0.006, Moves(crop=8, anywhere=True, objects=0.5, roll=0.25)),
     ]
 
 
