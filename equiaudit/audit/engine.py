@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from equiaudit.audit.stopping import Stopping, finite_figures
 from equiaudit.audit.task import R, Task
 from equiaudit.audit.tasks import task_of
 from equiaudit.audit.units import Assignment, Block, Clock, Crew, Worker
-from equiaudit.data import Dataset, check_sizes
+from equiaudit.data import Dataset, Items, check_sizes
 from equiaudit.errors import InputError
 from equiaudit.models.backends import Choice
 from equiaudit.models.types import Model
@@ -130,7 +130,7 @@ class Run(Generic[R]):
     def _ended_before(self) -> bool:
         """Look at what is kept at the moments at which an undisturbed run looked at it."""
         for block in self._order():
-            if any(item.index not in self.journal.records for item in block):
+            if not self._is_done(block):
                 return False
             if self._ends_after(len(block)):
                 return True
@@ -182,7 +182,7 @@ class Run(Generic[R]):
         self.observer.begin(total * per_image, self.kept * per_image)
 
     def _blocks(self) -> Iterator[list[R]]:
-        todo = [b for b in self._order() if any(i.index not in self.journal.records for i in b)]
+        todo = [block for block in self._order() if not self._is_done(block)]
         now = time.perf_counter()
         wanted = geometry(self.model.preprocess, self.plan.margin)
         items = (item for block in todo for item in block)
@@ -193,7 +193,10 @@ class Run(Generic[R]):
         else:
             yield from self._by(self.crew, todo)
 
-    def _by(self, crew: Crew, todo: list[Block]) -> Iterator[list[R]]:
+    def _is_done(self, block: Items) -> bool:
+        return all(int(index) in self.journal.records for index in block.indices)
+
+    def _by(self, crew: Crew, todo: Sequence[Block]) -> Iterator[list[R]]:
         """The blocks of `todo`, done elsewhere."""
         now = time.perf_counter()
         for lines, notes in crew.records(self.model, self.dataset, self.assignment, todo):
@@ -202,13 +205,13 @@ class Run(Generic[R]):
             yield [self.task.parse(line) for line in lines]
         self.clock.add("workers", now)
 
-    def _order(self) -> list[Block]:
+    def _order(self) -> list[Items]:
         """All images in a seeded random order, cut into the blocks every run would make.
 
         Of a shard, its blocks of these.
         """
         items = in_random_order(self.dataset, self.options.seed)
-        blocks: list[Block] = [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
+        blocks = [items[i : i + self.batch] for i in range(0, len(items), self.batch)]
         return blocks if self.shard is None else self.shard.own(blocks)
 
 

@@ -6,6 +6,7 @@ non-finite output are left out before they come here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,9 @@ __all__ = [
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
+
+_PIECE = 1024
+"""Images whose places in a map are worked out at a time."""
 
 
 @dataclass(frozen=True)
@@ -164,24 +168,36 @@ def _largest(values: Floats) -> Estimate:
 def agreement_map(observations: Observations, low: int, high: int) -> GridMap:
     """Counts over the displacement grid [low, high]^2."""
     axis = tuple(range(low, high + 1))
-    cells = observations.offsets - low
-    return _grid_map(axis, axis, cells, observations.kept)
+    return _grid_map(axis, axis, observations, lambda offsets: offsets - low)
 
 
 def phase_map(observations: Observations, stride: tuple[int, int]) -> GridMap:
     """Counts over (dy mod S, dx mod S): a pattern here comes from sampling."""
-    cells = observations.offsets % np.asarray(stride)
-    return _grid_map(tuple(range(stride[0])), tuple(range(stride[1])), cells, observations.kept)
+    rows, cols = (tuple(range(step)) for step in stride)
+    return _grid_map(rows, cols, observations, lambda offsets: offsets % np.asarray(stride))
 
 
 def _grid_map(
-    rows: tuple[int, ...], cols: tuple[int, ...], cells: Ints, kept: NDArray[np.bool_]
+    rows: tuple[int, ...],
+    cols: tuple[int, ...],
+    seen: Observations,
+    cells_of: Callable[[Ints], Ints],
 ) -> GridMap:
-    flat = (cells[..., 0] * len(cols) + cells[..., 1]).ravel()
-    size = len(rows) * len(cols)
-    total = np.bincount(flat, minlength=size).reshape(len(rows), len(cols))
-    agree = np.bincount(flat[kept.ravel()], minlength=size).reshape(len(rows), len(cols))
-    return GridMap(rows=rows, cols=cols, agree=_tuples(agree), total=_tuples(total))
+    """Counts by cell, some images at a time: the places of all would take more than the labels."""
+    shape, kept = (len(rows), len(cols)), seen.kept
+    total, agree = np.zeros((2, len(rows) * len(cols)), np.int64)
+    for start in range(0, len(kept), _PIECE):
+        part = slice(start, start + _PIECE)
+        cells = cells_of(seen.offsets[part].astype(np.int64))
+        flat = (cells[..., 0] * len(cols) + cells[..., 1]).ravel()
+        total += np.bincount(flat, minlength=total.size)
+        agree += np.bincount(flat[kept[part].ravel()], minlength=agree.size)
+    return GridMap(
+        rows=rows,
+        cols=cols,
+        agree=_tuples(agree.reshape(shape)),
+        total=_tuples(total.reshape(shape)),
+    )
 
 
 def _tuples(counts: Ints) -> tuple[tuple[int, ...], ...]:

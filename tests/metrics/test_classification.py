@@ -124,3 +124,19 @@ def test_a_model_that_never_flips():
     assert found["consistency"].low < 1
     assert found["flip_radius"].value is None
     assert found["flip_radius"].n == 0
+
+
+def test_narrow_integers_and_pieces_count_the_same(monkeypatch):
+    """A grid of 241 x 241 cells has more places than 16 bits count."""
+    from dataclasses import replace
+
+    wide = observations(n=37, reach=120)
+    narrow = replace(
+        wide, offsets=wide.offsets.astype(np.int16), predicted=wide.predicted.astype(np.int8)
+    )
+    whole = c.agreement_map(wide, -120, 120), c.phase_map(wide, (8, 8))
+    assert sum(map(sum, whole[0].total)) == 37 * 6
+    monkeypatch.setattr(c, "_PIECE", 10)
+    assert (c.agreement_map(narrow, -120, 120), c.phase_map(narrow, (8, 8))) == whole
+    assert c.summarise(narrow) == c.summarise(wide)
+    assert c.by_distance(narrow) == c.by_distance(wide)
