@@ -104,9 +104,12 @@ def test_what_is_not_of_the_run_is_refused(images):
             table[index] = record_of(item, index=index)
     with pytest.raises(KeyError):
         table[item.index]
-    for wrong in ({"columns": {"circular": slice(0, 13)}}, {"columns": None}, {"sha256": "xyz"}):
-        with pytest.raises(ValueError):
+    for wrong, said in (
+        ({"columns": {"circular": slice(0, 13)}}, "other shifts"),
+        ({"columns": None}, "other shifts"),
+        ({"sha256": "xyz"}, "hex"),
+        ({"predicted": np.zeros(4, np.int32).tobytes()}, "broadcast"),
+    ):
+        with pytest.raises(ValueError, match=said):
             table[item.index] = record_of(item, **wrong)
-    with pytest.raises(ValueError):
-        table[item.index] = record_of(item, predicted=np.zeros(4, np.int32).tobytes())
     assert len(table) == 0
