@@ -15,6 +15,7 @@ import torch
 from equiaudit.errors import InputError
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.hashing import file_sha256
+from equiaudit.models.onnx_functions import check_functions
 from equiaudit.models.preprocess import (
     PREPROCESS_KEY,
     Given,
@@ -83,6 +84,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
             f"{path} is a damaged or truncated ONNX file.", tip=_DAMAGED_TIP
         ) from error
     external_files(proto, path)
+    check_functions(proto, what=str(path))
     try:
         onnx.checker.check_model(_checkable(path))
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
@@ -123,15 +125,22 @@ def external_files(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
 
 def _external_file(place: str, path: Path) -> Path:
     folder, relative = path.parent.resolve(), Path(place)
-    outside = relative.is_absolute() or ".." in relative.parts or "\\" in place
+    outside = relative.is_absolute() or ".." in relative.parts or {"\\", "\0"} & set(place)
     if outside or not (folder / relative).resolve().is_relative_to(folder):
         raise InputError(
             f"The external data {place!r} of {path} lies outside the model's folder.",
             tip="Keep the data file beside the model.",
         )
-    if not (folder / relative).is_file():
+    if not _is_file(folder / relative):
         raise InputError(f"The external data {place!r} of {path} is missing.", tip=_DAMAGED_TIP)
     return path.parent / relative
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name of a book's length, or with a zero byte
+        return False
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from equiaudit.errors import InputError, NothingToDo, first_line
 from equiaudit.models.onnx import external_files, read_onnx
+from equiaudit.models.onnx_functions import check_functions, every_node
 
 __all__ = ["CANONICAL_TIP", "OPSETS", "Port", "image_port", "output_ports", "read_model", "tensor"]
 
@@ -23,7 +24,6 @@ OPSETS = range(7, 24)
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _DAMAGED_TIP = "Copy or download it again."
-_MOST_NODES = 100_000
 
 DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -62,7 +62,7 @@ def read_model(source: Path | onnx.ModelProto) -> onnx.ModelProto:
     """
     model = _from_file(source) if isinstance(source, Path) else _from_memory(source)
     opset(model)
-    _check_functions(model)
+    check_functions(model, what="The ONNX model")
     for item in _all_tensors(model):
         _check_size(item)
     return onnx.inliner.inline_local_functions(model) if model.functions else model
@@ -124,42 +124,9 @@ def opset(model: onnx.ModelProto) -> int:
     return int(versions[0])
 
 
-def _check_functions(model: onnx.ModelProto) -> None:
-    """Functions that call themselves, or each other ever more often, are not inlined."""
-    left = {(f.domain, f.name): list(_nodes(f.node)) for f in model.functions}
-    sizes: dict[tuple[str, str], int] = {}
-    while left:
-        ready = [key for key, nodes in left.items() if not _called(nodes) & left.keys()]
-        if not ready:
-            name = next(iter(left))[1]
-            raise InputError(f"The function {name!r} of the ONNX model calls itself.")
-        for key in ready:
-            sizes[key] = _inlined(left.pop(key), sizes)
-    if _inlined(_nodes(model.graph.node), sizes) > _MOST_NODES:
-        raise InputError(f"The ONNX model has more than {_MOST_NODES} nodes.")
-
-
-def _called(nodes: Iterable[onnx.NodeProto]) -> set[tuple[str, str]]:
-    return {(node.domain, node.op_type) for node in nodes}
-
-
-def _inlined(nodes: Iterable[onnx.NodeProto], sizes: Mapping[tuple[str, str], int]) -> int:
-    """How many nodes there are once every function is in its place."""
-    return sum(sizes.get((node.domain, node.op_type), 1) for node in nodes)
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Every node, those of sub-graphs too."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _nodes(graph.node)
-
-
 def _all_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     yield from model.graph.initializer
-    for node in _nodes((*model.graph.node, *(n for f in model.functions for n in f.node))):
+    for node in every_node((*model.graph.node, *(n for f in model.functions for n in f.node))):
         for attribute in node.attribute:
             yield from attribute.tensors
             if attribute.type == onnx.AttributeProto.TENSOR:

@@ -1,0 +1,63 @@
+"""Functions of an ONNX file, which grow when they are put in place of their calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+import onnx
+
+from equiaudit.errors import InputError
+
+__all__ = ["check_functions", "every_node"]
+
+_MOST_NODES = 100_000
+
+_Name = tuple[str, str]  # domain and name
+
+
+def check_functions(model: onnx.ModelProto, *, what: str) -> None:
+    """Raises InputError where a function of `model` calls itself, or the nodes are too many.
+
+    onnx and onnxruntime put a function in the place of each call: thirty functions that call
+    one another twice are a billion nodes.
+    """
+    calls: dict[_Name, Counter[_Name]] = {}
+    for function in model.functions:
+        name = (function.domain, function.name)
+        calls[name] = calls.get(name, Counter()) + _calls(function.node)
+    sizes: dict[_Name, int] = {}
+    for name in _callees_first(calls, what):
+        sizes[name] = _inlined(calls[name], sizes)
+    if _inlined(_calls(model.graph.node), sizes) > _MOST_NODES:
+        raise InputError(
+            f"{what} has more than {_MOST_NODES:,} nodes, those of functions included."
+        )
+
+
+def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Each node, those of sub-graphs too; protobuf bounds how deep they nest."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from every_node(graph.node)
+
+
+def _calls(nodes: Iterable[onnx.NodeProto]) -> Counter[_Name]:
+    return Counter((node.domain, node.op_type) for node in every_node(nodes))
+
+
+def _callees_first(calls: Mapping[_Name, Counter[_Name]], what: str) -> list[_Name]:
+    order = TopologicalSorter({name: own.keys() & calls.keys() for name, own in calls.items()})
+    try:
+        return list(order.static_order())
+    except CycleError as error:
+        raise InputError(f"The function {error.args[1][0][1]!r} of {what} calls itself.") from error
+
+
+def _inlined(calls: Counter[_Name], sizes: Mapping[_Name, int]) -> int:
+    """The nodes after all calls are replaced, counted no further than one above the most."""
+    total = sum(count * sizes.get(name, 1) for name, count in calls.items())
+    return min(total, _MOST_NODES + 1)
