@@ -41,6 +41,7 @@ _SHOWN = 3
 # Magic number, version, system, the value itself and the keys of its storages.
 _LEGACY_PICKLES = 5
 _MOST_WRAPPERS = 8
+_LARGEST_HEADER = 8 << 20  # bytes; about a hundred for each tensor
 _CLAIM = 1 << 20  # bytes a tensor may claim by repeating what the file holds
 _LONGEST_NAME = 60
 _REFUSED_GLOBAL = re.compile(r"(?:unsupported|Unsupported global:) GLOBAL ([\w.]+)")
@@ -113,6 +114,12 @@ def _refusal(error: Exception, what: str) -> InputError:
 
 def read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
     """The tensors and the metadata of a safetensors file; InputError where it is damaged."""
+    with path.open("rb") as head:
+        if int.from_bytes(head.read(8), "little") > _LARGEST_HEADER:
+            raise InputError(
+                f"{path} has a header of more than {_LARGEST_HEADER >> 20} MiB, as no file of"
+                " weights has."
+            )
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -106,9 +106,9 @@ def guarded(forward: Forward, *, layout: str, what: str) -> Forward:
             raise
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
-            cause = f"{type(error).__name__}: {_plainest(lines)}".rstrip(": ")
+            cause = f"{type(error).__name__}: {_plainest(lines)}".rstrip(": .")
             shape = "x".join(map(str, batch.shape))
-            raise RunError(f"{what} failed on a batch of {shape}: {cause}") from error
+            raise RunError(f"{what} failed on a batch of {shape}: {cause}.") from error
 
     return run
 
