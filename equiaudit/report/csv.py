@@ -13,6 +13,7 @@ from equiaudit.results import Result
 
 __all__ = ["CsvReport"]
 
+_FORMULAS = ("=", "+", "-", "@")
 _HEADER = ("kind", "metric", "value", "low", "high", "n", "method")
 
 
@@ -35,4 +36,10 @@ class CsvReport:
 def _rows(result: Result) -> Iterator[tuple[object, ...]]:
     for kind, shift in result.shifts.items():
         for metric, e in shift.metrics.items():
-            yield visible(kind), visible(metric), e.value, e.low, e.high, e.n, visible(e.method)
+            yield _name(kind), _name(metric), e.value, e.low, e.high, e.n, _name(e.method)
+
+
+def _name(text: str) -> str:
+    """`text` as a cell that no spreadsheet computes, behind an apostrophe if it could."""
+    shown = visible(text)
+    return f"'{shown}" if shown.startswith(_FORMULAS) else shown

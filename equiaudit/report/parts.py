@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rich import box
 from rich.console import Console
@@ -19,12 +19,25 @@ __all__ = ["Part", "bullets", "counted", "markdown", "pair", "sentence", "table"
 Part: TypeAlias = Text | Table | Padding
 
 
+class _PlainTable(Table):
+    """A table whose cells are text: no markup, and nothing that steers a terminal."""
+
+    def add_row(self, *cells: object, **options: Any) -> None:
+        super().add_row(*(Text(_harmless(str(cell))) for cell in cells), **options)
+
+
 def table(*columns: str) -> Table:
     """An empty table with these headers."""
-    made = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
+    made = _PlainTable(box=box.SIMPLE, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def _harmless(words: str) -> str:
+    """`words` with nothing that steers a terminal or a log, line by line and uncut."""
+    lines = words.split("\n")
+    return "\n".join(terminal(line, len(line) * 10) if line.strip() else line for line in lines)
 
 
 def bullets(title: str, lines: Sequence[str]) -> Iterable[Part]:
@@ -64,6 +77,8 @@ def text(parts: Iterable[Part], *, color: bool, width: int) -> str:
     )
     with console.capture() as capture:
         for part in parts:
+            if isinstance(part, Text):
+                part = Text(_harmless(part.plain), part.style)
             console.print(part)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
 

@@ -158,6 +158,13 @@ def test_csv_rows_stay_whole(name: str) -> None:
     assert {len(row) for row in rows} == {7}
 
 
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1+cmd|x", "-2+3", "@SUM(A1)"])
+def test_no_cell_of_the_csv_is_a_formula(name: str) -> None:
+    rows = list(csv.reader(io.StringIO(render(hostile_result(name), "csv"))))
+    assert any(name in row[0] for row in rows)
+    assert not any(cell[:1] in ("=", "+", "-", "@") for row in rows for cell in (row[0], row[1]))
+
+
 @EACH
 def test_json_gives_the_name_back(name: str) -> None:
     result = hostile_result(name)
