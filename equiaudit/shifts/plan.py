@@ -183,11 +183,11 @@ def _grid(low: int, high: int) -> Offsets:
     return grid[np.any(grid != 0, axis=1)]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _drawn(
     seed: int, index: int, low: int, high: int, count: int, stride: tuple[int, int] | None
 ) -> Offsets:
-    """The offsets of one image, read-only: every kind asks for them, several times."""
+    """The offsets of one image, read-only: every kind asks for them while its block is in hand."""
     rng = np.random.default_rng([seed, index])
     chosen = _systematic(_grid(low, high), count, stride, rng)
     chosen.flags.writeable = False
