@@ -22,7 +22,7 @@ from torch import Tensor, fx
 from equiaudit.errors import RunError
 from equiaudit.sampling.lps import TauSchedule
 from equiaudit.training import checkpoint
-from equiaudit.training.batchnorm import batch_statistics
+from equiaudit.training.batchnorm import batch_statistics, calibrate
 from equiaudit.training.examples import Examples
 from equiaudit.training.objective import Objective
 from equiaudit.training.options import Stage, TrainingOptions
@@ -32,6 +32,8 @@ from equiaudit.training.student import decay_groups
 __all__ = ["Course", "Listener", "mean_loss", "put", "train"]
 
 _MOMENTUM = 0.9
+_JUDGED_BY = 512
+"""Images that the statistics for judging an epoch are estimated on."""
 _MOST_GRADIENT = 50.0
 """Largest norm of a step's gradient; longer ones are shortened to it."""
 
@@ -160,15 +162,21 @@ class _Trainer:
             course.low_loss, course.low_epoch = loss if falling else math.inf, course.epoch
 
     def _held_out_loss(self) -> float:
-        """Of the average, whose running statistics are not known: by those of its batches."""
-        now = _copied(self.weights)
-        frozen = self.options.frozen_norm
+        """Of what would be kept: the average, with statistics estimated for it.
+
+        Those of the few windows of a batch would do for large batches alone: of eight windows of
+        tiles they gave 0.52 where 0.39 was meant.
+        """
+        if not len(self.held_out):
+            return math.nan
+        now, options = _copied(self.weights), self.options
+        put(self.net, self.average)
+        if not options.frozen_norm:
+            calibrate(self.net, self.objective.seen(self.part, most=_JUDGED_BY))
         with torch.no_grad(), _mixed_precision(self.objective.device):
-            put(self.net, self.average)
-            with nullcontext() if frozen else batch_statistics(self.net, follow=False):
-                judged = partial(self.objective.judging_loss, self.net)
-                loss = mean_loss(judged, self.held_out, self.options.batch)
-            put(self.net, now)
+            judged = partial(self.objective.judging_loss, self.net)
+            loss = mean_loss(judged, self.held_out, options.batch)
+        put(self.net, now)
         return loss
 
     def state(self, run: str, numbers: Mapping[str, Any]) -> checkpoint.State:
