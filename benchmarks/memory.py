@@ -4,7 +4,8 @@
 
 Each scan runs in a process of its own: generated images of 40 px, a trivial model of 32 px,
 16 offsets of each kind. Printed are the peak resident memory before the scan (Python and torch
-as they are imported), during it, and what an image adds.
+as they are imported), during it, and what the most images take beside the fewest. The target is
+that 20,000 images take 3% or 10 MB more than 1,000.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def main() -> None:
         )
     first, last = rows[0], rows[-1]
     if last["images"] > first["images"]:
-        each = (last["peak"] - first["peak"]) / (last["images"] - first["images"])
-        print(f"an image adds {each * 1000:.1f} kB")
+        more = last["peak"] - first["peak"]
+        each = more / (last["images"] - first["images"])
+        print(f"peak {more:+.0f} MB, {more / first['peak']:+.1%}; {each * 1000:.1f} kB per image")
 
 
 def _measure(count: int) -> dict[str, float]:
@@ -88,9 +90,9 @@ def _scan(folder: Path, output: Path) -> dict[str, float]:
 
 
 def _peak_mb() -> float:
-    """Of this process so far; `ru_maxrss` counts kilobytes on Linux and bytes on macOS."""
+    """Of this process so far; `ru_maxrss` counts 1024 bytes on Linux and bytes on macOS."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 if __name__ == "__main__":
