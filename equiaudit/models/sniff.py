@@ -39,6 +39,8 @@ def sniff(path: Path) -> FileKind:
 
 def _head(path: Path) -> bytes:
     try:
+        if path.is_fifo():
+            raise InputError(f"{path} is a pipe, not a model file.")
         with path.open("rb") as file:
             return file.read(64)
     except FileNotFoundError as error:

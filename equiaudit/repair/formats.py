@@ -20,6 +20,7 @@ The clones lie at aligned addresses; the last bits of a matrix product depend on
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -120,12 +121,19 @@ class TorchScript:
         with quiet():
             script = torch.jit.script(as_script(module, example))
             extra = {PREPROCESS_EXTRA_FILE: preprocess} if preprocess else {}
-            torch.jit.save(script, path, _extra_files=extra)  # type: ignore[no-untyped-call]
+            _write_whole(path, lambda to: torch.jit.save(script, to, _extra_files=extra))  # type: ignore[no-untyped-call]
         return ()
 
     def load(self, path: Path) -> Run:
         """The archive on the CPU."""
         return _load_script(path)
+
+
+def _write_whole(path: Path, save: Callable[[io.BytesIO], None]) -> None:
+    """Write what `save` makes; torch's own writer ends the process where a disk is full."""
+    buffer = io.BytesIO()
+    save(buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ class Exported:
                 export_dynamic(as_exportable(module, example), _two_or_more(example))
             )
             extra = {PREPROCESS_EXTRA_FILE: preprocess} if preprocess else {}
-            torch.export.save(program, path, extra_files=extra)
+            _write_whole(path, lambda to: torch.export.save(program, to, extra_files=extra))
         return ()
 
     def load(self, path: Path) -> Run:
@@ -251,7 +259,7 @@ class Checkpoint:
             script = torch.jit.script(as_script(module, example))
             state = {name: value.detach().contiguous() for name, value in _state(script).items()}
             script.load_state_dict({name: _hollow(t) for name, t in state.items()}, assign=True)
-            torch.jit.save(script, graph)  # type: ignore[no-untyped-call]
+            _write_whole(graph, lambda to: torch.jit.save(script, to))  # type: ignore[no-untyped-call]
         metadata = {PREPROCESS_KEY: preprocess} if preprocess else None
         safetensors.torch.save_file(_unshared(state), path, metadata)
         text = json.dumps(_config(path, graph, example, preprocess), indent=2)
