@@ -49,6 +49,17 @@ _LARGEST_EXPRESSION = 2_000  # characters; what is longer, or grows faster, may 
 _LARGEST_EXPONENT = 64
 _MOST_ARGUMENTS = 32
 _POWERS = frozenset({"PowByNatural", "FloatPow", "LShift"})
+_WIDTHS: dict[object, int] = {
+    f"torch.{name}Storage".encode(): width
+    for width, names in {
+        1: "Byte Char Bool QInt8 QUInt8 QUInt4x2 QUInt2x4 Untyped",
+        2: "Short Half BFloat16",
+        4: "Int Float QInt32 ComplexHalf",
+        8: "Long Double ComplexFloat",
+        16: "ComplexDouble",
+    }.items()
+    for name in names.split()
+}
 _OPERATOR_KEYS = frozenset({"target", "as_operator"})
 _TENSOR_FILES = ("weight_", "tensor_")
 # Text that is only ever printed, repr'd or parsed as JSON data.
@@ -79,8 +90,32 @@ def check_torchscript_archive(archive: bytes, *, what: str) -> None:
             check_script_code(_text(reader, name), what=what)
         elif folded.endswith(".pkl"):
             # torch's C++ unpickler takes the lengths and the depth that are stated on trust.
-            check_pickle(bytes(reader.get_record(name)), what=f"{what} ({name})", whole=True)
+            found = check_pickle(
+                bytes(reader.get_record(name)), what=f"{what} ({name})", whole=True
+            )
+            if folded in ("data.pkl", "constants.pkl"):  # what else there is torch does not load
+                _check_storages(reader, name, found.storages, what)
             check_script_classes(_text(reader, name), what=what)
+
+
+def _check_storages(reader: Any, name: str, storages: list[tuple[object, ...]], what: str) -> None:
+    """Raises InputError where a tensor has more elements than its member of the archive.
+
+    torch's C++ loader does not look, and reads what lies behind it in memory.
+    """
+    held: dict[object, int] = {}
+    for place in storages:
+        _, kind, key, _, count = (*place, *[None] * 5)[:5]
+        width = _WIDTHS.get(kind)
+        if not isinstance(key, bytes) or not isinstance(count, int) or width is None:
+            raise InputError(f"{what} ({name}) has a tensor of a kind that is not read.")
+        if key not in held:
+            held[key] = len(reader.get_record(f"{name[: -len('.pkl')]}/{key.decode()}"))
+        if not 0 <= count * width <= held[key]:
+            raise InputError(
+                f"{what} ({name}) has a tensor of {count:,} elements in {held[key]:,} bytes.",
+                tip="Copy or download it again.",
+            )
 
 
 def _text(reader: Any, name: str) -> str:

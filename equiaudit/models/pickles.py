@@ -17,11 +17,12 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from equiaudit.errors import InputError
 
-__all__ = ["MOST_STEPS", "check_pickle", "check_pickles"]
+__all__ = ["MOST_STEPS", "Checked", "check_pickle", "check_pickles"]
 
 MOST_STEPS = 2_000_000
 """Opcodes of one pickle; a checkpoint takes about 50 for each tensor."""
@@ -35,6 +36,18 @@ _TYPE = re.compile(rb"[\w.,\[\] ]*")
 _ALLOCATING = ("bytearray", "Tensor", "Storage")
 
 Content = bytes | mmap.mmap
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check_pickle` found in a pickle that may be loaded."""
+
+    end: int
+    """Where it ends."""
+    steps: int
+    """What is left of the steps."""
+    storages: list[tuple[object, ...]]
+    """Its persistent ids: what each tuple holds, None for what is no number, text or name."""
 
 
 class _EndOfChecked(Exception):
@@ -59,7 +72,7 @@ class _Node:
     __slots__ = ("arguments", "depth", "nodes", "size")
 
     def __init__(self, items: list[_Item]) -> None:
-        self.arguments = items[:2] if items else items
+        self.arguments = items[:_PLACE] if items else items
         self.depth = 1
         self.nodes = _NONE
         self.size = 0
@@ -78,7 +91,8 @@ class _Node:
 
 
 _Item = _Leaf | _Node
-_OTHER, _NUMBER = _Leaf(), _Leaf(0)
+_PLACE = 5  # "storage", its type, its name, a device and the number of its elements
+_OTHER = _Leaf()
 _NONE: list[_Node] = []  # shared by all nodes without any, never added to
 
 
@@ -86,13 +100,14 @@ def check_pickles(content: Content, count: int, *, what: str) -> None:
     """`check_pickle` for `count` pickles, one behind the other, within the same steps."""
     start, steps = 0, MOST_STEPS
     for _ in range(count):
-        start, steps = check_pickle(content, what=what, start=start, steps=steps)
+        found = check_pickle(content, what=what, start=start, steps=steps)
+        start, steps = found.end, found.steps
 
 
 def check_pickle(
     content: Content, *, what: str, start: int = 0, steps: int = MOST_STEPS, whole: bool = False
-) -> tuple[int, int]:
-    """Where the pickle at `start` ends, and how many of `steps` it leaves.
+) -> Checked:
+    """What the pickle at `start` holds.
 
     Raises InputError naming `what` where unpickling would take more than `steps`, or would
     build what nests deeper than 200, contains itself or unfolds to millions of items, or where
@@ -110,7 +125,7 @@ def check_pickle(
             ) from error
         machine.at = len(content)
     _check_shape(machine.built, what)
-    return machine.at, machine.steps
+    return Checked(machine.at, machine.steps, machine.storages)
 
 
 @contextmanager
@@ -134,6 +149,7 @@ class _Machine:
         self.below: list[list[_Item]] = []
         self.memo: dict[int, _Item] = {}
         self.built: list[_Node] = []
+        self.storages: list[tuple[object, ...]] = []
 
     def run(self) -> None:
         op = b""
@@ -194,9 +210,22 @@ def _text(form: str, machine: _Machine) -> None:
     machine.stack.append(_Leaf(text))
 
 
+def _int(form: str, machine: _Machine) -> None:
+    machine.stack.append(_Leaf(machine.number(form)))
+
+
 def _long(machine: _Machine) -> None:
-    machine.take(machine.number("<B"))
-    machine.stack.append(_NUMBER)
+    digits = machine.take(machine.number("<B"))
+    machine.stack.append(_Leaf(int.from_bytes(digits, "little", signed=True)))
+
+
+def _stored(machine: _Machine) -> None:
+    """A persistent id: the place of a tensor's elements."""
+    (place,) = machine.last(1)
+    if isinstance(place, _Node):
+        values = [item.value if isinstance(item, _Leaf) else None for item in place.arguments]
+        machine.storages.append(tuple(values))
+    machine.build([place])
 
 
 def _global(machine: _Machine) -> None:
@@ -224,7 +253,7 @@ def _call(machine: _Machine) -> None:
 
 def _check_call(name: str, arguments: list[_Item], what: str) -> None:
     values = [item.value if isinstance(item, _Leaf) else None for item in arguments]
-    if name.endswith(_ALLOCATING) and 0 in values:
+    if name.endswith(_ALLOCATING) and any(type(value) is int for value in values):
         raise _refusal(what, f"asks for memory by a number ({name[-40:]})")
     if name == _TYPE_TAG and not _is_plain_type(*values[1:]):
         raise _refusal(what, "names a type that torch may not be able to read")
@@ -256,9 +285,9 @@ _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
     b"\x88": partial(_leaf, _OTHER, 0),
     b"\x89": partial(_leaf, _OTHER, 0),
     b"G": partial(_leaf, _OTHER, 8),
-    b"K": partial(_leaf, _NUMBER, 1),
-    b"M": partial(_leaf, _NUMBER, 2),
-    b"J": partial(_leaf, _NUMBER, 4),
+    b"K": partial(_int, "<B"),
+    b"M": partial(_int, "<H"),
+    b"J": partial(_int, "<i"),
     b"\x8a": _long,
     b"X": partial(_text, "<I"),
     b"U": partial(_text, "<B"),
@@ -282,7 +311,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
     b"u": lambda m: m.add(m.above_mark()),
     b"R": _call,
     b"\x81": _call,
-    b"Q": lambda m: m.build(m.last(1)),
+    b"Q": _stored,
     b"q": partial(_put, "<B"),
     b"r": partial(_put, "<I"),
     b"h": lambda m: m.stack.append(m.memo[m.number("<B")]),

@@ -25,6 +25,7 @@ from equiaudit.models.archives import _check_expression
 from equiaudit.models.checkpoint import load_weights_only, unwrap_state_dict
 from equiaudit.models.onnx_functions import check_functions
 from equiaudit.models.pickles import MOST_STEPS, check_pickle
+from equiaudit.models.torchscript import load_torchscript
 
 START = b"\x80\x02"
 HUGE = b"\x8a\x05\x00\x00\x00\x00\x10"  # 2**36
@@ -150,9 +151,10 @@ def test_the_later_pickles_of_a_legacy_file_are_checked_too(tmp_path):
 
 def test_a_pickle_is_checked_from_where_the_one_before_it_ended():
     first, second = pickle.dumps([1, "a", 2.5], 2), pickle.dumps({"b": (None, True)}, 2)
-    end, left = check_pickle(first + second, what="a")
-    assert end == len(first)
-    assert check_pickle(first + second, what="a", start=end, steps=left)[0] == len(first + second)
+    found = check_pickle(first + second, what="a")
+    assert found.end == len(first)
+    rest = check_pickle(first + second, what="a", start=found.end, steps=found.steps)
+    assert rest.end == len(first + second)
 
 
 def test_control_what_is_saved_passes_and_loads(tmp_path):
@@ -270,6 +272,20 @@ def test_what_would_crash_or_fill_memory_ends_in_a_sentence(tmp_path, scripted):
     assert len(refusals) == len(paths)
     assert "header of more than" in said["many.safetensors"]
     assert "lists more members" in said["members.pt"]
+
+
+@pytest.mark.parametrize("kept", [0, 4])
+def test_a_tensor_that_ends_before_its_elements_do_is_not_read(scripted, tmp_path, kept):
+    with zipfile.ZipFile(scripted) as archive:
+        members = [
+            n for n in archive.namelist() if "/data/" in n and archive.getinfo(n).file_size > 8
+        ]
+        for at, member in enumerate(members):
+            bad = tmp_path / f"{at}.pt"
+            changed(scripted, bad, member, archive.read(member)[:kept])
+            with pytest.raises(InputError, match=rf"elements in {kept} bytes"):
+                load_torchscript(bad, trust=False)
+    assert members
 
 
 def test_control_the_archive_loads_when_nothing_is_changed(scripted, tmp_path):
