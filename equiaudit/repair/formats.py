@@ -261,7 +261,7 @@ class Checkpoint:
             script.load_state_dict({name: _hollow(t) for name, t in state.items()}, assign=True)
             _write_whole(graph, lambda to: torch.jit.save(script, to))  # type: ignore[no-untyped-call]
         metadata = {PREPROCESS_KEY: preprocess} if preprocess else None
-        safetensors.torch.save_file(_unshared(state), path, metadata)
+        path.write_bytes(safetensors.torch.save(_unshared(state), metadata))
         text = json.dumps(_config(path, graph, example, preprocess), indent=2)
         config.write_text(text + "\n", encoding="utf-8")
         return graph, config

@@ -77,18 +77,24 @@ def save(
 
     `preprocess` travels inside the file and as the sidecar ``OUT.toml``.
     Raises InputError where the suffix is unknown or the folder does not exist, and RunError
-    where the graph cannot be written as that kind.
+    where the graph cannot be written as that kind, or the disk takes no more.
     """
     path = Path(path)
     kind = kind or file_format(path)
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} to write {path.name} into.")
     toml = preprocess_toml(preprocess) if preprocess is not None else ""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / path.name
-        companions = _written(kind, module, draft, example, toml)
-        reason = _trouble(kind, module, draft, example, check)
-        return placed(draft, companions, path.parent, reason)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            draft = Path(folder) / path.name
+            companions = _written(kind, module, draft, example, toml)
+            reason = _trouble(kind, module, draft, example, check)
+            return placed(draft, companions, path.parent, reason)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {path}: {(error.strerror or str(error)).lower()}.",
+            tip="Make room, or name another folder with -o.",
+        ) from error
 
 
 def _written(
