@@ -36,8 +36,8 @@ from equiaudit.shifts.canvas import normalise
 METHODS: dict[str, dict[str, object]] = {
     "mass": {"method": "mass"},
     "mass, calibrated": {"method": "mass", "calibrate": True},
-    "mass, distilled": {"method": "mass", "distil": 20},
-    "mass, fine-tuned": {"method": "mass", "finetune": 20},
+    "mass, distilled": {"method": "mass", "distil": 32},
+    "mass, fine-tuned": {"method": "mass", "finetune": 12},
     "canonical": {"method": "canonical"},
 }
 KINDS = ("circular", "crop", "zero-pad")
