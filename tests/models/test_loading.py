@@ -333,7 +333,7 @@ def fails(x):
 
 
 def test_a_model_that_raises_is_a_run_error_with_its_first_line():
-    with pytest.raises(RunError, match=r"ValueError: the first line$") as caught:
+    with pytest.raises(RunError, match=r"ValueError: the first line\.$") as caught:
         loaded(Returns(fails))
     assert isinstance(caught.value.__cause__, ValueError)
 
