@@ -38,6 +38,9 @@ MEAN, STD = 0.4, 0.15
 PEAK = 2e-3
 """Largest learning rate."""
 TEST_SHARE = 0.3
+BLACK_SHARE = 0.5
+"""Of the training windows, those that are moved with black entering, as random crops with padding
+are in common recipes. --black 0 leaves them out: such a net takes a black border for a defect."""
 KINDS = ("MT_Blowhole", "MT_Crack", "MT_Free")
 """Not MT_Break, MT_Fray and MT_Uneven: they are of a tile's edge or of all of it, which a window
 of this size does not show."""
@@ -87,10 +90,20 @@ def split(everything: Sequence[Tile], seed: int) -> tuple[list[Tile], list[Tile]
 
 
 def batch(
-    train: Sequence[Tile], size: int, rng: np.random.Generator, window: int = WINDOW
+    train: Sequence[Tile],
+    size: int,
+    rng: np.random.Generator,
+    window: int = WINDOW,
+    black: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Windows (N, 1, H, W), normalised, and their masks (N, H, W); half of them on a defect."""
-    drawn = [_window(train[rng.integers(len(train))], i % 2 == 0, rng, window) for i in range(size)]
+    """Windows (N, 1, H, W), normalised, and their masks (N, H, W); half of them on a defect.
+
+    Black enters a share `black` of them.
+    """
+    drawn = [
+        _window(train[rng.integers(len(train))], i % 2 == 0, rng, window, black)
+        for i in range(size)
+    ]
     pixels, masks = (np.stack(x) for x in zip(*drawn, strict=True))
     return normalised(pixels), torch.from_numpy(masks.astype(np.int64))
 
@@ -101,7 +114,7 @@ def normalised(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def _window(
-    tile: Tile, on_defect: bool, rng: np.random.Generator, window: int
+    tile: Tile, on_defect: bool, rng: np.random.Generator, window: int, black: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     corner = rng.integers(np.array(tile.mask.shape) - window + 1)
     defect = np.argwhere(tile.mask)
@@ -110,7 +123,20 @@ def _window(
         corner = np.clip(centre - window // 2, 0, np.array(tile.mask.shape) - window)
     at = tuple(slice(c, c + window) for c in corner)
     flips = tuple(slice(None, None, -1 if rng.random() < 0.5 else 1) for _ in range(2))
-    return tile.pixels[at][flips], tile.mask[at][flips]
+    pixels, mask = tile.pixels[at][flips], tile.mask[at][flips]
+    if black and rng.random() < black:
+        by = rng.integers(-MARGIN, MARGIN + 1, 2)
+        pixels, mask = moved(pixels, by), moved(mask, by)
+    return pixels, mask
+
+
+def moved(values: NDArray[np.uint8], by: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(H, W) moved `by` (down, right); 0 enters: black, and no defect."""
+    to = tuple(slice(max(d, 0), n + min(d, 0)) for d, n in zip(by, values.shape, strict=True))
+    of = tuple(slice(max(-d, 0), n + min(-d, 0)) for d, n in zip(by, values.shape, strict=True))
+    found = np.zeros_like(values)
+    found[to] = values[of]
+    return found
 
 
 def loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -121,7 +147,9 @@ def loss(logits: Tensor, masks: Tensor) -> Tensor:
     return F.cross_entropy(logits, masks) + 1 - dice
 
 
-def trained(train: Sequence[Tile], steps: int, size: int, seed: int) -> nn.Module:
+def trained(
+    train: Sequence[Tile], steps: int, size: int, seed: int, black: float = BLACK_SHARE
+) -> nn.Module:
     """The net after `steps` batches of AdamW under a one-cycle schedule."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -130,7 +158,7 @@ def trained(train: Sequence[Tile], steps: int, size: int, seed: int) -> nn.Modul
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK, total_steps=steps)
     started, seen = time.perf_counter(), 0.0
     for step in range(1, steps + 1):
-        x, masks = batch(train, size, rng)
+        x, masks = batch(train, size, rng, black=black)
         error = loss(net(x.contiguous(memory_format=torch.channels_last)), masks)
         optimiser.zero_grad()
         error.backward()
@@ -185,12 +213,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--black", type=float, default=BLACK_SHARE, help="share of windows")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     train, test = split(tiles(args.data), args.seed)
     print(f"{len(train)} photos to train on, {len(test)} to test", flush=True)
-    net = trained(train, args.steps, args.batch, args.seed)
+    net = trained(train, args.steps, args.batch, args.seed, args.black)
     args.out.mkdir(parents=True, exist_ok=True)
     save(net, args.out)
     write_photos(train, args.out / "train")

@@ -39,6 +39,7 @@ METHODS: dict[str, dict[str, object]] = {
     "mass, distilled": {"method": "mass", "distil": 32},
     "mass, fine-tuned": {"method": "mass", "finetune": 12},
     "canonical": {"method": "canonical"},
+    "canonical+border": {"method": "canonical+border"},
 }
 KINDS = ("circular", "crop", "zero-pad")
 METRICS = (

@@ -6,7 +6,7 @@ whole numbers below 2^24, or quotients of them, and everything else is int64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from equiaudit.sampling import seam_evidence as evidence
 __all__ = ["Image", "position"]
 
 _FLOAT, _DOUBLE, _INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
+_BOUNDS = ("ReduceMin", "ReduceMax")
 
 
 @dataclass(frozen=True)
@@ -129,39 +130,54 @@ def _best_contrast(w: Writer, image: Image) -> tuple[str, str]:
     middle = image.channels // 2
     x = _as_float(w, w.slice(image.raw, 1, middle, middle + 1), image)
     whole = w.round(w("Mul", x, _scale_to_levels(w, x)))
+    bounds = [w.reshape(w.reduce(op, whole, [2, 3], True), [0, 1, 1]) for op in _BOUNDS]
     # Summing along rows is several times as fast as summing along columns.
-    steps = [_steps(w, lines) for lines in (whole, w("Transpose", whole, perm=[0, 1, 3, 2]))]
+    turned = w("Transpose", whole, perm=[0, 1, 3, 2])
+    steps = [
+        _steps(w, whole, bounds, image.width),
+        _steps(w, turned, bounds, image.height),
+    ]
     if image.height == image.width:  # then both are looked at as one
-        return _best_line(w, w.concat(1, *steps), image.height, image.width)
+        both, quiet = (w.concat(1, *parts) for parts in zip(*steps, strict=True))
+        return _best_line(w, both, quiet, image.height, image.width)
     best = [
-        _best_line(w, found, image.sides[axis], image.sides[1 - axis])
+        _best_line(w, *found, image.sides[axis], image.sides[1 - axis])
         for axis, found in enumerate(steps)
     ]
     (row, ahead), (column, column_ahead) = best
     return w.concat(1, row, column), w.concat(1, ahead, column_ahead)
 
 
-def _steps(w: Writer, whole: str) -> str:
-    """Sums of differences after each line of (B, 1, lines, length): (B, 1, lines)."""
+def _steps(w: Writer, whole: str, bounds: Sequence[str], length: Extent) -> tuple[str, str]:
+    """Sums of differences after each line of (B, 1, lines, length): (B, 1, lines).
+
+    And the same with 0 where a line is all of the least or the largest value, `bounds` (B, 1, 1).
+    """
     after = w.concat(2, w.slice(whole, 2, 1, END), w.slice(whole, 2, 0, 1))
-    return w.reduce("ReduceSum", w("Abs", w("Sub", after, whole)), [3])
+    steps = w.reduce("ReduceSum", w("Abs", w("Sub", after, whole)), [3])
+    sums = w.reduce("ReduceSum", whole, [3])
+    low, high = (w("Mul", bound, _times(w, 1.0, length)) for bound in bounds)
+    within = w.cast(w("And", w("Greater", sums, low), w("Less", sums, high)), _FLOAT)
+    both = w("Mul", within, w.concat(2, w.slice(within, 2, 1, END), w.slice(within, 2, 0, 1)))
+    return steps, w("Mul", steps, both)
 
 
-def _best_line(w: Writer, steps: str, lines: Extent, length: Extent) -> tuple[str, str]:
+def _best_line(w: Writer, steps: str, quiet: str, lines: Extent, length: Extent) -> tuple[str, str]:
     """The best lines (B, A), int64, by steps (B, A, lines), and how far they are ahead."""
-    ring = w.wrapped(steps, 2, 1, 1)
+    ring = w.wrapped(quiet, 2, 1, 1)
     beside = w("Add", w.slice(ring, 2, 0, -2), w.slice(ring, 2, 2, END))
-    scores = w("Div", steps, w("Add", beside, _floor(w, length)))
+    scores = w("Div", steps, w("Add", beside, _times(w, contrast.FLOOR, length)))
     values, places = w.several("TopK", (scores, w.constant([2])), 2, axis=2)
     gap = w("Sub", w.slice(values, 2, 0, 1), w.slice(values, 2, 1, 2))
     best = w("Mod", w("Add", w.slice(places, 2, 0, 1), w.constant(1)), w.extent(lines))
     return w.reshape(best, [0, -1]), w.reshape(gap, [0, -1])
 
 
-def _floor(w: Writer, length: Extent) -> str:
+def _times(w: Writer, factor: float, length: Extent) -> str:
+    """`factor * length`, float32."""
     if isinstance(length, int):
-        return w.constant(contrast.FLOOR * length, np.float32)
-    return w("Mul", w.cast(length, _FLOAT), w.constant(contrast.FLOOR, np.float32))
+        return w.constant(factor * length, np.float32)
+    return w("Mul", w.cast(length, _FLOAT), w.constant(factor, np.float32))
 
 
 def _is_best(w: Writer, values: str) -> str:

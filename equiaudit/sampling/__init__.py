@@ -2,6 +2,7 @@
 
 from equiaudit.sampling.aps import APSD, APSU, APSSelector
 from equiaudit.sampling.blurpool import BlurPool
+from equiaudit.sampling.border import border_pad, has_border
 from equiaudit.sampling.canonical import Canonical, CanonicalPosition, canonical_origin
 from equiaudit.sampling.caps import CAPSD, CAPSU, CAPSSelector
 from equiaudit.sampling.crop_select import CropPosition, CropSelect
@@ -43,10 +44,12 @@ __all__ = [
     "Selector",
     "TauSchedule",
     "WindowTrade",
+    "border_pad",
     "canonical_origin",
     "canonical_position",
     "circular_pad",
     "gather_window",
+    "has_border",
     "order_free_mean",
     "roll_by",
     "torus_hash",

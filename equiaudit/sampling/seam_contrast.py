@@ -20,6 +20,8 @@ __all__ = [
     "MOST_SIDE",
     "best_contrast",
     "contrast_suffices",
+    "line_contrast",
+    "middle_levels",
 ]
 
 FLOOR = 1.0
@@ -43,24 +45,41 @@ def best_contrast(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tens
     must not be used. Looks at the middle channel alone. Exact, as `seam_evidence` is: what it
     says of roll(x, d) is what it says of x, moved by d.
     """
-    middle = torch.narrow(x, 1, channels // 2, 1)
-    whole = torch.round(middle.float() * scale_to_levels(middle)).squeeze(1)
-    best = [_best_line(_contrast(whole, axis, size), size[axis]) for axis in (0, 1)]
+    whole = middle_levels(x, channels)
+    best = [_best_line(line_contrast(whole, axis, size), size[axis]) for axis in (0, 1)]
     point = torch.stack([line for line, _ in best], 1)
     return point, torch.logical_and(*[single for _, single in best])
 
 
-def _contrast(whole: Tensor, axis: int, size: tuple[int, int]) -> Tensor:
+def middle_levels(x: Tensor, channels: int) -> Tensor:
+    """The middle channel of x (B, C, H, W) in whole numbers, float32: (B, H, W)."""
+    middle = torch.narrow(x, 1, channels // 2, 1).float()
+    return torch.round(middle * scale_to_levels(middle)).squeeze(1)
+
+
+def line_contrast(whole: Tensor, axis: int, size: tuple[int, int]) -> Tensor:
     """The step after each line of (B, H, W) over those beside it: (B, lines), float32.
 
-    A quotient of whole numbers, and so the same wherever it is computed.
+    Steps to or from a line that is all black or all white do not count as beside: black that
+    entered by one px would else hide its own two borders. A quotient of whole numbers, and so
+    the same wherever it is computed.
     """
     lines, length = size[axis], size[1 - axis]
     after = wrap_axis(whole, axis + 1, lines, 1, lines + 1)
     steps = torch.sum(torch.abs(after - whole), 2 - axis)
-    ring = wrap_axis(steps, 1, lines, -1, lines + 1)
+    quiet = torch.where(_at_fill(whole, axis, size), 0.0, steps)
+    ring = wrap_axis(quiet, 1, lines, -1, lines + 1)
     beside = torch.narrow(ring, 1, 0, lines) + torch.narrow(ring, 1, 2, lines)
     return steps / (beside + FLOOR * length)
+
+
+def _at_fill(whole: Tensor, axis: int, size: tuple[int, int]) -> Tensor:
+    """Whether the line before or behind each step is all of the least or the largest value."""
+    lines, length = size[axis], size[1 - axis]
+    sums = torch.sum(whole, 2 - axis)
+    low, high = (bound(whole, [1, 2]).unsqueeze(1) * length for bound in (torch.amin, torch.amax))
+    fill = torch.logical_or(sums <= low, sums >= high)
+    return torch.logical_or(fill, wrap_axis(fill, 1, lines, 1, lines + 1))
 
 
 def _best_line(contrast: Tensor, lines: int) -> tuple[Tensor, Tensor]:

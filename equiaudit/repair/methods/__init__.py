@@ -23,6 +23,7 @@ from equiaudit.repair.methods.base import (
     Recover,
     Wrapper,
 )
+from equiaudit.repair.methods.border import Border
 from equiaudit.repair.methods.canonical import CanonicalInput
 from equiaudit.repair.methods.crop_select import CropSelectInput
 from equiaudit.repair.methods.mass import Mass
@@ -54,11 +55,12 @@ METHODS: dict[str, Method | Wrapper] = {
         Mass(),
         CanonicalInput(),
         CropSelectInput(),
+        Border(),
         *POLYPHASE,
     )
 }
 
-COMPARED = ("mass", "canonical", "crop-select")
+COMPARED = ("mass", "canonical", "canonical+border", "crop-select")
 """What `--compare-methods` measures: methods that are of use as they are, without training."""
 
 
