@@ -67,15 +67,15 @@ def nets() -> list[Net]:
 
     models = torchvision.models
     return [
-        Net("ResNet-20, 32 px", resnet20, 32, scanned=64, paired=256, reach=4),
-        Net("SqueezeNet 1.1, 224 px", models.squeezenet1_1, 224, scanned=2, paired=16, reach=16),
-        Net("ResNet-50, 224 px", models.resnet50, 224, scanned=1, paired=8, reach=16),
+        Net("ResNet-20, 32 px", resnet20, 32, scanned=256, paired=256, reach=4),
+        Net("SqueezeNet 1.1, 224 px", models.squeezenet1_1, 224, scanned=8, paired=256, reach=16),
+        Net("ResNet-50, 224 px", models.resnet50, 224, scanned=2, paired=16, reach=16),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nets", default="", help="beginnings of the names of those to run")
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
     parser.add_argument("--scale", type=int, default=1, help="so many times the images")

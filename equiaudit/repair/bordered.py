@@ -49,7 +49,8 @@ def bordered(
     for node in gm.graph.nodes:
         if node.op == "call_module":  # the guards of torch.export
             continue
-        padded = None if kept(node, only, skip) else _padding(node)
+        apart = found is None or kept(node, only, skip)  # what the image does not reach
+        padded = None if apart else _padding(node)
         if padded is None:
             b.env[node] = b.copy(node)
         else:
