@@ -26,9 +26,10 @@ class Conversion:
         str,
         typer.Option(
             help="mass rewrites the net; canonical rolls the input of the net as it is,"
-            " canonical+border also pads by whether it shows a border; crop-select chooses a crop of a larger input; aps, lps, caps, lpf and ddac, and mass,"
-            " aps, lps or caps with +lpf or +ddac, are for training. A+B puts A around B; auto"
-            " measures those that need no training on --data and picks.",
+            " canonical+border also pads by whether it shows a border; crop-select chooses a crop"
+            " of a larger input; aps, lps, caps, lpf and ddac, and mass, aps, lps or caps with +lpf"
+            " or +ddac, are for training. A+B puts A around B; auto measures those that need no"
+            " training on --data and picks.",
             metavar="NAME",
         ),
     ] = "mass"

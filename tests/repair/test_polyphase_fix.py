@@ -9,7 +9,7 @@ import repair_nets as nets
 import torch
 from torch import nn
 
-from equiaudit.cli.fix import _window
+from equiaudit.cli.fix_options import _window
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.methods import FixOptions
