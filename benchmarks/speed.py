@@ -69,7 +69,7 @@ def nets() -> list[Net]:
     return [
         Net("ResNet-20, 32 px", resnet20, 32, scanned=256, paired=256, reach=4),
         Net("SqueezeNet 1.1, 224 px", models.squeezenet1_1, 224, scanned=8, paired=256, reach=16),
-        Net("ResNet-50, 224 px", models.resnet50, 224, scanned=2, paired=16, reach=16),
+        Net("ResNet-50, 224 px", models.resnet50, 224, scanned=8, paired=16, reach=16),
     ]
 
 
