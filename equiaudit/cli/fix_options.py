@@ -189,7 +189,6 @@ class Recovery:
         int | None,
         typer.Option(help="Use that many of them.", metavar="N", min=2, rich_help_panel=_RECOVERY),
     ] = None
-
     train_zero_pad: Annotated[
         float | None,
         typer.Option(
@@ -203,10 +202,10 @@ class Recovery:
     ] = None
 
     def checked(self, call: Call) -> None:
-        """InputError for a learning rate that no stage has."""
+        """InputError for settings of stages where none of them was asked for."""
         if self.calibrate and not (self.distil or self.finetune):
             call.refuse(
-                ("learning_rate",),
+                ("learning_rate", "train_zero_pad"),
                 "has no meaning for --calibrate",
                 tip="Add --distil N or --finetune N, or leave it out.",
             )

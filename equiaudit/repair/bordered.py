@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.fx as fx
 
-from equiaudit.repair.builder import Builder
+from equiaudit.repair.builder import Builder, Window
 from equiaudit.repair.graph import bind, shape_of, short_name
 from equiaudit.repair.levels import InputLevels
 from equiaudit.repair.rewrite import Globs, kept, same_tensors
@@ -92,22 +92,21 @@ def _around(rows: int, columns: int) -> tuple[int, int, int, int]:
 def _conv(node: fx.Node, args: dict[str, Any]) -> _Padded | None:
     if isinstance(args["padding"], str):
         return None
-    pads = _around(*pair(args["padding"]))
-    return _Padded(args["input"], pads, 0.0, _without_padding(node, {"padding": [0, 0]}))
+    return _sliding(node, args["input"], args["padding"], 0.0)
 
 
 def _max_pool(node: fx.Node, args: dict[str, Any]) -> _Padded | None:
-    if args["ceil_mode"]:
-        return None
-    pads = _around(*pair(args["padding"]))
-    return _Padded(args["self"], pads, -torch.inf, _without_padding(node, {"padding": [0, 0]}))
+    return None if args["ceil_mode"] else _sliding(node, args["self"], args["padding"], -torch.inf)
 
 
 def _avg_pool(node: fx.Node, args: dict[str, Any]) -> _Padded | None:
     if args["ceil_mode"] or not args["count_include_pad"]:
         return None
-    pads = _around(*pair(args["padding"]))
-    return _Padded(args["self"], pads, 0.0, _without_padding(node, {"padding": [0, 0]}))
+    return _sliding(node, args["self"], args["padding"], 0.0)
+
+
+def _sliding(node: fx.Node, x: fx.Node, padding: Any, fill: Fill) -> _Padded:
+    return _Padded(x, _around(*pair(padding)), fill, _without_padding(node, {"padding": [0, 0]}))
 
 
 def _constant_pad(node: fx.Node, args: dict[str, Any]) -> _Padded | None:
@@ -168,12 +167,8 @@ def _without_padding(
 
 
 def _cropped(starts: list[int], size: tuple[int, ...]) -> Callable[[Builder, fx.Node], fx.Node]:
-    def crop(b: Builder, y: fx.Node) -> fx.Node:
-        for dim, start, length in zip((2, 3), starts, size, strict=True):
-            y = b.call(torch.narrow, y, dim, start, length)
-        return y
-
-    return crop
+    rows, columns = (Window(start, count) for start, count in zip(starts, size, strict=True))
+    return lambda b, y: b.crop(y, (rows, columns))
 
 
 _READERS: dict[str, Callable[[fx.Node, dict[str, Any]], _Padded | None]] = {

@@ -128,6 +128,16 @@ class Builder:
             x = self.call(wrap_axis, x, dim, size, window.start, stop)
         return self.aten(torch.ops.aten.slice.Tensor, x, dim, 0, 2**62, window.step)
 
+    def crop(
+        self, x: fx.Node, windows: tuple[Window, Window], sizes: tuple[int, int] | None = None
+    ) -> fx.Node:
+        """`windows` of x (B, C, H, W), which lie inside; none is cut that is all of `sizes`."""
+        whole = (None, None) if sizes is None else sizes
+        for dim, window, size in zip((2, 3), windows, whole, strict=True):
+            if (window.start, window.count) != (0, size):
+                x = self.call(torch.narrow, x, dim, window.start, window.count)
+        return x
+
     def settle(self, node: fx.Node, grid: Grid) -> fx.Node:
         """The value with its lead rolled away, so that array and circle index agree."""
         x = self.value(node)

@@ -17,10 +17,9 @@ UNREAD = [
     (FIX, ("--offsets", 4), ("--data", "images")),
     ((*FIX, "--train-data", "images", "--distil", 1), ("--labels", "l.csv"), ("--data", "images")),
     (FIX, ("--goal", "crop"), ("--method", "auto", "--data", "images")),
-    (
-        (*FIX, "--calibrate", "--data", "images"),
-        ("--learning-rate", 0.1),
-        ("--distil", 1),
+    *(
+        ((*FIX, "--calibrate", "--data", "images"), option, ("--distil", 1))
+        for option in (("--learning-rate", 0.1), ("--train-zero-pad", 0.1))
     ),
     (("verify", "missing.pt"), ("--limit", 4), ("images",)),
     (SCAN, ("--address", "local"), ("--engine", "ray")),

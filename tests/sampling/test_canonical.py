@@ -7,6 +7,7 @@ from pictures import PositionNet, photographs, rolled
 from torch import nn
 
 from equiaudit.repair.synthetic import synthetic_images
+from equiaudit.sampling import seam_contrast
 from equiaudit.sampling.canonical import (
     Canonical,
     CanonicalPosition,
@@ -116,6 +117,31 @@ def test_the_model_sees_the_same_bits_of_synthetic_images(size):
 def test_the_border_of_pictures_is_found():
     origins = CanonicalPosition()(photographs(20))
     assert (origins == 0).all(1).double().mean() >= 0.9
+
+
+def stripes_with_a_line(value, seed):
+    """Brushed metal of 128 px: no border between its columns, but for one line of `value`."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = torch.rand(128, generator=generator).expand(1, 1, 128, 128)
+    x = columns + torch.rand(1, 1, 128, 128, generator=generator)
+    x[..., 0] = value
+    return x
+
+
+def cut_beside_the_line(value):
+    """Of ten such images, how many are cut at one of the line's two sides."""
+    images = torch.cat([stripes_with_a_line(value, seed) for seed in range(10)])
+    moved = torch.roll(images, 50, 3)
+    return sum(column in (50, 51) for column in canonical_origin(moved, 1, (128, 128))[:, 1])
+
+
+@pytest.mark.parametrize("value", [-2.0, 4.0])
+def test_a_line_of_black_or_white_is_a_border(value, monkeypatch):
+    assert cut_beside_the_line(value) == 10
+    monkeypatch.setattr(
+        seam_contrast, "_at_fill", lambda whole, axis, size: torch.zeros(1, 1, dtype=torch.bool)
+    )
+    assert cut_beside_the_line(value) < 10  # its two sides hide each other
 
 
 def test_size_one_and_two_work():

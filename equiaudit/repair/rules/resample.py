@@ -74,19 +74,10 @@ def _interpolated(x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], re
         tail = (None,) if reach == 0 else (False, None)
         y = b.aten(node.target, padded, sizes, *tail)
         crop = tuple(Window(reach * r, n) for r, n in zip(ratios, out.sizes, strict=True))
-        y = _cropped(b, y, (crop[0], crop[1]), (sizes[0], sizes[1]))
+        y = b.crop(y, (crop[0], crop[1]), (sizes[0], sizes[1]))
         return b.turn(y, channels, out, grid)
 
     return emit
-
-
-def _cropped(
-    b: Builder, y: fx.Node, windows: tuple[Window, Window], sizes: tuple[int, int]
-) -> fx.Node:
-    for dim, window, size in zip((2, 3), windows, sizes, strict=True):
-        if (window.start, window.count) != (0, size):
-            y = b.call(torch.narrow, y, dim, window.start, window.count)
-    return y
 
 
 def _spread(call: Call, x: fx.Node) -> Step:
@@ -135,7 +126,7 @@ def conv_transpose(call: Call) -> Step:
             Window(lo * s + p, n)
             for lo, s, p, n in zip(before, strides, pads, out.sizes, strict=True)
         )
-        return b.turn(_cropped(b, y, (crop[0], crop[1]), (-1, -1)), channels, out, grid)
+        return b.turn(b.crop(y, (crop[0], crop[1])), channels, out, grid)
 
     plan = call.plan(_RETURN, stride=strides, padding=(pads[0], pads[0], pads[1], pads[1]))
     return Step(out, emit, plan)
