@@ -65,8 +65,8 @@ def _class_folders(tree: Tree, asked: Asked) -> Listing:
     labels = np.fromiter((classes.index[top] for top in tops), np.int32, len(images))
     used = set(np.unique(labels).tolist())
     empty = sorted(name for name in folders if classes.index[name] not in used)
-    notes = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
-    notes = classes.notes + notes + _unused(tree.root, folder)
+    said = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
+    notes = classes.notes + said + _unused(tree.root, folder)
     return Listing(folder, images, labels, classes.names, notes=notes)
 
 

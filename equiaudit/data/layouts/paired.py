@@ -83,7 +83,7 @@ LAYOUTS = (
         read=_masks,
     ),
     Layout(
-        name="plain",
+        name="flat",
         kind="segmentation",
         rank=Rank.PLAIN,
         looks="1.jpg\n2.jpg",
@@ -101,7 +101,7 @@ LAYOUTS = (
         read=_targets,
     ),
     Layout(
-        name="plain",
+        name="flat",
         kind="image",
         rank=Rank.PLAIN,
         looks="1.jpg\n2.jpg",
