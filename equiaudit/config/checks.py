@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-__all__ = ["Auto", "Floats", "Size", "device", "lines", "nearest", "one_of", "or_word"]
+__all__ = [
+    "Auto",
+    "Floats",
+    "Size",
+    "assignments",
+    "device",
+    "lines",
+    "nearest",
+    "one_of",
+    "or_word",
+]
 
 
 def _items(value: Any) -> Any:
@@ -26,6 +36,18 @@ def _items(value: Any) -> Any:
 def lines(value: Any) -> Any:
     """Expressions: one string is split at commas and line ends; lists pass through."""
     return _items(value.replace("\n", ",")) if isinstance(value, str) else tuple(value)
+
+
+def assignments(value: Any) -> Any:
+    """NAME=VALUE, one or a list of them, each name once."""
+    items = (value,) if isinstance(value, str) else tuple(value)
+    names = [str(item).partition("=")[0] for item in items]
+    for item, name in zip(items, names, strict=True):
+        if not name or not str(item).partition("=")[2]:
+            raise ValueError(f"expected NAME=VALUE, got {item!r}")
+    if len(set(names)) != len(names):
+        raise ValueError("a name is given twice")
+    return items
 
 
 def _size(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from equiaudit.config.checks import Auto, Floats, Size, lines, one_of, or_word
+from equiaudit.config.checks import Auto, Floats, Size, assignments, lines, one_of, or_word
 from equiaudit.config.checks import device as check_device
 
 __all__ = ["FORMATS", "Flag", "Settings"]
@@ -73,6 +73,15 @@ class Settings(BaseModel):
         str | None,
         Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),
     ] = None
+    input: Annotated[
+        tuple[str, ...],
+        BeforeValidator(assignments),
+        Flag(
+            _MODEL,
+            "Value of an input of an ONNX file that is not the image: a number, or zeros.",
+            "NAME=VALUE",
+        ),
+    ] = ()
     stride: Annotated[
         Size, Flag(_MODEL, "Total stride of the model, px, where it cannot be found.", "N|HxW")
     ] = None
