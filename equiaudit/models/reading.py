@@ -41,6 +41,12 @@ def read_artefact(
             raise InputError(f"{spec} names its own architecture.", tip="Leave --arch out.")
         return zoo.load_zoo(spec)
     path = Path(spec)
+    if path.is_dir():
+        from equiaudit.models.folders import load_folder
+
+        if arch is not None:
+            raise InputError(f"{path} names its own architecture.", tip="Leave --arch out.")
+        return load_folder(path)
     kind = sniff(path)
     if kind in ("checkpoint", "safetensors"):
         return _from_weights(path, kind, arch, trust, weights)
@@ -54,6 +60,8 @@ def needs_arch(spec: str | Path) -> bool:
     if zoo.is_zoo_name(str(spec)):
         return False
     path = Path(spec)
+    if path.is_dir():
+        return False
     return sniff(path) in ("checkpoint", "safetensors") and not is_converted(path)
 
 
@@ -107,7 +115,8 @@ def _from_weights(
     else:
         with zoo.own_modules():
             saved = read_checkpoint(path, trust=trust)
-    taken, notes = "", ("put in eval mode",)
+    taken = ""
+    notes: tuple[str, ...] = ("put in eval mode",)
     if kind == "safetensors" and arch is None and is_converted(path):
         found: list[Weights] = []
         module: nn.Module = converted_graph(path, saved.value, trust=trust)

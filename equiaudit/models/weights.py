@@ -74,6 +74,11 @@ def found_weights(saved: Any, *, what: str) -> list[Weights]:
             found.append(Weights(".".join(path), value, _holds_average(path, saved)))
         if len(found) > _MOST:
             raise InputError(f"{what} holds more than {_MOST} sets of weights.")
+    if not found and _is_optimizer(saved):
+        raise InputError(
+            f"{what} holds the state of an optimizer and no weights.",
+            tip="Give the file of weights that was saved with it.",
+        )
     if not found:
         raise InputError(
             f"{what} holds no state dict (found {_described(saved)}).",
@@ -101,6 +106,14 @@ def _is_state_dict(saved: Any) -> bool:
         and bool(saved)
         and all(isinstance(key, str) for key in saved)
         and all(isinstance(value, Tensor) for value in saved.values())
+    )
+
+
+def _is_optimizer(saved: Any) -> bool:
+    if not isinstance(saved, Mapping):
+        return False
+    return any(
+        isinstance(each, Mapping) and "param_groups" in each for each in (saved, *saved.values())
     )
 
 

@@ -19,6 +19,7 @@ from equiaudit.models.artefact import Artefact
 from equiaudit.models.fitting import likeliest_view
 from equiaudit.models.hashing import state_dict_sha256
 from equiaudit.models.preprocess import Given, Hints, PreprocessFields
+from equiaudit.models.processors import timm_hints
 
 __all__ = ["build_architecture", "is_zoo_name", "load_zoo", "module_hints", "own_modules"]
 
@@ -169,19 +170,7 @@ def _timm(name: str) -> tuple[nn.Module, PreprocessFields]:
 def module_hints(module: nn.Module) -> Hints:
     """What a timm model says of its own preprocessing; nothing for other modules."""
     config = getattr(module, "pretrained_cfg", None)
-    if not isinstance(config, dict) or "input_size" not in config:
-        return Hints()
-    channels, height, width = config["input_size"]
-    values = {
-        "size": (height, width),
-        "mean": tuple(config["mean"]),
-        "std": tuple(config["std"]),
-        "resize": int(min(height, width) / (config.get("crop_pct") or 1.0)),
-        "interpolation": config.get("interpolation"),
-        "channels": "gray" if channels == 1 else "rgb",
-    }
-    known = {key: value for key, value in values.items() if value is not None}
-    return Hints({key: Given(value, "timm pretrained_cfg") for key, value in known.items()})
+    return timm_hints(config, "timm pretrained_cfg") if isinstance(config, dict) else Hints()
 
 
 def _import_timm() -> Any:
