@@ -264,9 +264,15 @@ def _bundle(path: Path) -> Artefact:
     from equiaudit.models.torchscript import load_torchscript
 
     read = load_torchscript(script, trust=False)
-    inputs = read_json(path / _BUNDLE).get("network_data_format", {}).get("inputs", {})
-    shape = next(iter(inputs.values()), {}).get("spatial_shape", [])
-    if len(shape) == 3:
+    if _takes_volumes(read_json(path / _BUNDLE)):
         raise InputError(f"{path} takes volumes, and only images of two dimensions are read.")
     note = "models/model.ts of a MONAI bundle; its transforms are programs and were not run"
     return replace(read, name=path.resolve().name, notes=(*read.notes, note))
+
+
+def _takes_volumes(metadata: Any) -> bool:
+    for key in ("network_data_format", "inputs"):
+        metadata = metadata.get(key) if isinstance(metadata, dict) else None
+    inputs = list(metadata.values()) if isinstance(metadata, dict) else []
+    shapes = [each.get("spatial_shape") for each in inputs if isinstance(each, dict)]
+    return any(isinstance(shape, list) and len(shape) == 3 for shape in shapes)

@@ -96,8 +96,8 @@ def foreign_file(path: Path) -> InputError | None:
         for at, mark, what, tip in _MARKS:
             if mark.match(head, at):
                 return InputError(f"{path} is {what}.", tip=tip)
-        what = _pickled(path, head) or _protobuf(file, head) or _engine_of_ultralytics(head)
-    return None if what is None else _refused(path, what)
+        found = _pickled(path, head) or _protobuf(file, head) or _engine_of_ultralytics(head)
+    return None if found is None else _refused(path, found)
 
 
 def foreign_zip(names: Iterable[str]) -> str | None:

@@ -146,13 +146,15 @@ def albumentations_hints(path: Path) -> Hints | None:
     """Mean and std of the one Normalize in a saved albumentations transform; None without one."""
     config = _read(path / _ALBUMENTATIONS)
     steps = _as_dict((config or {}).get("transform")).get("transforms")
-    named = [s for s in steps or () if isinstance(s, dict)]
+    named = [s for s in (steps if isinstance(steps, list) else []) if isinstance(s, dict)]
     found = [s for s in named if str(s.get("__class_fullname__", "")).endswith("Normalize")]
     if len(found) != 1:
         return None
-    mean, std, top = (found[0].get(key) for key in ("mean", "std", "max_pixel_value"))
+    normalise: dict[str, Any] = found[0]
+    mean, std = normalise.get("mean") or (), normalise.get("std") or ()
+    top = normalise.get("max_pixel_value")
     top = 255.0 if top is None else top
-    standard = found[0].get("normalization", "standard") == "standard"
+    standard = normalise.get("normalization", "standard") == "standard"
     if not standard or not _are_numbers(mean) or not _are_numbers(std) or not _are_numbers([top]):
         return None
     scale = top / 255  # (x / top - mean) / std for pixels in 0..255
