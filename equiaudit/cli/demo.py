@@ -16,7 +16,7 @@ from equiaudit.config import Settings
 __all__ = ["register"]
 
 _OF_THE_DEMO = (
-    *("arch", "trust", "size", "mean", "std", "preprocess", "task", "output_name"),
+    *("arch", "weights", "trust", "size", "mean", "std", "preprocess", "task", "output_name"),
     "input",
 )
 _OF_OTHER_DATA = ("labels", "stride", "accuracy_check", "engine", "address")

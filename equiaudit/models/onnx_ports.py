@@ -65,7 +65,7 @@ def image_input(proto: onnx.ModelProto, path: Path, inputs: Mapping[str, str]) -
         )
     left = [item for name, item in own.items() if name not in inputs]
     fitting = [item for item in left if _may_be_image(item)]
-    if len(left) != 1 or not fitting:
+    if len(left) != 1 or len(_sides(left[0])) != 4:
         _refuse(path, left, [item.name for item in fitting])
     kind = left[0].type.tensor_type
     if kind.elem_type not in _DTYPES:

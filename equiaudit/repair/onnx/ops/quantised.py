@@ -8,6 +8,7 @@ maximum, does the same to both. Integers up to 2^24 are exact in float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
@@ -15,7 +16,7 @@ from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.ops.conv import conv
 from equiaudit.repair.onnx.ops.dense import gemm, matmul
 from equiaudit.repair.onnx.ops.pool import average_pool, global_average
-from equiaudit.repair.onnx.ops.registry import contrib, op
+from equiaudit.repair.onnx.ops.registry import Translation, contrib, op
 from equiaudit.repair.onnx.values import Untranslated, Value
 
 __all__ = ["LIMITS"]
@@ -61,14 +62,14 @@ def conv_quantised(call: Call) -> Value:
     if bias is not None:
         scale = call.emit(aten.mul.Tensor, call.input(4), call.input(1))
         bias = _scaled(call, bias, scale, None, 0)
-    return _result(call, conv(call.like("Conv", [x, weight, bias])), 6)
+    return _result(call, _as(conv, call, "Conv", x, weight, bias), 6)
 
 
 @op("QLinearMatMul")
 def matmul_quantised(call: Call) -> Value:
     """a, scale, zero, b, scale, zero, y scale, y zero."""
     a, b = _values(call, 1, 0), _values(call, 1, 3)
-    return _result(call, matmul(call.like("MatMul", [a, b])), 6)
+    return _result(call, _as(matmul, call, "MatMul", a, b), 6)
 
 
 @contrib("QGemm")
@@ -79,7 +80,7 @@ def gemm_quantised(call: Call) -> Value:
     if c is not None:
         scale = call.emit(aten.mul.Tensor, call.input(4), call.input(1))
         c = _scaled(call, c, scale, None, 0)
-    y = gemm(call.like("Gemm", [a, b, c]))
+    y = _as(gemm, call, "Gemm", a, b, c)
     return y if call.optional(7) is None else _result(call, y, 7)
 
 
@@ -97,7 +98,7 @@ def pools(call: Call) -> Value:
     whole = call.op == "QLinearGlobalAveragePool"
     kind, translate = ("GlobalAveragePool", global_average) if whole else (
         "AveragePool", average_pool)  # fmt: skip
-    return _result(call, translate(call.like(kind, [_values(call, 1, 0)])), 3)
+    return _result(call, _as(translate, call, kind, _values(call, 1, 0)), 3)
 
 
 @contrib("QLinearSigmoid", "QLinearLeakyRelu")
@@ -115,6 +116,11 @@ def concat(call: Call) -> Value:
     parts = [_values(call, 1, i) for i in range(2, len(call.inputs), 3)]
     joined = call.emit(aten.cat.default, parts, call.attr("axis"))
     return _result(call, joined, 0)
+
+
+def _as(translation: Translation, call: Call, op: str, *inputs: Value | None) -> Value:
+    """The node as another operator, of one result."""
+    return cast(Value, translation(call.like(op, inputs)))
 
 
 def _values(call: Call, axis: int, place: int) -> Value:
