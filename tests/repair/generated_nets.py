@@ -78,8 +78,7 @@ def norm(draw: Draw) -> Step:
         kind = "batch"
     if kind == "layer":
         layer: nn.Module = nn.LayerNorm(draw.channels)
-        last = Step("layer norm", lambda x: layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), layer)
-        return last
+        return Step("layer norm", lambda x: layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), layer)
     if kind == "group":
         layer = nn.GroupNorm(2, draw.channels)
     elif kind == "instance":
