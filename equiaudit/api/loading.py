@@ -8,22 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS, DataRequest
 
 if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.data import Dataset, Place
     from equiaudit.models import Model
-
-__all__ = [
-    "ModelSettings",
-    "as_path",
-    "as_place",
-    "load_model",
-    "open_data",
-    "require_segmenter",
-    "settled_task",
-]
 
 
 class ModelSettings(TypedDict, total=False):
@@ -91,80 +82,37 @@ def open_data(
 
     `classes` and `ignore_index` say how masks are read, `labels` where labels are.
     """
-    from equiaudit.data import open_dataset
-
-    if model.task != "classification":
-        if labels is not None:
-            raise InputError(
-                f"--labels names one class per image, and {model.name} returns {model.task} maps.",
-                tip="Put masks into masks/ beside images/.",
-            )
-        return _open_dense(model, data, limit, seed, classes, ignore_index)
-    if classes is not None or ignore_index is not None:
-        raise InputError(
-            f"--classes and --ignore-index are of masks, and {model.name} is a classifier.",
-            tip="Leave them out; --labels FILE.csv gives labels.",
-        )
-    return open_dataset(
-        data,
-        labels=labels,
-        class_names=model.class_names,
-        num_classes=2 if model.num_classes == 1 else model.num_classes,
-        limit=limit,
-        seed=seed,
-    )
-
-
-def _open_dense(
-    model: Model,
-    data: str | Place,
-    limit: int | None,
-    seed: int,
-    classes: str | Place | None,
-    ignore_index: int | None,
-) -> Dataset:
-    from equiaudit.data import (
-        ClassTable,
-        MaskReader,
-        TargetReader,
-        open_dense_dataset,
-        read_class_table,
-    )
-
-    if model.task == "image":
-        return open_dense_dataset(data, "image", TargetReader(), limit=limit, seed=seed)
-    table = ClassTable() if classes is None else read_class_table(classes)
-    count = max(2, model.num_classes or 2)
-    stated = dict(table.names) or dict(enumerate(model.class_names or ()))
-    names = {index: name for index, name in stated.items() if index < count}
-    reader = MaskReader(count, ignore_index, table)
-    return open_dense_dataset(
-        data, "segmentation", reader, class_names=names, limit=limit, seed=seed
-    )
+    asked = DataRequest(labels, limit, seed, classes, ignore_index)
+    return TASKS.named(model.task).open(model, data, asked)
 
 
 def settled_task(model: Model, data: str | Place, task: str) -> Model:
     """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
 
-    Maps (N, C, H, W) are taken for scores of classes, and for images where `data` holds
-    targets/ and no masks/.
+    What outputs were taken for, from their shape, gives way to a task of the same shape that
+    `data` tells of.
     """
-    from equiaudit.data import has_masks, has_targets
-
-    if task != "auto" or model.task != "segmentation":
+    if task != "auto":
         return model
-    if has_targets(data):
-        note = "task image, as there are targets"
-        return replace(model, task="image", notes=(*model.notes, note))
-    if has_masks(data):
-        return model
-    note = "task segmentation, from the shape of the output; --task image for image outputs"
-    return replace(model, notes=(*model.notes, note))
+    guess = TASKS[model.task]
+    others = (t for t in TASKS.values() if t is not guess and t.output == guess.output)
+    for other in others:
+        if note := other.told_by(data):
+            told = replace(model, task=other.name, notes=(*model.notes, note))
+            return (
+                told
+                if other.scores
+                else replace(told, num_classes=None, outputs_probabilities=False)
+            )
+    note = guess.unsettled(data)
+    return replace(model, notes=(*model.notes, note)) if note else model
 
 
 def require_segmenter(model: Model) -> None:
     """A sequence of sliding windows follows a defect through maps."""
-    if model.task != "segmentation":
+    from equiaudit.shifts.sliding import CAPS
+
+    if CAPS not in TASKS[model.task].protocols:
         raise InputError(
             f"{model.name} returns {model.task} outputs, and the caps protocol follows a defect"
             " through segmentations.",

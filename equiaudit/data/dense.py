@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +23,22 @@ from equiaudit.data.places import Place, let_go, place_of, read_text
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["has_masks", "has_targets", "open_dense_dataset"]
-
-DenseTask = Literal["segmentation", "image"]
-
 _VOC = ("JPEGImages", "SegmentationClass")
-_TRUTH = {"segmentation": "masks", "image": "targets"}
-_ONE = {"masks": "mask", "targets": "target", "SegmentationClass": "mask"}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside images/."""
+
+    folder: str
+    one: str
+    """What it holds of each image, in the singular."""
+    voc: bool = False
+    """Also in the VOC layout."""
+
+
+MASKS = Beside("masks", "mask", voc=True)
+TARGETS = Beside("targets", "target")
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def has_masks(root: str | Place) -> bool:
 
 def open_dense_dataset(
     root: str | Place,
-    task: DenseTask,
+    beside: Beside,
     reader: TruthReader,
     *,
     class_names: Mapping[int, str] | None = None,
@@ -71,7 +79,7 @@ def open_dense_dataset(
     """
     check_limit(limit)
     top = place_of(root)
-    listing = _listing(existing_folder(top), task)
+    listing = _listing(existing_folder(top), beside)
     if not listing.images:
         raise InputError(
             f"There are no images in {listing.root}.",
@@ -111,12 +119,12 @@ def _digest(listing: _Listing, chosen: NDArray[np.int32]) -> str:
     return digest.hexdigest()
 
 
-def _listing(root: Place, task: DenseTask) -> _Listing:
-    if task == "segmentation" and all((root / name).is_dir() for name in _VOC):
+def _listing(root: Place, beside: Beside) -> _Listing:
+    if beside.voc and all((root / name).is_dir() for name in _VOC):
         return _voc(root)
-    truth = root / _TRUTH[task]
+    truth = root / beside.folder
     if (root / "images").is_dir() and truth.is_dir():
-        return _paired(root / "images", truth)
+        return _paired(root / "images", truth, beside.one)
     if (root / "images").is_dir() and not _has_images_beside(root):
         return _Listing(root / "images", list_images(root / "images"), {})
     return _Listing(root, list_images(root), {})
@@ -124,15 +132,14 @@ def _listing(root: Place, task: DenseTask) -> _Listing:
 
 def _has_images_beside(root: Place) -> bool:
     tops = {image.name.partition("/")[0] for image in list_images(root)}
-    return not tops <= {"images", "masks", "targets"}
+    return not tops <= {"images", MASKS.folder, TARGETS.folder}
 
 
-def _paired(folder: Place, beside: Place) -> _Listing:
+def _paired(folder: Place, beside: Place, what: str) -> _Listing:
     images = list_images(folder)
     truth = _by_stem(beside)
     for image in images:
         if _stem(image.name) not in truth:
-            what = _ONE[beside.name]
             raise InputError(
                 f"{folder / image.name} has no {what}: there is no {_stem(image.name)}.* in "
                 f"{beside}.",

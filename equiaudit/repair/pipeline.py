@@ -28,6 +28,7 @@ from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "FixOptions",
@@ -135,7 +136,7 @@ def verify_model(
         None if against is None else _taking(against, how.dtype),
         pictures,
         total_stride=model.total_stride or how.size,
-        dense=model.task != "classification",
+        dense=TASKS[model.task].maps,
         device=model.device,
         comparisons=affordable,
         seed=seed,

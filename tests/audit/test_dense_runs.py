@@ -20,11 +20,12 @@ from small import MEAN, STD, write_images
 from torch import nn
 
 from equiaudit import scan
-from equiaudit.audit.dense.outputs import labels_of
 from equiaudit.audit.observer import Silent
 from equiaudit.comparison import compare_files
 from equiaudit.errors import InputError, RunError
-from equiaudit.results import METRICS, load_result
+from equiaudit.results import load_result
+from equiaudit.tasks import METRICS
+from equiaudit.tasks.maps.outputs import labels_of
 
 
 @pytest.fixture
