@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from equiaudit.errors import InputError
-from equiaudit.tasks import TASKS, DataRequest
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.data import Dataset, Place
+    from equiaudit.data import Place
     from equiaudit.models import Model
-
 
 class ModelSettings(TypedDict, total=False):
     """How a model is loaded; each key is optional."""
@@ -66,46 +64,6 @@ def load_model(
     )
     output = named.pop("output_name", None)
     return load(model, output=output, preprocess=overrides, normalisation=normalisation, **named)
-
-
-def open_data(
-    model: Model,
-    data: str | Place,
-    labels: str | Place | None,
-    limit: int | None,
-    seed: int,
-    *,
-    classes: str | Place | None = None,
-    ignore_index: int | None = None,
-) -> Dataset:
-    """The images of `data`, with labels, masks or targets in the numbering of `model`.
-
-    `classes` and `ignore_index` say how masks are read, `labels` where labels are.
-    """
-    asked = DataRequest(labels, limit, seed, classes, ignore_index)
-    return TASKS.named(model.task).open(model, data, asked)
-
-
-def settled_task(model: Model, data: str | Place, task: str) -> Model:
-    """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
-
-    What outputs were taken for, from their shape, gives way to a task of the same shape that
-    `data` tells of.
-    """
-    if task != "auto":
-        return model
-    guess = TASKS[model.task]
-    others = (t for t in TASKS.values() if t is not guess and t.output == guess.output)
-    for other in others:
-        if note := other.told_by(data):
-            told = replace(model, task=other.name, notes=(*model.notes, note))
-            return (
-                told
-                if other.scores
-                else replace(told, num_classes=None, outputs_probabilities=False)
-            )
-    note = guess.unsettled(data)
-    return replace(model, notes=(*model.notes, note)) if note else model
 
 
 def require_segmenter(model: Model) -> None:

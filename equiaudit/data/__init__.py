@@ -4,9 +4,14 @@ Imports numpy and Pillow, never torch.
 """
 
 from equiaudit.data.class_table import ClassTable, read_class_table
-from equiaudit.data.dataset import Dataset, open_dataset
+from equiaudit.data.dataset import (
+    Dataset,
+    has_masks,
+    has_targets,
+    open_dataset,
+    open_dense_dataset,
+)
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
-from equiaudit.data.dense import MASKS, TARGETS, has_masks, has_targets, open_dense_dataset
 from equiaudit.data.items import Item, Items
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of
@@ -16,8 +21,6 @@ from equiaudit.data.truth import Truth, TruthReader
 
 __all__ = [
     "IGNORED",
-    "MASKS",
-    "TARGETS",
     "ClassTable",
     "Dataset",
     "Decoded",

@@ -9,14 +9,13 @@ half, loaded when a model is run (blocks, records, figures). The rest of the pac
 `TASKS[name]`; what it may ask is written in `equiaudit.tasks.base`.
 """
 
-from equiaudit.tasks.base import DataRequest, Task, TruthWords
+from equiaudit.tasks.base import Task, TruthWords
 from equiaudit.tasks.catalog import METRICS, metric_info, task_of_metric
 from equiaudit.tasks.registry import TASKS, of_result, register
 
 __all__ = [
     "METRICS",
     "TASKS",
-    "DataRequest",
     "Task",
     "TruthWords",
     "metric_info",

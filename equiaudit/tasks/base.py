@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from equiaudit.audit.options import ScanOptions
     from equiaudit.audit.task import TaskAudit
     from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
     from equiaudit.results import MetricInfo, Result
     from equiaudit.shifts import ShiftPlan
@@ -51,17 +52,6 @@ class Measure:
     kept: bool = False
     """The metric counts what stays, and the finding what changes."""
     unit: str = "image"
-
-
-@dataclass(frozen=True)
-class DataRequest:
-    """What was said of the images and of what is known of them."""
-
-    labels: str | Place | None = None
-    limit: int | None = None
-    seed: int = 0
-    classes: str | Place | None = None
-    ignore_index: int | None = None
 
 
 class Task(ABC):
@@ -112,7 +102,9 @@ class Task(ABC):
         return output
 
     @abstractmethod
-    def open(self, model: Model, data: str | Place, asked: DataRequest) -> Dataset:
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
         """The images of `data` with what is known of them; InputError for what does not fit."""
 
     def told_by(self, data: str | Place) -> str:

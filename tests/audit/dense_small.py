@@ -10,7 +10,7 @@ from torch import nn
 
 from equiaudit.audit.engine import run_scan
 from equiaudit.audit.options import ScanOptions
-from equiaudit.data import MASKS, TARGETS, MaskReader, TargetReader, open_dense_dataset
+from equiaudit.data import MaskReader, TargetReader, open_dense_dataset
 
 WINDOW = (16, 20)
 CLASSES = 3
@@ -64,11 +64,11 @@ def mask_of(i, size, classes=CLASSES, ignored=255):
 
 def segmentation_data(root, classes=CLASSES, **settings):
     reader = MaskReader(classes, **settings)
-    return open_dense_dataset(root, MASKS, reader)
+    return open_dense_dataset(root, "segmentation", reader)
 
 
 def image_data(root, **settings):
-    return open_dense_dataset(root, TARGETS, TargetReader(**settings))
+    return open_dense_dataset(root, "image", TargetReader(**settings))
 
 
 def dense_scan(data, model=None, **settings):

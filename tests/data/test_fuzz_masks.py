@@ -6,7 +6,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from equiaudit.data import MASKS, MaskReader, open_dense_dataset
+from equiaudit.data import MaskReader, open_dense_dataset
 from equiaudit.data.decoding import Geometry, decode
 from equiaudit.results import Skipped
 
@@ -35,7 +35,7 @@ def test_a_mask_that_lies_leaves_its_image_out(tmp_path, content, reason):
         (tmp_path / name).mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
     (tmp_path / "masks" / "a.png").write_bytes(content)
-    data = open_dense_dataset(tmp_path, MASKS, MaskReader(2))
+    data = open_dense_dataset(tmp_path, "segmentation", MaskReader(2))
     found = decode(data.items[0], Geometry((8, 8)), data.truth)
     assert isinstance(found, Skipped)
     assert reason in found.reason

@@ -5,8 +5,6 @@ import pytest
 from PIL import Image
 
 from equiaudit.data import (
-    MASKS,
-    TARGETS,
     Decoded,
     Geometry,
     MaskReader,
@@ -48,7 +46,7 @@ def grey_png(path: Path, mask: np.ndarray) -> None:
 
 
 def read(root: Path, reader: MaskReader, geometry: Geometry = WINDOW) -> np.ndarray:
-    (item,) = open_dense_dataset(root, MASKS, reader).items
+    (item,) = open_dense_dataset(root, "segmentation", reader).items
     found = decode(item, geometry, reader)
     assert isinstance(found, Decoded)
     return found.truth.values
@@ -143,7 +141,7 @@ def test_class_ids_out_of_range_are_named(root):
 def test_a_mask_of_another_size_is_named_before_work_starts(root):
     grey_png(root / "masks" / "a.png", ids()[:, :-1])
     reader = MaskReader(3)
-    items = open_dense_dataset(root, MASKS, reader).items
+    items = open_dense_dataset(root, "segmentation", reader).items
     with pytest.raises(InputError, match=r"a\.png is 12x13 px .*its image is 12x14"):
         check_sizes(items, WINDOW, reader, workers=1)
     with pytest.raises(InputError, match="12x13"):
@@ -154,9 +152,9 @@ def test_a_mask_of_another_size_is_named_before_work_starts(root):
 def test_a_missing_mask_is_named_and_a_damaged_one_skips_its_image(root):
     (root / "masks").mkdir()
     with pytest.raises(InputError, match=r"a\.jpg has no mask"):
-        open_dense_dataset(root, MASKS, MaskReader(3))
+        open_dense_dataset(root, "segmentation", MaskReader(3))
     (root / "masks" / "a.png").write_bytes(b"no mask")
-    (item,) = open_dense_dataset(root, MASKS, MaskReader(3)).items
+    (item,) = open_dense_dataset(root, "segmentation", MaskReader(3)).items
     found = decode(item, WINDOW, MaskReader(3))
     assert isinstance(found, Skipped)
     assert "its mask cannot be read" in found.reason
@@ -175,34 +173,34 @@ def test_the_voc_layout(tmp_path):
         picture(tmp_path / "JPEGImages" / f"{name}.jpg")
     for name in ("a", "b"):
         palette_png(tmp_path / "SegmentationClass" / f"{name}.png", ids())
-    found = open_dense_dataset(tmp_path, MASKS, MaskReader(3))
+    found = open_dense_dataset(tmp_path, "segmentation", MaskReader(3))
     assert [item.file for item in found.items] == ["a.jpg", "b.jpg"]
     assert found.labelled
     lists = tmp_path / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("b\n")
-    found = open_dense_dataset(tmp_path, MASKS, MaskReader(3))
+    found = open_dense_dataset(tmp_path, "segmentation", MaskReader(3))
     assert [item.file for item in found.items] == ["b.jpg"]
     assert "val.txt" in found.notes[0]
     (lists / "val.txt").write_text("b\nc\n")
     with pytest.raises(InputError, match=r"lists c, which lacks"):
-        open_dense_dataset(tmp_path, MASKS, MaskReader(3))
+        open_dense_dataset(tmp_path, "segmentation", MaskReader(3))
 
 
 def test_images_alone_have_no_masks_and_spare_masks_are_counted(tmp_path):
     picture(tmp_path / "flat" / "x.png")
-    alone = open_dense_dataset(tmp_path / "flat", MASKS, MaskReader(3))
+    alone = open_dense_dataset(tmp_path / "flat", "segmentation", MaskReader(3))
     assert not alone.labelled
     assert alone.truth is None
     picture(tmp_path / "d" / "images" / "sub" / "x.png")
     for name in ("sub/x", "sub/y"):
         grey_png(tmp_path / "d" / "masks" / f"{name}.png", ids())
-    paired = open_dense_dataset(tmp_path / "d", MASKS, MaskReader(3))
+    paired = open_dense_dataset(tmp_path / "d", "segmentation", MaskReader(3))
     assert paired.items[0].truth == tmp_path / "d" / "masks" / "sub" / "x.png"
     assert paired.notes == ("masks without an image, left out: 1.",)
     grey_png(tmp_path / "d" / "masks" / "sub" / "x.bmp", ids())
     with pytest.raises(InputError, match=r"both sub/x\.bmp and sub/x\.png"):
-        open_dense_dataset(tmp_path / "d", MASKS, MaskReader(3))
+        open_dense_dataset(tmp_path / "d", "segmentation", MaskReader(3))
 
 
 def test_targets_are_cut_as_images_are(tmp_path):
@@ -210,7 +208,7 @@ def test_targets_are_cut_as_images_are(tmp_path):
     target = np.random.default_rng(3).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
     (tmp_path / "targets").mkdir()
     Image.fromarray(target).save(tmp_path / "targets" / "a.png")
-    (item,) = open_dense_dataset(tmp_path, TARGETS, TargetReader()).items
+    (item,) = open_dense_dataset(tmp_path, "image", TargetReader()).items
     found = decode(item, WINDOW, TargetReader())
     assert np.array_equal(found.truth.values, target[1:11, 2:12])
     assert decode(item, WINDOW, TargetReader(gray=True)).truth.values.shape == (10, 10, 1)
@@ -218,7 +216,7 @@ def test_targets_are_cut_as_images_are(tmp_path):
 
 def test_the_listing_changes_with_the_masks(root):
     grey_png(root / "masks" / "a.png", ids())
-    first = open_dense_dataset(root, MASKS, MaskReader(3)).listing_sha256
-    assert open_dense_dataset(root, MASKS, MaskReader(3)).listing_sha256 == first
+    first = open_dense_dataset(root, "segmentation", MaskReader(3)).listing_sha256
+    assert open_dense_dataset(root, "segmentation", MaskReader(3)).listing_sha256 == first
     grey_png(root / "masks" / "a.png", ids(top=2))
-    assert open_dense_dataset(root, MASKS, MaskReader(3)).listing_sha256 != first
+    assert open_dense_dataset(root, "segmentation", MaskReader(3)).listing_sha256 != first

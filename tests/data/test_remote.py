@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from equiaudit.data import (
-    MASKS,
     Decoded,
     Geometry,
     MaskReader,
@@ -120,12 +119,12 @@ def test_masks_beside_the_images(tmp_path: Path, layout: tuple[str, str]) -> Non
         (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
         (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("a\nc\n")
     reader = MaskReader(2)
-    local = open_dense_dataset(folder, MASKS, reader)
+    local = open_dense_dataset(folder, "segmentation", reader)
     for url in urls(folder):
         place = place_of(url)
         assert has_masks(place)
         assert not has_targets(place)
-        dataset = open_dense_dataset(place, MASKS, reader)
+        dataset = open_dense_dataset(place, "segmentation", reader)
         assert facts(dataset) == facts(local)
         assert pixels_of(dataset, truth=reader) == pixels_of(local, truth=reader)
         check_sizes(dataset.items, Geometry((8, 8)), reader, workers=2)
@@ -146,7 +145,7 @@ def test_a_folder_is_listed_once_and_the_listing_is_let_go(tmp_path: Path) -> No
     listed = []
     Shaky.fault = staticmethod(listed.append)
     assert has_masks(place)
-    dataset = open_dense_dataset(place, MASKS, MaskReader(2))
+    dataset = open_dense_dataset(place, "segmentation", MaskReader(2))
     assert listed == ["/b/d"]
     assert b"a.png" not in pickle.dumps(place)
     assert pickle.loads(pickle.dumps(dataset.items[0].path)).read(9)[1:4] == b"PNG"

@@ -9,8 +9,7 @@ import training_cases as case
 from PIL import Image
 from torch import Tensor, nn
 
-from equiaudit.data import Geometry, MaskReader, open_dataset
-from equiaudit.data.dense import MASKS, open_dense_dataset
+from equiaudit.data import Geometry, MaskReader, open_dataset, open_dense_dataset
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.analyse import analyse
@@ -61,7 +60,7 @@ def test_masks_come_along(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / f"images/{name}.png", picture(9))
         write(tmp_path / f"masks/{name}.png", mask)
-    data = open_dense_dataset(tmp_path, MASKS, MaskReader(3))
+    data = open_dense_dataset(tmp_path, "segmentation", MaskReader(3))
     found = load_examples(data, WINDOW, case.HOW)
     assert found.labels is None
     assert found.masks is not None
@@ -76,7 +75,7 @@ def test_what_lies_around_the_window_comes_along_as_far_as_there_is_room(tmp_pat
     for name, pixels in (("images", photo), ("masks", photo[..., 0] % 3)):
         write(tmp_path / name / "a.png", pixels)
         write(tmp_path / name / "b.png", pixels[:16, :16])
-    data = open_dense_dataset(tmp_path, MASKS, MaskReader(3))
+    data = open_dense_dataset(tmp_path, "segmentation", MaskReader(3))
     found = load_examples(data, Geometry(case.SIZE, room=10), case.HOW)
     plain = load_examples(data, WINDOW, case.HOW)
     wide, tight = found.photos

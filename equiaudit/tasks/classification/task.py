@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from equiaudit.errors import InputError
-from equiaudit.tasks.base import DataRequest, Measure, Task, TruthWords
+from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.classification.catalog import METRICS
 from equiaudit.tasks.classification.row import LabelSample
 from equiaudit.tasks.sections import HtmlSections, Section
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
     from equiaudit.results import Result
     from equiaudit.shifts import ShiftPlan
@@ -68,22 +68,25 @@ class Classification(Task):
         """(N, classes)"""
         return output.flatten(1)
 
-    def open(self, model: Model, data: str | Place, asked: DataRequest) -> Dataset:
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
         """With the label of each image in the numbering of the model."""
         from equiaudit.data import open_dataset
 
-        if asked.classes is not None or asked.ignore_index is not None:
-            raise InputError(
-                f"--classes and --ignore-index are of masks, and {model.name} is a classifier.",
-                tip="Leave them out; --labels FILE.csv gives labels.",
-            )
+        reading.refuse(
+            ("classes", "ignore_index"),
+            f"is of masks, and {model.name} is a classifier",
+            "Leave it out; --labels FILE.csv gives labels.",
+        )
         return open_dataset(
             data,
-            labels=asked.labels,
+            labels=reading.labels_place,
             class_names=model.class_names,
             num_classes=2 if model.num_classes == 1 else model.num_classes,
-            limit=asked.limit,
-            seed=asked.seed,
+            layout=reading.layout,
+            limit=limit,
+            seed=seed,
         )
 
     def audit(

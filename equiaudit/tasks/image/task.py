@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from equiaudit.tasks.base import DataRequest, Measure, TruthWords
+from equiaudit.tasks.base import Measure, TruthWords
 from equiaudit.tasks.image.catalog import METRICS
 from equiaudit.tasks.maps.task import MOVED_BACK, MapTask
 
 if TYPE_CHECKING:
     from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
     from equiaudit.shifts import ShiftPlan
     from equiaudit.tasks.image.audit import ImageAudit
@@ -45,13 +46,16 @@ class Images(MapTask):
     truth = TruthWords("targets", "targets", "DATA is then a folder with images/ and targets/.")
     means = ("nmse", "psnr", "ssim", "psnr_clean", "psnr_shifted", "delta_psnr")
 
-    def open(self, model: Model, data: str | Place, asked: DataRequest) -> Dataset:
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
         """With the target of each image."""
-        from equiaudit.data import TARGETS, TargetReader, open_dense_dataset
+        from equiaudit.data import TargetReader, open_dense_dataset
 
-        self.refuse_labels(model, asked)
-        reader = TargetReader()
-        return open_dense_dataset(data, TARGETS, reader, limit=asked.limit, seed=asked.seed)
+        self.refuse_labels(model, reading)
+        return open_dense_dataset(
+            data, self.name, TargetReader(), layout=reading.layout, limit=limit, seed=seed
+        )
 
     def told_by(self, data: str | Place) -> str:
         """Targets say so."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from equiaudit.errors import InputError
-from equiaudit.tasks.base import DataRequest, Task
+from equiaudit.tasks.base import Task
 from equiaudit.tasks.sections import HtmlSections, Section
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
     from equiaudit.results import Result
 
@@ -32,13 +32,13 @@ class MapTask(Task):
         """Maps of more than a pixel."""
         return output.dim() == 4 and output.shape[2:] != (1, 1)
 
-    def refuse_labels(self, model: Model, asked: DataRequest) -> None:
+    def refuse_labels(self, model: Model, reading: Reading) -> None:
         """InputError for labels of whole images."""
-        if asked.labels is not None:
-            raise InputError(
-                f"--labels names one class per image, and {model.name} returns {self.name} maps.",
-                tip="Put masks into masks/ beside images/.",
-            )
+        reading.refuse(
+            ("labels",),
+            f"names one class per image, and {model.name} returns {self.name} maps",
+            "Put masks into masks/ beside images/.",
+        )
 
     def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
         """The change by distance to the border, and the least stable images."""

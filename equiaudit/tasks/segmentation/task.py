@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from equiaudit.tasks.base import DataRequest, Measure, TruthWords
+from equiaudit.tasks.base import Measure, TruthWords
 from equiaudit.tasks.maps.task import MOVED_BACK, MapTask
 from equiaudit.tasks.samples import MeanSample, Sample, real, whole
 from equiaudit.tasks.sections import HtmlSections, Section
@@ -16,6 +16,7 @@ from equiaudit.tasks.sentences import counted, one_in
 if TYPE_CHECKING:
     from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
     from equiaudit.results import Result
     from equiaudit.shifts import ShiftPlan
@@ -66,24 +67,25 @@ class Segmentation(MapTask):
     means = ("mean_iou", "iou_variance", "area_variance", "lost_share")
     """Of sequences."""
 
-    def open(self, model: Model, data: str | Place, asked: DataRequest) -> Dataset:
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
         """With the mask of each image, in the numbering of the model."""
-        from equiaudit.data import (
-            MASKS,
-            ClassTable,
-            MaskReader,
-            open_dense_dataset,
-            read_class_table,
-        )
+        from equiaudit.data import ClassTable, MaskReader, open_dense_dataset, read_class_table
 
-        self.refuse_labels(model, asked)
-        table = ClassTable() if asked.classes is None else read_class_table(asked.classes)
+        self.refuse_labels(model, reading)
+        classes = reading.classes_place
+        table = ClassTable() if classes is None else read_class_table(classes)
         count = max(2, model.num_classes or 2)
         stated = dict(table.names) or dict(enumerate(model.class_names or ()))
-        names = {index: name for index, name in stated.items() if index < count}
-        reader = MaskReader(count, asked.ignore_index, table)
         return open_dense_dataset(
-            data, MASKS, reader, class_names=names, limit=asked.limit, seed=asked.seed
+            data,
+            self.name,
+            MaskReader(count, reading.ignore_index, table),
+            class_names={index: name for index, name in stated.items() if index < count},
+            layout=reading.layout,
+            limit=limit,
+            seed=seed,
         )
 
     def unsettled(self, data: str | Place) -> str:

@@ -1,0 +1,53 @@
+"""The data set that comes of DATA and the settings of how to read it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from equiaudit.data.reading import DataSettings, Reading
+from equiaudit.tasks import TASKS
+
+if TYPE_CHECKING:
+    from equiaudit.data import Dataset, Place
+    from equiaudit.data.sequences import SequenceData
+    from equiaudit.models import Model
+
+__all__ = ["DataSettings", "Reading", "open_data", "open_sequence_data", "settled_task"]
+
+
+def open_data(
+    model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+) -> Dataset:
+    """The images of `data`, with labels, masks or targets in the numbering of `model`."""
+    return TASKS.named(model.task).open(model, data, reading, limit, seed)
+
+
+def open_sequence_data(data: Place, reading: Reading, limit: int | None, seed: int) -> SequenceData:
+    """The sequences of `data`, for the caps protocol."""
+    from equiaudit.data.sequences import open_sequences
+
+    return open_sequences(data, layout=reading.layout, limit=limit, seed=seed)
+
+
+def settled_task(model: Model, data: str | Place, task: str) -> Model:
+    """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
+
+    What outputs were taken for, from their shape, gives way to a task of the same shape that
+    `data` tells of.
+    """
+    if task != "auto":
+        return model
+    guess = TASKS[model.task]
+    for other in TASKS.values():
+        note = other.told_by(data) if other.output == guess.output else ""
+        if note and other is not guess:
+            told = replace(model, task=other.name, notes=(*model.notes, note))
+            return told if other.scores else _without_scores(told)
+    note = guess.unsettled(data)
+    return replace(model, notes=(*model.notes, note)) if note else model
+
+
+def _without_scores(model: Model) -> Model:
+    """As a model whose task was named from the start."""
+    return replace(model, num_classes=None, outputs_probabilities=False)
