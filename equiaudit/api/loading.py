@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Place
     from equiaudit.models import Model
 
+
 class ModelSettings(TypedDict, total=False):
     """How a model is loaded; each key is optional."""
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
 
+
 @dataclass(frozen=True)
 class Work:
     """What is to be run, and on what."""

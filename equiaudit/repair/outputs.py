@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from equiaudit.errors import InputError
-from equiaudit.tasks import TASKS
 from equiaudit.models.types import Model
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "all_outputs",
