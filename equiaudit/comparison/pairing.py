@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equiaudit.comparison.fingerprints import comparable, differences
 from equiaudit.comparison.samples import Samples, read_samples
@@ -12,6 +13,9 @@ from equiaudit.comparison.types import Change, Comparison, ComparisonRow, McNema
 from equiaudit.errors import InputError
 from equiaudit.results import Estimate, Result, load_result
 from equiaudit.tasks import METRICS, metric_info, of_result
+
+if TYPE_CHECKING:
+    from equiaudit.metrics.forecast import Bounds
 
 _UNPAIRED = "mover"
 _SAME = 1e-4
@@ -123,6 +127,31 @@ def _paired(pairs: list[tuple[float, float]], metric: str) -> Estimate:
     from equiaudit.metrics.paired import paired_difference
 
     return paired_difference(before, after)
+
+
+def paired_law(name: str, samples_a: Samples, samples_b: Samples) -> Bounds | None:
+    """The interval that `_paired` would give for any number of images like these.
+
+    None where the images have no figure of ``kind.metric``, or where it narrows as any.
+    """
+    from equiaudit.metrics.flips import flip_change_bounds
+    from equiaudit.metrics.paired import PairedLaw
+
+    kind, _, metric = name.rpartition(".")
+    pairs = _pairs(kind, metric, samples_a, samples_b)
+    if not pairs:
+        return None
+    before, after = zip(*pairs, strict=True)
+    info = metric_info(metric)
+    if info.of_pixels:
+        if info.higher_is_better:
+            return flip_change_bounds([1 - y for y in after], [1 - x for x in before])
+        return flip_change_bounds(before, after)
+    if (info.lower_bound, info.upper_bound) != (0, 1):
+        from equiaudit.metrics.forecast import bounds_of
+
+        return bounds_of(_paired(pairs, metric))
+    return PairedLaw.of(before, after).bounds
 
 
 def _mcnemar(pairs: list[tuple[float, float]]) -> McNemarTest:
