@@ -21,7 +21,7 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from equiaudit.data import Dataset, Place
+    from equiaudit.data import ClassOrder, Dataset, Place
     from equiaudit.models import Model
     from equiaudit.models.types import Preprocess
     from equiaudit.repair import FixOptions
@@ -43,10 +43,12 @@ class Images:
     max_shift: int
     offsets: int | Literal["full"]
     seed: int
+    class_order: ClassOrder | None = None
 
     def checked(self) -> None:
         """Raise InputError for labels, or a number, of images that are not given."""
-        for flag, value in (("--labels", self.labels), ("--limit", self.limit)):
+        named = ("labels", "limit", "class_order")
+        for flag, value in ((f"--{name}".replace("_", "-"), getattr(self, name)) for name in named):
             if self.folder is None and value is not None:
                 raise InputError(f"{flag} is about the images of --data.", tip="Add --data DIR.")
 
@@ -54,7 +56,9 @@ class Images:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
             return None
-        return open_data(model, self.folder, self.labels, self.limit, self.seed)
+        return open_data(
+            model, self.folder, self.labels, self.limit, self.seed, class_order=self.class_order
+        )
 
     @property
     def shifting(self) -> ScanOptions:

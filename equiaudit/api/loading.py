@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from equiaudit.api.class_order import settled_labels
 from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.data import Dataset, Place
+    from equiaudit.data import ClassOrder, Dataset, Place
     from equiaudit.models import Model
 
 __all__ = [
@@ -86,14 +87,23 @@ def open_data(
     *,
     classes: str | Place | None = None,
     ignore_index: int | None = None,
+    class_order: ClassOrder | None = None,
+    settle: bool = True,
 ) -> Dataset:
     """The images of `data`, with labels, masks or targets in the numbering of `model`.
 
-    `classes` and `ignore_index` say how masks are read, `labels` where labels are.
+    `classes` and `ignore_index` say how masks are read, `labels` where labels are, and
+    `class_order` how those are numbered; where that is not clear the model is asked, unless
+    `settle` is off, for work that needs no labels.
     """
     from equiaudit.data import open_dataset
 
     if model.task != "classification":
+        if class_order is not None:
+            raise InputError(
+                f"--class-order is of labels, and {model.name} returns {model.task} maps.",
+                tip="Leave it out.",
+            )
         if labels is not None:
             raise InputError(
                 f"--labels names one class per image, and {model.name} returns {model.task} maps.",
@@ -105,14 +115,16 @@ def open_data(
             f"--classes and --ignore-index are of masks, and {model.name} is a classifier.",
             tip="Leave them out; --labels FILE.csv gives labels.",
         )
-    return open_dataset(
+    dataset = open_dataset(
         data,
         labels=labels,
         class_names=model.class_names,
         num_classes=2 if model.num_classes == 1 else model.num_classes,
+        class_order=class_order,
         limit=limit,
         seed=seed,
     )
+    return settled_labels(model, dataset) if settle else dataset
 
 
 def _open_dense(

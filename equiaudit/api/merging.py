@@ -18,6 +18,7 @@ from equiaudit.judging import Judge
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.data import ClassOrder
     from equiaudit.models import Model
     from equiaudit.results import Result
 
@@ -35,6 +36,7 @@ def scan_shard(
     labels: str | Path | None = None,
     classes: str | Path | None = None,
     ignore_index: int | None = None,
+    class_order: ClassOrder | None = None,
     gates: Sequence[str] = (),
     observer: Observer | None = None,
     **settings: Any,
@@ -54,7 +56,7 @@ def scan_shard(
     _refuse(options, CAPS)
     judge = Judge.prepare(gates)
     judge.check(kinds_of(options))
-    truth = Truth(labels, classes, ignore_index)
+    truth = Truth(labels, classes, ignore_index, class_order)
     place = as_place(data)
     loaded = settled_task(load_model(model, **settings), place, settings.get("task", "auto"))
     dataset = images_of(loaded, place, truth, options)

@@ -48,6 +48,7 @@ class Training:
     data: str | Path | None = None
     labels: str | Path | None = None
     seed: int = 0
+    class_order: ClassOrder | None = None
 
     @property
     def wanted(self) -> bool:
@@ -128,7 +129,7 @@ class Training:
         folder, labels = self.folder, None
         if folder is None:
             folder, labels = self.data or "", self.labels
-        return open_data(model, folder, labels, self.limit, self.seed)
+        return open_data(model, folder, labels, self.limit, self.seed, class_order=self.class_order)
 
 
 def _beside(out: Path | None) -> Path | None:

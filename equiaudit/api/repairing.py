@@ -68,7 +68,9 @@ def verify(
         control = load_model(against, normalisation=needs_values, **fitting)
     images = None
     if data is not None:
-        images = pictures(open_data(loaded, data, None, limit, seed), loaded.preprocess, limit)
+        images = pictures(
+            open_data(loaded, data, None, limit, seed, settle=False), loaded.preprocess, limit
+        )
     found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
     if output is not None:
         write_verifications(Path(output), [found])
@@ -92,6 +94,7 @@ def fix(
     dry_run: bool = False,
     data: str | Path | None = None,
     labels: str | Path | None = None,
+    class_order: ClassOrder | None = None,
     limit: int | None = None,
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
@@ -151,7 +154,7 @@ def fix(
             seed=seed,
             dry_run=dry_run,
         ),
-        images=Images(place, labels, limit, max_shift, offsets, seed),
+        images=Images(place, labels, limit, max_shift, offsets, seed, class_order),
         training=Training(
             calibrate=calibrate,
             distil=distil,
@@ -163,6 +166,7 @@ def fix(
             data=data,
             labels=labels,
             seed=seed,
+            class_order=class_order,
         ),
         picking=Picking(
             wanted=compare_methods or method == "auto",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.audit.stopping import Stopping
-    from equiaudit.data import Place
+    from equiaudit.data import ClassOrder, Place
     from equiaudit.models import Model
     from equiaudit.results import Result
 
@@ -42,6 +42,8 @@ def scan(
     labels: str | Path | None = None,
     classes: str | Path | None = None,
     ignore_index: int | None = None,
+    class_order: ClassOrder | None = None,
+    output_range: tuple[float, float] | None = None,
     limit: int | None = None,
     shifts: Sequence[str] = ("circular", "crop", "zero-pad"),
     max_shift: int = 16,
@@ -68,10 +70,13 @@ def scan(
     """Shift every image, run the model, and return the result.
 
     `data` is a folder of images, or a URL of one that fsspec reads (s3://bucket/images); class
-    sub-folders or `labels` (a CSV with file,label, or its URL) say what they show. A
+    sub-folders or `labels` (a table with file,label, or its URL) say what they show, and
+    `class_order` how their names are counted where that is not clear ("string" as torchvision's
+    ImageFolder, "natural" as timm, "index" where the number is the class index). A
     segmenter's has images/ and masks/ (or the VOC layout), an image-to-image model's may have
     images/ and targets/; `classes` (a CSV with name,index,colour) and `ignore_index` say how
-    masks are read. `offsets` shifts per image and kind are drawn from [-max_shift,
+    masks are read. `output_range` is (black, white) of the images that an image-to-image model
+    returns, where that is not (0, 1). `offsets` shifts per image and kind are drawn from [-max_shift,
     max_shift]^2, or "full" takes them all. With `output`, that folder receives result.json,
     samples.csv, report.md and report.html, and an interrupted run continues from what it kept
     there. With `early_stop` the scan ends when bounds that hold at any time settle every gate,
@@ -93,6 +98,7 @@ def scan(
         limit=limit,
         seed=seed,
         protocol=protocol,
+        output_range=output_range,
         images=images,
         strict=strict,
         accuracy_check=accuracy_check,
@@ -105,7 +111,7 @@ def scan(
     judge = Judge.prepare(gates, baseline, require=require_baseline)
     judge.check(kinds_of(options))
     stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
-    masks = Truth(labels, classes, ignore_index)
+    masks = Truth(labels, classes, ignore_index, class_order)
     place = as_place(data)
     loaded = load_model(model, **model_settings)
     folder = as_path(output)

@@ -12,6 +12,7 @@ from equiaudit.api.loading import ModelSettings, open_data
 from equiaudit.api.running import choice_for
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
+from equiaudit.errors import InputError
 from equiaudit.judging import Judge
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from equiaudit.audit.journal import Journal
     from equiaudit.audit.stopping import Stopping
     from equiaudit.audit.units import Crew
-    from equiaudit.data import Dataset, Place
+    from equiaudit.data import ClassOrder, Dataset, Place
     from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
@@ -43,6 +44,7 @@ class Truth:
     labels: str | Place | None
     classes: str | Place | None
     ignore_index: int | None
+    class_order: ClassOrder | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ def work_on_images(
 
 def images_of(model: Model, data: Place, truth: Truth, options: ScanOptions) -> Dataset:
     """The images of `data`, with what is known of them."""
+    if options.output_range is not None and model.task != "image":
+        raise InputError(
+            f"--output-range is of images, and {model.name} returns {model.task} outputs.",
+            tip="Leave it out, or give --task image.",
+        )
     return open_data(
         model,
         data,
@@ -101,6 +108,7 @@ def images_of(model: Model, data: Place, truth: Truth, options: ScanOptions) -> 
         options.seed,
         classes=truth.classes,
         ignore_index=truth.ignore_index,
+        class_order=truth.class_order,
     )
 
 
@@ -108,7 +116,8 @@ def stated(settings: ModelSettings, truth: Truth) -> dict[str, object]:
     """Settings of model and masks that are no default."""
     named = {name: settings.get(name) for name in ("arch", "task", "output_name", "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
-    return said if truth.ignore_index is None else said | {"ignore_index": truth.ignore_index}
+    known = {"ignore_index": truth.ignore_index, "class_order": truth.class_order}
+    return said | {name: value for name, value in known.items() if value is not None}
 
 
 def judged(

@@ -4,7 +4,8 @@ Imports numpy and Pillow, never torch.
 """
 
 from equiaudit.data.class_table import ClassTable, read_class_table
-from equiaudit.data.dataset import Dataset, open_dataset
+from equiaudit.data.classes import ClassOrder
+from equiaudit.data.dataset import Dataset, Doubt, open_dataset
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
 from equiaudit.data.dense import has_masks, has_targets, open_dense_dataset
 from equiaudit.data.items import Item, Items
@@ -16,9 +17,11 @@ from equiaudit.data.truth import Truth, TruthReader
 
 __all__ = [
     "IGNORED",
+    "ClassOrder",
     "ClassTable",
     "Dataset",
     "Decoded",
+    "Doubt",
     "Geometry",
     "Item",
     "Items",

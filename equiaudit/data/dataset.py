@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.classes import Classes, ClassOrder, Known, Reading, classes_of
 from equiaudit.data.items import NO_LABEL, Item, Items
-from equiaudit.data.labels import classes_of, labels_of_csv
+from equiaudit.data.labels import labels_of_table
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
 from equiaudit.data.places import Place, let_go, place_of, tables_in
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["Dataset", "check_limit", "drawn", "existing_folder", "open_dataset"]
+__all__ = ["Dataset", "Doubt", "check_limit", "drawn", "existing_folder", "open_dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """Labels that can be read in several ways; what a model says of the images may tell."""
+
+    source: str
+    readings: tuple[Reading, ...]
+    """The one that the labels follow, and others."""
+    labels: tuple[NDArray[np.int32], ...]
+    """(n,) of each reading."""
+    settled: bool
+    """The first holds where nothing speaks for another."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class Dataset:
     """What was left out or decided on opening."""
     truth: TruthReader | None = None
     """How the masks or targets of `items` are read, where there are any."""
+    doubt: Doubt | None = field(default=None, compare=False)
+    """Where the labels are one of several readings."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -47,6 +63,21 @@ class Dataset:
             raise KeyError(index)
         return self.items[place]
 
+    def read_as(self, place: int, note: str) -> Dataset:
+        """With the labels of reading `place` of the doubt, which is then settled."""
+        if self.doubt is None:
+            return self
+        labels, digest = self.doubt.labels[place], hashlib.sha256(self.listing_sha256.encode())
+        digest.update(labels.tobytes())
+        return replace(
+            self,
+            items=replace(self.items, labels=labels),
+            class_names=self.doubt.readings[place].names,
+            listing_sha256=digest.hexdigest() if place else self.listing_sha256,
+            notes=(*self.notes, note),
+            doubt=None,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class _Labels:
@@ -54,6 +85,29 @@ class _Labels:
     """(n,) of every image listed, `NO_LABEL` where it has none; None where none has."""
     class_names: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    others: tuple[NDArray[np.int32], ...] = ()
+    """(n,) labels of each reading, as `of_image`."""
+    source: str = ""
+    settled: bool = False
+
+    @classmethod
+    def of(cls, told: Sequence[str | None], classes: Classes, source: str) -> _Labels:
+        """Of what each image listed is labelled with, None where it is not."""
+
+        def by(index: Mapping[str, int]) -> NDArray[np.int32]:
+            places = (NO_LABEL if label is None else index[label] for label in told)
+            return np.fromiter(places, np.int32, len(told))
+
+        return cls(
+            by(classes.index),
+            classes.names,
+            classes.notes,
+            classes.readings,
+            tuple(by(reading.index) for reading in classes.readings),
+            source,
+            classes.settled,
+        )
 
 
 def open_dataset(
@@ -61,17 +115,21 @@ def open_dataset(
     *,
     labels: str | Place | None = None,
     class_names: Sequence[str] | None = None,
+    class_ids: Sequence[str] | None = None,
     num_classes: int | None = None,
+    class_order: ClassOrder | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
     """List the images under `root` and find their labels.
 
-    `root` and `labels` are paths, or URLs that fsspec reads. With `labels`, a CSV file with
-    columns file and label gives them. Else class sub-folders do (see `classes_of` for how
-    their names become indices; a class folder without images still counts as a class), and a
-    flat folder is unlabelled. A folder whose images are all in ``images`` stands for that
-    folder. `class_names` and `num_classes` are the model's.
+    `root` and `labels` are paths, or URLs that fsspec reads. With `labels`, a table of files
+    and labels gives them (`labels_of_table`). Else class sub-folders do (see `classes_of` for
+    how their names become indices; a class folder without images still counts as a class), and
+    a flat folder is unlabelled. A folder whose images are all in ``images`` stands for that
+    folder. `class_names`, `class_ids` and `num_classes` are the model's. Where the labels can be
+    read in several ways, those of the dataset are one of them and its `doubt` holds all;
+    `class_order` leaves the readings of that kind.
 
     `limit` keeps that many images, drawn from the whole by `seed`; a larger limit keeps
     those of a smaller one. Raises InputError where there is no such folder, no image, or
@@ -85,10 +143,11 @@ def open_dataset(
             f"There are no images in {folder}.",
             tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
         )
+    known = Known(num_classes, class_names, class_ids)
     if labels is not None:
-        found = _csv_labels(place_of(labels), images, folder, class_names, num_classes)
+        found = _table_labels(place_of(labels), images, folder, known, class_order)
     else:
-        found = _folder_labels(images, folder, class_names, num_classes)
+        found = _folder_labels(images, folder, known, class_order)
     notes = found.notes + _unused_notes(top, folder, labels is not None)
     let_go(top)
     return _dataset(folder, images, found, _chosen(len(images), found, limit, seed), notes)
@@ -125,24 +184,20 @@ def _unused_notes(root: Place, folder: Place, has_labels: bool) -> tuple[str, ..
     return (f"{root / tables[0]} is not read; --labels does that.",) if tables else ()
 
 
-def _csv_labels(
+def _table_labels(
     path: Place,
     images: Sequence[ImageFile],
     root: Place,
-    class_names: Sequence[str] | None,
-    num_classes: int | None,
+    known: Known,
+    order: ClassOrder | None,
 ) -> _Labels:
     names = {image.name: None for image in images}  # ordered, as notes quote the first ones
-    of_file, classes = labels_of_csv(path, names, root, class_names, num_classes)
-    of_image = [of_file.get(name, NO_LABEL) for name in names]
-    return _Labels(np.array(of_image, np.int32), classes.names, classes.notes)
+    told, classes = labels_of_table(path, names, root, known, order)
+    return _Labels.of([told.get(name) for name in names], classes, f"rows of {path.name}")
 
 
 def _folder_labels(
-    images: Sequence[ImageFile],
-    root: Place,
-    class_names: Sequence[str] | None,
-    num_classes: int | None,
+    images: Sequence[ImageFile], root: Place, known: Known, order: ClassOrder | None
 ) -> _Labels:
     loose = sum("/" not in image.name for image in images)
     if loose == len(images):
@@ -154,13 +209,12 @@ def _folder_labels(
             tip="Move the loose images away, or give --labels FILE.csv.",
         )
     folders = sub_folders(root)
-    classes = classes_of(folders, class_names, num_classes, source="class folders")
-    tops = (image.name.partition("/")[0] for image in images)
-    of_image = np.fromiter((classes.index[top] for top in tops), np.int32, len(images))
-    used = set(np.unique(of_image).tolist())
-    empty = sorted(folder for folder in folders if classes.index[folder] not in used)
+    classes = classes_of(folders, known, source="class folders", order=order)
+    tops = [image.name.partition("/")[0] for image in images]
+    empty = sorted(set(folders) - set(tops))
     notes = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
-    return _Labels(of_image, classes.names, classes.notes + notes)
+    classes = replace(classes, notes=classes.notes + notes)
+    return _Labels.of(tops, classes, "class folders")
 
 
 def _chosen(total: int, found: _Labels, limit: int | None, seed: int) -> NDArray[np.int32]:
@@ -195,5 +249,22 @@ def _dataset(
     for i, image in enumerate(kept):
         label = None if labels is None else int(labels[i])
         digest.update(f"{len(image.name)}:{image.name}:{image.size}:{label}\n".encode())
-    items = Items.of(root, (image.relative for image in kept), labels, chosen)
-    return Dataset(root, items, found.class_names, labels is not None, digest.hexdigest(), notes)
+    return Dataset(
+        root=root,
+        items=Items.of(root, (image.relative for image in kept), labels, chosen),
+        class_names=found.class_names,
+        labelled=labels is not None,
+        listing_sha256=digest.hexdigest(),
+        notes=notes,
+        doubt=_doubt(found, chosen),
+    )
+
+
+def _doubt(found: _Labels, chosen: NDArray[np.int32]) -> Doubt | None:
+    """The readings that differ on the images kept."""
+    labels = [each[chosen] for each in found.others]
+    kept = [i for i, own in enumerate(labels) if not any((own == b).all() for b in labels[:i])]
+    if len(kept) < 2:
+        return None
+    readings = tuple(found.readings[i] for i in kept)
+    return Doubt(found.source, readings, tuple(labels[i] for i in kept), found.settled)

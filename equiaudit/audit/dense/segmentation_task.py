@@ -222,7 +222,7 @@ class SegmentationTask(MapTask[SegmentationRecord]):
             "objects_lost": sum(lost for _, lost, _ in own.objects),
         }
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, records: Sequence[SegmentationRecord]) -> tuple[str, ...]:
         """What was done to outputs before they were compared."""
         found = []
         if self.factor != (1, 1):
