@@ -41,13 +41,13 @@ def settled_labels(model: Model, dataset: Dataset) -> Dataset:
     best = _clearly_best(right, 2 if model.num_classes == 1 else model.num_classes or 2)
     said = _said(doubt, right)
     if doubt.settled and not best:
-        return dataset.read_as(0, f"The {doubt.source} are {doubt.readings[0].said}.")
+        return dataset.read_as(0, f"The {doubt.source} are {doubt.meanings[0].said}.")
     if best is not None:
         return dataset.read_as(
-            best, f"The {doubt.source} are taken as {doubt.readings[best].said}: {said}."
+            best, f"The {doubt.source} are taken as {doubt.meanings[best].said}: {said}."
         )
     raise InputError(
-        f"The {doubt.source} can be read in {len(doubt.readings)} ways, and the model does not"
+        f"The {doubt.source} can be read in {len(doubt.meanings)} ways, and the model does not"
         f" tell which is its own: {said}.",
         tip=_tip(doubt),
     )
@@ -130,14 +130,14 @@ def _clearly_best(right: NDArray[np.bool_], classes: int) -> int | None:
 def _said(doubt: Doubt, right: NDArray[np.bool_]) -> str:
     """How often the model is right by each reading."""
     each = [
-        f"{int(own.sum())} {reading.said}"
-        for reading, own in zip(doubt.readings, right, strict=True)
+        f"{int(own.sum())} {meaning.said}"
+        for meaning, own in zip(doubt.meanings, right, strict=True)
     ]
     return f"of {right.shape[1]} images it is right on " + ", ".join(each)
 
 
 def _tip(doubt: Doubt) -> str:
-    orders = list(dict.fromkeys(reading.order for reading in doubt.readings))
+    orders = list(dict.fromkeys(meaning.order for meaning in doubt.meanings))
     if len(orders) > 1:
         return f"Say it with --class-order {'|'.join(orders)}, or give --labels FILE.csv."
     return "Give class indices counted from 0 with --labels FILE.csv, or --class-names FILE."

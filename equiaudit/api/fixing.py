@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from equiaudit.api.choosing import GOALS, Comparison, Goal
 from equiaudit.api.columns import BeforeAfter
-from equiaudit.api.loading import open_data
+from equiaudit.api.reading import Reading, open_data
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import pictures, require_room
 from equiaudit.audit.observer import Observer
@@ -21,7 +21,7 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from equiaudit.data import ClassOrder, Dataset, Place
+    from equiaudit.data import Dataset, Place
     from equiaudit.models import Model
     from equiaudit.models.types import Preprocess
     from equiaudit.repair import FixOptions
@@ -38,27 +38,26 @@ class Images:
     """`--data`, and how it is shifted."""
 
     folder: Place | None
-    labels: str | Path | None
+    reading: Reading
     limit: int | None
     max_shift: int
     offsets: int | Literal["full"]
     seed: int
-    class_order: ClassOrder | None = None
 
     def checked(self) -> None:
         """Raise InputError for labels, or a number, of images that are not given."""
-        named = ("labels", "limit", "class_order")
-        for flag, value in ((f"--{name}".replace("_", "-"), getattr(self, name)) for name in named):
-            if self.folder is None and value is not None:
-                raise InputError(f"{flag} is about the images of --data.", tip="Add --data DIR.")
+        if self.folder is not None:
+            return
+        why = "is about the images of --data"
+        self.reading.refuse(("labels", "class_order"), why, "Add --data DIR.")
+        if self.limit is not None:
+            raise InputError(f"--limit {why}.", tip="Add --data DIR.")
 
     def dataset(self, model: Model) -> Dataset | None:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
             return None
-        return open_data(
-            model, self.folder, self.labels, self.limit, self.seed, class_order=self.class_order
-        )
+        return open_data(model, self.folder, self.reading, self.limit, self.seed)
 
     @property
     def shifting(self) -> ScanOptions:

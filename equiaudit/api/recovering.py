@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiaudit.api.loading import open_data
+from equiaudit.api.reading import Reading, open_data
 from equiaudit.audit.observer import Observer
 from equiaudit.errors import InputError
 
@@ -33,7 +33,7 @@ class Training:
     """The stages that were asked for, and the images for them.
 
     `folder` is --train-data, `data` is --data, which is trained on where there is no other;
-    `labels` belong to the latter.
+    the labels of `reading` belong to the latter.
     """
 
     calibrate: bool = False
@@ -46,9 +46,8 @@ class Training:
     zero_pad: float | None = None
     """Share of the windows that black enters at; None: that of `TrainingOptions`."""
     data: str | Path | None = None
-    labels: str | Path | None = None
+    reading: Reading = field(default_factory=Reading)
     seed: int = 0
-    class_order: ClassOrder | None = None
 
     @property
     def wanted(self) -> bool:
@@ -126,10 +125,10 @@ class Training:
         return load_examples(self._dataset(model), wanted, how)
 
     def _dataset(self, model: Model) -> Dataset:
-        folder, labels = self.folder, None
+        folder, reading = self.folder, replace(self.reading, labels=None)
         if folder is None:
-            folder, labels = self.data or "", self.labels
-        return open_data(model, folder, labels, self.limit, self.seed, class_order=self.class_order)
+            folder, reading = self.data or "", self.reading
+        return open_data(model, folder, reading, self.limit, self.seed)
 
 
 def _beside(out: Path | None) -> Path | None:

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from equiaudit.api.choosing import Goal
 from equiaudit.api.fixing import Images, Picking, Request, write_verifications
-from equiaudit.api.loading import (
-    ModelSettings,
-    as_path,
-    as_place,
-    load_model,
-    open_data,
-    settled_task,
-)
+from equiaudit.api.loading import ModelSettings, as_path, as_place, load_model
+from equiaudit.api.reading import Reading, open_data, settled_task
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
@@ -23,6 +17,7 @@ from equiaudit.audit.observer import Observer, Silent
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.data import ClassOrder
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -69,7 +64,7 @@ def verify(
     images = None
     if data is not None:
         images = pictures(
-            open_data(loaded, data, None, limit, seed, settle=False), loaded.preprocess, limit
+            open_data(loaded, data, Reading(), limit, seed, settle=False), loaded.preprocess, limit
         )
     found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
     if output is not None:
@@ -139,6 +134,7 @@ def fix(
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
+    reading = Reading(labels=labels, class_order=class_order)
     request = Request(
         out=as_path(out),
         options=FixOptions(
@@ -154,7 +150,7 @@ def fix(
             seed=seed,
             dry_run=dry_run,
         ),
-        images=Images(place, labels, limit, max_shift, offsets, seed, class_order),
+        images=Images(place, reading, limit, max_shift, offsets, seed),
         training=Training(
             calibrate=calibrate,
             distil=distil,
@@ -164,9 +160,8 @@ def fix(
             limit=train_limit,
             zero_pad=train_zero_pad,
             data=data,
-            labels=labels,
+            reading=reading,
             seed=seed,
-            class_order=class_order,
         ),
         picking=Picking(
             wanted=compare_methods or method == "auto",

@@ -17,9 +17,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from equiaudit.errors import InputError
 
-__all__ = ["ClassOrder", "Classes", "Known", "Reading", "classes_of", "no_index", "some"]
+__all__ = ["ClassOrder", "Classes", "Doubt", "Known", "Meaning", "classes_of", "no_index", "some"]
 
 ClassOrder = Literal["string", "natural", "index"]
 
@@ -44,7 +47,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Meaning:
     """One meaning of the labels."""
 
     order: ClassOrder
@@ -62,10 +65,36 @@ class Classes:
     index: Mapping[str, int]
     names: Mapping[int, str]
     notes: tuple[str, ...] = ()
-    readings: tuple[Reading, ...] = ()
+    meanings: tuple[Meaning, ...] = ()
     """Where there are several: all, the one in `index` first."""
     settled: bool = False
     """That one holds where nothing speaks for another."""
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """Labels that can be read in several ways; what a model says of the images may tell."""
+
+    source: str
+    meanings: tuple[Meaning, ...]
+    """The one that the labels follow, and others."""
+    labels: tuple[NDArray[np.int32], ...]
+    """(n,) of each meaning."""
+    settled: bool
+    """The first holds where nothing speaks for another."""
+
+    def of(self, chosen: NDArray[np.int32]) -> Doubt | None:
+        """That of the images kept, where meanings still differ."""
+        labels = [own[chosen] for own in self.labels]
+        kept = [i for i, own in enumerate(labels) if not any((own == b).all() for b in labels[:i])]
+        if len(kept) < 2:
+            return None
+        return Doubt(
+            self.source,
+            tuple(self.meanings[i] for i in kept),
+            tuple(labels[i] for i in kept),
+            self.settled,
+        )
 
 
 def classes_of(
@@ -81,7 +110,7 @@ def classes_of(
     In this order: (1) all are names or ids of the model's classes; (2) all are wnids, and the
     model has as many classes as ImageNet; (3) all are numbers, alone or behind one prefix; (4)
     there are as many as the model has classes, or that is unknown. A part of the classes will do
-    for 1 to 3. Of 3 and 4 there may be several readings; `order` leaves those of that kind.
+    for 1 to 3. Of 3 and 4 there may be several meanings; `order` leaves those of that kind.
     Anything else is an InputError.
     """
     labels = sorted(set(labels))
@@ -97,16 +126,16 @@ def classes_of(
     _refuse_splits(labels, source)
     if (bad := no_index(labels)) is not None:
         raise InputError(f"The {source} have the label {bad}, which is no class.", tip=_LABELS_TIP)
-    readings = _distinct(labels, _readings(labels, known, table), known)
+    meanings = _distinct(labels, _meanings(labels, known, table), known)
     if order is not None:
-        readings = _of_order(readings, order, labels, source)
-    if not readings:
+        meanings = _of_order(meanings, order, labels, source)
+    if not meanings:
         raise _unreadable(labels, known, source)
-    return _classes(labels, readings, known, source, table)
+    return _classes(labels, meanings, known, source, table)
 
 
 def _classes(
-    labels: Sequence[str], found: list[Reading], known: Known, source: str, table: bool
+    labels: Sequence[str], found: list[Meaning], known: Known, source: str, table: bool
 ) -> Classes:
     first = found[0]
     if len(found) == 1:
@@ -116,7 +145,7 @@ def _classes(
     return Classes(first.index, first.names, (), tuple(found), settled=table and zero)
 
 
-def _notes(only: Reading, known: Known, source: str) -> tuple[str, ...]:
+def _notes(only: Meaning, known: Known, source: str) -> tuple[str, ...]:
     if only.order == "index":
         return ()
     if _is_plain(only.index):
@@ -185,7 +214,7 @@ def no_index(labels: Collection[str]) -> str | None:
     return next((label for label in labels if _NUMBER.fullmatch(label) is None), None)
 
 
-def _readings(labels: Sequence[str], known: Known, table: bool) -> Iterator[Reading]:
+def _meanings(labels: Sequence[str], known: Known, table: bool) -> Iterator[Meaning]:
     numbers = _numbers(labels)
     count = known.count
     if count is None and known.names is not None:
@@ -200,8 +229,8 @@ def _readings(labels: Sequence[str], known: Known, table: bool) -> Iterator[Read
         yield _counted("natural", "counted in natural order, as timm does", natural)
 
 
-def _counted(order: ClassOrder, said: str, labels: Sequence[str]) -> Reading:
-    return Reading(order, said, {label: i for i, label in enumerate(labels)})
+def _counted(order: ClassOrder, said: str, labels: Sequence[str]) -> Meaning:
+    return Meaning(order, said, {label: i for i, label in enumerate(labels)})
 
 
 def _natural_key(label: str) -> list[tuple[int, int, str]]:
@@ -239,52 +268,52 @@ def _numbers(labels: Sequence[str]) -> _Numbers | None:
     return _Numbers(found[0][0], of, widths.pop() if padded else 0)
 
 
-def _numbered(numbers: _Numbers, count: int | None) -> Iterator[Reading]:
+def _numbered(numbers: _Numbers, count: int | None) -> Iterator[Meaning]:
     """As indices, as counted from 1, and as strings of all the classes that there may be."""
     of = numbers.of
     if count is None:
         if not numbers.prefix:
-            yield Reading("index", "class indices", of)
+            yield Meaning("index", "class indices", of)
         return
     bases = [b for b in (0, 1) if all(b <= n < b + min(count, _MOST_CLASSES) for n in of.values())]
     for base in bases:
         order: ClassOrder = "natural" if base else "index"
         said = "counted from 1" if base else "class indices, counted from 0"
-        yield Reading(order, said, {label: n - base for label, n in of.items()})
+        yield Meaning(order, said, {label: n - base for label, n in of.items()})
     for base in bases:
         whole = sorted(map(numbers.spelled, range(base, base + count)))
         place = {name: i for i, name in enumerate(whole)}
         said = f"counted in the order of strings from {whole[0]}, as ImageFolder does"
         index = {label: place[numbers.spelled(n)] for label, n in of.items()}
-        yield Reading("string", said, index)
+        yield Meaning("string", said, index)
 
 
-def _distinct(labels: Sequence[str], readings: Iterator[Reading], known: Known) -> list[Reading]:
+def _distinct(labels: Sequence[str], meanings: Iterator[Meaning], known: Known) -> list[Meaning]:
     """Those that differ, with the names that go with each."""
-    found: dict[tuple[int, ...], Reading] = {}
-    for reading in readings:
-        places = tuple(reading.index[label] for label in labels)
-        found.setdefault(places, replace(reading, names=_names(reading, known)))
+    found: dict[tuple[int, ...], Meaning] = {}
+    for meaning in meanings:
+        places = tuple(meaning.index[label] for label in labels)
+        found.setdefault(places, replace(meaning, names=_names(meaning, known)))
     return list(found.values())
 
 
-def _names(reading: Reading, known: Known) -> dict[int, str]:
-    plain = _is_plain(reading.index)
-    if known.names is not None and (plain or reading.order == "index"):
+def _names(meaning: Meaning, known: Known) -> dict[int, str]:
+    plain = _is_plain(meaning.index)
+    if known.names is not None and (plain or meaning.order == "index"):
         return dict(enumerate(known.names))
-    if plain and reading.order == "index":
+    if plain and meaning.order == "index":
         return {}
-    return {i: label for label, i in reading.index.items()}
+    return {i: label for label, i in meaning.index.items()}
 
 
 def _of_order(
-    readings: list[Reading], order: ClassOrder, labels: Sequence[str], source: str
-) -> list[Reading]:
-    if len(readings) == 1:
-        return readings
-    kept = [reading for reading in readings if reading.order == order]
+    meanings: list[Meaning], order: ClassOrder, labels: Sequence[str], source: str
+) -> list[Meaning]:
+    if len(meanings) == 1:
+        return meanings
+    kept = [meaning for meaning in meanings if meaning.order == order]
     if not kept:
-        known = ", ".join(dict.fromkeys(reading.order for reading in readings))
+        known = ", ".join(dict.fromkeys(meaning.order for meaning in meanings))
         raise InputError(
             f"The {source} ({some(labels)}) cannot be read by --class-order {order}.",
             tip=f"They can by {known}." if known else _LABELS_TIP,

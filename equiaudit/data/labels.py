@@ -14,8 +14,47 @@ from equiaudit.errors import InputError
 
 __all__ = ["labels_of_table"]
 
-_FILE = ["file", "file_name", "filename", "image", "image_name", "image_path", "path", "file_path", "filepath", "img", "img_path", "image_file", "image_id", "img_id", "image_label", "id_code", "id", "name"]
-_LABEL = ["label", "class", "target", "y", "category", "class_id", "label_id", "category_id", "class_index", "label_index", "class_name", "label_name", "category_name", "classid", "classes", "labels", "ground_truth", "gt", "diagnosis"]
+_FILE = [
+    "file",
+    "file_name",
+    "filename",
+    "image",
+    "image_name",
+    "image_path",
+    "path",
+    "file_path",
+    "filepath",
+    "img",
+    "img_path",
+    "image_file",
+    "image_id",
+    "img_id",
+    "image_label",
+    "id_code",
+    "id",
+    "name",
+]
+_LABEL = [
+    "label",
+    "class",
+    "target",
+    "y",
+    "category",
+    "class_id",
+    "label_id",
+    "category_id",
+    "class_index",
+    "label_index",
+    "class_name",
+    "label_name",
+    "category_name",
+    "classid",
+    "classes",
+    "labels",
+    "ground_truth",
+    "gt",
+    "diagnosis",
+]
 _TIP = (
     "Name the columns file,label. Known are also filename, file_name, image, path, image_id for the"
     " file, and class, target, category, y for the label."

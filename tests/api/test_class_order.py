@@ -122,7 +122,7 @@ def test_labels_from_one_are_told_from_labels_from_zero(tmp_path: Path, base: in
     labels = [str(i) for i in range(1, 11)]
     table = rows(tmp_path, labels, [i - base for i in range(1, 11)])
     assert accuracy(Knows(list(range(12))), tmp_path, labels=table) == 1
-    with pytest.raises(InputError, match="--class-order index|natural|string"):
+    with pytest.raises(InputError, match=r"--class-order index\|natural\|string"):
         scan(Knows([0] * 12), tmp_path, labels=table, **HOW)
 
 
@@ -135,14 +135,14 @@ def test_all_classes_from_one(tmp_path: Path) -> None:
 
 def test_less_than_nothing_is_no_label(tmp_path: Path) -> None:
     table = rows(tmp_path, ["-1", "0", "1"], [0, 1, 2])
-    with pytest.raises(InputError, match="Line 2 .*'0-0.png' with -1"):
+    with pytest.raises(InputError, match=r"Line 2 .*'0-0.png' with -1"):
         scan(Knows([0, 1, 2]), tmp_path, labels=table, **HOW)
 
 
 def test_parts_of_a_data_set_are_no_classes(tmp_path: Path) -> None:
     for part in ("train", "val"):
         folders(tmp_path / part, ["ant", "bee"])
-    with pytest.raises(InputError, match="parts of a data set.*DATA/val"):
+    with pytest.raises(InputError, match=r"parts of a data set.*DATA/val"):
         scan(Knows([0, 1]), tmp_path, **HOW)
 
 
