@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset, Doubt
     from equiaudit.models import Model
 
-__all__ = ["settled_labels"]
-
 _LOOKED_AT = 256
 """Images that are asked; enough to tell readings apart that differ in a tenth of them."""
 _P = 0.01

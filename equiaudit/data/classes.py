@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
 
-__all__ = ["ClassOrder", "Classes", "Doubt", "Known", "Meaning", "classes_of", "no_index", "some"]
-
 ClassOrder = Literal["string", "natural", "index"]
 
 _LABELS_TIP = "Give the labels with --labels FILE.csv (columns file,label)."

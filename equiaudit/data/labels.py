@@ -12,8 +12,6 @@ from equiaudit.data.places import Place, posix_of
 from equiaudit.data.tables import Table, read_table
 from equiaudit.errors import InputError
 
-__all__ = ["labels_of_table"]
-
 _FILE = [
     "file",
     "file_name",

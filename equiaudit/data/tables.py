@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.errors import InputError
 
-__all__ = ["Table", "read_table"]
-
 _MOST_BYTES = 1 << 30
 _LOOKED_AT = 64
 """Lines that tell the delimiter."""
