@@ -10,11 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from equiaudit.config.checks import Auto, Floats, Size, a_word, lines, listed, one_of, or_word
 from equiaudit.config.checks import device as check_device
+from equiaudit.formats import FORMATS
 from equiaudit.tasks import TASKS
 
-__all__ = ["FORMATS", "Flag", "Settings"]
-
-FORMATS = ("text", "json", "csv", "md", "html", "junit", "github")
+__all__ = ["Flag", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class Settings(BaseModel):
     ] = None
     format: Annotated[
         tuple[str, ...],
-        one_of(FORMATS),
+        one_of(tuple(FORMATS)),
         Flag(
             _OUTPUT,
             f"Comma list of {', '.join(FORMATS)}. The first goes to stdout; "
