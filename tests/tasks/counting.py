@@ -116,7 +116,7 @@ class NumberAudit:
             for name in self.plan.names:
                 yield f"{r.file},{name},{float(r.drift(name).mean())!r},0\n"
 
-    def notes(self):
+    def notes(self, records):
         return ("one number per image",)
 
 
