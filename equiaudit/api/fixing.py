@@ -17,6 +17,7 @@ from equiaudit.api.room import pictures, require_room
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from equiaudit.models.types import Preprocess
     from equiaudit.repair import FixOptions
     from equiaudit.results.repair import FixReport, Verification
-
-__all__ = ["Images", "Picking", "Request", "write_verifications"]
 
 _MOST_LOSS = 0.01
 """Accuracy that a method may lose to be picked, unless said."""
@@ -140,9 +139,11 @@ class Request:
         return self._kept(_with_choice(fixed, compared))
 
     def _comparison(self, model: Model, dataset: Dataset) -> Comparison:
-        if model.task == "image":
+        task = TASKS[model.task]
+        if not task.scores:
             raise InputError(
-                f"{model.name} returns images, and methods are compared by the labels they keep.",
+                f"{model.name} returns {task.returns}, and methods are compared by the labels they"
+                " keep.",
                 tip="Give --method and --data for its figures before and after.",
             )
         return Comparison(

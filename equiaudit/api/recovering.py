@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from equiaudit.api.reading import Reading, open_data
 from equiaudit.audit.observer import Observer
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import fx
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from equiaudit.results.repair import TrainingRecord
     from equiaudit.training import Examples, TrainingOptions
 
-__all__ = ["Training"]
-
-_OUTPUTS = {"classification": "logits", "segmentation": "logits", "image": "values"}
 _SAME_IMAGES = (
     "trained on the images of --data, so what is measured on them afterwards says little of other"
     " images; give --train-data DIR to train on others"
@@ -84,8 +82,8 @@ class Training:
 
             examples = self._examples(model, observer)
             options = self._options(model, out)
-            output = "probabilities" if model.outputs_probabilities else _OUTPUTS[model.task]
-            graph, record = recover(fixed, original, examples, options, observer, output=output)  # type: ignore[arg-type]
+            losses = TASKS[model.task].losses(probabilities=model.outputs_probabilities)
+            graph, record = recover(fixed, original, examples, options, observer, losses=losses)
             left_out = tuple(f"{s.name} was left out: {s.reason}" for s in examples.skipped)
             shared = (_SAME_IMAGES,) if self.folder is None else ()
             notes = (*shared, *record.notes, *left_out)

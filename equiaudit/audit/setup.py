@@ -12,7 +12,7 @@ import numpy as np
 from equiaudit._version import __version__
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
-from equiaudit.audit.task import Task
+from equiaudit.audit.task import TaskAudit
 from equiaudit.data import Dataset, Item, Items, Place, is_lost
 from equiaudit.errors import RunError
 from equiaudit.models.types import Model
@@ -76,7 +76,9 @@ def refuse_lost_folders(root: Place, items: Iterable[Item]) -> None:
             )
 
 
-def run_key(task: Task[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
+def run_key(
+    task: TaskAudit[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int
+) -> str:
     """What an unfinished run must share with this one to be continued."""
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]

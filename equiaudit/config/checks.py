@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
-
-__all__ = ["Auto", "Floats", "Size", "device", "lines", "nearest", "one_of", "or_word"]
 
 
 def _items(value: Any) -> Any:
@@ -72,6 +70,23 @@ def one_of(names: tuple[str, ...]) -> BeforeValidator:
         return items
 
     return BeforeValidator(check)
+
+
+def a_word(names: tuple[str, ...]) -> BeforeValidator:
+    """One of `names`."""
+
+    def check(value: Any) -> Any:
+        if value not in names:
+            quoted = listed([repr(name) for name in names])
+            raise ValueError(f"input should be {quoted}, got {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def listed(names: Sequence[str]) -> str:
+    """``auto, cpu or cuda``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def device(value: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from equiaudit.config.checks import Auto, Floats, Size, lines, one_of, or_word
+from equiaudit.config.checks import Auto, Floats, Size, a_word, lines, listed, one_of, or_word
 from equiaudit.config.checks import device as check_device
+from equiaudit.tasks import TASKS
 
 __all__ = ["FORMATS", "Flag", "Settings"]
 
@@ -43,6 +44,14 @@ class Settings(BaseModel):
             "NAME",
         ),
     ] = None
+    weights: Annotated[
+        str | None,
+        Flag(
+            _MODEL,
+            "Which weights of a checkpoint: ema, raw, or a key or prefix in it (ema before raw).",
+            "ema|raw|KEY",
+        ),
+    ] = None
     trust: Annotated[
         bool,
         Flag(
@@ -62,12 +71,9 @@ class Settings(BaseModel):
         Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),
     ] = None
     task: Annotated[
-        Literal["auto", "classification", "segmentation", "image"],
-        Flag(
-            _MODEL,
-            "What the model does: auto, classification, segmentation or image.",
-            "TASK",
-        ),
+        str,
+        a_word(("auto", *TASKS)),
+        Flag(_MODEL, f"What the model does: {listed(('auto', *TASKS))}.", "TASK"),
     ] = "auto"
     output_name: Annotated[
         str | None,

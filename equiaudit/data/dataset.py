@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,6 @@ from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
 __all__ = ["Dataset", "has_masks", "has_targets", "open_dataset", "open_dense_dataset"]
-
-DenseTask = Literal["segmentation", "image"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def open_dataset(
 
 def open_dense_dataset(
     root: str | Place,
-    task: DenseTask,
+    kind: Kind,
     reader: TruthReader,
     *,
     class_names: Mapping[int, str] | None = None,
@@ -106,7 +103,7 @@ def open_dense_dataset(
     """
     _check_limit(limit)
     top = place_of(root)
-    name, listing = _read(top, task, layout, Asked())
+    name, listing = _read(top, kind, layout, Asked())
     let_go(top)
     found = _dataset(name, listing, limit, seed)
     return replace(

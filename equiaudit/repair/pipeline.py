@@ -30,6 +30,7 @@ from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
 from equiaudit.repair.verify_outputs import with_every_output
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "FixOptions",
@@ -146,7 +147,7 @@ def verify_model(
         control,
         pictures,
         total_stride=model.total_stride or how.size,
-        dense=model.task != "classification",
+        dense=TASKS[model.task].maps,
         threshold=label_threshold(model),
         device=model.device,
         comparisons=affordable,

@@ -18,6 +18,7 @@ from equiaudit.repair.methods.positions import Refused, read_outputs, told_of
 from equiaudit.repair.pictures import with_objects
 from equiaudit.results.repair import Verification
 from equiaudit.sampling.positions import Map, Role
+from equiaudit.tasks import TASKS
 
 __all__ = ["with_every_output"]
 
@@ -86,7 +87,7 @@ def _of_one(
     model: Model,
     images: Images,
 ) -> Verification:
-    if control is None or model.task != "classification":
+    if control is None or TASKS[model.task].maps:
         return found
     objects = {name: x.to(model.device) for name, x in with_objects(images).items()}
     size = model.preprocess.size
@@ -98,7 +99,7 @@ def _of_one(
 def _roles(every: EveryRun, model: Model, positions: Sequence[tuple[str, str]]) -> tuple[Role, ...]:
     """As `fix` reads them, by shapes and by what is said; the check asks the unmodified model."""
     names = every.names
-    main: Role = None if model.task == "classification" else Map()
+    main: Role = Map() if TASKS[model.task].maps else None
     place = names.index(model.output) if model.output in names else 0
     told = told_of(names, positions, model.name)
     try:

@@ -20,11 +20,12 @@ from small import MEAN, STD, write_images
 from torch import nn
 
 from equiaudit import scan
-from equiaudit.audit.dense.outputs import labels_of
 from equiaudit.audit.observer import Silent
 from equiaudit.comparison import compare_files
 from equiaudit.errors import InputError, RunError
-from equiaudit.results import METRICS, load_result
+from equiaudit.results import load_result
+from equiaudit.tasks import TASKS
+from equiaudit.tasks.maps.outputs import labels_of
 
 
 @pytest.fixture
@@ -112,12 +113,8 @@ def test_every_metric_is_in_the_catalogue_under_its_task_and_kind(root, tmp_path
     )
     for done in scans:
         for kind, shift in done.result.shifts.items():
-            stated = {
-                name
-                for name, info in METRICS.items()
-                if info.task == done.result.fingerprint.task
-                and (not info.kinds or kind in info.kinds)
-            }
+            own = TASKS[done.result.fingerprint.task].metrics
+            stated = {info.name for info in own if not info.kinds or kind in info.kinds}
             assert set(shift.metrics) == stated
 
 

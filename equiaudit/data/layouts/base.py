@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from equiaudit.errors import InputError
 __all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "by_stem", "stem"]
 
 L = TypeVar("L")
-Kind = Literal["classification", "segmentation", "image", "sequences"]
-"""What is to be read: class labels, masks, targets, or frames that follow a defect."""
+Kind = str
+"""The task whose data is to be read; "sequences" of frames that follow a defect."""
 
 
 class Rank(IntEnum):

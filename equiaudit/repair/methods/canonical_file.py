@@ -23,6 +23,7 @@ from equiaudit.repair.formats import Run
 from equiaudit.repair.methods.base import Net
 from equiaudit.repair.save import Saved, placed
 from equiaudit.sampling.positions import Role
+from equiaudit.tasks import TASKS
 
 __all__ = ["CanonicalOnnx", "OnnxFile", "onnx_path"]
 
@@ -136,7 +137,7 @@ class CanonicalOnnx(OnnxFile):
             return canonical_onnx(
                 source, path, roles=self.roles, ranks=self.ranks, layout=how.layout
             )
-        dense = self.model.task != "classification"
+        dense = TASKS[self.model.task].maps
         return canonical_onnx(source, path, every_output=dense, layout=how.layout)
 
     def _loaded(self, path: Path) -> Run:

@@ -28,6 +28,7 @@ from equiaudit.repair.outputs import graph_outputs, label_threshold
 from equiaudit.repair.pictures import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
+from equiaudit.tasks import TASKS
 
 __all__ = ["Subject"]
 
@@ -108,7 +109,7 @@ class Subject:
     @property
     def dense(self) -> bool:
         """The outputs are maps, which move with the image."""
-        return self.model.task != "classification"
+        return TASKS[self.model.task].maps
 
     @property
     def threshold(self) -> float | None:
