@@ -66,7 +66,8 @@ class EveryOutput:
         plan = schedule(len(names), self.size, self.size, comparisons, seed)
         with exact_arithmetic():
             figures = self._errors(run, names, stack, plan)
-            control, wrong = None, ()
+            control: ShiftErrors | None = None
+            wrong: tuple[str, ...] = ()
             if original is not None:
                 control = self._errors(original, names, stack, plan.first(_CONTROL))
                 wrong = tuple(self._faults(original, images, device))

@@ -108,8 +108,7 @@ def test_landmarks_are_moved_back_in_the_written_file(tmp_path: Path, unit: str)
 # Boxes, and their units
 
 
-@pytest.mark.parametrize("image", ["image", "pixel_values"])
-@pytest.mark.parametrize("told", ["boxes", "boxes:share"])
+@pytest.mark.parametrize(("image", "told"), [("image", "boxes"), ("pixel_values", "boxes:share")])
 def test_boxes_in_shares_come_back_as_shares_from_onnx(
     tmp_path: Path, image: str, told: str
 ) -> None:
