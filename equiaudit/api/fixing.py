@@ -37,7 +37,7 @@ class Images:
     """`--data`, and how it is shifted."""
 
     folder: Place | None
-    labels: str | Path | None
+    reading: Reading
     limit: int | None
     max_shift: int
     offsets: int | Literal["full"]
@@ -45,15 +45,18 @@ class Images:
 
     def checked(self) -> None:
         """Raise InputError for labels, or a number, of images that are not given."""
-        for flag, value in (("--labels", self.labels), ("--limit", self.limit)):
-            if self.folder is None and value is not None:
-                raise InputError(f"{flag} is about the images of --data.", tip="Add --data DIR.")
+        if self.folder is not None:
+            return
+        why = "is about the images of --data"
+        self.reading.refuse(("labels", "class_order"), why, "Add --data DIR.")
+        if self.limit is not None:
+            raise InputError(f"--limit {why}.", tip="Add --data DIR.")
 
     def dataset(self, model: Model) -> Dataset | None:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
             return None
-        return open_data(model, self.folder, Reading(labels=self.labels), self.limit, self.seed)
+        return open_data(model, self.folder, self.reading, self.limit, self.seed)
 
     @property
     def shifting(self) -> ScanOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from equiaudit.api.class_order import settled_labels
 from equiaudit.data.reading import DataSettings, Reading
 from equiaudit.tasks import TASKS
 
@@ -17,10 +18,21 @@ __all__ = ["DataSettings", "Reading", "open_data", "open_sequence_data", "settle
 
 
 def open_data(
-    model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    model: Model,
+    data: str | Place,
+    reading: Reading,
+    limit: int | None,
+    seed: int,
+    *,
+    settle: bool = True,
 ) -> Dataset:
-    """The images of `data`, with labels, masks or targets in the numbering of `model`."""
-    return TASKS.named(model.task).open(model, data, reading, limit, seed)
+    """The images of `data`, with labels, masks or targets in the numbering of `model`.
+
+    Where it is not clear how labels are numbered the model is asked, unless `settle` is off, for
+    work that needs no labels.
+    """
+    dataset = TASKS.named(model.task).open(model, data, reading, limit, seed)
+    return settled_labels(model, dataset) if settle else dataset
 
 
 def open_sequence_data(data: Place, reading: Reading, limit: int | None, seed: int) -> SequenceData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class Training:
     """The stages that were asked for, and the images for them.
 
     `folder` is --train-data, `data` is --data, which is trained on where there is no other;
-    `labels` belong to the latter.
+    the labels of `reading` belong to the latter.
     """
 
     calibrate: bool = False
@@ -44,7 +44,7 @@ class Training:
     zero_pad: float | None = None
     """Share of the windows that black enters at; None: that of `TrainingOptions`."""
     data: str | Path | None = None
-    labels: str | Path | None = None
+    reading: Reading = field(default_factory=Reading)
     seed: int = 0
 
     @property
@@ -123,10 +123,10 @@ class Training:
         return load_examples(self._dataset(model), wanted, how)
 
     def _dataset(self, model: Model) -> Dataset:
-        folder, labels = self.folder, None
+        folder, reading = self.folder, replace(self.reading, labels=None)
         if folder is None:
-            folder, labels = self.data or "", self.labels
-        return open_data(model, folder, Reading(labels=labels), self.limit, self.seed)
+            folder, reading = self.data or "", self.reading
+        return open_data(model, folder, reading, self.limit, self.seed)
 
 
 def _beside(out: Path | None) -> Path | None:

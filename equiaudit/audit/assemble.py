@@ -69,7 +69,7 @@ def assemble(
         unreadable=tuple(
             Skipped(name=r.file, reason=r.unreadable) for r in records if r.unreadable is not None
         ),
-        notes=(*model.notes, *task.notes(), *dataset.notes, *_decoding_notes(read)),
+        notes=(*model.notes, *task.notes(read), *dataset.notes, *_decoding_notes(read)),
         timings=timings,
         **(task.more(read) if more is None else more),
     )

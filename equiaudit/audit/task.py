@@ -111,5 +111,5 @@ class TaskAudit(Protocol[R]):
     def samples_csv(self, records: Records[R]) -> Iterator[str]:
         """One row per image and kind, as text in pieces of whole rows."""
 
-    def notes(self) -> tuple[str, ...]:
-        """What is worth saying about how outputs were read."""
+    def notes(self, records: Records[R]) -> tuple[str, ...]:
+        """What is worth saying about how outputs were read, and of the records."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
@@ -38,6 +39,18 @@ def _size(value: Any) -> Any:
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise ValueError(f"expected HxW or one number, in px, got {value!r}")
     return (numbers[0], numbers[-1])
+
+
+def bounds(value: Any) -> Any:
+    """``LOW,HIGH``, two numbers of which the second is larger."""
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"expected LOW,HIGH as in -1,1, got {value!r}")
+    return (low, high)
 
 
 def or_word(word: str, least: int) -> BeforeValidator:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
+from equiaudit.data.classes import ClassOrder
 from equiaudit.data.places import Place, place_of
 from equiaudit.errors import InputError
 
@@ -17,7 +18,10 @@ class DataSettings(TypedDict, total=False):
     layout: str
     """The name of a layout, or "auto"."""
     labels: str | Path | Place | None
-    """A CSV with the columns file and label, or its URL."""
+    """A table with the columns file and label, or its URL."""
+    class_order: ClassOrder | None
+    """How classes are counted where that is not clear: "string" as torchvision's ImageFolder,
+    "natural" as timm, "index" where the number is the class index."""
     classes: str | Path | Place | None
     """A CSV with the columns name, index and colour, or its URL."""
     ignore_index: int | None
@@ -30,6 +34,7 @@ class Reading:
 
     layout: str = "auto"
     labels: str | Path | Place | None = None
+    class_order: ClassOrder | None = None
     classes: str | Path | Place | None = None
     ignore_index: int | None = None
 

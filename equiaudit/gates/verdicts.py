@@ -10,8 +10,8 @@ from equiaudit.comparison import comparable, difference_of
 from equiaudit.gates.grammar import Gate
 from equiaudit.report import figures
 from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result
-from equiaudit.tasks import metric_info
 from equiaudit.results.types import BaselineFigures, Drop
+from equiaudit.tasks import metric_info
 
 if TYPE_CHECKING:
     from equiaudit.metrics.forecast import Bounds

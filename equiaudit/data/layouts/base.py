@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
 from equiaudit.data.places import Place
 from equiaudit.errors import InputError
@@ -73,10 +74,10 @@ class Asked:
     """What is known beside the folder."""
 
     labels: Place | None = None
-    class_names: Sequence[str] | None = None
-    """Of the model."""
-    num_classes: int | None = None
-    """Of the model."""
+    known: Known = field(default_factory=Known)
+    """Of the model's classes."""
+    order: ClassOrder | None = None
+    """How classes are counted, where that is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,8 @@ class Listing:
     truth: Mapping[str, ImageFile] = field(default_factory=dict)
     """Name of an image -> its mask or target; empty where none has one."""
     notes: tuple[str, ...] = ()
+    doubt: Doubt | None = None
+    """Where `labels` are one of several meanings."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -130,11 +131,14 @@ class LabelAudit:
         """One row per image and kind."""
         return samples_csv(self._plan, records)
 
-    def notes(self) -> tuple[str, ...]:
-        """That logit errors may be errors of probabilities."""
+    def notes(self, records: Records[LabelRecord]) -> tuple[str, ...]:
+        """That logit errors may be errors of probabilities, and few labels no check of them."""
+        found = _accuracy(self._model, records)
+        notes = () if found is None or not found.too_few else (found.said,)
         if not self._model.outputs_probabilities:
-            return ()
-        return ("the model returns probabilities, so its logit errors are errors of probabilities",)
+            return notes
+        said = "the model returns probabilities, so its logit errors are errors of probabilities"
+        return (*notes, said)
 
 
 def _changed(records: Records[LabelRecord], name: str) -> NDArray[np.float64]:
@@ -181,18 +185,57 @@ def _notes(series: Series, seen: classification.Observations) -> tuple[str, ...]
 
 def _check_accuracy(model: Model, total: int, records: Records[LabelRecord]) -> None:
     """Stop when the labels are met no better than by chance: then no other figure means much."""
-    classes = 2 if model.num_classes == 1 else model.num_classes or 0
-    clean, labels = clean_of(records), labels_of(records)
-    lost = int((clean == NONFINITE).sum())
-    done = int(((clean != NONFINITE) & (labels != UNKNOWN)).sum())
-    enough = max(min(_CHECK_AFTER, total - lost), _CHECK_LEAST)
-    if classes < 2 or done < enough:
+    found = _accuracy(model, records)
+    if found is None:
         return
-    right = int((clean == labels).sum())
-    if binomtest(right, done, 1 / classes, alternative="greater").pvalue < _CHECK_P:
+    lost = int((clean_of(records) == NONFINITE).sum())
+    if found.done < min(_CHECK_AFTER, total - lost) or found.above_chance or found.too_few:
         return
     raise InputError(
-        f"Accuracy is {right} of {done} over {classes} classes, no better than chance: "
-        "the preprocessing is probably wrong, or the labels are numbered differently.",
+        f"Accuracy is {found.right} of {found.done} over {found.classes} classes, no better than"
+        " chance: the preprocessing is probably wrong, or the labels are numbered differently.",
         tip="Check --mean, --std, --preprocess and --labels; --no-accuracy-check goes on anyway.",
     )
+
+
+@dataclass(frozen=True)
+class _Accuracy:
+    """How many of `done` labelled images are met, over `classes` classes."""
+
+    right: int
+    done: int
+    classes: int
+
+    @property
+    def above_chance(self) -> bool:
+        """By a binomial test."""
+        p: float = binomtest(self.right, self.done, 1 / self.classes, alternative="greater").pvalue
+        return p < _CHECK_P
+
+    @property
+    def too_few(self) -> bool:
+        """Whether as few could be met by a model half way between chance and perfect.
+
+        Of fewer than 30 images a good model may be no better than chance by the test above.
+        """
+        half = (1 + 1 / self.classes) / 2
+        p: float = binomtest(self.right, self.done, half, alternative="less").pvalue
+        return self.done < _CHECK_LEAST and not self.above_chance and p >= _CHECK_P
+
+    @property
+    def said(self) -> str:
+        """As a note."""
+        return (
+            f"accuracy is {self.right} of {self.done} over {self.classes} classes: too few images"
+            " to tell from chance, so labels and preprocessing are not checked by it"
+        )
+
+
+def _accuracy(model: Model, records: Records[LabelRecord]) -> _Accuracy | None:
+    """None where there are no labels or classes to speak of."""
+    classes = 2 if model.num_classes == 1 else model.num_classes or 0
+    clean, labels = clean_of(records), labels_of(records)
+    done = int(((clean != NONFINITE) & (labels != UNKNOWN)).sum())
+    if classes < 2 or not done:
+        return None
+    return _Accuracy(int((clean == labels).sum()), done, classes)

@@ -82,6 +82,7 @@ class Classification(Task):
         return open_dataset(
             data,
             labels=reading.labels_place,
+            class_order=reading.class_order,
             class_names=model.class_names,
             num_classes=2 if model.num_classes == 1 else model.num_classes,
             layout=reading.layout,

@@ -20,7 +20,7 @@ from equiaudit.models.types import Model
 from equiaudit.results import BorderProfile, DenseShift, Estimate
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.canvas import cut
-from equiaudit.tasks.image.block import ImageBlock, ImageRecord, ImageSeries, target_of
+from equiaudit.tasks.image.block import ImageBlock, ImageRecord, ImageSeries, scaled, target_of
 from equiaudit.tasks.maps.audit import MapAudit
 from equiaudit.tasks.maps.examples import Pictured, Seen
 from equiaudit.tasks.maps.heat import border_bins_of
@@ -28,6 +28,9 @@ from equiaudit.tasks.maps.records import MapSeries
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+
+_MOST_DECIBELS = 200.0
+"""In place of infinity, where a mean or an extreme has nothing else."""
 
 _MEANING = (
     "squared change over the mean square of the unshifted output, by the pixels' distance to the "
@@ -77,6 +80,11 @@ class ImageAudit(MapAudit[ImageRecord]):
         """Targets are read with as many channels as the outputs have."""
         return TargetReader(gray=self.channels == 1) if self.dataset.labelled else None
 
+    @property
+    def key(self) -> str:
+        """And what black and white are."""
+        return f"{super().key}:{self.options.output_range}"
+
     def parse(self, line: str) -> ImageRecord:
         """A line of the journal."""
         return ImageRecord.parse(line, ImageSeries)
@@ -87,7 +95,8 @@ class ImageAudit(MapAudit[ImageRecord]):
 
     def open_block(self, sources: Sequence[Source]) -> ImageBlock:
         """Begin with some images."""
-        return ImageBlock(self.plan, self.frames, sources, self.model.preprocess)
+        how, stated = self.model.preprocess, self.options.output_range
+        return ImageBlock(self.plan, self.frames, sources, how, stated)
 
     def metrics(self, series: Series, records: Sequence[ImageRecord]) -> dict[str, Estimate]:
         """Means by image with the extreme beside each."""
@@ -97,14 +106,14 @@ class ImageAudit(MapAudit[ImageRecord]):
         found = {"nmse": _mean(nmse, seed), "nmse_max": largest(_flat(nmse))}
         for name in ("psnr", "ssim"):
             each = [_known(getattr(s, name)) for s in own]
-            found |= {name: _mean(each, seed), f"{name}_min": smallest(_flat(each))}
+            found |= {name: _mean(each, seed), f"{name}_min": smallest(_capped(_flat(each)))}
         if not self.dataset.labelled:
             return found
         delta = [_known(s.delta_psnr) for s in own]
         found["psnr_clean"] = _mean([_known((r.target_psnr,)) for r in records], seed)
         found["psnr_shifted"] = _mean([_known(s.target_psnr) for s in own], seed)
         found["delta_psnr"] = _mean(delta, seed)
-        found["delta_psnr_max"] = largest(_flat(delta))
+        found["delta_psnr_max"] = largest(_capped(_flat(delta)))
         return found
 
     def further(
@@ -135,7 +144,9 @@ class ImageAudit(MapAudit[ImageRecord]):
 
     def draw(self, seen: Seen) -> Pictured:
         """Outputs on one scale; the absolute error with its largest value white."""
-        before, after = seen.unshifted.double(), seen.moved.back(seen.shifted.double())
+        outputs = (seen.unshifted.double(), seen.shifted.double())
+        before, shifted = (scaled(output, self.options.output_range) for output in outputs)
+        after = seen.moved.back(shifted)
         target = target_of(seen.source, self.model.preprocess, before.device)
         if target is not None:
             target = cut(target, self.plan.window, self.plan.margin, (0, 0))
@@ -169,14 +180,14 @@ class ImageAudit(MapAudit[ImageRecord]):
         for name, extreme in extremes.items():
             each = _known(getattr(own, name))
             if len(each):
-                found |= {name: _cell(each.mean()), f"{name}_min": _cell(extreme(each))}
+                found |= {name: _finite_cell(each), f"{name}_min": _cell(extreme(_capped(each)))}
         if record.target_psnr is not None:
             delta = _known(own.delta_psnr)
             found |= {
-                "psnr_clean": _cell(record.target_psnr),
-                "psnr_shifted": _cell(_known(own.target_psnr).mean()),
-                "delta_psnr": _cell(delta.mean()),
-                "delta_psnr_max": _cell(delta.max()),
+                "psnr_clean": _finite_cell(np.array([record.target_psnr])),
+                "psnr_shifted": _finite_cell(_known(own.target_psnr)),
+                "delta_psnr": _finite_cell(delta),
+                "delta_psnr_max": _cell(_capped(delta).max()),
             }
         return found
 
@@ -187,11 +198,13 @@ class ImageAudit(MapAudit[ImageRecord]):
         """None."""
         return {}
 
-    def notes(self) -> tuple[str, ...]:
-        """What PSNR and SSIM are relative to."""
+    def notes(self, records: Sequence[ImageRecord]) -> tuple[str, ...]:
+        """What PSNR and SSIM are relative to, and how many images are equal."""
+        relative = "PSNR and SSIM are relative to the range of each unshifted output"
         if self.dataset.labelled:
-            return ("PSNR and SSIM take the outputs to be in [0, 1], as the targets are",)
-        return ("PSNR and SSIM are relative to the range of each unshifted output",)
+            low, high = self.options.output_range or (0.0, 1.0)
+            relative = f"PSNR and SSIM take the outputs to be in [{low:g}, {high:g}]"
+        return (relative, *_equal(records))
 
 
 def _known(values: tuple[float | None, ...]) -> Floats:
@@ -199,12 +212,48 @@ def _known(values: tuple[float | None, ...]) -> Floats:
 
 
 def _mean(each: Sequence[Floats], seed: int) -> Estimate:
-    """Of the images' means; images without a figure do not count."""
-    return bca_interval([float(values.mean()) for values in each if len(values)], seed=seed)
+    """Of the images' means over what is finite; images without a figure do not count.
+
+    Where all is infinite, as the PSNR of equal images is, the mean is 200 dB.
+    """
+    finite = [values[np.isfinite(values)] for values in each]
+    means = [float(values.mean()) for values in finite if len(values)]
+    infinite = sum(len(values) > 0 for values in each)
+    if not means and infinite:
+        return Estimate(value=_MOST_DECIBELS, n=infinite, method="none")
+    return bca_interval(means, seed=seed)
+
+
+def _capped(values: Floats) -> Floats:
+    return np.minimum(values, _MOST_DECIBELS)
+
+
+def _equal(records: Sequence[ImageRecord]) -> tuple[str, ...]:
+    """How often PSNR is infinite, which no mean holds."""
+    found = []
+    series = [own for record in records for own in (record.series or {}).values()]
+    for name, what in (
+        ("psnr", "shifted outputs equal the unshifted one"),
+        ("target_psnr", "shifted outputs equal the target"),
+    ):
+        values = _flat([_known(getattr(own, name)) for own in series])
+        equal = int(np.isinf(values).sum())
+        if equal:
+            found.append(
+                f"{equal} of {len(values)} {what} to the bit; PSNR is infinite there, and its means"
+                f" are over the others ({_MOST_DECIBELS:g} dB where there is none)"
+            )
+    return tuple(found)
 
 
 def _flat(each: Sequence[Floats]) -> Floats:
     return np.concatenate(each) if each else np.zeros(0)
+
+
+def _finite_cell(values: Floats) -> str:
+    """The mean over what is finite; empty where nothing is."""
+    finite = values[np.isfinite(values)]
+    return _cell(finite.mean()) if len(finite) else ""
 
 
 def _cell(value: float) -> str:

@@ -13,6 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from equiaudit.audit.jobs import ALIGNED, Job
 from equiaudit.audit.task import Source
+from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.canvas import cut
@@ -20,7 +21,10 @@ from equiaudit.tasks.maps.block import MapBlock
 from equiaudit.tasks.maps.frames import Frames, Moved
 from equiaudit.tasks.maps.records import MapRecord, MapSeries
 
-_MOST_DECIBELS = 200.0
+_LEEWAY = 0.1
+"""By which an image in [0, 1] may overshoot."""
+_MOST_OUTSIDE = 0.05
+"""Share of values that may overshoot more."""
 _SSIM_SIDE = 11
 """px of the Gaussian window, sigma 1.5, as in Wang et al. 2004."""
 
@@ -46,9 +50,9 @@ class ImageRecord(MapRecord[ImageSeries]):
 
 
 def psnr(a: Tensor, b: Tensor, peak: float) -> float:
-    """10 log10(peak^2 / mean (a - b)^2), dB; equal images count as 200 dB."""
+    """10 log10(peak^2 / mean (a - b)^2), dB; infinite for equal images."""
     error = float((a.double() - b.double()).square().mean()) / peak**2
-    return min(-10 * math.log10(error), _MOST_DECIBELS) if error > 0 else _MOST_DECIBELS
+    return -10 * math.log10(error) if error > 0 else math.inf
 
 
 def ssim(a: Tensor, b: Tensor, peak: float) -> float | None:
@@ -75,6 +79,29 @@ def target_of(source: Source, how: Preprocess, device: torch.device) -> Tensor |
     return channels.flip(0) if how.channels == "bgr" else channels
 
 
+def scaled(outputs: Tensor, output_range: tuple[float, float] | None) -> Tensor:
+    """Outputs whose black and white are `output_range`, in [0, 1] as targets are."""
+    if output_range is None or output_range == (0.0, 1.0):
+        return outputs
+    low, high = output_range
+    return (outputs - low) / (high - low)
+
+
+def _check_range(output: Tensor, file: str) -> None:
+    """InputError for an output that is no image in [0, 1], give or take a little."""
+    outside = (output < -_LEEWAY) | (output > 1 + _LEEWAY)
+    share = float(outside.double().mean())
+    if share <= _MOST_OUTSIDE or not bool(output.isfinite().all()):
+        return
+    low, high = float(output.min()), float(output.max())
+    raise InputError(
+        f"The output for {file!r} has values from {low:.3g} to {high:.3g}, and targets are in"
+        " [0, 1], so PSNR and SSIM between them would mean nothing.",
+        tip="Say what is black and white in the outputs, as in --output-range -1,1 or 0,255;"
+        " --output-range 0,1 takes them as they are.",
+    )
+
+
 @dataclass
 class _Unshifted:
     output: Tensor
@@ -88,22 +115,29 @@ class ImageBlock(MapBlock[ImageSeries]):
     """Compares images of the window's size."""
 
     def __init__(
-        self, plan: ShiftPlan, frames: Frames, sources: Sequence[Source], how: Preprocess
+        self,
+        plan: ShiftPlan,
+        frames: Frames,
+        sources: Sequence[Source],
+        how: Preprocess,
+        output_range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(plan, frames, sources)
-        self._how = how
+        self._how, self._range = how, output_range
         self._unshifted: dict[int, _Unshifted] = {}
         self._figures: dict[tuple[int, str], dict[int, tuple[float | None, ...]]] = {}
 
     def reduced(self, outputs: Tensor) -> Tensor:
-        """The outputs themselves."""
-        return outputs
+        """The outputs, on the scale of targets."""
+        return scaled(outputs, self._range)
 
     def take(self, image: int, unshifted: Tensor) -> None:
         """Keep the output, its energy and its range."""
         output = unshifted.clone()  # of a batch that is not kept
         target = target_of(self.sources[image], self._how, output.device)
         if target is not None:
+            if self._range is None:
+                _check_range(output, self.sources[image].item.file)
             target = cut(target, self.plan.window, self.plan.margin, (0, 0))
         spread = float(output.max() - output.min())
         peak = 1.0 if target is not None or not spread > 0 else spread
@@ -148,5 +182,6 @@ def _figures(
     if own.target is None:
         return (*found, None, None)
     target = moved.clean(own.target)
-    to_target = psnr(after, target, own.peak)
-    return (*found, to_target, abs(to_target - psnr(before, target, own.peak)))
+    to_target, unshifted = psnr(after, target, own.peak), psnr(before, target, own.peak)
+    same = math.isinf(to_target) and math.isinf(unshifted)
+    return (*found, to_target, 0.0 if same else abs(to_target - unshifted))

@@ -35,8 +35,8 @@ class MapTask(Task):
     def refuse_labels(self, model: Model, reading: Reading) -> None:
         """InputError for labels of whole images."""
         reading.refuse(
-            ("labels",),
-            f"names one class per image, and {model.name} returns {self.name} maps",
+            ("labels", "class_order"),
+            f"is of one class per image, and {model.name} returns {self.name} maps",
             "Put masks into masks/ beside images/.",
         )
 

@@ -220,7 +220,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             "objects_lost": sum(lost for _, lost, _ in own.objects),
         }
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, records: Sequence[SegmentationRecord]) -> tuple[str, ...]:
         """What was done to outputs before they were compared."""
         found = []
         if self.factor != (1, 1):
