@@ -162,10 +162,9 @@ def _torchvision_classes(spec: str) -> tuple[str, ...] | None:
 
 def _timm_classes(module: nn.Module) -> tuple[str, ...] | None:
     """Of nets whose classes are those of a part of ImageNet."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
-
-    subset = infer_imagenet_subset(module)
-    return tuple(ImageNetInfo(subset).label_descriptions()) if subset else None
+    data = importlib.import_module("timm.data")
+    subset = data.infer_imagenet_subset(module)
+    return tuple(data.ImageNetInfo(subset).label_descriptions()) if subset else None
 
 
 def _timm(name: str) -> tuple[nn.Module, PreprocessFields]:
