@@ -99,6 +99,7 @@ def fix(
     data: str | Path | None = None,
     labels: str | Path | None = None,
     class_order: ClassOrder | None = None,
+    class_names: str | Path | None = None,
     limit: int | None = None,
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
@@ -144,7 +145,7 @@ def fix(
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
-    reading = Reading(labels=labels, class_order=class_order)
+    reading = Reading(labels=labels, class_order=class_order, class_names=class_names)
     request = Request(
         out=as_path(out),
         options=FixOptions(
