@@ -120,6 +120,10 @@ class Settings(BaseModel):
             "ORDER",
         ),
     ] = None
+    class_names: Annotated[
+        str | None,
+        Flag(_DATA, "The model's classes in order: a name per line, JSON, or CSV.", "FILE"),
+    ] = None
     classes: Annotated[
         str | None,
         Flag(_DATA, "CSV with name, index and colour of mask classes, or its URL.", "FILE"),
