@@ -12,6 +12,7 @@ import onnxruntime as ort
 import torch
 from onnx import numpy_helper
 
+from equiaudit.data.class_names import names_in_metadata
 from equiaudit.errors import InputError
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
@@ -29,6 +30,7 @@ __all__ = ["external_files", "load_onnx", "onnx_forward", "read_onnx"]
 
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
+_NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
 _LARGEST_BATCH = 1024
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
@@ -61,6 +63,7 @@ def load_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> Artefact:
         image_input=image.name,
         inputs=dict(inputs or {}),
         notes=("exported in eval mode", *_said(complaint), *_said_of_inputs(inputs or {})),
+        class_names=_class_names(proto),
     )
 
 
@@ -199,6 +202,14 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
             where = f"the metadata of {path}"
             return parse_preprocess(item.value, where=where, source="ONNX metadata")
     return {}
+
+
+def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
+    """What the metadata calls the classes."""
+    for item in proto.metadata_props:
+        if item.key in _NAMES_KEYS and (found := names_in_metadata(item.value)):
+            return found
+    return None
 
 
 def _fixed_fields(image: ImageInput, stated: PreprocessFields, path: Path) -> PreprocessFields:
