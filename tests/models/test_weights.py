@@ -157,6 +157,18 @@ def test_an_average_that_was_never_updated_is_not_taken_without_a_word(tmp_path)
     assert any("never updated" in note for note in alone.notes)
 
 
+def test_lightning_s_running_average_has_no_batch_statistics(tmp_path):
+    kept = {"n_averaged": 2, "average_model_state": under("net.", average)}
+    saved = {
+        "state_dict": under("net.", raw),
+        "callbacks": {"StochasticWeightAveraging": kept},
+    }
+    with pytest.raises(InputError, match=r"keeps no batch statistics.*--weights raw"):
+        read(tmp_path / "c.ckpt", saved)
+    assert is_of(read(tmp_path / "c.ckpt", saved, weights="raw"), RAW)
+    assert is_of(read(tmp_path / "c.ckpt", saved, weights="ema"), AVERAGE)
+
+
 def test_an_averaged_model_of_torch(tmp_path):
     averaged = AveragedModel(net(1), multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
     averaged.update_parameters(net(1))
