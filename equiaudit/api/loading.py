@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.data import Place
     from equiaudit.models import Model
-
-__all__ = [
-    "ModelSettings",
-    "as_path",
-    "as_place",
-    "load_model",
-    "require_segmenter",
-]
 
 
 class ModelSettings(TypedDict, total=False):
@@ -78,7 +71,9 @@ def load_model(
 
 def require_segmenter(model: Model) -> None:
     """A sequence of sliding windows follows a defect through maps."""
-    if model.task != "segmentation":
+    from equiaudit.shifts.sliding import CAPS
+
+    if CAPS not in TASKS[model.task].protocols:
         raise InputError(
             f"{model.name} returns {model.task} outputs, and the caps protocol follows a defect"
             " through segmentations.",

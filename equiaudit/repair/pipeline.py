@@ -29,6 +29,7 @@ from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "FixOptions",
@@ -136,7 +137,7 @@ def verify_model(
         None if against is None else _taking(against, how.dtype),
         pictures,
         total_stride=model.total_stride or how.size,
-        dense=model.task != "classification",
+        dense=TASKS[model.task].maps,
         threshold=label_threshold(model),
         device=model.device,
         comparisons=affordable,

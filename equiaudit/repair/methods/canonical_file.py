@@ -20,6 +20,7 @@ from equiaudit.repair.canonical_onnx import canonical_onnx
 from equiaudit.repair.formats import Run
 from equiaudit.repair.methods.base import Net
 from equiaudit.repair.save import Saved, placed
+from equiaudit.tasks import TASKS
 
 __all__ = ["CanonicalOnnx", "OnnxFile", "onnx_path"]
 
@@ -122,7 +123,7 @@ class CanonicalOnnx(OnnxFile):
         if source is None:
             raise RunError(f"{self.model.name} is no ONNX file.")
         how = self.model.preprocess
-        dense = self.model.task != "classification"
+        dense = TASKS[self.model.task].maps
         return canonical_onnx(source, path, every_output=dense, layout=how.layout)
 
     def _loaded(self, path: Path) -> Run:

@@ -22,6 +22,7 @@ from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
 from equiaudit.repair.outputs import graph_outputs, label_threshold
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
+from equiaudit.tasks import TASKS
 
 __all__ = ["Subject"]
 
@@ -76,7 +77,7 @@ class Subject:
     @property
     def dense(self) -> bool:
         """The outputs are maps, which move with the image."""
-        return self.model.task != "classification"
+        return TASKS[self.model.task].maps
 
     @property
     def threshold(self) -> float | None:
