@@ -17,6 +17,7 @@ from equiaudit.data import Dataset, Item, Items, Place, is_lost
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan, make_plan
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "images_per_call",
@@ -30,9 +31,9 @@ __all__ = [
 
 def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
     """The offsets of every image; InputError for settings that make no plan."""
-    if options.output_range is not None and model.task != "image":
+    if options.output_range is not None and TASKS.named(model.task).scores:
         raise InputError(
-            f"--output-range is of images, and {model.name} returns {model.task} outputs.",
+            f"--output-range is of images, and {model.name} returns scores.",
             tip="Leave it out, or give --task image.",
         )
     return make_plan(

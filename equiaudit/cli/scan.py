@@ -76,7 +76,9 @@ def _refuse_unread(call: Call) -> None:
     if settings.protocol == "caps":
         unread = "is not read by the protocol caps"
         call.refuse(
-            ("labels", "class_order", "classes", "ignore_index", "workers"), unread, tip=leave_out
+            ("labels", "class_order", "class_names", "classes", "ignore_index", "workers"),
+            unread,
+            tip=leave_out,
         )
     if settings.engine != "ray":
         call.refuse(("address",), "is of a Ray cluster", tip="Add --engine ray.")

@@ -20,11 +20,10 @@ from equiaudit.config.checks import (
     or_word,
 )
 from equiaudit.config.checks import device as check_device
+from equiaudit.formats import FORMATS
 from equiaudit.tasks import TASKS
 
-__all__ = ["FORMATS", "Flag", "Settings"]
-
-FORMATS = ("text", "json", "csv", "md", "html", "junit", "github")
+__all__ = ["Flag", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,10 @@ class Settings(BaseModel):
             "ORDER",
         ),
     ] = None
+    class_names: Annotated[
+        str | None,
+        Flag(_DATA, "The model's classes in order: a name per line, JSON, or CSV.", "FILE"),
+    ] = None
     classes: Annotated[
         str | None,
         Flag(_DATA, "CSV with name, index and colour of mask classes, or its URL.", "FILE"),
@@ -214,7 +217,7 @@ class Settings(BaseModel):
     ] = None
     format: Annotated[
         tuple[str, ...],
-        one_of(FORMATS),
+        one_of(tuple(FORMATS)),
         Flag(
             _OUTPUT,
             f"Comma list of {', '.join(FORMATS)}. The first goes to stdout; "

@@ -105,7 +105,7 @@ def open_dataset(
     else:
         name, listing = _read(top, "classification", layout, asked)
     let_go(top)
-    return _dataset(name, listing, limit, seed)
+    return _dataset(name, listing, limit, seed, class_names)
 
 
 def open_dense_dataset(
@@ -167,7 +167,13 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     return found.name, listing
 
 
-def _dataset(layout: str, listing: Listing, limit: int | None, seed: int) -> Dataset:
+def _dataset(
+    layout: str,
+    listing: Listing,
+    limit: int | None,
+    seed: int,
+    names: Sequence[str] | None = None,
+) -> Dataset:
     chosen = _chosen(listing, limit, seed)
     images = [listing.images[i] for i in chosen]
     truths = [listing.truth[image.name] for image in images] if listing.truth else []
@@ -182,7 +188,7 @@ def _dataset(layout: str, listing: Listing, limit: int | None, seed: int) -> Dat
     return Dataset(
         root=listing.root,
         items=items,
-        class_names=listing.class_names,
+        class_names=listing.class_names or dict(enumerate(names or ())),
         labelled=labels is not None or bool(truths),
         listing_sha256=_digest(listing, chosen),
         notes=listing.notes,

@@ -233,11 +233,20 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
         fixed_batch=seen.fixed_batch,
         outputs_probabilities=task.scores and _are_probabilities(runner, seen),
         num_classes=seen.output.shape[1] if task.scores else None,
-        class_names=artefact.class_names,
+        class_names=_fitting_names(
+            artefact.class_names, seen.output.shape[1] if task.scores else None
+        ),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
+
+
+def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
+    """Names that are as many as the output has classes."""
+    if names is None or classes is None:
+        return names
+    return names if len(names) == max(2, classes) else None
 
 
 def _are_probabilities(runner: _Runner, seen: _Seen) -> bool:

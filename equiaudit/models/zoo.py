@@ -57,7 +57,7 @@ def load_zoo(spec: str) -> Artefact:
         eager=True,
         hints=Hints(stated),
         notes=("put in eval mode",),
-        class_names=_torchvision_classes(name) if zoo == "torchvision" else None,
+        class_names=_torchvision_classes(name) if zoo == "torchvision" else _timm_classes(module),
     )
 
 
@@ -165,6 +165,13 @@ def _torchvision_classes(spec: str) -> tuple[str, ...] | None:
     name, _, weights_name = spec.partition("/")
     categories = models.get_model_weights(name)[weights_name].meta.get("categories")
     return tuple(categories) if categories else None
+
+
+def _timm_classes(module: nn.Module) -> tuple[str, ...] | None:
+    """Of nets whose classes are those of a part of ImageNet."""
+    data = importlib.import_module("timm.data")
+    subset = data.infer_imagenet_subset(module)
+    return tuple(data.ImageNetInfo(subset).label_descriptions()) if subset else None
 
 
 def _timm(name: str) -> tuple[nn.Module, PreprocessFields]:

@@ -77,7 +77,8 @@ class Segmentation(MapTask):
         classes = reading.classes_place
         table = ClassTable() if classes is None else read_class_table(classes)
         count = max(2, model.num_classes or 2)
-        stated = dict(table.names) or dict(enumerate(model.class_names or ()))
+        named = reading.names_for(model.name, model.class_names, count)
+        stated = dict(table.names) or dict(enumerate(named.names))
         return open_dense_dataset(
             data,
             self.name,
