@@ -90,7 +90,9 @@ class _Fit:
 def likeliest_view(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> StateDict:
     """The tensors of `state` by the names they have in `own`, under the prefix that most share."""
     views = [_view(names, prefix) for names, prefix in _prefixed(own, state)]
-    return max(views, key=len, default={})
+    views.append({_PARTS.sub("", name, count=1): tensor for name, tensor in state.items()})
+    best = max(views, key=lambda view: len(view.keys() & own.keys()))
+    return best if best.keys() & own.keys() else {}
 
 
 def fit_weights(

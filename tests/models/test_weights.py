@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torchvision
 from nets import tiny_net
 from safetensors.torch import save_file
 from torch import nn
@@ -229,6 +230,14 @@ def test_the_parts_of_a_toolbox_s_net(tmp_path):
         "state_dict": {("head." if "head" in n else "backbone.") + n: t for n, t in raw.items()},
     }
     assert is_of(read(tmp_path / "c.pth", saved), RAW)
+
+
+def test_the_parts_of_a_toolbox_s_net_of_the_registry_with_classes_of_its_own(tmp_path):
+    net = torchvision.models.resnet18(num_classes=4).state_dict()
+    parts = {("head." if n.startswith("fc") else "backbone.") + n: t for n, t in net.items()}
+    model = read(tmp_path / "c.pth", {"state_dict": parts}, arch="torchvision:resnet18")
+    assert model.num_classes == 4
+    assert torch.equal(model.module.state_dict()["fc.weight"], net["fc.weight"])
 
 
 def test_safetensors_with_both(tmp_path):
