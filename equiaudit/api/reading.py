@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from equiaudit.data import Dataset, Place
+    from equiaudit.data import Dataset, MaskReader, Place
     from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model
 
@@ -27,7 +27,17 @@ class DataSettings(TypedDict, total=False):
     classes: str | Path | Place | None
     """A CSV with the columns name, index and colour, or its URL."""
     ignore_index: int | None
-    """The id of mask pixels that do not count."""
+    """The stored value of mask pixels that do not count."""
+    split: str | None
+    """train, val or test, where a data set is so parted; None for what the layout says."""
+    no_mask: Literal["refuse", "background"] | None
+    """What an image without a mask means; None for what the layout says."""
+    mask_offset: int | None
+    """What is added to the values of masks: -1 where id 1 is the model's class 0."""
+    mask_threshold: int | None
+    """The value from which on a mask's pixel is class 1; all below are class 0."""
+    mask_orientation: Literal["stored", "upright"] | None
+    """Whether masks lie as stored pixels or upright, of images that EXIF turns."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,11 @@ class Reading:
     labels: str | Path | Place | None = None
     classes: str | Path | Place | None = None
     ignore_index: int | None = None
+    split: str | None = None
+    no_mask: Literal["refuse", "background"] | None = None
+    mask_offset: int | None = None
+    mask_threshold: int | None = None
+    mask_orientation: Literal["stored", "upright"] | None = None
 
     @classmethod
     def taken_from(cls, settings: MutableMapping[str, Any]) -> Self:
@@ -58,7 +73,8 @@ class Reading:
 
 
 _FILES = ("labels", "classes")
-_OF_MASKS = ("classes", "ignore_index")
+_OF_VALUES = ("classes", "ignore_index", "mask_offset", "mask_threshold")
+_OF_MASKS = (*_OF_VALUES, "no_mask", "mask_orientation", "split")
 
 
 def open_data(
@@ -90,34 +106,59 @@ def open_data(
     )
 
 
-def open_sequence_data(data: Place, reading: Reading, limit: int | None, seed: int) -> SequenceData:
+def open_sequence_data(
+    model: Model, data: Place, reading: Reading, limit: int | None, seed: int
+) -> SequenceData:
     """The sequences of `data`, for the caps protocol."""
     from equiaudit.data.sequences import open_sequences
 
-    return open_sequences(data, layout=reading.layout, limit=limit, seed=seed)
+    reading.refuse(("labels",), "is not read by the protocol caps", "Leave it out.")
+    return open_sequences(
+        data,
+        mask_reader(model, reading),
+        layout=reading.layout,
+        split=reading.split,
+        no_mask=reading.no_mask,
+        limit=limit,
+        seed=seed,
+    )
 
 
 def _open_dense(
     model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
 ) -> Dataset:
-    from equiaudit.data import (
-        ClassTable,
-        MaskReader,
-        TargetReader,
-        open_dense_dataset,
-        read_class_table,
-    )
+    from equiaudit.data import TargetReader, open_dense_dataset
 
     how: dict[str, Any] = {"layout": reading.layout, "limit": limit, "seed": seed}
     if model.task == "image":
+        reading.refuse(_OF_MASKS, "is of masks, and targets are images", "Leave it out.")
         return open_dense_dataset(data, "image", TargetReader(), **how)
-    classes = _place(reading.classes)
-    table = ClassTable() if classes is None else read_class_table(classes)
-    count = max(2, model.num_classes or 2)
-    stated = dict(table.names) or dict(enumerate(model.class_names or ()))
-    names = {index: name for index, name in stated.items() if index < count}
-    reader = MaskReader(count, reading.ignore_index, table)
+    reader = mask_reader(model, reading)
+    stated = dict(reader.table.names) or dict(enumerate(model.class_names or ()))
+    names = {index: name for index, name in stated.items() if index < reader.num_classes}
+    how |= {"split": reading.split, "no_mask": reading.no_mask}
     return open_dense_dataset(data, "segmentation", reader, class_names=names, **how)
+
+
+def mask_reader(model: Model, reading: Reading) -> MaskReader:
+    """How masks become classes of `model`, as far as flags say."""
+    from equiaudit.data import ClassTable, MaskReader, read_class_table
+
+    if reading.mask_threshold is not None:
+        reading.refuse(
+            ("classes", "mask_offset"),
+            "names class ids, and --mask-threshold makes two classes of levels",
+            "Leave one of them out.",
+        )
+    classes = _place(reading.classes)
+    return MaskReader(
+        num_classes=max(2, model.num_classes or 2),
+        ignore=reading.ignore_index,
+        table=ClassTable() if classes is None else read_class_table(classes),
+        offset=reading.mask_offset,
+        threshold=reading.mask_threshold,
+        lying=reading.mask_orientation,
+    )
 
 
 def _place(file: str | Path | Place | None) -> Place | None:

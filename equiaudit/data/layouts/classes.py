@@ -43,7 +43,8 @@ def read_labels_file(tree: Tree, asked: Asked) -> Listing:
         asked.labels, names, folder, asked.class_names, asked.num_classes
     )
     labels = np.array([of_file.get(name, NO_LABEL) for name in names], np.int32)
-    return Listing(folder, images, labels, classes.names, notes=classes.notes)
+    own = tuple(file.name for file in tree.files if file.path == asked.labels)
+    return Listing(folder, images, labels, classes.names, notes=classes.notes, read_too=own)
 
 
 def _is_flat(tree: Tree) -> bool:
