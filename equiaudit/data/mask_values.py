@@ -194,7 +194,7 @@ def _checked(values: Ids, ids: Ids, void: Flags, path: Place, how: MaskReader) -
         raise InputError(
             f"The mask {path} holds class {value} (row {row}, column {column}){became} and "
             f"the model's {how.num_classes} classes are 0 to {how.num_classes - 1}.",
-            tip=_tip(values[~void], value, how),
+            tip=_tip(values, value, how),
         )
     return np.where(void, IGNORED, ids)
 

@@ -86,7 +86,7 @@ def test_black_and_white_masks_of_two_classes(root):
     mask = ids(top=2)
     grey_png(root / "masks" / "a.png", mask * 255)
     assert np.array_equal(read(root, MaskReader(2)), cut(mask))
-    with pytest.raises(InputError, match="0 and 255 alone .*5 classes"):
+    with pytest.raises(InputError, match=r"0 and 255 alone .*5 classes"):
         read(root, MaskReader(5))
     assert set(np.unique(read(root, MaskReader(5, ignore=255)))) == {-1, 0}
     assert set(np.unique(read(root, MaskReader(2, ignore=255)))) == {-1, 0}

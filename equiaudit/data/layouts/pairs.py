@@ -128,6 +128,8 @@ def found_in(tree: Tree, pairs: Pairs) -> Found:
     possible = _keys(images, [file for file in files if is_image(file.relative)], shared)
     stored = _keys(masks, files, shared)
     suffix, own = _best(tree, pairs, possible, stored, shared.index("stem"))
+    if not (own or pairs.apart):
+        return Found({}, {})
     pictures = {file: key for file, key in possible.items() if file not in own}
     regions = {} if pairs.region is None else _keys(pattern(pairs.region), files, shared)
     known = {*own, *pictures, *regions}
