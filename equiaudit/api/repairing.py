@@ -17,6 +17,7 @@ from equiaudit.audit.observer import Observer, Silent
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.data import ClassOrder
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -62,7 +63,9 @@ def verify(
         control = load_model(against, normalisation=needs_values, **fitting)
     images = None
     if data is not None:
-        images = pictures(open_data(loaded, data, Reading(), limit, seed), loaded.preprocess, limit)
+        images = pictures(
+            open_data(loaded, data, Reading(), limit, seed, settle=False), loaded.preprocess, limit
+        )
     found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
     if output is not None:
         write_verifications(Path(output), [found])
@@ -86,6 +89,7 @@ def fix(
     dry_run: bool = False,
     data: str | Path | None = None,
     labels: str | Path | None = None,
+    class_order: ClassOrder | None = None,
     limit: int | None = None,
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
@@ -130,6 +134,7 @@ def fix(
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
+    reading = Reading(labels=labels, class_order=class_order)
     request = Request(
         out=as_path(out),
         options=FixOptions(
@@ -145,7 +150,7 @@ def fix(
             seed=seed,
             dry_run=dry_run,
         ),
-        images=Images(place, labels, limit, max_shift, offsets, seed),
+        images=Images(place, reading, limit, max_shift, offsets, seed),
         training=Training(
             calibrate=calibrate,
             distil=distil,
@@ -155,7 +160,7 @@ def fix(
             limit=train_limit,
             zero_pad=train_zero_pad,
             data=data,
-            labels=labels,
+            reading=reading,
             seed=seed,
         ),
         picking=Picking(
@@ -181,4 +186,5 @@ def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> Mode
     fitting = settings.copy()
     if not isinstance(model, str | Path) or not needs_arch(model):
         fitting.pop("arch", None)
+        fitting.pop("weights", None)
     return fitting

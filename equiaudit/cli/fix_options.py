@@ -12,7 +12,7 @@ from equiaudit.errors import InputError
 
 __all__ = ["DATA_FLAGS", "Conversion", "Measuring", "Recovery"]
 
-DATA_FLAGS = ("labels", "limit", "max_shift", "offsets")
+DATA_FLAGS = ("labels", "class_order", "limit", "max_shift", "offsets")
 """The settings that say how --data is read and shifted."""
 _RECOVERY = "Getting accuracy back"
 _LEAVE_OUT = "Leave one of them out."

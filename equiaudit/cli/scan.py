@@ -75,7 +75,7 @@ def _refuse_unread(call: Call) -> None:
         call.refuse(("shifts", "max_shift", "offsets"), fixed, tip=leave_out)
     if settings.protocol == "caps":
         unread = "is not read by the protocol caps"
-        call.refuse(("labels", "workers"), unread, tip=leave_out)
+        call.refuse(("labels", "class_order", "workers"), unread, tip=leave_out)
     if settings.engine != "ray":
         call.refuse(("address",), "is of a Ray cluster", tip="Add --engine ray.")
 
@@ -124,7 +124,7 @@ def conclude(result: Result, folder: Path, call: Call) -> Outcome:
     several = len(call.settings.format) > 1
     payload = deliver(result, call, folder if several else None)
     append_step_summary(result, call)
-    say_verdicts(result.gates, call.terminal)
+    say_verdicts(result, call.terminal)
     call.terminal.say(f"Wrote {folder / 'report.html'}")
     return Outcome(payload, exit_code(result.gates, call.settings.strict))
 

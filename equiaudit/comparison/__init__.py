@@ -13,10 +13,10 @@ from equiaudit.comparison.pairing import (
     compare_files,
     difference_of,
     paired_differences,
+    paired_law,
 )
 from equiaudit.comparison.rendering import render_comparison
 from equiaudit.comparison.samples import (
-    Sample,
     Samples,
     parse_samples,
     read_samples,
@@ -28,13 +28,13 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "McNemarTest",
-    "Sample",
     "Samples",
     "comparable",
     "compare",
     "compare_files",
     "difference_of",
     "paired_differences",
+    "paired_law",
     "parse_samples",
     "read_samples",
     "render_comparison",

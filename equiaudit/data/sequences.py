@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.classes import Known
 from equiaudit.data.decoding import Decoded, Geometry, decode, read_header, reason_of
 from equiaudit.data.layouts import Asked, Listing, Rank, Tree, find
 from equiaudit.data.layouts.sequences import Group, Pair, numbered, photo_groups
@@ -92,7 +93,7 @@ def open_sequences(
     asked = Asked(
         split=split,
         no_mask=no_mask,
-        num_classes=reader.num_classes,
+        known=Known(reader.num_classes),
         table=reader.table,
         named=layout != "auto",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ def verify_moves(
     margin: int,
     window: tuple[int, int],
     dense: bool = False,
+    threshold: float | None = 0.0,
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -56,7 +57,8 @@ def verify_moves(
     `images` are (C, H + margin, W + margin) with `window` = (H, W); new content enters at the
     border as they are rolled. `position` maps a batch to the offsets (N, 2) of the crops. A move
     is compared where the offset moved as the content did, since only then the claim says
-    something; `coverage` tells how many those were. Maps (`dense`) are compared on the crop.
+    something; `coverage` tells how many those were. Maps (`dense`) are compared on the crop;
+    `threshold` as for `verify`.
     """
     if not images:
         raise InputError("There are no images to verify on.")
@@ -65,7 +67,7 @@ def verify_moves(
         offsets = position(stack)
         count = max(_LEAST_ROUNDS, comparisons // len(names))
         rounds = _rounds(stack, offsets, position, margin, count, seed)
-        compare = _Comparison(names, stack, rounds, window, dense)
+        compare = _Comparison(names, stack, rounds, window, dense, threshold)
         figures = compare.errors(fixed, offsets)
         control = compare.first(_CONTROL_ROUNDS).errors(original, None)
     tried, kept = len(rounds) * len(names), figures.comparisons
@@ -132,13 +134,14 @@ class _Comparison:
     rounds: list[_Round]
     window: tuple[int, int]
     dense: bool
+    threshold: float | None
 
     def first(self, count: int) -> _Comparison:
-        return _Comparison(self.names, self.stack, self.rounds[:count], self.window, self.dense)
+        return replace(self, rounds=self.rounds[:count])
 
     def errors(self, run: Run, offsets: torch.Tensor | None) -> ShiftErrors:
         """`offsets` is where maps hold the crop; None where they are the window itself."""
-        tally = Tally()
+        tally = Tally(self.threshold)
         for start in range(0, len(self.names), _BLOCK):
             block = slice(start, min(start + _BLOCK, len(self.names)))
             before = output_per_image(run, self.stack[block], self.dense)

@@ -9,10 +9,13 @@ import torch
 from torch import fx
 
 from equiaudit.errors import InputError
+from equiaudit.models.types import Model
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "all_outputs",
     "graph_outputs",
+    "label_threshold",
     "main_output",
     "main_output_name",
     "output_per_image",
@@ -56,6 +59,13 @@ def output_per_image(
 def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
     """A bare tensor as a list of one."""
     return [outputs] if isinstance(outputs, torch.Tensor) else outputs
+
+
+def label_threshold(model: Model) -> float | None:
+    """Above it a single score or channel is another label, as in a scan; None for images."""
+    if not TASKS[model.task].scores:
+        return None
+    return 0.5 if model.outputs_probabilities else 0.0
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -40,6 +40,7 @@ def verify(
     *,
     total_stride: tuple[int, int],
     dense: bool = False,
+    threshold: float | None = 0.0,
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -58,7 +59,8 @@ def verify(
     `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
     `coverage` in the result says which phases that paid for. With `dense`, images that equal
     a shift of themselves which the stride does not divide are compared and counted apart: no
-    choice of a grid can respect such a symmetry. `margin` maps a batch to (N,)
+    choice of a grid can respect such a symmetry. A single score or channel is one label up to
+    `threshold` and another above it; with None it is no label. `margin` maps a batch to (N,)
     relative gaps between the best and the second-best origin.
 
     Raises InputError where there are no images, or where `dense` contradicts the output.
@@ -68,7 +70,7 @@ def verify(
     stack = torch.stack(list(images.values())).to(device)
     unable = _periodic(images, total_stride) if dense else []
     main, apart = _parts(images, unable, total_stride, comparisons, seed)
-    compared = partial(_errors, dense=dense, device=device)
+    compared = partial(_errors, dense=dense, threshold=threshold, device=device)
     with exact_arithmetic():
         figures, unfixable = compared(fixed, main), compared(fixed, apart)
         shorter = main.first(_control_comparisons(comparisons))
@@ -130,8 +132,10 @@ def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> li
     return [name for name, image in images.items() if breaking_period(image, stride) is not None]
 
 
-def _errors(run: Run, part: _Part, *, dense: bool, device: torch.device | str) -> ShiftErrors:
-    tally, names = Tally(), list(part.images)
+def _errors(
+    run: Run, part: _Part, *, dense: bool, threshold: float | None, device: torch.device | str
+) -> ShiftErrors:
+    tally, names = Tally(threshold), list(part.images)
     for block in _blocks(len(names)):
         batch = torch.stack([part.images[name] for name in names[block]]).to(device)
         expected = output_per_image(run, batch, dense)

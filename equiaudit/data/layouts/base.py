@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.data.class_table import ClassTable
+from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
 from equiaudit.data.places import Place
 from equiaudit.data.rules import NO_RULE, MaskRule
@@ -21,8 +22,8 @@ from equiaudit.errors import InputError
 __all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "by_stem", "stem"]
 
 L = TypeVar("L")
-Kind = Literal["classification", "segmentation", "image", "sequences"]
-"""What is to be read: class labels, masks, targets, or frames that follow a defect."""
+Kind = str
+"""The task whose data is to be read; "sequences" of frames that follow a defect."""
 
 
 class Rank(IntEnum):
@@ -82,10 +83,10 @@ class Asked:
     """What is known beside the folder."""
 
     labels: Place | None = None
-    class_names: Sequence[str] | None = None
-    """Of the model."""
-    num_classes: int | None = None
-    """Of the model."""
+    known: Known = field(default_factory=Known)
+    """Of the model's classes."""
+    order: ClassOrder | None = None
+    """How classes are counted, where that is said."""
     table: ClassTable = field(default_factory=ClassTable)
     """Of --classes."""
     split: str | None = None
@@ -117,6 +118,8 @@ class Listing:
     read_too: tuple[str, ...] = ()
     """Names, relative to DATA, of tables that were read beside the images."""
     notes: tuple[str, ...] = ()
+    doubt: Doubt | None = None
+    """Where `labels` are one of several meanings."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ __all__ = ["LAYOUTS", "PolygonDrawings"]
 
 _MOST = 1 << 30
 _START = 1 << 14
+_SHAPE = "segmentation"
+"""Of an object: its polygons or runs."""
 _FEW = 8
 """JSON files that are looked into."""
 _PARTS = ("images", "annotations", "categories")
@@ -180,7 +182,7 @@ def _classes(
 ) -> tuple[dict[int, int], str]:
     """Category id -> class id."""
     names = {int(each["id"]): str(each.get("name", each["id"])) for each in categories}
-    order, count = sorted(names), asked.num_classes
+    order, count = sorted(names), asked.known.count
     given = {name: index for index, name in asked.table.names.items()}
     if given:
         if lacking := [name for name in names.values() if name not in given]:
@@ -227,9 +229,7 @@ def _objects(
     objects: dict[str, list[tuple[int, Any]]] = {}
     for each in table["annotations"]:
         image = images[int(each["image_id"])].name
-        objects.setdefault(image, []).append(
-            (classes[int(each["category_id"])], each["segmentation"])
-        )
+        objects.setdefault(image, []).append((classes[int(each["category_id"])], each[_SHAPE]))
     sizes = {
         images[int(each["id"])].name: (int(each["height"]), int(each["width"]))
         for each in table["images"]

@@ -21,7 +21,7 @@ def _other_first(classes: int) -> Rule:
     """0 has no class and ids begin at 1; a model with a channel for 0 takes them as they are."""
 
     def rule(tree: Tree, asked: Asked) -> MaskRule:
-        return NO_RULE if asked.num_classes == classes + 1 else MaskRule(ignore=0, offset=-1)
+        return NO_RULE if asked.known.count == classes + 1 else MaskRule(ignore=0, offset=-1)
 
     return rule
 
@@ -30,14 +30,14 @@ def _void_last(classes: int) -> Rule:
     """The id after the last class is void, unless the model has a channel for it."""
 
     def rule(tree: Tree, asked: Asked) -> MaskRule:
-        return NO_RULE if asked.num_classes == classes + 1 else MaskRule(ignore=classes)
+        return NO_RULE if asked.known.count == classes + 1 else MaskRule(ignore=classes)
 
     return rule
 
 
 def _label_ids(tree: Tree, asked: Asked) -> MaskRule:
     """Label ids become train ids, unless the model has a channel for each of them."""
-    if asked.num_classes is not None and asked.num_classes > max(TRAIN_IDS):
+    if asked.known.count is not None and asked.known.count > max(TRAIN_IDS):
         return NO_RULE
     return MaskRule(renumbered=tuple((stored, i) for i, stored in enumerate(TRAIN_IDS)))
 

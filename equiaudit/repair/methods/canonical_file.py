@@ -20,6 +20,7 @@ from equiaudit.repair.canonical_onnx import canonical_onnx
 from equiaudit.repair.formats import Run
 from equiaudit.repair.methods.base import Net
 from equiaudit.repair.save import Saved, placed
+from equiaudit.tasks import TASKS
 
 __all__ = ["CanonicalOnnx", "OnnxFile", "onnx_path"]
 
@@ -40,15 +41,10 @@ class OnnxFile:
         """None: whatever the file contains, it is run by onnxruntime."""
         return None
 
-    @cached_property
+    @property
     def parameters(self) -> int:
-        """Elements of its floating-point initialisers."""
-        path = onnx_path(self.model)
-        if path is None:
-            return 0
-        tensors = onnx.load(path, load_external_data=False).graph.initializer
-        kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
-        return sum(_elements(tensor) for tensor in tensors if tensor.data_type in kinds)
+        """None that are known apart from a file; `onnx_parameters` counts those of one."""
+        return 0
 
     def devices(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """The CPU."""
@@ -127,7 +123,7 @@ class CanonicalOnnx(OnnxFile):
         if source is None:
             raise RunError(f"{self.model.name} is no ONNX file.")
         how = self.model.preprocess
-        dense = self.model.task != "classification"
+        dense = TASKS[self.model.task].maps
         return canonical_onnx(source, path, every_output=dense, layout=how.layout)
 
     def _loaded(self, path: Path) -> Run:
@@ -148,10 +144,3 @@ class CanonicalOnnx(OnnxFile):
 
 def _on_cpu(model: Model) -> Run:
     return lambda batch: model.run(batch.to(model.device)).cpu()
-
-
-def _elements(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for side in tensor.dims:
-        count *= side
-    return count

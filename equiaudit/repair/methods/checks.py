@@ -31,6 +31,8 @@ class Circular:
     """The graph chooses origins from features: say how clearly it did."""
     borders: bool = False
     """The graph rolls its input: say whether the images had a border to be cut at."""
+    threshold: float | None = 0.0
+    """Above it a single score is another label; None where it is none."""
 
     def __call__(
         self,
@@ -52,6 +54,7 @@ class Circular:
             images,
             total_stride=self.total_stride,
             dense=self.dense,
+            threshold=self.threshold,
             device=device,
             comparisons=comparisons,
             seed=seed,
@@ -70,6 +73,7 @@ class Moved:
     margin: int
     window: tuple[int, int]
     dense: bool
+    threshold: float | None = 0.0
 
     def __call__(
         self,
@@ -91,6 +95,7 @@ class Moved:
             margin=self.margin,
             window=self.window,
             dense=self.dense,
+            threshold=self.threshold,
             device=device,
             comparisons=comparisons,
             seed=seed,

@@ -19,9 +19,10 @@ from equiaudit.repair.methods.canonical_file import OnnxFile, onnx_path
 from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
 from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
-from equiaudit.repair.outputs import graph_outputs
+from equiaudit.repair.outputs import graph_outputs, label_threshold
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
+from equiaudit.tasks import TASKS
 
 __all__ = ["Subject"]
 
@@ -76,7 +77,12 @@ class Subject:
     @property
     def dense(self) -> bool:
         """The outputs are maps, which move with the image."""
-        return self.model.task != "classification"
+        return TASKS[self.model.task].maps
+
+    @property
+    def threshold(self) -> float | None:
+        """Above it a single score or channel is another label; None for values of images."""
+        return label_threshold(self.model)
 
     @cached_property
     def inspection(self) -> Inspection:
