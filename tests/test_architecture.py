@@ -20,7 +20,7 @@ LAYERS = (
     ("audit", "repair", "report", "gates", "judging", "comparison", "config"),
     ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
     ("tasks",),
-    ("results", "registry"),
+    ("results", "registry", "formats"),
     ("errors", "_version"),
 )
 """From the top down. A folder in tasks/ is "a task": what lies below asks it by its name alone."""
@@ -33,6 +33,7 @@ LIGHT = ("report", "gates", "comparison")
 NO_TORCH = (
     "results",
     "registry",
+    "formats",
     "tasks",
     "data",
     "metrics",
@@ -133,7 +134,7 @@ def too_heavy(arrow: Arrow) -> bool:
     """A light part that loads more than results, errors and light parts as it is imported."""
     if arrow.source not in LIGHT or arrow.inside is None or arrow.inside == arrow.source:
         return False
-    allowed = {"results", "tasks", "errors", "_version", *LIGHT}
+    allowed = {"results", "tasks", "formats", "errors", "_version", *LIGHT}
     allowed |= {"metrics"} if arrow.lazy else set()
     return arrow.inside not in allowed
 

@@ -48,7 +48,7 @@ class Images:
         if self.folder is not None:
             return
         why = "is about the images of --data"
-        self.reading.refuse(("labels", "class_order"), why, "Add --data DIR.")
+        self.reading.refuse(("labels", "class_order", "class_names"), why, "Add --data DIR.")
         if self.limit is not None:
             raise InputError(f"--limit {why}.", tip="Add --data DIR.")
 

@@ -42,6 +42,7 @@ def verify(
     data: str | Path | None = None,
     *,
     against: str | Path | nn.Module | Model | None = None,
+    positions: Mapping[str, str] | None = None,
     limit: int = PICTURES,
     seed: int = 0,
     seconds: float = 60.0,
@@ -51,7 +52,8 @@ def verify(
     """Whether `model` is exactly equivariant to circular shifts, over every phase.
 
     Runs on `limit` images of `data` and on a synthetic set; `against` is the unmodified
-    model, as a control. With `output`, that folder receives verification.json.
+    model, as a control, and what it is asked whether outputs are read rightly. Every output
+    counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
     """
     from equiaudit.repair import verify_model
 
@@ -66,7 +68,14 @@ def verify(
         images = pictures(
             open_data(loaded, data, Reading(), limit, seed, settle=False), loaded.preprocess, limit
         )
-    found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
+    found = verify_model(
+        loaded,
+        against=control,
+        images=images,
+        positions=tuple((positions or {}).items()),
+        seed=seed,
+        seconds=seconds,
+    )
     if output is not None:
         write_verifications(Path(output), [found])
     return found
@@ -90,6 +99,7 @@ def fix(
     data: str | Path | None = None,
     labels: str | Path | None = None,
     class_order: ClassOrder | None = None,
+    class_names: str | Path | None = None,
     limit: int | None = None,
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
@@ -112,7 +122,8 @@ def fix(
     The kind of file is told by the suffix of `out`: .pt, .pt2, .onnx or .safetensors. With
     `data`, both models are scanned with the same shifts for the before/after table, and
     `max_accuracy_drop` (0.005 is half a point) is held against the unshifted accuracies.
-    `positions` says of outputs by name or place that they are "boxes", "keypoints" or "none".
+    `positions` says of outputs by name or place that they are "boxes", "keypoints" or "none", with
+    ":px" or ":share" (of the image) behind it where their values do not tell.
     `pad` is how an ONNX file pads circularly. `window` px of every map's border are left out
     of choices, "auto" as many as a shift of 16 px and the padding before it touch.
     With `report`, that folder receives fix.json, fix.md, verification.json and both scans. What
@@ -134,7 +145,7 @@ def fix(
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
-    reading = Reading(labels=labels, class_order=class_order)
+    reading = Reading(labels=labels, class_order=class_order, class_names=class_names)
     request = Request(
         out=as_path(out),
         options=FixOptions(

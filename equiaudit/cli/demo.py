@@ -17,8 +17,17 @@ __all__ = ["register"]
 
 _OF_THE_DEMO = (
     *("arch", "weights", "trust", "size", "mean", "std", "preprocess", "task", "output_name"),
+    "input",
 )
-_OF_OTHER_DATA = ("labels", "class_order", "stride", "accuracy_check", "engine", "address")
+_OF_OTHER_DATA = (
+    "labels",
+    "class_order",
+    "class_names",
+    "stride",
+    "accuracy_check",
+    "engine",
+    "address",
+)
 _SECONDS = 5.0
 
 

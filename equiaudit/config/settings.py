@@ -13,6 +13,7 @@ from equiaudit.config.checks import (
     Floats,
     Size,
     a_word,
+    assignments,
     bounds,
     lines,
     listed,
@@ -20,11 +21,10 @@ from equiaudit.config.checks import (
     or_word,
 )
 from equiaudit.config.checks import device as check_device
+from equiaudit.formats import FORMATS
 from equiaudit.tasks import TASKS
 
-__all__ = ["FORMATS", "Flag", "Settings"]
-
-FORMATS = ("text", "json", "csv", "md", "html", "junit", "github")
+__all__ = ["Flag", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,15 @@ class Settings(BaseModel):
         str | None,
         Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),
     ] = None
+    input: Annotated[
+        tuple[str, ...],
+        BeforeValidator(assignments),
+        Flag(
+            _MODEL,
+            "Value of an input of an ONNX file that is not the image: a number, or zeros.",
+            "NAME=VALUE",
+        ),
+    ] = ()
     stride: Annotated[
         Size, Flag(_MODEL, "Total stride of the model, px, where it cannot be found.", "N|HxW")
     ] = None
@@ -120,6 +129,10 @@ class Settings(BaseModel):
             "How class folders are counted: string (ImageFolder), natural (timm) or index.",
             "ORDER",
         ),
+    ] = None
+    class_names: Annotated[
+        str | None,
+        Flag(_DATA, "The model's classes in order: a name per line, JSON, or CSV.", "FILE"),
     ] = None
     classes: Annotated[
         str | None,
@@ -236,7 +249,7 @@ class Settings(BaseModel):
     ] = None
     format: Annotated[
         tuple[str, ...],
-        one_of(FORMATS),
+        one_of(tuple(FORMATS)),
         Flag(
             _OUTPUT,
             f"Comma list of {', '.join(FORMATS)}. The first goes to stdout; "

@@ -158,7 +158,8 @@ def _is_plain(labels: Collection[str]) -> bool:
 
 
 def _by_model_name(labels: Sequence[str], known: Known) -> Classes | None:
-    for names in (known.ids, known.names):
+    first = [name.partition(",")[0] for name in known.names or ()]  # of synonyms
+    for names in (known.ids, known.names, first or None):
         if names is None:
             continue
         spelled = [_spelling(name) for name in names]

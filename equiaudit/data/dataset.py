@@ -18,7 +18,7 @@ from equiaudit.data.layouts.classes import read_labels_file
 from equiaudit.data.listing import EXTENSIONS, ImageFile
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
-from equiaudit.data.places import Place, let_go, place_of
+from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
@@ -101,7 +101,7 @@ def open_dataset(
     where labels and model contradict each other.
     """
     _check_limit(limit)
-    top = place_of(root)
+    top = folder_of(root)
     table = None if labels is None else place_of(labels)
     asked = Asked(table, Known(num_classes, class_names, class_ids), class_order)
     if table is not None:
@@ -109,7 +109,7 @@ def open_dataset(
     else:
         name, listing = _read(top, "classification", layout, asked)
     let_go(top)
-    return _dataset(name, listing, limit, seed)
+    return _dataset(name, listing, limit, seed, class_names)
 
 
 def open_dense_dataset(
@@ -132,7 +132,7 @@ def open_dense_dataset(
     test; `layout`, `limit` and `seed` choose as for `open_dataset`.
     """
     _check_limit(limit)
-    top = place_of(root)
+    top = folder_of(root)
     asked = Asked(split=split, no_mask=no_mask, named=layout != "auto")
     if isinstance(reader, MaskReader):
         asked = replace(
@@ -166,13 +166,13 @@ def _names(truth: TruthReader | None) -> dict[int, str]:
 
 def has_targets(root: str | Place) -> bool:
     """Whether `root` holds targets and no masks."""
-    root = place_of(root)
+    root = folder_of(root)
     return (root / "targets").is_dir() and not has_masks(root)
 
 
 def has_masks(root: str | Place) -> bool:
     """Whether `root` holds masks, in one of the layouts."""
-    found = find(Tree(place_of(root)), "segmentation")
+    found = find(Tree(folder_of(root)), "segmentation")
     return found is not None and found.rank is not Rank.PLAIN
 
 
@@ -197,7 +197,13 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     return found.name, listing
 
 
-def _dataset(layout: str, listing: Listing, limit: int | None, seed: int) -> Dataset:
+def _dataset(
+    layout: str,
+    listing: Listing,
+    limit: int | None,
+    seed: int,
+    names: Sequence[str] | None = None,
+) -> Dataset:
     chosen = _chosen(listing, limit, seed)
     images = [listing.images[i] for i in chosen]
     labels = None if listing.labels is None else listing.labels[chosen]
@@ -212,7 +218,7 @@ def _dataset(layout: str, listing: Listing, limit: int | None, seed: int) -> Dat
     return Dataset(
         root=listing.root,
         items=items,
-        class_names=listing.class_names,
+        class_names=listing.class_names or dict(enumerate(names or ())),
         labelled=labels is not None or bool(listing.truth) or listing.masked,
         listing_sha256=_digest(listing, chosen),
         notes=listing.notes,

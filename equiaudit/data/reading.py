@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict
 
+from equiaudit.data.class_names import ClassNames, read_class_names
 from equiaudit.data.classes import ClassOrder
 from equiaudit.data.places import Place, place_of
 from equiaudit.errors import InputError
@@ -22,6 +23,8 @@ class DataSettings(TypedDict, total=False):
     class_order: ClassOrder | None
     """How classes are counted where that is not clear: "string" as torchvision's ImageFolder,
     "natural" as timm, "index" where the number is the class index."""
+    class_names: str | Path | Place | None
+    """A file with the names of the model's classes in their order, or its URL."""
     classes: str | Path | Place | None
     """A CSV with the columns name, index and colour, or its URL."""
     ignore_index: int | None
@@ -45,6 +48,7 @@ class Reading:
     layout: str = "auto"
     labels: str | Path | Place | None = None
     class_order: ClassOrder | None = None
+    class_names: str | Path | Place | None = None
     classes: str | Path | Place | None = None
     ignore_index: int | None = None
     split: str | None = None
@@ -75,13 +79,28 @@ class Reading:
         """Where the labels are."""
         return None if self.labels is None else place_of(self.labels)
 
+    def names_for(self, model: str, own: Sequence[str] | None, count: int | None) -> ClassNames:
+        """The names of the `count` classes of `model`: those of the file, or else its `own`.
+
+        InputError where the file names another number of classes.
+        """
+        if self.class_names is None:
+            return ClassNames(tuple(own or ()))
+        found = read_class_names(place_of(self.class_names))
+        if count is not None and len(found.names) != count:
+            raise InputError(
+                f"{self.class_names} names {len(found.names)} classes, and {model} has {count}.",
+                tip="Give one name per class, in the order of the model's outputs.",
+            )
+        return found
+
     @property
     def classes_place(self) -> Place | None:
         """Where the table of classes is."""
         return None if self.classes is None else place_of(self.classes)
 
 
-_FILES = ("labels", "classes")
+_FILES = ("labels", "class_names", "classes")
 OF_MASKS = (
     *("classes", "ignore_index", "mask_offset", "mask_threshold", "mask_orientation"),
     *("split", "no_mask"),

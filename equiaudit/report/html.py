@@ -33,8 +33,7 @@ class HtmlReport:
     else; every string of the result passes through the template's escaping.
     """
 
-    name: str = "html"
-    suffix: str = ".html"
+    file: str = "report.html"
 
     def render(self, result: Result, options: Options) -> str:
         """The document; `options.images` keeps the thumbnails."""
@@ -49,6 +48,9 @@ class HtmlReport:
             **drawings,
             own=of_result(result).html(result, room),
         )
+
+
+FORMAT = HtmlReport()
 
 
 @cache

@@ -22,17 +22,19 @@ _VERDICTS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "⚠️ inc
 class MarkdownReport:
     """Same content as html without the pictures; well under the 1 MiB of a job summary."""
 
-    name: str = "md"
-    suffix: str = ".md"
+    file: str = "report.md"
 
     def render(self, result: Result, options: Options) -> str:
         """The document; `options` change nothing."""
         return "\n".join(_lines(result)).rstrip("\n") + "\n"
 
 
+FORMAT = MarkdownReport()
+
+
 def step_summary(result: Result) -> str:
     """What to append to the file that ``$GITHUB_STEP_SUMMARY`` names; under 1 MiB."""
-    return MarkdownReport().render(result, Options())
+    return FORMAT.render(result, Options())
 
 
 def _lines(result: Result) -> Iterator[str]:

@@ -149,6 +149,7 @@ def _verification(record: Verification) -> Iterable[Part]:
             f" divide: {_shortened(record.periodic_images)}."
         )
     yield from bullets("Warnings", record.warnings)
+    yield from bullets("Speaks against it", record.faults)
 
 
 def _verdict(record: Verification) -> tuple[str, str]:

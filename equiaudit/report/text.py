@@ -33,12 +33,14 @@ _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "not j
 class TextReport:
     """Plain text, 80 columns, no colour codes."""
 
-    name: str = "text"
-    suffix: str = ".txt"
+    file: str = "report.txt"
 
     def render(self, result: Result, options: Options) -> str:
         """The report as text."""
         return render_text(result, color=options.color, width=options.width)
+
+
+FORMAT = TextReport()
 
 
 def render_text(result: Result, color: bool = False, width: int = 80) -> str:

@@ -195,6 +195,8 @@ class Verification(_Frozen):
     threads: int
     settings: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    """What the unmodified model does that speaks against how outputs are read, a clause each."""
 
     @property
     def control_failed(self) -> bool | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from equiaudit.results.catalog import MetricInfo
 from equiaudit.tasks.registry import TASKS
 
+if TYPE_CHECKING:
+    from equiaudit.results import MetricInfo
 
-class _Metrics(Mapping[str, MetricInfo]):
+
+class _Metrics(Mapping[str, "MetricInfo"]):
     """By name, task by task; two tasks that measure the same share its row."""
 
     def __getitem__(self, name: str) -> MetricInfo:

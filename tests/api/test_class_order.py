@@ -158,3 +158,28 @@ def test_too_few_images_to_tell_are_noted(tmp_path: Path) -> None:
     data = folders(tmp_path, ["ant", "bee"], each=1)
     notes = scan(Knows([0, 1]), data, **HOW).notes
     assert any("accuracy is 2 of 2 over 2 classes: too few" in note for note in notes)
+
+
+def test_names_reach_the_result_and_the_samples(tmp_path: Path) -> None:
+    """Of an ONNX file's metadata, and over those of a file of names."""
+    import onnx
+
+    names = ["golden retriever", "Labrador", "eel"]
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(Knows([0, 1, 2]).eval(), (torch.zeros(1, 3, 8, 8),), path, dynamo=True)
+    proto = onnx.load(path)
+    proto.metadata_props.add(key="names", value=str(dict(enumerate(names))))
+    onnx.save(proto, path)
+    data = folders(tmp_path / "d", ["golden_retriever", "labrador"], each=3)
+    how = {key: value for key, value in HOW.items() if key != "size"}
+    result = scan(path, data, output=tmp_path / "out", **how)
+    assert result.class_names == dict(enumerate(names))
+    assert result.metric("circular.accuracy_clean").value == 1
+    rows = (tmp_path / "out" / "samples.csv").read_text().splitlines()
+    assert rows[1].endswith(",golden retriever,golden retriever,")
+    (tmp_path / "names").write_text("golden_retriever\nlabrador\nconger")
+    result = scan(path, data, class_names=tmp_path / "names", **how)
+    assert result.class_names[2] == "conger"
+    (tmp_path / "names").write_text("golden_retriever\nlabrador")
+    with pytest.raises(InputError, match=r"names 2 classes, and net.onnx has 3"):
+        scan(path, data, class_names=tmp_path / "names", **how)

@@ -12,6 +12,7 @@ from equiaudit.data.layouts import (
     classes,
     coco,
     inspection,
+    labelled,
     paired,
     scenes,
     sequences,
@@ -24,6 +25,7 @@ __all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "find"]
 
 ALL: tuple[Layout[Any], ...] = (
     *classes.LAYOUTS,
+    *labelled.LAYOUTS,
     *paired.LAYOUTS,
     *inspection.LAYOUTS,
     *scenes.LAYOUTS,

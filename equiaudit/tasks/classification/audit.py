@@ -129,7 +129,8 @@ class LabelAudit:
 
     def samples_csv(self, records: Records[LabelRecord]) -> Iterator[str]:
         """One row per image and kind."""
-        return samples_csv(self._plan, records)
+        names = self._dataset.class_names or dict(enumerate(self._model.class_names or ()))
+        return samples_csv(self._plan, records, names)
 
     def notes(self, records: Records[LabelRecord]) -> tuple[str, ...]:
         """That logit errors may be errors of probabilities, and few labels no check of them."""

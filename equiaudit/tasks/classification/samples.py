@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,20 +33,30 @@ COLUMNS = (
     "confidence_wobble",
     "logit_error",
     "nonfinite",
+    "label_name",
+    "clean_name",
+    "flipped_name",
 )
 
 
+_NAMED = tuple(COLUMNS.index(name) for name in ("label", "clean_label", "flipped_label"))
 _PIECE = 256
 """Images to a piece of text."""
 
 
-def samples_csv(plan: ShiftPlan, records: Records[LabelRecord]) -> Iterator[str]:
-    """The table as text, in pieces of whole rows; a cell that does not apply is empty."""
+def samples_csv(
+    plan: ShiftPlan, records: Records[LabelRecord], names: Mapping[int, str]
+) -> Iterator[str]:
+    """The table as text, in pieces of whole rows; a cell that does not apply is empty.
+
+    `names` are those of the classes that have one.
+    """
     yield _text([COLUMNS])
     for start in range(0, len(records), _PIECE):
         some = records[start : start + _PIECE]
         by_kind = [_rows(series, plan, some) for series in plan.series]
-        yield _text(row for rows in zip(*by_kind, strict=True) for row in rows)
+        rows = (row for rows in zip(*by_kind, strict=True) for row in rows)
+        yield _text((*row, *(names.get(row[at]) for at in _NAMED)) for row in rows)
 
 
 def _text(rows: Iterable[Sequence[object]]) -> str:
@@ -56,8 +67,8 @@ def _text(rows: Iterable[Sequence[object]]) -> str:
 
 def _rows(
     series: Series, plan: ShiftPlan, records: Records[LabelRecord]
-) -> Iterator[tuple[object, ...]]:
-    """A row of each record, its cells in the order of `COLUMNS`."""
+) -> Iterator[tuple[Any, ...]]:
+    """A row of each record, its cells in the order of `COLUMNS`; without the names."""
     clean, predicted = clean_of(records), predicted_of(records, series.name)
     agree = (predicted == clean[:, None]).sum(axis=1).tolist()
     right = (predicted == labels_of(records)[:, None]).sum(axis=1).tolist()

@@ -80,12 +80,15 @@ class Classification(Task):
             f"is of masks, and {model.name} is a classifier",
             "Leave it out; --labels FILE.csv gives labels.",
         )
+        count = 2 if model.num_classes == 1 else model.num_classes
+        names = reading.names_for(model.name, model.class_names, count)
         return open_dataset(
             data,
             labels=reading.labels_place,
             class_order=reading.class_order,
-            class_names=model.class_names,
-            num_classes=2 if model.num_classes == 1 else model.num_classes,
+            class_names=names.names or None,
+            class_ids=names.ids,
+            num_classes=count,
             layout=reading.layout,
             limit=limit,
             seed=seed,

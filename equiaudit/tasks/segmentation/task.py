@@ -76,7 +76,8 @@ class Segmentation(MapTask):
 
         self.refuse_labels(model, reading)
         reader = mask_reader(model.num_classes, reading)
-        stated = dict(reader.table.names) or dict(enumerate(model.class_names or ()))
+        named = reading.names_for(model.name, model.class_names, reader.num_classes)
+        stated = dict(reader.table.names) or dict(enumerate(named.names))
         names = {index: name for index, name in stated.items() if index < reader.num_classes}
         return open_dense_dataset(
             data,
