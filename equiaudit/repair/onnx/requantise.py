@@ -167,10 +167,10 @@ class _Requantised:
         if found.zero is not None:
             inputs.append(f"{name}_zero_point")
             self._constant(inputs[2], found.zero.reshape(flat.shape))
-        axis = {"axis": found.axis} if flat.ndim else {}
-        yield helper.make_node(
-            "DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear", **axis
-        )
+        node = helper.make_node("DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear")
+        if flat.ndim:
+            node.attribute.append(helper.make_attribute("axis", found.axis))
+        yield node
 
     def _constant(self, name: str, value: _Array) -> None:
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
