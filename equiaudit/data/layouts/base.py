@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.data.classes import ClassOrder, Doubt, Known
-from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
+from equiaudit.data.listing import ImageFile, is_image, list_files, list_images, without_arrays
 from equiaudit.data.places import Place
 from equiaudit.errors import InputError
 
@@ -53,7 +53,7 @@ class Tree:
     @cached_property
     def images(self) -> tuple[ImageFile, ...]:
         """Those of `files` that are images by their ending."""
-        return tuple(file for file in self.files if is_image(file.relative))
+        return without_arrays([file for file in self.files if is_image(file.relative)])
 
     @cached_property
     def tops(self) -> frozenset[str]:
