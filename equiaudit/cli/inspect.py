@@ -22,6 +22,7 @@ MODEL_FLAGS = (
     "preprocess",
     "task",
     "output_name",
+    "input",
     "stride",
     "device",
     "backend",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,24 @@ def array_planes(
 
 def tiff_planes(content: bytes, stated: Range | None, max_pixels: int) -> list[Image.Image]:
     """The planes of a TIFF whose samples Pillow does not read, by tifffile."""
+    with _tifffile().TiffFile(io.BytesIO(content)) as file:
+        page = file.pages[0]
+        _check_area(_size(page.shape), max_pixels)
+        return scaled_planes(page.asarray(), stated)
+
+
+def tiff_size(file: Path | io.BytesIO) -> tuple[int, int]:
+    """(width, height) of such a TIFF."""
+    with _tifffile().TiffFile(file) as tiff:
+        return _size(tiff.pages[0].shape)
+
+
+def _tifffile() -> Any:
     try:
         import tifffile
     except ImportError:
         raise ValueError('a TIFF that takes tifffile: pip install "equiaudit[medical]"') from None
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        page = file.pages[0]
-        _check_area(_size(page.shape), max_pixels)
-        return scaled_planes(page.asarray(), stated)
+    return tifffile
 
 
 def scaled_planes(values: np.ndarray, stated: Range | None) -> list[Image.Image]:

@@ -15,8 +15,10 @@ from equiaudit.errors import InputError
 
 __all__ = [
     "EXTENSIONS",
+    "MASK_EXTENSIONS",
     "ImageFile",
     "is_image",
+    "is_mask",
     "list_files",
     "list_images",
     "printable",
@@ -30,6 +32,9 @@ EXTENSIONS = frozenset(
 """File name endings that count as images, in any case."""
 _ARRAY = ".npy"
 """Counts where there is no other image: beside some, it holds features or a mask."""
+
+MASK_EXTENSIONS = EXTENSIONS | {".gif", ".npy"}
+"""Those of masks."""
 
 _FOREIGN_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 
@@ -53,6 +58,12 @@ class ImageFile:
     def path(self) -> Place:
         """Where it is."""
         return self.root / self.relative
+
+    def below(self, base: str) -> ImageFile:
+        """The same file, named without `base`, with which `relative` begins ("images/")."""
+        if not base:
+            return self
+        return ImageFile(self.root / base[:-1], self.relative[len(base) :], self.size)
 
 
 def list_images(root: Place) -> tuple[ImageFile, ...]:
@@ -98,6 +109,11 @@ def sub_folders(root: Place) -> tuple[str, ...]:
 def printable(name: str) -> str:
     """Reports are UTF-8, file names need not be: odd bytes are written as ``\\xNN``."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_mask(name: str) -> bool:
+    """Whether a file name ends as that of an image or a mask."""
+    return posixpath.splitext(name)[1].lower() in MASK_EXTENSIONS
 
 
 def _remote_files(root: RemotePath, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
