@@ -275,7 +275,7 @@ def _planes(
             notes.append(f"16-bit {image.mode} read as 8-bit")
         elif stated is not None:
             deep = [in_range(np.asarray(plane), stated) for plane in deep]
-        elif max(plane.getextrema()[1] for plane in deep) <= _TWELVE_BITS:
+        elif max(float(np.asarray(plane).max()) for plane in deep) <= _TWELVE_BITS:
             notes.append(
                 "16-bit values up to 4095 at most, with 65535 taken for white; --image-range"
                 " 0,4095 says otherwise"
