@@ -73,7 +73,7 @@ def fix(
     model: str | Path | nn.Module | Model,
     out: str | Path | None,
     *,
-    method: str = "mass",
+    method: str | None = None,
     select: Literal["features", "input"] = "features",
     only: str | Sequence[str] | None = None,
     skip: str | Sequence[str] | None = None,
@@ -133,7 +133,7 @@ def fix(
     request = Request(
         out=as_path(out),
         options=FixOptions(
-            method=method,
+            method=method or "mass",
             select=select,
             only=only,
             skip=skip,
@@ -166,6 +166,7 @@ def fix(
         ),
         folder=as_path(report),
         observer=observer or Silent(),
+        by_default=method is None,
     )
     request.checked()
     loaded = load_model(model, normalisation=request.scans, **model_settings)
