@@ -13,6 +13,7 @@ from equiaudit.api.losses import changed_pixels, loss_between
 from equiaudit.api.room import fitting, has_room, named, sources
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from equiaudit.audit.assemble import Scan
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from equiaudit.results import Estimate
     from equiaudit.results.loss import Loss
     from equiaudit.results.repair import Agreement, Borders, FixReport
-
-__all__ = ["BeforeAfter", "figures_of", "held", "percent"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class BeforeAfter:
         if not rows or not has_room(self.dataset, after.preprocess, REACH):
             return rows
         self.observer.note(f"moving the images by 1 to {REACH} px for real")
-        size = after.preprocess.size
+        size, task = after.preprocess.size, TASKS[self.model.task]
         return measured(
             rows,
             before.run,
@@ -100,7 +99,7 @@ class BeforeAfter:
             sources(self.dataset, after.preprocess, REACH),
             margin=size[0] - before.preprocess.size[0],
             size=size,
-            classification=self.model.task == "classification",
+            classification=task.scores and not task.maps,
         )
 
     def _borders(self, report: FixReport, after: Model) -> Borders | None:

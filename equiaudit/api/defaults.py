@@ -12,6 +12,7 @@ from equiaudit.api.columns import figures_of
 from equiaudit.api.losses import changed_pixels, loss_between
 from equiaudit.audit.options import ScanOptions
 from equiaudit.results.repair import Candidate, Choice
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from equiaudit.data import Dataset
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from equiaudit.repair.methods import Converted, Subject
     from equiaudit.results import Estimate
     from equiaudit.results.loss import Loss
-
-__all__ = ["TRIAL", "Trial", "default_names", "few"]
 
 TRIAL = 64
 """Images that methods are tried on where none is named."""
@@ -37,11 +36,12 @@ def default_names(task: str, options: FixOptions, *, trains: bool) -> tuple[str,
 
     if trains:
         return ("mass",)
-    names = _OF_LABELS if task == "classification" else (*_OF_MAPS, "mass")
+    maps = TASKS[task].maps
+    names = (*_OF_MAPS, "mass") if maps else _OF_LABELS
     use = [name for name in names if method(name).own(options) == options]
     if not use:
         return ("mass",)
-    return tuple(use) if task == "classification" else tuple(use[:2])
+    return tuple(use[: len(_OF_MAPS)]) if maps else tuple(use)
 
 
 def few(dataset: Dataset) -> Dataset:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,20 +15,14 @@ if TYPE_CHECKING:
     from equiaudit.data import Place
     from equiaudit.models import Model
 
-__all__ = [
-    "ModelSettings",
-    "as_path",
-    "as_place",
-    "load_model",
-    "require_segmenter",
-]
-
 
 class ModelSettings(TypedDict, total=False):
     """How a model is loaded; each key is optional."""
 
     arch: str | None
     """`torchvision:NAME`, `timm:NAME` or `pkg.module:factory`, for a state dict."""
+    weights: str | None
+    """`ema`, `raw`, or the key or prefix of one of several sets of weights in a checkpoint."""
     trust: bool
     """Allow files that run code when they are unpickled."""
     size: tuple[int, int] | None
@@ -76,7 +71,9 @@ def load_model(
 
 def require_segmenter(model: Model) -> None:
     """A sequence of sliding windows follows a defect through maps."""
-    if model.task != "segmentation":
+    from equiaudit.shifts.sliding import CAPS
+
+    if CAPS not in TASKS[model.task].protocols:
         raise InputError(
             f"{model.name} returns {model.task} outputs, and the caps protocol follows a defect"
             " through segmentations.",

@@ -9,15 +9,15 @@ import numpy as np
 
 from equiaudit.results import Estimate
 from equiaudit.results.loss import Loss
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from equiaudit.data import Dataset
     from equiaudit.metrics.forecast import Bounds
     from equiaudit.models import Model
-
-__all__ = ["ALLOWED", "changed_pixels", "loss_between"]
 
 ALLOWED = 0.01
 """Accuracy that a repair may lose, unless said."""
@@ -43,17 +43,19 @@ def loss_between(
 
     `pixels` says which share of pixels changes its label, and is asked where there are no masks.
     A loss of more than `allowed` is judged where labels or masks say what is right. None where
-    outputs are images.
+    outputs are images, or hold several labels.
     """
-    pairs = _pairs(before, after)
-    if task == "classification" and pairs:
+    pairs, kind = _pairs(before, after), TASKS[task]
+    if not kind.scores or not kind.exclusive:
+        return None
+    if not kind.maps:
+        if not pairs:
+            return None
         return _labels(pairs, allowed) if labelled else _changed(pairs)
-    if task == "segmentation" and labelled and pairs:
+    if labelled and pairs:
         return _iou(pairs, allowed, seed)
-    if task == "segmentation":
-        share = pixels()
-        return None if share is None else Loss(measure="pixels", lost=share, verdict="not judged")
-    return None
+    share = pixels()
+    return None if share is None else Loss(measure="pixels", lost=share, verdict="not judged")
 
 
 def _judged(loss: Loss, allowed: float, law: Bounds | None) -> Loss:
@@ -87,7 +89,6 @@ def changed_pixels(before: Model, after: Model, dataset: Dataset) -> Estimate | 
     import torch
 
     from equiaudit.api.room import sources
-    from equiaudit.audit.dense.outputs import labels_of
     from equiaudit.metrics.flips import flip_interval
 
     if before.preprocess.size != after.preprocess.size:
@@ -96,13 +97,20 @@ def changed_pixels(before: Model, after: Model, dataset: Dataset) -> Estimate | 
     for batch in sources(dataset, before.preprocess, 0, _BATCH):
         with torch.inference_mode():
             first, second = (
-                labels_of(model.run(batch.to(model.device)), (1, 1), model.outputs_probabilities)
+                _classes(model.run(batch.to(model.device)), model.outputs_probabilities)
                 for model in (before, after)
             )
         changes += (first != second).flatten(1).float().mean(1).tolist()
         if len(changes) >= _MOST:
             break
     return flip_interval(changes) if changes else None
+
+
+def _classes(outputs: Tensor, probabilities: bool) -> Tensor:
+    """Scores (N, C, h, w) -> (N, h, w); a single channel is that of class 1."""
+    if outputs.shape[1] == 1:
+        return outputs[:, 0] > (0.5 if probabilities else 0.0)
+    return outputs.argmax(1)
 
 
 def _pairs(before: Records, after: Records) -> list[tuple[Any, Any]]:

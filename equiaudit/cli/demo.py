@@ -15,8 +15,18 @@ from equiaudit.config import Settings
 
 __all__ = ["register"]
 
-_OF_THE_DEMO = ("arch", "trust", "size", "mean", "std", "preprocess", "task", "output_name")
-_OF_OTHER_DATA = ("labels", "stride", "accuracy_check", "engine", "address")
+_OF_THE_DEMO = (
+    *("arch", "weights", "trust", "size", "mean", "std", "preprocess", "task", "output_name"),
+)
+_OF_OTHER_DATA = (
+    "labels",
+    "class_order",
+    "class_names",
+    "stride",
+    "accuracy_check",
+    "engine",
+    "address",
+)
 _SECONDS = 5.0
 
 

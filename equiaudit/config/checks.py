@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
-
-__all__ = ["Auto", "Floats", "Size", "device", "lines", "nearest", "one_of", "or_word"]
 
 
 def _items(value: Any) -> Any:
@@ -42,6 +41,18 @@ def _size(value: Any) -> Any:
     return (numbers[0], numbers[-1])
 
 
+def bounds(value: Any) -> Any:
+    """``LOW,HIGH``, two numbers of which the second is larger."""
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"expected LOW,HIGH as in -1,1, got {value!r}")
+    return (low, high)
+
+
 def or_word(word: str, least: int) -> BeforeValidator:
     """A whole number from `least` up, or `word`."""
 
@@ -72,6 +83,23 @@ def one_of(names: tuple[str, ...]) -> BeforeValidator:
         return items
 
     return BeforeValidator(check)
+
+
+def a_word(names: tuple[str, ...]) -> BeforeValidator:
+    """One of `names`."""
+
+    def check(value: Any) -> Any:
+        if value not in names:
+            quoted = listed([repr(name) for name in names])
+            raise ValueError(f"input should be {quoted}, got {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def listed(names: Sequence[str]) -> str:
+    """``auto, cpu or cuda``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def device(value: Any) -> Any:

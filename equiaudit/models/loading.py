@@ -12,7 +12,6 @@ from equiaudit.errors import InputError, RunError
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.outputs import (
     OutputChoice,
-    TaskChoice,
     choose_output,
     is_share,
     sums_to_one,
@@ -32,8 +31,7 @@ from equiaudit.models.running import (
 )
 from equiaudit.models.stride import total_stride
 from equiaudit.models.types import Model, Preprocess
-
-__all__ = ["load"]
+from equiaudit.tasks import TASKS
 
 _PROBE = 2
 _TOLERANCE = 1e-4  # of the output's range, between torch and its ONNX export
@@ -67,10 +65,11 @@ def load(
     *,
     arch: str | None = None,
     trust: bool = False,
+    weights: str | None = None,
     device: str = "auto",
     backend: Backend = "auto",
     output: str | int | None = None,
-    task: TaskChoice = "auto",
+    task: str = "auto",
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
     normalisation: bool = True,
@@ -84,10 +83,12 @@ def load(
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
         trust: unpickle code the file carries. Only for files whose author you trust.
+        weights: which set of weights of a checkpoint: "ema", "raw", or its key or prefix. None
+            takes a moving average before raw weights, and refuses two of the same rank.
         device: auto, cpu, cuda or cuda:N.
         backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
         output: name or place of the output to take, where the model returns several.
-        task: auto, classification, segmentation or image.
+        task: auto, or a name of `equiaudit.tasks.TASKS`.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
         normalisation: whether mean and std must be known; not for work without images.
@@ -97,8 +98,10 @@ def load(
             not known; the architecture does not fit; the device or backend cannot run it.
         RunError: the model raises on a batch of noise of the stated size.
     """
+    if task != "auto":
+        TASKS.named(task)
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust)
+    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights)
     engine = resolve_backend(backend, artefact)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
@@ -156,7 +159,7 @@ def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Fo
     return guarded(forward, layout=preprocess.layout, what=artefact.name)
 
 
-def _look(runner: _Runner, task: TaskChoice, output: str | int | None) -> _Seen:
+def _look(runner: _Runner, task: str, output: str | int | None) -> _Seen:
     """Run on noise: two images, or one where the model takes or returns only one."""
     fixed = runner.artefact.fixed_batch
     if fixed is not None:
@@ -174,7 +177,7 @@ def _look(runner: _Runner, task: TaskChoice, output: str | int | None) -> _Seen:
 def _look_at(
     runner: _Runner,
     count: int,
-    task: TaskChoice,
+    task: str,
     output: str | int | None,
     *,
     fixed_batch: int | None,
@@ -213,15 +216,14 @@ def _refuse_disagreement(output: Tensor, seen: _Seen, name: str) -> None:
 
 
 def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | None) -> Model:
-    artefact, task = runner.artefact, seen.choice.task
+    artefact, task = runner.artefact, TASKS[seen.choice.task]
     take = take_output(seen.choice, what=artefact.name)
-    scores = seen.output if task != "image" else None
     return Model(
         name=artefact.name,
         kind=artefact.kind,
         run=in_pieces(runner.forward, take, seen.fixed_batch),
         preprocess=runner.preprocess,
-        task=task,
+        task=task.name,
         device=runner.device,
         sha256=artefact.sha256,
         backend=engine,
@@ -229,22 +231,32 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
         output=seen.choice.name,
         module=artefact.module,
         fixed_batch=seen.fixed_batch,
-        outputs_probabilities=scores is not None and _are_probabilities(runner, seen),
-        num_classes=None if scores is None else scores.shape[1],
-        class_names=artefact.class_names,
+        outputs_probabilities=task.scores and _are_probabilities(runner, seen),
+        num_classes=seen.output.shape[1] if task.scores else None,
+        class_names=_fitting_names(
+            artefact.class_names, seen.output.shape[1] if task.scores else None
+        ),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
 
 
+def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
+    """Names that are as many as the output has classes."""
+    if names is None or classes is None:
+        return names
+    return names if len(names) == max(2, classes) else None
+
+
 def _are_probabilities(runner: _Runner, seen: _Seen) -> bool:
     """Whether the scores are probabilities already, so that no softmax is due.
 
-    A single score per image or pixel is taken for a sigmoid's when it stays in [0, 1] under noise a
-    hundred times too strong, where a logit does not.
+    A single score per image or pixel, and scores of which several may be right, are taken for a
+    sigmoid's when they stay in [0, 1] under noise a hundred times too strong, where a logit does
+    not.
     """
-    if seen.output.shape[1] != 1 or seen.choice.task == "image":
+    if seen.output.shape[1] != 1 and TASKS[seen.choice.task].exclusive:
         return sums_to_one(seen.output)
     batch = runner.probe(len(seen.output))
     loud = batch if batch.dtype == torch.uint8 else batch * 100

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from equiaudit.data.class_names import names_in_metadata
 from equiaudit.errors import InputError
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.hashing import file_sha256
@@ -33,6 +34,7 @@ _DTYPES = {
 }
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
+_NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
 
 
@@ -72,6 +74,7 @@ def load_onnx(path: Path) -> Artefact:
         hints=Hints(stated=stated, fixed=_fixed_fields(image, stated, path)),
         fixed_batch=image.shape[0],
         notes=("exported in eval mode",),
+        class_names=_class_names(proto),
     )
 
 
@@ -183,6 +186,14 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
             where = f"the metadata of {path}"
             return parse_preprocess(item.value, where=where, source="ONNX metadata")
     return {}
+
+
+def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
+    """What the metadata calls the classes."""
+    for item in proto.metadata_props:
+        if item.key in _NAMES_KEYS and (found := names_in_metadata(item.value)):
+            return found
+    return None
 
 
 def _fixed_fields(image: _Input, stated: PreprocessFields, path: Path) -> PreprocessFields:

@@ -5,24 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from equiaudit.errors import InputError, RunError
-from equiaudit.models.types import Task
-
-__all__ = [
-    "OutputChoice",
-    "choose_output",
-    "is_share",
-    "named_tensors",
-    "sums_to_one",
-    "take_output",
-]
-
-TaskChoice = Literal["auto", "classification", "segmentation", "image"]
+from equiaudit.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -31,7 +20,7 @@ class OutputChoice:
 
     name: str
     place: int
-    task: Task
+    task: str
 
 
 def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -55,7 +44,7 @@ def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def choose_output(
-    returned: Any, *, batch: int, task: TaskChoice, output: str | int | None, what: str
+    returned: Any, *, batch: int, task: str, output: str | int | None, what: str
 ) -> OutputChoice:
     """The output named `output` (or at that place), else the first that fits the task.
 
@@ -65,17 +54,14 @@ def choose_output(
     places = list(range(len(tensors))) if output is None else [_place(output, tensors, what)]
     # Several classes before a single score: a second head often is one (depth, quality, ...).
     places.sort(key=lambda place: tensors[place][1].shape[1:2] == (1,))
+    asked = [t for t in TASKS.values() if t.guessed] if task == "auto" else [TASKS.named(task)]
     for place in places:
         name, tensor = tensors[place]
-        fitting = _fitting_task(tensor, batch)
-        if fitting and (task == "auto" or _is_dense(task) == _is_dense(fitting)):
-            return OutputChoice(name, place, fitting if task == "auto" else task)
-    wanted = {
-        "auto": "scores (N, classes) or maps (N, C, H, W)",
-        "classification": "scores (N, classes)",
-    }.get(task, "maps (N, C, H, W)")
+        for each in asked:
+            if _fits(each, tensor, batch):
+                return OutputChoice(name, place, each.name)
     raise InputError(
-        f"{what} returns no {wanted} for a batch of {batch}: "
+        f"{what} returns no {' or '.join(each.output for each in asked)} for a batch of {batch}: "
         f"{_listed([tensors[place] for place in places])}.",
         tip="Choose another --output-name or --task." if len(tensors) > 1 else None,
     )
@@ -97,16 +83,9 @@ def _listed(tensors: list[tuple[str, Tensor]]) -> str:
     return ", ".join(shapes) or "no tensor"
 
 
-def _is_dense(task: Task) -> bool:
-    return task != "classification"
-
-
-def _fitting_task(tensor: Tensor, batch: int) -> Task | None:
-    if tensor.dim() < 2 or tensor.shape[0] != batch or not _is_numeric(tensor):
-        return None
-    if tensor.dim() == 2 or (tensor.dim() == 4 and tensor.shape[2:] == (1, 1)):
-        return "classification"
-    return "segmentation" if tensor.dim() == 4 else None
+def _fits(task: Task, tensor: Tensor, batch: int) -> bool:
+    batched = tensor.dim() >= 2 and tensor.shape[0] == batch
+    return batched and _is_numeric(tensor) and task.fits(tensor)
 
 
 def _is_numeric(tensor: Tensor) -> bool:
@@ -114,27 +93,21 @@ def _is_numeric(tensor: Tensor) -> bool:
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:
-    """A function (returned, batch) -> the chosen output as float32, (N, classes) or (N, C, H, W).
+    """A function (returned, batch) -> the chosen output as float32, in the shape of its task.
 
     It raises RunError where a batch's output is not what the first one was.
     """
+    task = TASKS[choice.task]
 
     def take(returned: Any, batch: int) -> Tensor:
         tensors = [tensor for _, tensor in named_tensors(returned)]
         tensor = tensors[choice.place] if choice.place < len(tensors) else None
-        if tensor is None or _fitting_rank(tensor, batch) != _is_dense(choice.task):
+        if tensor is None or not _fits(task, tensor, batch):
             shape = "nothing" if tensor is None else tuple(tensor.shape)
             raise RunError(f"{what} returned {shape} for a batch of {batch} images.")
-        flat = choice.task == "classification" and tensor.dim() == 4
-        return (tensor.flatten(1) if flat else tensor).float()
+        return task.taken(tensor).float()
 
     return take
-
-
-def _fitting_rank(tensor: Tensor, batch: int) -> bool | None:
-    """Whether the tensor is dense; None where it fits no task."""
-    fitting = _fitting_task(tensor, batch)
-    return None if fitting is None else _is_dense(fitting)
 
 
 def sums_to_one(output: Tensor) -> bool:

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Model", "ModelKind", "Preprocess", "Task"]
-
 ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
-Task = Literal["classification", "segmentation", "image"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,11 @@ class Preprocess:
     """Field name -> where its value came from: "flag --mean", "sidecar NAME", "torchvision
     weights NAME", "ONNX input shape", "default"."""
 
+    @property
+    def planes(self) -> int:
+        """Channels of an image: 1 or 3."""
+        return 1 if self.channels == "gray" else 3
+
 
 @dataclass(frozen=True)
 class Model:
@@ -57,7 +59,8 @@ class Model:
     kind: ModelKind
     run: Callable[[torch.Tensor], torch.Tensor]
     preprocess: Preprocess
-    task: Task
+    task: str
+    """A name of `equiaudit.tasks.TASKS`."""
     device: torch.device
     sha256: str
     """Of the file (and its external data), or of the state dict for a zoo model."""

@@ -76,7 +76,7 @@ class _Walk:
         """Levels of one axis must divide each other, or no offset could serve them all."""
         for grid in out if isinstance(out, tuple) else (out,):
             for axis, stride in enumerate(grid.strides if isinstance(grid, Grid) else ()):
-                if stride > 1 and stride.denominator != 1:
+                if stride.numerator > 1 and stride.denominator > 1:
                     raise Refuse(f"its map lies at a fractional stride of {stride}")
                 known = self.strides[axis]
                 if stride > 1 and any(stride % s and s % stride for s in known):

@@ -20,7 +20,9 @@ from equiaudit.errors import InputError
 from equiaudit.models.onnx import external_files, read_onnx
 from equiaudit.repair.canonical_onnx_nodes import END, Extent, Writer
 from equiaudit.repair.canonical_onnx_opset import raise_opset
+from equiaudit.repair.canonical_onnx_outputs import moved_positions
 from equiaudit.repair.canonical_onnx_position import Image, position
+from equiaudit.sampling.positions import Map, Positions, Role
 
 __all__ = ["PREFIX", "canonical_onnx", "free_prefix", "roll", "with_canonical"]
 
@@ -38,12 +40,16 @@ def canonical_onnx(
     *,
     dense_outputs: Sequence[str] = (),
     every_output: bool = False,
+    roles: Mapping[str, Role] | None = None,
+    ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
 ) -> tuple[Path, ...]:
     """Write the model at `source`, behind a roll of its input to a canonical position, to `target`.
 
     The outputs named are maps and are rolled back, or `every_output`; the others are left as
     they are, and must say nothing about places. `layout` is that of the input and of the maps.
+    `roles` say of outputs by name what they are instead, positions among them, and `ranks` how
+    many axes those have.
     Names, types and dynamic axes of inputs and outputs, metadata and every node of the model
     stay. Files below operator set 10 are declared to be of that (see `raise_opset`).
 
@@ -56,7 +62,14 @@ def canonical_onnx(
     data = {str(path.relative_to(source.parent)): path for path in external_files(model, source)}
     if every_output:
         dense_outputs = [item.name for item in model.graph.output]
-    changed = with_canonical(model, dense_outputs=dense_outputs, layout=layout, what=source.name)
+    changed = with_canonical(
+        model,
+        dense_outputs=dense_outputs,
+        roles=roles,
+        ranks=ranks,
+        layout=layout,
+        what=source.name,
+    )
     if not target.parent.is_dir():
         raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
     names = _names_of_data(data, target)
@@ -110,6 +123,8 @@ def with_canonical(
     model: onnx.ModelProto,
     *,
     dense_outputs: Sequence[str] = (),
+    roles: Mapping[str, Role] | None = None,
+    ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
     what: str = "The model",
 ) -> onnx.ModelProto:
@@ -129,6 +144,13 @@ def with_canonical(
     writer.nodes.clear()
     for name in dense_outputs:
         _put_back(writer, graph, name, origin, image, axes, what)
+    for name, role in (roles or {}).items():
+        rank = (ranks or {}).get(name, 4)
+        if isinstance(role, Map):
+            places = (1, 2) if role.channels_last or rank == 3 else (2, 3)
+            _put_back(writer, graph, name, origin, image, places, what, rank)
+        elif isinstance(role, Positions):
+            _move_back(writer, graph, name, origin, image, role, rank)
     own = list(graph.node)
     del graph.node[:]
     graph.node.extend([*before, *own, *writer.nodes])
@@ -201,8 +223,9 @@ def roll(
     batch: Extent,
     axes: tuple[int, int],
     rows: Extent,
+    rank: int = 4,
 ) -> str:
-    """Every sample of x (4-D, `rows` along the first of `axes`) as a circle from its own
+    """Every sample of x (of `rank`, `rows` along the first of `axes`) as a circle from its own
     `starts` (B, 2) on, which lie within it."""
     rows_, indices = w.extent(rows), w.indices(rows)
     if batch == 1:
@@ -210,11 +233,11 @@ def roll(
     inner = w.branch()
     sample, start = inner.name("sample"), inner.name("start")
     described = [
-        helper.make_tensor_value_info(sample, element, [None] * 3),
+        helper.make_tensor_value_info(sample, element, [None] * (rank - 1)),
         helper.make_tensor_value_info(start, TensorProto.INT64, [2]),
     ]
     moved = _rolled(inner, sample, start, (axes[0] - 1, axes[1] - 1), (rows_, indices))
-    body = inner.graph([moved], described, element=element, shape=[None] * 3)
+    body = inner.graph([moved], described, element=element, shape=[None] * (rank - 1))
     return w("Scan", x, starts, body=body, num_scan_inputs=2)
 
 
@@ -237,15 +260,17 @@ def _put_back(
     image: Image,
     axes: tuple[int, int],
     what: str,
+    rank: int = 4,
 ) -> None:
     """Roll a map back by the origin, in its own steps, under the name it always had."""
     outputs = {item.name: item.type.tensor_type for item in graph.output}
     if name not in outputs:
         raise InputError(f"{what} has no output {name!r}.", tip=f"It has {', '.join(outputs)}.")
     kind = outputs[name]
-    if kind.HasField("shape") and len(kind.shape.dim) != 4:
+    if kind.HasField("shape") and len(kind.shape.dim) != rank:
         raise InputError(
-            f"The output {name!r} of {what} is no map: it has {len(kind.shape.dim)} axes, not 4."
+            f"The output {name!r} of {what} is no map: it has {len(kind.shape.dim)} axes,"
+            f" not {rank}."
         )
     inside = w.name("map")
     _rename_everywhere(graph, name, inside)
@@ -265,7 +290,25 @@ def _put_back(
         batch=image.batch,
         axes=axes,
         rows=rows,
+        rank=rank,
     )
+    w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
+
+
+def _move_back(
+    w: Writer,
+    graph: onnx.GraphProto,
+    name: str,
+    origin: str,
+    image: Image,
+    role: Positions,
+    rank: int,
+) -> None:
+    """Move positions back by the origin, under the name they always had."""
+    kind = next(item.type.tensor_type for item in graph.output if item.name == name)
+    inside = w.name("positions")
+    _rename_everywhere(graph, name, inside)
+    back = moved_positions(w, inside, origin, image, role, rank=rank, element=kind.elem_type)
     w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
 
 

@@ -10,6 +10,7 @@ from torch import fx
 
 from equiaudit.errors import InputError
 from equiaudit.models.types import Model
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "all_outputs",
@@ -62,7 +63,7 @@ def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torc
 
 def label_threshold(model: Model) -> float | None:
     """Above it a single score or channel is another label, as in a scan; None for images."""
-    if model.task == "image":
+    if not TASKS[model.task].scores:
         return None
     return 0.5 if model.outputs_probabilities else 0.0
 

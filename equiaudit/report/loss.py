@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from equiaudit.report import figures
-from equiaudit.results import METRICS
 from equiaudit.results.loss import Loss
 from equiaudit.results.repair import FixReport
-
-__all__ = ["cost_in_words"]
+from equiaudit.tasks import METRICS
 
 _INFO = {"accuracy": METRICS["accuracy_clean"], "mIoU": METRICS["miou_clean"]}
 _SHARE = METRICS["flipped"]

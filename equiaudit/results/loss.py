@@ -6,8 +6,6 @@ from typing import Literal
 
 from equiaudit.results.base import Estimate, Frozen
 
-__all__ = ["Loss"]
-
 
 class Loss(Frozen):
     """How much accuracy a repaired model lost on unshifted images, and whether that is allowed.

@@ -1,6 +1,7 @@
 """equiaudit inspect, fix and verify, on the built-in model."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
