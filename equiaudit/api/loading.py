@@ -35,6 +35,8 @@ class ModelSettings(TypedDict, total=False):
     task: str
     output_name: str | None
     """Which output tensor counts, where the model has several."""
+    input: Sequence[str]
+    """NAME=VALUE for each input of an ONNX file that is not the image; a number, or zeros."""
     device: str
     backend: str
     stride: tuple[int, int] | None
@@ -66,7 +68,16 @@ def load_model(
         file=as_path(named.pop("preprocess", None)),
     )
     output = named.pop("output_name", None)
-    return load(model, output=output, preprocess=overrides, normalisation=normalisation, **named)
+    pairs = [str(item).partition("=") for item in named.pop("input", ())]
+    inputs = {name: value for name, _, value in pairs}
+    return load(
+        model,
+        output=output,
+        preprocess=overrides,
+        normalisation=normalisation,
+        inputs=inputs,
+        **named,
+    )
 
 
 def require_segmenter(model: Model) -> None:

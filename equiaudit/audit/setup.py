@@ -88,7 +88,7 @@ def run_key(
     """What an unfinished run must share with this one to be continued."""
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
-    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key]
+    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key, *model.notes]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -17,6 +17,7 @@ __all__ = ["register"]
 
 _OF_THE_DEMO = (
     *("arch", "weights", "trust", "size", "mean", "std", "preprocess", "task", "output_name"),
+    "input",
 )
 _OF_OTHER_DATA = (
     "labels",

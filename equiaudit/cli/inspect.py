@@ -21,6 +21,7 @@ MODEL_FLAGS = (
     "preprocess",
     "task",
     "output_name",
+    "input",
     "stride",
     "device",
     "backend",

@@ -27,6 +27,18 @@ def lines(value: Any) -> Any:
     return _items(value.replace("\n", ",")) if isinstance(value, str) else tuple(value)
 
 
+def assignments(value: Any) -> Any:
+    """NAME=VALUE, one or a list of them, each name once."""
+    items = (value,) if isinstance(value, str) else tuple(value)
+    names = [str(item).partition("=")[0] for item in items]
+    for item, name in zip(items, names, strict=True):
+        if not name or not str(item).partition("=")[2]:
+            raise ValueError(f"expected NAME=VALUE, got {item!r}")
+    if len(set(names)) != len(names):
+        raise ValueError("a name is given twice")
+    return items
+
+
 def _size(value: Any) -> Any:
     """``HxW``, one number for a square, or a pair."""
     parts = value.lower().split("x") if isinstance(value, str) else value

@@ -13,6 +13,7 @@ from equiaudit.config.checks import (
     Floats,
     Size,
     a_word,
+    assignments,
     bounds,
     lines,
     listed,
@@ -88,6 +89,15 @@ class Settings(BaseModel):
         str | None,
         Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),
     ] = None
+    input: Annotated[
+        tuple[str, ...],
+        BeforeValidator(assignments),
+        Flag(
+            _MODEL,
+            "Value of an input of an ONNX file that is not the image: a number, or zeros.",
+            "NAME=VALUE",
+        ),
+    ] = ()
     stride: Annotated[
         Size, Flag(_MODEL, "Total stride of the model, px, where it cannot be found.", "N|HxW")
     ] = None

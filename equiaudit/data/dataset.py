@@ -14,7 +14,7 @@ from equiaudit.data.items import NO_LABEL, Item, Items, Names, Truths
 from equiaudit.data.layouts import Asked, Kind, Listing, Tree, find
 from equiaudit.data.layouts.classes import read_labels_file
 from equiaudit.data.listing import EXTENSIONS
-from equiaudit.data.places import Place, let_go, place_of
+from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
@@ -97,7 +97,7 @@ def open_dataset(
     where labels and model contradict each other.
     """
     _check_limit(limit)
-    top = place_of(root)
+    top = folder_of(root)
     table = None if labels is None else place_of(labels)
     asked = Asked(table, Known(num_classes, class_names, class_ids), class_order)
     if table is not None:
@@ -124,7 +124,7 @@ def open_dense_dataset(
     and `seed` choose as for `open_dataset`.
     """
     _check_limit(limit)
-    top = place_of(root)
+    top = folder_of(root)
     name, listing = _read(top, kind, layout, Asked())
     let_go(top)
     found = _dataset(name, listing, limit, seed)
@@ -137,13 +137,13 @@ def open_dense_dataset(
 
 def has_targets(root: str | Place) -> bool:
     """Whether `root` holds targets and no masks."""
-    root = place_of(root)
+    root = folder_of(root)
     return (root / "targets").is_dir() and not (root / "masks").is_dir()
 
 
 def has_masks(root: str | Place) -> bool:
     """Whether `root` holds masks, in one of the layouts."""
-    root = place_of(root)
+    root = folder_of(root)
     return (root / "masks").is_dir() or (root / "SegmentationClass").is_dir()
 
 

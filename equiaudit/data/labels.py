@@ -128,7 +128,8 @@ def _read_rows(
 ) -> _Rows:
     """The rows of a table, by the columns that hold files and labels."""
     if places is not None:
-        return _by_place(table.rows, table.lines, *places, path, "columns 1 and 2")
+        said = f"columns {places[0] + 1} and {places[1] + 1}"
+        return _by_place(table.rows, table.lines, *places, path, said)
     rows, lines = table.rows, table.lines
     header = table.header
     if header is None:
@@ -149,6 +150,14 @@ def _read_rows(
         f" is {', '.join(header)[:120]!r}.",
         tip=_TIP,
     )
+
+
+def has_columns(table: Table) -> bool:
+    """Whether a header names a column of files and one of labels."""
+    header = table.header if table.header is not None else (table.rows[:1] or ((),))[0]
+    names = [_plain(name) for name in header]
+    file = _named(names, _FILE)
+    return file is not None and _named(names, _LABEL, without=file) is not None
 
 
 def _plain(name: str) -> str:

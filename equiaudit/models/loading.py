@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from equiaudit.errors import InputError, RunError
+from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.outputs import (
     OutputChoice,
@@ -30,6 +31,7 @@ from equiaudit.models.running import (
     torch_forward,
 )
 from equiaudit.models.stride import total_stride
+from equiaudit.models.torch_input import refuse_other_input
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.tasks import TASKS
 
@@ -73,6 +75,7 @@ def load(
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
     normalisation: bool = True,
+    inputs: Mapping[str, str] | None = None,
 ) -> Model:
     """Load a model, put it in eval mode and run it once to see what it returns.
 
@@ -92,6 +95,8 @@ def load(
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
         normalisation: whether mean and std must be known; not for work without images.
+        inputs: values for the inputs of an ONNX file that are not the image, by name: numbers
+            with commas between, or "zeros".
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
@@ -101,7 +106,7 @@ def load(
     if task != "auto":
         TASKS.named(task)
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights)
+    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
     engine = resolve_backend(backend, artefact)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
@@ -145,14 +150,15 @@ def _native_runner(
     if artefact.module is not None:
         forward = torch_forward(artefact.module.to(device), compiled=compiled)
     else:
-        forward = _onnx_forward(artefact.onnx or Path(), device, artefact.name)
+        forward = _onnx_forward(artefact.onnx or Path(), device, artefact)
     return _Runner(artefact, preprocess, device, _guarded(forward, artefact, preprocess))
 
 
-def _onnx_forward(source: Path | bytes, device: torch.device, name: str) -> Forward:
+def _onnx_forward(source: Path | bytes, device: torch.device, artefact: Artefact) -> Forward:
     from equiaudit.models.onnx import onnx_forward
 
-    return onnx_forward(source, device, what=name)
+    image, inputs = artefact.image_input, artefact.inputs
+    return onnx_forward(source, device, what=artefact.name, image=image, inputs=inputs)
 
 
 def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Forward:
@@ -167,11 +173,23 @@ def _look(runner: _Runner, task: str, output: str | int | None) -> _Seen:
     try:
         return _look_at(runner, _PROBE, task, output, fixed_batch=None)
     except (InputError, RunError) as failure:
+        return _look_again(runner, task, output, failure)
+
+
+def _look_again(
+    runner: _Runner, task: str, output: str | int | None, failure: EquiauditError
+) -> _Seen:
+    """On batches that may be built into the model: one image, or what its shapes name."""
+    for count in (1, *runner.artefact.batches):
         try:
-            seen = _look_at(runner, 1, task, output, fixed_batch=1)
+            seen = _look_at(runner, count, task, output, fixed_batch=count)
         except (InputError, RunError):
-            raise failure from failure.__cause__
-        return replace(seen, notes=("runs one image per batch: two images failed",))
+            continue
+        said = "one image" if count == 1 else f"{count} images"
+        return replace(seen, notes=(*seen.notes, f"runs {said} per batch: two images failed"))
+    if runner.artefact.module is not None:
+        refuse_other_input(runner.artefact.module, runner.artefact.name)
+    raise failure from failure.__cause__
 
 
 def _look_at(
@@ -196,7 +214,9 @@ def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Seen) -> _Ru
     batch = runner.probe(len(seen.output))
     example = batch.permute(0, 2, 3, 1) if preprocess.layout == "NHWC" else batch
     exported = export_to_onnx(module, example, what=name, dynamic=seen.fixed_batch is None)
-    forward = _guarded(_onnx_forward(exported, runner.device, name), runner.artefact, preprocess)
+    forward = _guarded(
+        _onnx_forward(exported, runner.device, runner.artefact), runner.artefact, preprocess
+    )
     _refuse_disagreement(
         take_output(seen.choice, what=name)(forward(batch), len(batch)), seen, name
     )
@@ -237,6 +257,7 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
             artefact.class_names, seen.output.shape[1] if task.scores else None
         ),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
+        one_size="size" in artefact.hints.fixed,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
@@ -269,7 +290,9 @@ def _found_stride(runner: _Runner, fixed_batch: int | None) -> tuple[int, int] |
     if artefact.onnx is not None:
         from equiaudit.models.onnx_stride import onnx_total_stride
 
-        return onnx_total_stride(artefact.onnx, runner.preprocess.size, runner.preprocess.layout)
+        how, image = runner.preprocess, artefact.image_input
+        channels = len(how.mean)
+        return onnx_total_stride(artefact.onnx, how.size, how.layout, image, channels=channels)
     if artefact.module is None:
         return None
     batch = runner.probe(fixed_batch or 1)

@@ -78,6 +78,8 @@ class Model:
     class_names: tuple[str, ...] | None = None
     total_stride: tuple[int, int] | None = None
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""
+    one_size: bool = False
+    """The file takes images of its window's size only."""
     trusted: bool = False
     notes: tuple[str, ...] = ()
     """What was done on loading and is worth saying: "put in eval mode", "output 'out' taken"."""

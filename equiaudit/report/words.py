@@ -120,7 +120,7 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
-_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "trust")
+_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "input", "trust")
 _FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 
@@ -168,6 +168,10 @@ def _flag(name: str, value: object) -> Iterator[str]:
         return
     if value is True:
         yield f"--{name.replace('_', '-')}"
+        return
+    if name == "input" and isinstance(value, (list, tuple)):
+        for each in value:
+            yield from ("--input", str(each))
         return
     joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     yield from (f"--{name.replace('_', '-')}", joined)

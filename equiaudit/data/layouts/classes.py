@@ -15,7 +15,7 @@ from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folde
 from equiaudit.data.places import Place, tables_in
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "read_labels_file"]
+__all__ = ["LAYOUTS", "by_table", "labelled", "read_labels_file"]
 
 
 def _listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
@@ -40,23 +40,24 @@ def read_labels_file(tree: Tree, asked: Asked) -> Listing:
     if asked.labels is None:
         raise InputError("Which file has the labels?", tip="Give --labels FILE.csv.")
     folder, images = _listed(tree)
-    return _by_table(folder, images, asked.labels, asked)
+    return by_table(folder, images, asked.labels, asked)
 
 
-def _by_table(
+def by_table(
     folder: Place,
     images: Sequence[ImageFile],
     table: Place,
     asked: Asked,
     columns: tuple[int, int] | None = None,
 ) -> Listing:
+    """`images`, whose names are relative to `folder`, labelled by a table."""
     names = {image.name: None for image in images}  # ordered, as notes quote the first ones
     told, classes = labels_of_table(table, names, folder, asked.known, asked.order, columns=columns)
     source = f"rows of {table.name}"
-    return _labelled(folder, images, [told.get(name) for name in names], classes, source)
+    return labelled(folder, images, [told.get(name) for name in names], classes, source)
 
 
-def _labelled(
+def labelled(
     folder: Place,
     images: Sequence[ImageFile],
     told: Sequence[str | None],
@@ -103,7 +104,7 @@ def _class_folders(tree: Tree, asked: Asked) -> Listing:
     empty = sorted(set(folders) - set(tops))
     said = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
     notes = said + _unused(tree.root, folder)
-    return _labelled(folder, images, tops, classes, "class folders", notes)
+    return labelled(folder, images, tops, classes, "class folders", notes)
 
 
 def _refuse_loose(folder: Place, images: Sequence[ImageFile]) -> None:

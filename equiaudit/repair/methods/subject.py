@@ -70,7 +70,7 @@ class Subject:
     @cached_property
     def analysis(self) -> Analysis:
         """Its plan for `mass` and all that rewrite as it does."""
-        return analyse(self.captured.graph_module)
+        return analyse(self.captured.graph_module, one_size=self.model.one_size)
 
     @property
     def graph(self) -> fx.GraphModule:
