@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.data.items import Item
 from equiaudit.data.places import Place, read_bytes
-from equiaudit.data.truth import Truth, TruthReader, UnreadableTruth
+from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 
@@ -26,16 +26,18 @@ __all__ = [
     "Geometry",
     "TooSmall",
     "centre_box",
-    "check_pixels",
+    "check_area",
     "check_size",
     "decode",
     "open_image",
+    "orientation_of",
     "pixel_array",
     "read_content",
     "read_header",
     "reason_of",
     "resized",
     "resized_size",
+    "turn_of",
     "upright_planes",
 ]
 
@@ -128,36 +130,40 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     # Hostile files raise whatever a decoder may: struct.error, SyntaxError, MemoryError, ...
     except Exception as error:
         return Skipped(name=item.file, reason=reason_of(error))
-    width, height = planes[0].size
     try:
-        known = None if truth is None else truth.read(item, geometry, (height, width))
+        known = None if truth is None else truth.read(item, geometry, _frame(content, planes[0]))
     except UnreadableTruth as error:
         return Skipped(name=item.file, reason=str(error))
     if geometry.resize is not None:
         planes = [resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
     box = centre_box(item.file, planes[0].size, geometry)
     pixels = pixel_array([plane.crop(box) for plane in planes], geometry.gray)
+    notes += () if known is None else known.notes
     return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes, known)
+
+
+def _frame(content: bytes, upright: Image.Image) -> Frame:
+    return Frame(upright.size[::-1], _header(io.BytesIO(content))[1])
 
 
 def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> None:
     """Raise as `decode` would of sizes, from the files' headers alone; other faults pass."""
     try:
-        size, sideways = read_header(item.path)
+        size, orientation = read_header(item.path)
     except EquiauditError:
         raise
     except Exception:
         return  # `decode` says why, in its turn.
-    size = size[::-1] if sideways else size
+    size = size[::-1] if orientation >= 5 else size
     if truth is not None:
-        truth.check(item, size[::-1])
+        truth.check(item, Frame(size[::-1], orientation))
     if geometry.resize is not None:
         size = resized_size(size, geometry.resize)
     centre_box(item.file, size, geometry)
 
 
-def read_header(place: Place) -> tuple[tuple[int, int], bool]:
-    """(width, height) as stored, and whether EXIF lays the image on its side.
+def read_header(place: Place) -> tuple[tuple[int, int], int]:
+    """(width, height) as stored, and EXIF's orientation: from 5 on the image lies on its side.
 
     Of a remote file the first 256 KiB are read, and the rest where the header is not there.
     """
@@ -171,9 +177,15 @@ def read_header(place: Place) -> tuple[tuple[int, int], bool]:
         return _header(io.BytesIO(read_content(place)))
 
 
-def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], bool]:
+def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], int]:
     with Image.open(file, formats=FORMATS) as image:
-        return image.size, image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+        return image.size, orientation_of(image)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where the file states none."""
+    found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return found if found in _UPRIGHT else 1
 
 
 def read_content(place: Place) -> bytes:
@@ -189,18 +201,16 @@ def open_image(content: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
-def check_pixels(image: ImageFile.ImageFile, geometry: Geometry) -> None:
-    """ValueError for an image that is not to be decoded, by the size its header states."""
-    if image.width * image.height > geometry.max_pixels:
-        raise ValueError(
-            f"{image.width}x{image.height} px are more than the {geometry.max_pixels} allowed"
-        )
+def check_area(size: tuple[int, int], max_pixels: int) -> None:
+    """ValueError for an image that is not to be decoded, by the (width, height) it states."""
+    if size[0] * size[1] > max_pixels:
+        raise ValueError(f"{size[0]}x{size[1]} px are more than the {max_pixels} allowed")
 
 
 def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image], tuple[str, ...]]:
     """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
     image = open_image(content)
-    check_pixels(image, geometry)
+    check_area(image.size, geometry.max_pixels)
     planes, notes = _planes(content, image)
     turn = _turn(image)
     if turn is not None:
@@ -208,10 +218,15 @@ def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image
     return planes, notes
 
 
+def turn_of(orientation: int) -> Image.Transpose | None:
+    """What turns stored pixels upright, None where they are."""
+    return _UPRIGHT.get(orientation)
+
+
 def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
     if image.format == "TIFF":  # Pillow has turned these on loading
         return None
-    return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    return _UPRIGHT.get(orientation_of(image))
 
 
 def _planes(

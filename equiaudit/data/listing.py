@@ -15,8 +15,10 @@ from equiaudit.errors import InputError
 
 __all__ = [
     "EXTENSIONS",
+    "MASK_EXTENSIONS",
     "ImageFile",
     "is_image",
+    "is_mask",
     "list_files",
     "list_images",
     "printable",
@@ -25,6 +27,9 @@ __all__ = [
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings that count as images, in any case."""
+
+MASK_EXTENSIONS = EXTENSIONS | {".gif", ".npy"}
+"""Those of masks."""
 
 _FOREIGN_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 
@@ -48,6 +53,12 @@ class ImageFile:
     def path(self) -> Place:
         """Where it is."""
         return self.root / self.relative
+
+    def below(self, base: str) -> ImageFile:
+        """The same file, named without `base`, with which `relative` begins ("images/")."""
+        if not base:
+            return self
+        return ImageFile(self.root / base[:-1], self.relative[len(base) :], self.size)
 
 
 def list_images(root: Place) -> tuple[ImageFile, ...]:
@@ -86,6 +97,11 @@ def sub_folders(root: Place) -> tuple[str, ...]:
 def printable(name: str) -> str:
     """Reports are UTF-8, file names need not be: odd bytes are written as ``\\xNN``."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_mask(name: str) -> bool:
+    """Whether a file name ends as that of an image or a mask."""
+    return posixpath.splitext(name)[1].lower() in MASK_EXTENSIONS
 
 
 def _remote_files(root: RemotePath, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:

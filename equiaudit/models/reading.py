@@ -14,10 +14,11 @@ from equiaudit.models import zoo
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
-from equiaudit.models.fitting import fit_weights
+from equiaudit.models.fitting import Misfit, fit_weights
 from equiaudit.models.hashing import file_sha256, state_dict_sha256, text_sha256
 from equiaudit.models.preprocess import PREPROCESS_KEY, Hints, parse_preprocess
 from equiaudit.models.sniff import FileKind, sniff
+from equiaudit.models.suggesting import suggested_architecture
 from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
 
@@ -184,13 +185,21 @@ def _module_for(
         taken, said = chosen
         assert isinstance(taken.value, nn.Module)
         return taken.value, taken.name if said else "", (said,) if said else ()
-    if arch is None:
-        raise InputError(f"{path} holds weights without an architecture.", tip=_ARCH_TIP)
     states = [each.value for each in found if not isinstance(each.value, nn.Module)]
+    largest = max(states, key=len)
+    stated = saved.value.get("arch")
+    stated = stated if isinstance(stated, str) else None
+    if arch is None:
+        tip = suggested_architecture(largest, arch, stated=stated) or _ARCH_TIP
+        raise InputError(f"{path} holds weights without an architecture.", tip=tip)
     module = zoo.build_architecture(arch, states)
-    name, notes = fit_weights(
-        module, found, saved=saved.value, wanted=wanted, what=str(path), arch=arch
-    )
+    try:
+        name, notes = fit_weights(
+            module, found, saved=saved.value, wanted=wanted, what=str(path), arch=arch
+        )
+    except Misfit as misfit:
+        tip = suggested_architecture(largest, arch, stated=stated) or misfit.tip or ""
+        raise InputError(misfit.message, tip=tip) from misfit
     if saved.unread:
         notes += (f"beside the weights and not read: {', '.join(saved.unread[:_SHOWN])}",)
     return module, name, notes
