@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_MOST_LABELS = 256
+
+
 class ModelSettings(TypedDict, total=False):
     """How a model is loaded; each key is optional."""
 
@@ -43,6 +46,8 @@ class ModelSettings(TypedDict, total=False):
     task: str
     output_name: str | None
     """Which output tensor counts, where the model has several."""
+    output_layout: str
+    """Where its channels are, where it is a map: auto, NCHW or NHWC."""
     device: str
     backend: str
     stride: tuple[int, int] | None
@@ -143,14 +148,35 @@ def _open_dense(
     )
 
 
-def settled_task(model: Model, data: str | Place, task: str) -> Model:
+def _class_count(model: Model, data: str | Place, classes: str | Place | None) -> int:
+    """That of a model that returns labels, or else that of `classes`."""
+    from equiaudit.data import has_masks, read_class_table
+
+    if model.num_classes is not None:
+        return max(2, model.num_classes)
+    if classes is not None:
+        return max(read_class_table(classes).names) + 1
+    if has_masks(data):
+        raise InputError(
+            f"{model.name} returns labels, and nothing says how many classes there are.",
+            tip="Name them with --classes FILE.csv (columns name,index).",
+        )
+    return _MOST_LABELS
+
+
+def settled_task(
+    model: Model, data: str | Place, task: str, classes: str | Place | None = None
+) -> Model:
     """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
 
     Maps (N, C, H, W) are taken for scores of classes, and for images where `data` holds
-    targets/ and no masks/.
+    targets/ and no masks/. Where labels are returned and nothing says how many classes there
+    are, `classes` does.
     """
     from equiaudit.data import has_masks, has_targets
 
+    if model.task == "segmentation" and model.outputs_labels:
+        return replace(model, num_classes=_class_count(model, data, classes))
     if task != "auto" or model.task != "segmentation":
         return model
     if has_targets(data):

@@ -106,7 +106,8 @@ def images_of(model: Model, data: Place, truth: Truth, options: ScanOptions) -> 
 
 def stated(settings: ModelSettings, truth: Truth) -> dict[str, object]:
     """Settings of model and masks that are no default."""
-    named = {name: settings.get(name) for name in ("arch", "task", "output_name", "trust")}
+    names = ("arch", "task", "output_name", "output_layout", "trust")
+    named = {name: settings.get(name) for name in names}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     return said if truth.ignore_index is None else said | {"ignore_index": truth.ignore_index}
 

@@ -20,6 +20,7 @@ MODEL_FLAGS = (
     "preprocess",
     "task",
     "output_name",
+    "output_layout",
     "stride",
     "device",
     "backend",

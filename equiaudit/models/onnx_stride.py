@@ -21,7 +21,7 @@ from equiaudit.models.grids import (
     sliced,
 )
 
-__all__ = ["onnx_total_stride"]
+__all__ = ["inferred_shapes", "onnx_total_stride"]
 
 _Shapes = dict[str, tuple[int, ...]]
 _POOLS = ("MaxPool", "AveragePool", "LpPool")
@@ -43,6 +43,15 @@ def onnx_total_stride(path: Path, size: tuple[int, int], layout: str) -> tuple[i
         if not _walk(node, grids, shapes, constants):
             return None
     return grids.total()
+
+
+def inferred_shapes(proto: onnx.ModelProto, size: tuple[int, int], layout: str) -> _Shapes:
+    """Shapes by tensor name for one image of `size`, where every side is known.
+
+    `proto` is changed: what it declares of shapes is inferred anew.
+    """
+    _fix_input(proto, size, layout)
+    return _inferred_shapes(proto)
 
 
 def _fix_input(proto: onnx.ModelProto, size: tuple[int, int], layout: str) -> str:

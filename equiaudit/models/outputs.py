@@ -1,37 +1,47 @@
-"""Which tensor of what a model returns is the task's output, and what it is."""
+"""The tensors that a model returns, by name, and one of them as its task's output."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from equiaudit.errors import InputError, RunError
-from equiaudit.models.types import Task
+from equiaudit.errors import RunError
+from equiaudit.models.types import Layout, Task
 
 __all__ = [
     "OutputChoice",
-    "choose_output",
     "is_share",
+    "labels_of",
     "named_tensors",
+    "spread_of",
     "sums_to_one",
     "take_output",
 ]
 
-TaskChoice = Literal["auto", "classification", "segmentation", "image"]
-
 
 @dataclass(frozen=True)
 class OutputChoice:
-    """The output taken: its name ("" where the model returns one tensor), place and task."""
+    """The output taken and how it is read."""
 
     name: str
+    """"" where the model returns one tensor."""
     place: int
     task: Task
+    rank: int | None = None
+    """Axes that every batch's output has to have; None for any."""
+    layout: Layout = "NCHW"
+    """Of a map as the model returns it."""
+    labels: bool = False
+    """Ids of classes in place of scores; of several per image the first counts."""
+    classes: int | None = None
+    """How many there are, where labels are returned and something tells."""
+    notes: tuple[str, ...] = ()
+    """How it is read and why, in words."""
 
 
 def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -54,87 +64,57 @@ def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((f.name, getattr(returned, f.name)) for f in dataclasses.fields(returned))
 
 
-def choose_output(
-    returned: Any, *, batch: int, task: TaskChoice, output: str | int | None, what: str
-) -> OutputChoice:
-    """The output named `output` (or at that place), else the first that fits the task.
-
-    Raises InputError that lists the outputs and their shapes where none does.
-    """
-    tensors = list(named_tensors(returned))
-    places = list(range(len(tensors))) if output is None else [_place(output, tensors, what)]
-    # Several classes before a single score: a second head often is one (depth, quality, ...).
-    places.sort(key=lambda place: tensors[place][1].shape[1:2] == (1,))
-    for place in places:
-        name, tensor = tensors[place]
-        fitting = _fitting_task(tensor, batch)
-        if fitting and (task == "auto" or _is_dense(task) == _is_dense(fitting)):
-            return OutputChoice(name, place, fitting if task == "auto" else task)
-    wanted = {
-        "auto": "scores (N, classes) or maps (N, C, H, W)",
-        "classification": "scores (N, classes)",
-    }.get(task, "maps (N, C, H, W)")
-    raise InputError(
-        f"{what} returns no {wanted} for a batch of {batch}: "
-        f"{_listed([tensors[place] for place in places])}.",
-        tip="Choose another --output-name or --task." if len(tensors) > 1 else None,
-    )
-
-
-def _place(output: str | int, tensors: list[tuple[str, Tensor]], what: str) -> int:
-    names = [name for name, _ in tensors]
-    if str(output) in names:
-        return names.index(str(output))
-    if str(output).isdecimal() and int(output) < len(tensors):
-        return int(output)
-    raise InputError(
-        f"{what} has no output {str(output)!r}.", tip=f"Its outputs: {_listed(tensors)}."
-    )
-
-
-def _listed(tensors: list[tuple[str, Tensor]]) -> str:
-    shapes = [f"{name or 'output'} {tuple(tensor.shape)}" for name, tensor in tensors]
-    return ", ".join(shapes) or "no tensor"
-
-
-def _is_dense(task: Task) -> bool:
-    return task != "classification"
-
-
-def _fitting_task(tensor: Tensor, batch: int) -> Task | None:
-    if tensor.dim() < 2 or tensor.shape[0] != batch or not _is_numeric(tensor):
-        return None
-    if tensor.dim() == 2 or (tensor.dim() == 4 and tensor.shape[2:] == (1, 1)):
-        return "classification"
-    return "segmentation" if tensor.dim() == 4 else None
-
-
-def _is_numeric(tensor: Tensor) -> bool:
-    return tensor.dtype.is_floating_point or tensor.dtype == torch.uint8
-
-
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:
     """A function (returned, batch) -> the chosen output as float32, (N, classes) or (N, C, H, W).
 
-    It raises RunError where a batch's output is not what the first one was.
+    Labels come as (N, 1) and (N, 1, H, W). It raises RunError where a batch's output is not
+    what the first one was.
     """
 
     def take(returned: Any, batch: int) -> Tensor:
         tensors = [tensor for _, tensor in named_tensors(returned)]
         tensor = tensors[choice.place] if choice.place < len(tensors) else None
-        if tensor is None or _fitting_rank(tensor, batch) != _is_dense(choice.task):
+        if tensor is None or not _is_like(choice, tensor, batch):
             shape = "nothing" if tensor is None else tuple(tensor.shape)
             raise RunError(f"{what} returned {shape} for a batch of {batch} images.")
-        flat = choice.task == "classification" and tensor.dim() == 4
-        return (tensor.flatten(1) if flat else tensor).float()
+        return (_scores if choice.task == "classification" else _map)(choice, tensor).float()
 
     return take
 
 
-def _fitting_rank(tensor: Tensor, batch: int) -> bool | None:
-    """Whether the tensor is dense; None where it fits no task."""
-    fitting = _fitting_task(tensor, batch)
-    return None if fitting is None else _is_dense(fitting)
+def _is_like(choice: OutputChoice, tensor: Tensor, batch: int) -> bool:
+    return choice.rank in (None, tensor.dim()) and tensor.dim() > 0 and len(tensor) == batch
+
+
+def _scores(choice: OutputChoice, tensor: Tensor) -> Tensor:
+    rows = tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]
+    return rows[:, :1] if choice.labels else rows
+
+
+def _map(choice: OutputChoice, tensor: Tensor) -> Tensor:
+    if tensor.dim() == 3:
+        return tensor[:, None]
+    return tensor.permute(0, 3, 1, 2).contiguous() if choice.layout == "NHWC" else tensor
+
+
+def labels_of(output: Tensor, *, probabilities: bool) -> Tensor:
+    """The label of every image or pixel: the largest along axis 1, or whether a single one is
+    above 0, or above 0.5 where it is a probability."""
+    if output.shape[1] > 1:
+        return output.argmax(1)
+    return output[:, 0] > (0.5 if probabilities else 0.0)
+
+
+def spread_of(output: Tensor) -> float:
+    """The range of an output (N, ...), which errors are measured by, as float32 can tell it.
+
+    Where it is one number per image its size counts too: how far images differ says nothing
+    about how exactly one of them can be computed.
+    """
+    spread = float(output.max() - output.min())
+    if output[0].numel() == 1:
+        spread = max(spread, float(output.abs().max()))
+    return max(spread, torch.finfo(torch.float32).tiny)
 
 
 def sums_to_one(output: Tensor) -> bool:

@@ -162,7 +162,7 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
-_MODEL_FLAGS = ("arch", "task", "output_name", "trust")
+_MODEL_FLAGS = ("arch", "task", "output_name", "output_layout", "trust")
 _FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 

@@ -16,12 +16,13 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from equiaudit.audit.dense.block import MapBlock
 from equiaudit.audit.dense.frames import Frames, Moved
 from equiaudit.audit.dense.objects import Objects
-from equiaudit.audit.dense.outputs import Upsampling, labels_of
+from equiaudit.audit.dense.outputs import Upsampling, labels_by
 from equiaudit.audit.dense.records import MapRecord, MapSeries
 from equiaudit.audit.jobs import ALIGNED, Job
 from equiaudit.audit.task import Source
 from equiaudit.data import IGNORED
 from equiaudit.metrics.dense import mean_iou
+from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.canvas import cut
 
@@ -93,12 +94,11 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         *,
         classes: int,
         factor: Upsampling,
-        probabilities: bool,
-        device: torch.device,
+        model: Model,
     ) -> None:
         super().__init__(plan, frames, sources)
-        self._classes, self._factor, self._probabilities = classes, factor, probabilities
-        self._device = device
+        self._classes, self._factor, self._model = classes, factor, model
+        self._device = model.device
         self._labels: dict[int, Tensor] = {}
         self._masks: dict[int, _Mask] = {}
         self._kept: dict[tuple[int, str], _Kept] = {}
@@ -106,7 +106,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
 
     def reduced(self, outputs: Tensor) -> Tensor:
         """(n, H, W) labels."""
-        return labels_of(outputs, self._factor, self._probabilities)
+        return labels_by(self._model, outputs, self._factor)
 
     def take(self, image: int, unshifted: Tensor) -> None:
         """Keep labels, and how they meet the mask."""

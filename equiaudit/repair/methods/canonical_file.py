@@ -141,6 +141,7 @@ class CanonicalOnnx(OnnxFile):
                 device="cpu",
                 task=self.model.task,
                 output=self.model.output or None,
+                output_layout=self.model.output_layout,
                 preprocess=PreprocessOverrides(file=sidecar),
             )
         return _on_cpu(loaded)
