@@ -201,7 +201,9 @@ def _ranked(output: Output, seen: Seen) -> str | None:
         and other.tensor.shape == output.tensor.shape
     ]
     falling = bool((rows[:, 1:] <= rows[:, :-1]).all())
-    return f"it is sorted, beside {beside[0].shown} of whole numbers" if beside and falling else None
+    return (
+        f"it is sorted, beside {beside[0].shown} of whole numbers" if beside and falling else None
+    )
 
 
 LOOKS = (

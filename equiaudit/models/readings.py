@@ -173,7 +173,9 @@ def _read_numbers(output: Output, seen: Seen, task: TaskChoice) -> OutputChoice 
                 f"{output.shown} holds a whole number per image, a label or a count",
                 "--task classification reads it as the label.",
             )
-        return replace(choice, labels=True, classes=2 if origin.maker == "compare" else origin.length)
+        return replace(
+            choice, labels=True, classes=2 if origin.maker == "compare" else origin.length
+        )
     if is_whole(tensor) and tensor.dtype != torch.uint8:
         return None
     if task == "auto":

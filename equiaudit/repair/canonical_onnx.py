@@ -39,11 +39,13 @@ def canonical_onnx(
     dense_outputs: Sequence[str] = (),
     every_output: bool = False,
     layout: Layout = "NCHW",
+    output_layout: Layout | None = None,
 ) -> tuple[Path, ...]:
     """Write the model at `source`, behind a roll of its input to a canonical position, to `target`.
 
     The outputs named are maps and are rolled back, or `every_output`; the others are left as
-    they are, and must say nothing about places. `layout` is that of the input and of the maps.
+    they are, and must say nothing about places. `layout` is that of the input, `output_layout`
+    that of the maps (None: the same); maps without channels have neither.
     Names, types and dynamic axes of inputs and outputs, metadata and every node of the model
     stay. Files below operator set 10 are declared to be of that (see `raise_opset`).
 
@@ -56,7 +58,13 @@ def canonical_onnx(
     data = {str(path.relative_to(source.parent)): path for path in external_files(model, source)}
     if every_output:
         dense_outputs = [item.name for item in model.graph.output]
-    changed = with_canonical(model, dense_outputs=dense_outputs, layout=layout, what=source.name)
+    changed = with_canonical(
+        model,
+        dense_outputs=dense_outputs,
+        layout=layout,
+        output_layout=output_layout,
+        what=source.name,
+    )
     if not target.parent.is_dir():
         raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
     names = _names_of_data(data, target)
@@ -111,6 +119,7 @@ def with_canonical(
     *,
     dense_outputs: Sequence[str] = (),
     layout: Layout = "NCHW",
+    output_layout: Layout | None = None,
     what: str = "The model",
 ) -> onnx.ModelProto:
     """The model with the nodes added; see `canonical_onnx`. `model` itself is left as it is."""
@@ -128,7 +137,7 @@ def with_canonical(
     before = list(writer.nodes)
     writer.nodes.clear()
     for name in dense_outputs:
-        _put_back(writer, graph, name, origin, image, axes, what)
+        _put_back(writer, graph, name, origin, image, output_layout or layout, what)
     own = list(graph.node)
     del graph.node[:]
     graph.node.extend([*before, *own, *writer.nodes])
@@ -201,8 +210,9 @@ def roll(
     batch: Extent,
     axes: tuple[int, int],
     rows: Extent,
+    rank: int = 4,
 ) -> str:
-    """Every sample of x (4-D, `rows` along the first of `axes`) as a circle from its own
+    """Every sample of x (of `rank`, `rows` along the first of `axes`) as a circle from its own
     `starts` (B, 2) on, which lie within it."""
     rows_, indices = w.extent(rows), w.indices(rows)
     if batch == 1:
@@ -210,11 +220,11 @@ def roll(
     inner = w.branch()
     sample, start = inner.name("sample"), inner.name("start")
     described = [
-        helper.make_tensor_value_info(sample, element, [None] * 3),
+        helper.make_tensor_value_info(sample, element, [None] * (rank - 1)),
         helper.make_tensor_value_info(start, TensorProto.INT64, [2]),
     ]
     moved = _rolled(inner, sample, start, (axes[0] - 1, axes[1] - 1), (rows_, indices))
-    body = inner.graph([moved], described, element=element, shape=[None] * 3)
+    body = inner.graph([moved], described, element=element, shape=[None] * (rank - 1))
     return w("Scan", x, starts, body=body, num_scan_inputs=2)
 
 
@@ -235,7 +245,7 @@ def _put_back(
     name: str,
     origin: str,
     image: Image,
-    axes: tuple[int, int],
+    layout: Layout,
     what: str,
 ) -> None:
     """Roll a map back by the origin, in its own steps, under the name it always had."""
@@ -243,10 +253,10 @@ def _put_back(
     if name not in outputs:
         raise InputError(f"{what} has no output {name!r}.", tip=f"It has {', '.join(outputs)}.")
     kind = outputs[name]
-    if kind.HasField("shape") and len(kind.shape.dim) != 4:
-        raise InputError(
-            f"The output {name!r} of {what} is no map: it has {len(kind.shape.dim)} axes, not 4."
-        )
+    rank = len(kind.shape.dim) if kind.HasField("shape") else 4
+    if rank not in (3, 4):
+        raise InputError(f"The output {name!r} of {what} is no map: it has {rank} axes, not 4.")
+    axes = (2, 3) if layout == "NCHW" and rank == 4 else (1, 2)
     inside = w.name("map")
     _rename_everywhere(graph, name, inside)
     shape = w("Shape", inside)
@@ -265,6 +275,7 @@ def _put_back(
         batch=image.batch,
         axes=axes,
         rows=rows,
+        rank=rank,
     )
     w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
 

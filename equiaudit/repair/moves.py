@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from equiaudit.errors import InputError
+from equiaudit.models.types import Layout
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
 from equiaudit.repair.outputs import output_per_image
 from equiaudit.repair.tally import Tally
@@ -46,6 +47,7 @@ def verify_moves(
     margin: int,
     window: tuple[int, int],
     dense: bool = False,
+    layout: Layout = "NCHW",
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -65,7 +67,7 @@ def verify_moves(
         offsets = position(stack)
         count = max(_LEAST_ROUNDS, comparisons // len(names))
         rounds = _rounds(stack, offsets, position, margin, count, seed)
-        compare = _Comparison(names, stack, rounds, window, dense)
+        compare = _Comparison(names, stack, rounds, window, dense, layout)
         figures = compare.errors(fixed, offsets)
         control = compare.first(_CONTROL_ROUNDS).errors(original, None)
     tried, kept = len(rounds) * len(names), figures.comparisons
@@ -132,16 +134,17 @@ class _Comparison:
     rounds: list[_Round]
     window: tuple[int, int]
     dense: bool
+    layout: Layout
 
     def first(self, count: int) -> _Comparison:
-        return _Comparison(self.names, self.stack, self.rounds[:count], self.window, self.dense)
+        return replace(self, rounds=self.rounds[:count])
 
     def errors(self, run: Run, offsets: torch.Tensor | None) -> ShiftErrors:
         """`offsets` is where maps hold the crop; None where they are the window itself."""
         tally = Tally()
         for start in range(0, len(self.names), _BLOCK):
             block = slice(start, min(start + _BLOCK, len(self.names)))
-            before = output_per_image(run, self.stack[block], self.dense)
+            before = output_per_image(run, self.stack[block], self.dense, self.layout)
             for moves in self.rounds:
                 if any(moves.kept[block]):
                     self._add(tally, run, block, moves, before, offsets)
@@ -157,7 +160,8 @@ class _Comparison:
         offsets: torch.Tensor | None,
     ) -> None:
         shifts = moves.shifts[block]
-        after = output_per_image(run, _moved(self.stack[block], shifts), self.dense)
+        moved = _moved(self.stack[block], shifts)
+        after = output_per_image(run, moved, self.dense, self.layout)
         for i, (shift, kept) in enumerate(zip(shifts, moves.kept[block], strict=True)):
             if not kept:
                 continue

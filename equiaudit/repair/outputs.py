@@ -9,9 +9,11 @@ import torch
 from torch import fx
 
 from equiaudit.errors import InputError
+from equiaudit.models.types import Layout
 
 __all__ = [
     "all_outputs",
+    "channels_first",
     "graph_outputs",
     "main_output",
     "main_output_name",
@@ -39,18 +41,30 @@ def main_output_name(output: Any) -> str | None:
 
 
 def output_per_image(
-    run: Callable[[torch.Tensor], object], batch: torch.Tensor, dense: bool
+    run: Callable[[torch.Tensor], object],
+    batch: torch.Tensor,
+    dense: bool,
+    layout: Layout = "NCHW",
 ) -> torch.Tensor:
     """The main output of `run` for batch (N, C, H, W): (N, ...), with `dense` maps (N, C, h, w).
 
-    Raises InputError where it is something else.
+    `layout` is that of the maps as `run` returns them; those without channels get one. Raises InputError where it is something else.
     """
     output = main_output(run(batch))
     if not isinstance(output, torch.Tensor) or len(output) != len(batch):
         raise InputError("The model does not return one output per image.")
+    if dense:
+        output = channels_first(output, layout)
     if dense and output.dim() != 4:
         raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
     return output
+
+
+def channels_first(output: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """A map of `layout`, or (N, h, w), as (N, C, h, w)."""
+    if output.dim() == 3:
+        return output.unsqueeze(1)
+    return output.permute(0, 3, 1, 2) if layout == "NHWC" and output.dim() == 4 else output
 
 
 def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:

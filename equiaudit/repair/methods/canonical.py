@@ -16,7 +16,7 @@ from equiaudit.repair.methods.positions import (
     returned_by,
     returned_by_file,
 )
-from equiaudit.repair.methods.rewrap import graph_inside, recaptured
+from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.moved_positions import MovedPositions
 from equiaudit.results.repair import Claim
@@ -68,8 +68,13 @@ class CanonicalInput:
 
         def as_graph() -> Net:
             net = inner.net if inner.net.graph is not None else subject.net(subject.graph)
-            wrapped = with_operators(Canonical(graph_inside(net), dense=subject.dense))
-            return subject.net(recaptured(wrapped, how, self.name))
+            inside = graph_inside(net)
+            if not subject.dense:
+                wrapped = with_operators(Canonical(inside))
+                return subject.net(recaptured(wrapped, how, self.name))
+            maps = with_channels_first(inside, subject.layout)
+            rolled = of_layout(Canonical(maps, dense=True), inside, subject.layout)
+            return subject.net(recaptured(with_operators(rolled), how, self.name))
 
         if onnx_path(subject.model) is None or inner.net is not subject.original:
             return replace(inner, net=as_graph(), check=check)

@@ -128,7 +128,13 @@ class CanonicalOnnx(OnnxFile):
             raise RunError(f"{self.model.name} is no ONNX file.")
         how = self.model.preprocess
         dense = self.model.task != "classification"
-        return canonical_onnx(source, path, every_output=dense, layout=how.layout)
+        return canonical_onnx(
+            source,
+            path,
+            every_output=dense,
+            layout=how.layout,
+            output_layout=self.model.output_layout,
+        )
 
     def _loaded(self, path: Path) -> Run:
         """The changed file, prepared for as the original is."""
@@ -148,7 +154,14 @@ class CanonicalOnnx(OnnxFile):
 
 
 def _on_cpu(model: Model) -> Run:
-    return lambda batch: model.run(batch.to(model.device)).cpu()
+    """The main output, maps in the layout that the file has them in."""
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        output = model.run(batch.to(model.device)).cpu()
+        dense = model.task != "classification"
+        return output.permute(0, 2, 3, 1) if dense and model.output_layout == "NHWC" else output
+
+    return run
 
 
 def _elements(tensor: onnx.TensorProto) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import fx
 
+from equiaudit.models.types import Layout
 from equiaudit.repair.borders import borders_of
 from equiaudit.repair.formats import Run
 from equiaudit.repair.margins import selection_margin
@@ -31,6 +32,8 @@ class Circular:
     """The graph chooses origins from features: say how clearly it did."""
     borders: bool = False
     """The graph rolls its input: say whether the images had a border to be cut at."""
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
 
     def __call__(
         self,
@@ -52,6 +55,7 @@ class Circular:
             images,
             total_stride=self.total_stride,
             dense=self.dense,
+            layout=self.layout,
             device=device,
             comparisons=comparisons,
             seed=seed,
@@ -70,6 +74,8 @@ class Moved:
     margin: int
     window: tuple[int, int]
     dense: bool
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
 
     def __call__(
         self,
@@ -91,6 +97,7 @@ class Moved:
             margin=self.margin,
             window=self.window,
             dense=self.dense,
+            layout=self.layout,
             device=device,
             comparisons=comparisons,
             seed=seed,

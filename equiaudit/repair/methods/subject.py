@@ -9,7 +9,7 @@ from torch import fx
 
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
-from equiaudit.models.types import Model
+from equiaudit.models.types import Layout, Model
 from equiaudit.repair.analyse import Analysis, analyse
 from equiaudit.repair.capture import Captured
 from equiaudit.repair.formats import Pad, Run
@@ -77,6 +77,11 @@ class Subject:
     def dense(self) -> bool:
         """The outputs are maps, which move with the image."""
         return self.model.task != "classification"
+
+    @property
+    def layout(self) -> Layout:
+        """Of maps as the model returns them."""
+        return self.model.output_layout
 
     @cached_property
     def inspection(self) -> Inspection:
