@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from equiaudit.api.choosing import GOALS, Comparison, Goal
 from equiaudit.api.columns import BeforeAfter
-from equiaudit.api.loading import open_data
+from equiaudit.api.reading import Reading, open_data
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import pictures, require_room
 from equiaudit.audit.observer import Observer
@@ -54,7 +54,7 @@ class Images:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
             return None
-        return open_data(model, self.folder, self.labels, self.limit, self.seed)
+        return open_data(model, self.folder, Reading(labels=self.labels), self.limit, self.seed)
 
     @property
     def shifting(self) -> ScanOptions:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -12,7 +11,7 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.data import Dataset, Place
+    from equiaudit.data import Place
     from equiaudit.models import Model
 
 __all__ = [
@@ -20,13 +19,8 @@ __all__ = [
     "as_path",
     "as_place",
     "load_model",
-    "open_data",
     "require_segmenter",
-    "settled_task",
 ]
-
-
-_MOST_LABELS = 256
 
 
 class ModelSettings(TypedDict, total=False):
@@ -80,112 +74,6 @@ def load_model(
     )
     output = named.pop("output_name", None)
     return load(model, output=output, preprocess=overrides, normalisation=normalisation, **named)
-
-
-def open_data(
-    model: Model,
-    data: str | Place,
-    labels: str | Place | None,
-    limit: int | None,
-    seed: int,
-    *,
-    classes: str | Place | None = None,
-    ignore_index: int | None = None,
-) -> Dataset:
-    """The images of `data`, with labels, masks or targets in the numbering of `model`.
-
-    `classes` and `ignore_index` say how masks are read, `labels` where labels are.
-    """
-    from equiaudit.data import open_dataset
-
-    if model.task != "classification":
-        if labels is not None:
-            raise InputError(
-                f"--labels names one class per image, and {model.name} returns {model.task} maps.",
-                tip="Put masks into masks/ beside images/.",
-            )
-        return _open_dense(model, data, limit, seed, classes, ignore_index)
-    if classes is not None or ignore_index is not None:
-        raise InputError(
-            f"--classes and --ignore-index are of masks, and {model.name} is a classifier.",
-            tip="Leave them out; --labels FILE.csv gives labels.",
-        )
-    return open_dataset(
-        data,
-        labels=labels,
-        class_names=model.class_names,
-        num_classes=2 if model.num_classes == 1 else model.num_classes,
-        limit=limit,
-        seed=seed,
-    )
-
-
-def _open_dense(
-    model: Model,
-    data: str | Place,
-    limit: int | None,
-    seed: int,
-    classes: str | Place | None,
-    ignore_index: int | None,
-) -> Dataset:
-    from equiaudit.data import (
-        ClassTable,
-        MaskReader,
-        TargetReader,
-        open_dense_dataset,
-        read_class_table,
-    )
-
-    if model.task == "image":
-        return open_dense_dataset(data, "image", TargetReader(), limit=limit, seed=seed)
-    table = ClassTable() if classes is None else read_class_table(classes)
-    count = max(2, model.num_classes or 2)
-    stated = dict(table.names) or dict(enumerate(model.class_names or ()))
-    names = {index: name for index, name in stated.items() if index < count}
-    reader = MaskReader(count, ignore_index, table)
-    return open_dense_dataset(
-        data, "segmentation", reader, class_names=names, limit=limit, seed=seed
-    )
-
-
-def _class_count(model: Model, data: str | Place, classes: str | Place | None) -> int:
-    """That of a model that returns labels, or else that of `classes`."""
-    from equiaudit.data import has_masks, read_class_table
-
-    if model.num_classes is not None:
-        return max(2, model.num_classes)
-    if classes is not None:
-        return max(read_class_table(classes).names) + 1
-    if has_masks(data):
-        raise InputError(
-            f"{model.name} returns labels, and nothing says how many classes there are.",
-            tip="Name them with --classes FILE.csv (columns name,index).",
-        )
-    return _MOST_LABELS
-
-
-def settled_task(
-    model: Model, data: str | Place, task: str, classes: str | Place | None = None
-) -> Model:
-    """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
-
-    Maps (N, C, H, W) are taken for scores of classes, and for images where `data` holds
-    targets/ and no masks/. Where labels are returned and nothing says how many classes there
-    are, `classes` does.
-    """
-    from equiaudit.data import has_masks, has_targets
-
-    if model.task == "segmentation" and model.outputs_labels:
-        return replace(model, num_classes=_class_count(model, data, classes))
-    if task != "auto" or model.task != "segmentation":
-        return model
-    if has_targets(data):
-        note = "task image, as there are targets"
-        return replace(model, task="image", notes=(*model.notes, note))
-    if has_masks(data):
-        return model
-    note = "task segmentation, from the shape of the output; --task image for image outputs"
-    return replace(model, notes=(*model.notes, note))
 
 
 def require_segmenter(model: Model) -> None:

@@ -7,8 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equiaudit.api.loading import as_path, as_place, load_model, settled_task
-from equiaudit.api.work import Truth, images_of, in_force, judged, kinds_of, stated
+from equiaudit.api.loading import as_path, as_place, load_model
+from equiaudit.api.reading import Reading, open_data, settled_task
+from equiaudit.api.work import in_force, judged, kinds_of, stated
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
@@ -32,18 +33,15 @@ def scan_shard(
     shard: str,
     *,
     output: str | Path,
-    labels: str | Path | None = None,
-    classes: str | Path | None = None,
-    ignore_index: int | None = None,
     gates: Sequence[str] = (),
     observer: Observer | None = None,
     **settings: Any,
 ) -> Path:
     """Do part `shard` ("1/4" is the first of four) of a scan; returns the file for `merge`.
 
-    `settings` are those of `scan` that say how, and of the model; `gates` are kept for `merge`.
-    The model runs as it is unless `backend` is named, since shards have to be run alike. An
-    interrupted shard continues. Errors are those of `scan`.
+    `settings` are those of `scan` that say how, of data and of model; `gates` are kept for
+    `merge`. The model runs as it is unless `backend` is named, since shards have to be run
+    alike. An interrupted shard continues. Errors are those of `scan`.
     """
     from equiaudit.audit.merging import run_shard
     from equiaudit.shifts.sliding import CAPS
@@ -54,11 +52,11 @@ def scan_shard(
     _refuse(options, CAPS)
     judge = Judge.prepare(gates)
     judge.check(kinds_of(options))
-    truth = Truth(labels, classes, ignore_index)
+    reading = Reading.taken_from(settings)
     place = as_place(data)
     task = settings.get("task", "auto")
-    loaded = settled_task(load_model(model, **settings), place, task, classes)
-    dataset = images_of(loaded, place, truth, options)
+    loaded = settled_task(load_model(model, **settings), place, task, reading.classes)
+    dataset = open_data(loaded, place, reading, options.limit, options.seed)
     judge.check(kinds_of(options), labelled=dataset.labelled, task=loaded.task)
     observer.settings(in_force(loaded, dataset, options) | {"shard": f"{part}"})
     return run_shard(
@@ -68,7 +66,7 @@ def scan_shard(
         part,
         Path(output),
         observer=observer,
-        settings=stated(settings, truth),  # type: ignore[arg-type]
+        settings=stated(settings, reading),  # type: ignore[arg-type]
         gates=gates,
     )
 

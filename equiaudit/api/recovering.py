@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiaudit.api.loading import open_data
+from equiaudit.api.reading import Reading, open_data
 from equiaudit.audit.observer import Observer
 from equiaudit.errors import InputError
 
@@ -128,7 +128,7 @@ class Training:
         folder, labels = self.folder, None
         if folder is None:
             folder, labels = self.data or "", self.labels
-        return open_data(model, folder, labels, self.limit, self.seed)
+        return open_data(model, folder, Reading(labels=labels), self.limit, self.seed)
 
 
 def _beside(out: Path | None) -> Path | None:

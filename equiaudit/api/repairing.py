@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from equiaudit.api.choosing import Goal
 from equiaudit.api.fixing import Images, Picking, Request, write_verifications
-from equiaudit.api.loading import (
-    ModelSettings,
-    as_path,
-    as_place,
-    load_model,
-    open_data,
-    settled_task,
-)
+from equiaudit.api.loading import ModelSettings, as_path, as_place, load_model
+from equiaudit.api.reading import Reading, open_data, settled_task
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
@@ -68,7 +62,7 @@ def verify(
         control = load_model(against, normalisation=needs_values, **fitting)
     images = None
     if data is not None:
-        images = pictures(open_data(loaded, data, None, limit, seed), loaded.preprocess, limit)
+        images = pictures(open_data(loaded, data, Reading(), limit, seed), loaded.preprocess, limit)
     found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
     if output is not None:
         write_verifications(Path(output), [found])

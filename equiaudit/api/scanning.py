@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from equiaudit.api.loading import (
     ModelSettings,
@@ -13,10 +13,10 @@ from equiaudit.api.loading import (
     as_place,
     load_model,
     require_segmenter,
-    settled_task,
 )
+from equiaudit.api.reading import DataSettings, Reading, open_sequence_data, settled_task
 from equiaudit.api.running import crew_for, is_left_to_choose
-from equiaudit.api.work import Truth, Work, in_force, judged, kinds_of, stated, work_on_images
+from equiaudit.api.work import Work, in_force, judged, kinds_of, stated, work_on_images
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["scan"]
 
+
+class ScanSettings(ModelSettings, DataSettings, total=False):
+    """How the model is loaded, and how the data are read."""
+
+
 _WHOLE = "Leave --early-stop and --precision out."
 
 
@@ -39,9 +44,6 @@ def scan(
     model: str | Path | nn.Module | Model,
     data: str | Path,
     *,
-    labels: str | Path | None = None,
-    classes: str | Path | None = None,
-    ignore_index: int | None = None,
     limit: int | None = None,
     shifts: Sequence[str] = ("circular", "crop", "zero-pad"),
     max_shift: int = 16,
@@ -63,7 +65,7 @@ def scan(
     precision: float | None = None,
     output: str | Path | None = None,
     observer: Observer | None = None,
-    **model_settings: Unpack[ModelSettings],
+    **settings: Unpack[ScanSettings],
 ) -> Result:
     """Shift every image, run the model, and return the result.
 
@@ -105,26 +107,26 @@ def scan(
     judge = Judge.prepare(gates, baseline, require=require_baseline)
     judge.check(kinds_of(options))
     stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
-    masks = Truth(labels, classes, ignore_index)
+    reading, model_settings = _parted(settings)
     place = as_place(data)
     loaded = load_model(model, **model_settings)
     folder = as_path(output)
     if protocol == CAPS:
         if engine != "local":
             raise InputError("The caps protocol runs on one machine.", tip="Leave --engine out.")
-        work = _sequences(loaded, place, options, judge, stopping)
+        work = _sequences(loaded, place, reading, options, judge, stopping)
     else:
         backend = model_settings.get("backend")
         automatic = engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), classes)
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading.classes)
         crew = crew_for(engine, address, model, model_settings)
         work = work_on_images(
-            loaded, place, masks, options, judge, stopping, folder, automatic, crew
+            loaded, place, reading, options, judge, stopping, folder, automatic, crew
         )
     observer.settings(in_force(work.model, work.dataset, options))
     if work.sentence:
         observer.note(work.sentence)
-    said = stated(model_settings, masks)
+    said = stated(model_settings, reading)
     done, journal = work.run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.rows(), images=images)
@@ -134,15 +136,25 @@ def scan(
         journal.discard()
 
 
+def _parted(settings: ScanSettings) -> tuple[Reading, ModelSettings]:
+    left: dict[str, Any] = dict(settings)
+    reading = Reading.taken_from(left)
+    return reading, cast(ModelSettings, left)
+
+
 def _sequences(
-    model: Model, data: Place, options: ScanOptions, judge: Judge, stopping: Stopping | None
+    model: Model,
+    data: Place,
+    reading: Reading,
+    options: ScanOptions,
+    judge: Judge,
+    stopping: Stopping | None,
 ) -> Work:
     from equiaudit.audit.sequences import run_sequences
-    from equiaudit.data.sequences import open_sequences
 
     require_segmenter(model)
     if stopping is not None:
         raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
-    dataset = open_sequences(data, limit=options.limit, seed=options.seed)
+    dataset = open_sequence_data(data, reading, options.limit, options.seed)
     judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
     return Work(model, dataset, partial(run_sequences, model, dataset, options))

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equiaudit.api.loading import ModelSettings, open_data
+from equiaudit.api.loading import ModelSettings
+from equiaudit.api.reading import Reading, open_data
 from equiaudit.api.running import choice_for
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
@@ -25,24 +26,13 @@ if TYPE_CHECKING:
     from equiaudit.results import Result
 
 __all__ = [
-    "Truth",
     "Work",
-    "images_of",
     "in_force",
     "judged",
     "kinds_of",
     "stated",
     "work_on_images",
 ]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """How labels and masks are told."""
-
-    labels: str | Place | None
-    classes: str | Place | None
-    ignore_index: int | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ def kinds_of(options: ScanOptions) -> tuple[str, ...]:
 def work_on_images(
     model: Model,
     data: Place,
-    truth: Truth,
+    reading: Reading,
     options: ScanOptions,
     judge: Judge,
     stopping: Stopping | None,
@@ -82,7 +72,7 @@ def work_on_images(
     """
     from equiaudit.audit.engine import run_scan
 
-    dataset = images_of(model, data, truth, options)
+    dataset = open_data(model, data, reading, options.limit, options.seed)
     judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
     choice = choice_for(model, dataset, options, folder, automatic=automatic)
     run = partial(
@@ -91,25 +81,12 @@ def work_on_images(
     return Work(choice.model, dataset, run, choice.sentence)
 
 
-def images_of(model: Model, data: Place, truth: Truth, options: ScanOptions) -> Dataset:
-    """The images of `data`, with what is known of them."""
-    return open_data(
-        model,
-        data,
-        truth.labels,
-        options.limit,
-        options.seed,
-        classes=truth.classes,
-        ignore_index=truth.ignore_index,
-    )
-
-
-def stated(settings: ModelSettings, truth: Truth) -> dict[str, object]:
-    """Settings of model and masks that are no default."""
+def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
+    """Settings of model and data that are no default."""
     names = ("arch", "task", "output_name", "output_layout", "trust")
     named = {name: settings.get(name) for name in names}
     said = {name: value for name, value in named.items() if value and value != "auto"}
-    return said if truth.ignore_index is None else said | {"ignore_index": truth.ignore_index}
+    return said | reading.stated()
 
 
 def judged(
@@ -142,6 +119,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "notes": "; ".join(model.notes),
         "task": model.task,
         "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
+        "layout": dataset.layout,
         "window": f"{height}x{width}{_said(how, 'size')}",
         "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
         "channels": f"{how.channels}{_said(how, 'channels')}",

@@ -61,6 +61,7 @@ def assemble(
         tool_version=__version__,
         settings=settings,
         fingerprint=_fingerprint(model, dataset, plan, records, len(records)),
+        layout=dataset.layout,
         labelled=dataset.labelled,
         class_names=_names(model, dataset),
         shifts={s.name: _shift_result(task, s, read) for s in plan.series},

@@ -76,6 +76,7 @@ def run_shard(
         data=DataFacts(
             images=len(dataset.items),
             class_names=dict(dataset.class_names),
+            layout=dataset.layout,
             labelled=dataset.labelled,
             notes=dataset.notes,
         ),
@@ -220,7 +221,9 @@ def _stand_in(facts: ModelFacts) -> Model:
 def _dataset(facts: DataFacts) -> Dataset:
     """As many images as there were; where they are, nobody asks."""
     items = Items.of(Path(), map(str, range(facts.images)))
-    return Dataset(Path(), items, facts.class_names, facts.labelled, "", facts.notes)
+    return Dataset(
+        Path(), items, facts.class_names, facts.labelled, "", facts.notes, layout=facts.layout
+    )
 
 
 def _records(

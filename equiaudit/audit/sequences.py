@@ -221,6 +221,7 @@ def _assemble(
         tool_version=__version__,
         settings=settings,
         fingerprint=_fingerprint(model, _plan(model, data, options.seed), records),
+        layout=data.layout,
         labelled=True,
         shifts={kind: _shift_result(kind, made, options.seed) for kind in _kinds(made)},
         notes=(*model.notes, *data.notes, *_left_out(records)),

@@ -65,6 +65,7 @@ class DataFacts(_Frozen):
     """The fields of a `Dataset` that a result is made from."""
 
     images: int
+    layout: str
     class_names: dict[int, str]
     labelled: bool
     notes: tuple[str, ...]

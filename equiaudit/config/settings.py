@@ -90,6 +90,14 @@ class Settings(BaseModel):
         Flag(_MODEL, "What runs it: auto, torch, compile or onnxruntime.", "NAME"),
     ] = "auto"
 
+    layout: Annotated[
+        str,
+        Flag(
+            _DATA,
+            "How DATA is laid out: auto, or a name that equiaudit layouts lists.",
+            "NAME",
+        ),
+    ] = "auto"
     labels: Annotated[
         str | None, Flag(_DATA, "CSV with the columns file and label, or its URL.", "FILE")
     ] = None

@@ -4,9 +4,14 @@ Imports numpy and Pillow, never torch.
 """
 
 from equiaudit.data.class_table import ClassTable, read_class_table
-from equiaudit.data.dataset import Dataset, open_dataset
+from equiaudit.data.dataset import (
+    Dataset,
+    has_masks,
+    has_targets,
+    open_dataset,
+    open_dense_dataset,
+)
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
-from equiaudit.data.dense import has_masks, has_targets, open_dense_dataset
 from equiaudit.data.items import Item, Items
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of

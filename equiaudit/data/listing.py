@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,15 @@ from equiaudit.data.places import Place
 from equiaudit.data.remote import RemotePath
 from equiaudit.errors import InputError
 
-__all__ = ["EXTENSIONS", "ImageFile", "list_images", "printable", "sub_folders"]
+__all__ = [
+    "EXTENSIONS",
+    "ImageFile",
+    "is_image",
+    "list_files",
+    "list_images",
+    "printable",
+    "sub_folders",
+]
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """File name endings that count as images, in any case."""
@@ -43,15 +51,29 @@ class ImageFile:
 
 
 def list_images(root: Place) -> tuple[ImageFile, ...]:
-    """Every image file under `root`, at any depth, sorted by the bytes of its relative name.
+    """Every image file under `root`, see `list_files`."""
+    return _listed(root, is_image)
+
+
+def list_files(root: Place) -> tuple[ImageFile, ...]:
+    """Every file under `root`, at any depth, sorted by the bytes of its relative name.
 
     Hidden files and folders are left out. Links are followed, but no folder is entered
     twice, so a loop ends. A link that leads nowhere is listed: reading it will fail, and
     that belongs in the report. InputError where a folder cannot be listed.
     """
-    found = _remote_files(root) if isinstance(root, RemotePath) else _files(root)
-    images = (ImageFile(root, *file) for file in found)
-    return tuple(sorted(images, key=lambda image: os.fsencode(image.relative)))
+    return _listed(root, lambda name: True)
+
+
+def _listed(root: Place, wanted: Callable[[str], bool]) -> tuple[ImageFile, ...]:
+    found = _remote_files(root, wanted) if isinstance(root, RemotePath) else _files(root, wanted)
+    files = (ImageFile(root, *file) for file in found)
+    return tuple(sorted(files, key=lambda file: os.fsencode(file.relative)))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name ends as that of an image."""
+    return posixpath.splitext(name)[1].lower() in EXTENSIONS
 
 
 def sub_folders(root: Place) -> tuple[str, ...]:
@@ -66,14 +88,14 @@ def printable(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _remote_files(root: RemotePath) -> Iterator[tuple[str, int]]:
+def _remote_files(root: RemotePath, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
     for name, size in root.files():
-        if _is_image(name) and _FOREIGN_FOLDERS.isdisjoint(name.split("/")[:-1]):
+        if wanted(name) and _FOREIGN_FOLDERS.isdisjoint(name.split("/")[:-1]):
             yield name, size
 
 
-def _files(root: Path) -> Iterator[tuple[str, int]]:
-    """Relative name and size of every image; a folder's entries are not kept together."""
+def _files(root: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
+    """Relative name and size of what is wanted; a folder's entries are not kept together."""
     pending, entered = [""], {_identity(root)}
     while pending:
         prefix = pending.pop()
@@ -81,7 +103,7 @@ def _files(root: Path) -> Iterator[tuple[str, int]]:
         for entry in _entries(root / prefix):
             if _is_folder(entry):
                 inner.append(f"{prefix}{entry.name}/")
-            elif _is_image(entry.name) and (size := _size(entry)) is not None:
+            elif wanted(entry.name) and (size := _size(entry)) is not None:
                 yield prefix + entry.name, size
         for folder in sorted(inner):
             if (identity := _identity(root / folder)) not in entered:
@@ -107,10 +129,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
-
-
-def _is_image(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +13,8 @@ from PIL import Image
 
 from equiaudit.data.decoding import Decoded, Geometry, decode, read_content, read_header
 from equiaudit.data.items import Item
-from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images
+from equiaudit.data.layouts import Asked, Tree, find
+from equiaudit.data.layouts.sequences import Group, Pair, numbered
 from equiaudit.data.places import Place, let_go, place_of
 from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
@@ -24,24 +22,12 @@ from equiaudit.shifts.sliding import SETTINGS, place
 
 __all__ = ["Frames", "SequenceData", "SequenceSource", "open_sequences", "read_frames"]
 
-_NUMBERED = re.compile(r"(.+)_(\d+)$")
 _IGNORED = 255
 _FORMATS = ("PNG", "BMP", "TIFF", "GIF")
 _LAYOUTS = (
     "DATA has images/ and masks/ with large photos, or image_middle/, mask_middle/,"
     " image_boundary/ and mask_boundary/ with frames NAME_0, NAME_1, ..."
 )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image and its mask; `name` is what reports call it."""
-
-    name: str
-    image: Place
-    mask: Place
-    sizes: tuple[int, int]
-    """Bytes of both."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +50,8 @@ class SequenceData:
     listing_sha256: str
     notes: tuple[str, ...] = ()
     labelled: bool = True
+    layout: str = ""
+    """The name of the layout that was found, or asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +66,9 @@ class Frames:
     notes: tuple[str, ...] = ()
 
 
-def open_sequences(root: str | Place, *, limit: int | None = None, seed: int = 0) -> SequenceData:
+def open_sequences(
+    root: str | Place, *, layout: str = "auto", limit: int | None = None, seed: int = 0
+) -> SequenceData:
     """Find the sequences under `root`: frames where there are such folders, else photos.
 
     Frames lie in ``image_middle`` and ``image_boundary``, their masks of the same stem in
@@ -90,65 +80,20 @@ def open_sequences(root: str | Place, *, limit: int | None = None, seed: int = 0
     root = place_of(root)
     if not root.is_dir():
         raise InputError(f"There is no folder {root}.", tip=_LAYOUTS + ".")
-    present = [s for s in SETTINGS if (root / f"image_{s}").is_dir()]
-    made = (
-        [group for s in present for group in _kept(_frame_groups(root, s), limit, seed)]
-        if present
-        else [(s, [pair]) for s in SETTINGS for _, (pair,) in _kept(_photos(root), limit, seed)]
-    )
-    if not made:
+    tree = Tree(root)
+    found = find(tree, "sequences", layout)
+    groups: Sequence[Group] = () if found is None else found.read(tree, Asked())
+    made = [(s, group) for s in SETTINGS for group in _kept(_in_setting(groups, s), limit, seed)]
+    if found is None or not made:
         raise InputError(f"There are no sequences in {root}.", tip=_LAYOUTS + ".")
-    items = tuple(
-        _source(i, setting, pairs, not present) for i, (setting, pairs) in enumerate(made)
-    )
+    items = tuple(_source(i, setting, group) for i, (setting, group) in enumerate(made))
     let_go(root)
-    return SequenceData(root, items, _listing(items))
+    return SequenceData(root, items, _listing(items), layout=found.name)
 
 
-Group = tuple[str, list[Pair]]
-
-
-def _frame_groups(root: Place, setting: str) -> list[Group]:
-    pairs = _pairs(root / f"image_{setting}", root / f"mask_{setting}")
-    numbered = sorted((_numbered(pair), pair) for pair in pairs)
-    return [
-        (setting, [pair for _, pair in group])
-        for _, group in groupby(numbered, key=lambda entry: entry[0][0])
-    ]
-
-
-def _numbered(pair: Pair) -> tuple[str, int]:
-    found = _NUMBERED.fullmatch(str(PurePosixPath(pair.name).with_suffix("")))
-    if found is None:
-        raise InputError(
-            f"{pair.image} has no frame number.", tip="Frames are called NAME_0, NAME_1, ..."
-        )
-    return found[1], int(found[2])
-
-
-def _photos(root: Place) -> list[Group]:
-    if not (root / "images").is_dir() or not (root / "masks").is_dir():
-        raise InputError(f"There are no sequences in {root}.", tip=_LAYOUTS + ".")
-    return [("", [pair]) for pair in _pairs(root / "images", root / "masks")]
-
-
-def _pairs(images: Place, masks: Place) -> list[Pair]:
-    known = _by_stem(list_images(masks)) if masks.is_dir() else {}
-    return [_pair(image, known, masks) for image in list_images(images)]
-
-
-def _by_stem(files: Sequence[ImageFile]) -> Mapping[str, ImageFile]:
-    return {str(PurePosixPath(file.name).with_suffix("")): file for file in files}
-
-
-def _pair(image: ImageFile, known: Mapping[str, ImageFile], masks: Place) -> Pair:
-    mask = known.get(str(PurePosixPath(image.name).with_suffix("")))
-    if mask is None:
-        raise InputError(
-            f"{image.name} has no mask in {masks}.",
-            tip=f"A mask has the name of its image and any of {' '.join(sorted(EXTENSIONS))}.",
-        )
-    return Pair(image.name, image.path, mask.path, (image.size, mask.size))
+def _in_setting(groups: Sequence[Group], setting: str) -> list[Group]:
+    """Frames of that setting; a photo gives a sequence in each."""
+    return [group for group in groups if group.setting in (setting, None)]
 
 
 def _kept(groups: list[Group], limit: int | None, seed: int) -> list[Group]:
@@ -158,9 +103,10 @@ def _kept(groups: list[Group], limit: int | None, seed: int) -> list[Group]:
     return [groups[i] for i in sorted(order)]
 
 
-def _source(index: int, setting: str, pairs: list[Pair], slides: bool) -> SequenceSource:
-    name = pairs[0].name if slides else _numbered(pairs[0])[0]
-    return SequenceSource(name, setting, index, tuple(pairs), slides)
+def _source(index: int, setting: str, group: Group) -> SequenceSource:
+    slides = group.setting is None
+    name = group.pairs[0].name if slides else numbered(group.pairs[0])[0]
+    return SequenceSource(name, setting, index, group.pairs, slides)
 
 
 def _listing(items: Sequence[SequenceSource]) -> str:

@@ -163,9 +163,9 @@ def _points(output: Output, seen: Seen) -> str | None:
     low, high = float(rows.min()), float(rows.max())
     if low == high:  # an untrained head of zeros
         return None
-    if 0 <= low and 8 <= high <= max(seen.window):
+    if low >= 0 and 8 <= high <= max(seen.window):
         return f"all {count} numbers lie between {low:.0f} and {high:.0f}, as pixels would"
-    if 0 <= low and high <= 1 and not sums_to_one(rows):
+    if low >= 0 and high <= 1 and not sums_to_one(rows):
         return f"all {count} numbers lie in 0..1, and their sum is not 1"
     return None
 

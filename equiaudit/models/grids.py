@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+_FINEST = 1000
+"""The largest denominator of a scale that is a fraction: what float32 tells from its neighbours."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The dims that hold rows and columns, and their strides in input px."""
@@ -42,13 +46,17 @@ def coarsened(grid: Grid, factors: Sequence[Fraction | int]) -> Grid:
     return replace(grid, stride=(rows * factors[0], columns * factors[1]))
 
 
-def resized(grid: Grid, before: Sequence[int], after: Sequence[int]) -> Grid | None:
-    """After an operator whose factor is the ratio of the sides, where that is exact."""
+def resized(
+    grid: Grid,
+    before: Sequence[int],
+    after: Sequence[int],
+    scales: Sequence[float] | None = None,
+) -> Grid:
+    """After resampling by `scales` (rows, columns), or by the ratio of the sides; any rational."""
+    if scales is not None and all(scale > 0 for scale in scales):
+        return coarsened(grid, [1 / Fraction(s).limit_denominator(_FINEST) for s in scales])
     old, new = grid.sides(before), grid.sides(after)
-    ratios = [Fraction(a, b) for a, b in zip(old, new, strict=True)]
-    if any(r.numerator != 1 and r.denominator != 1 for r in ratios):
-        return None
-    return coarsened(grid, ratios)
+    return coarsened(grid, [Fraction(a, b) for a, b in zip(old, new, strict=True)])
 
 
 def sliced(grid: Grid, dim: int, step: int) -> Grid:
@@ -95,16 +103,26 @@ def _kept(grid: Grid, before: Sequence[int], after: Sequence[int]) -> Grid | Non
         return grid
     if len(after) == 4 and tuple(after[2:]) == sides:
         return replace(grid, rows=2, columns=3)
+    return _one_dim_more_or_less(grid, list(before), list(after))
+
+
+def _one_dim_more_or_less(grid: Grid, before: list[int], after: list[int]) -> Grid | None:
+    """After a reduction, a selection or an insertion of another dim."""
+    for dim in range(len(before)):
+        if dim not in (grid.rows, grid.columns) and before[:dim] + before[dim + 1 :] == after:
+            return replace(
+                grid,
+                rows=grid.rows - (grid.rows > dim),
+                columns=grid.columns - (grid.columns > dim),
+            )
+    for dim in range(len(after)):
+        if after[:dim] + after[dim + 1 :] == before:
+            return replace(
+                grid,
+                rows=grid.rows + (grid.rows >= dim),
+                columns=grid.columns + (grid.columns >= dim),
+            )
     return None
-
-
-def _total(found: Iterable[tuple[Grid, Sequence[int]]]) -> tuple[int, int] | None:
-    """The coarsest stride per axis over the 4-D maps with more than one row and column."""
-    maps = [grid.stride for grid, shape in found if len(shape) == 4 and min(grid.sides(shape)) > 1]
-    if not maps:
-        return None
-    rows, columns = (max(stride[axis] for stride in maps) for axis in (0, 1))
-    return math.ceil(rows), math.ceil(columns)
 
 
 class Grids:
@@ -117,6 +135,8 @@ class Grids:
     def __init__(self, key: Hashable, grid: Grid, shape: Sequence[int]) -> None:
         self._found: dict[Hashable, tuple[Grid, Sequence[int]] | None] = {}
         self._by_sides: dict[tuple[int, ...], Grid] = {}
+        self._image = grid.sides(shape)
+        self._lost = False
         self.note(key, grid, shape)
 
     def __contains__(self, key: Hashable) -> bool:
@@ -126,16 +146,36 @@ class Grids:
         """Grid and shape of those of `keys` that have one."""
         return [found for key in keys if (found := self._found.get(key)) is not None]
 
-    def note(self, key: Hashable, grid: Grid | None, shape: Sequence[int]) -> None:
-        """Record the grid of a tensor, looked up by its sides where it is None."""
+    def maps(self, keys: Iterable[Hashable]) -> bool:
+        """Whether one of `keys` is a map of more than one position."""
+        return any(max(grid.sides(shape)) > 1 for grid, shape in self.known(keys))
+
+    def note(self, key: Hashable, grid: Grid | None, shape: Sequence[int]) -> bool:
+        """Record the grid of a tensor, None: the last of its size; whether there is one."""
         grid = grid or self._last_of_its_size(shape)
         self._found[key] = None if grid is None else (grid, tuple(shape))
         if grid is not None and len(shape) == 4:
             self._by_sides[grid.sides(shape)] = grid
+        return grid is not None
+
+    def lose(self) -> None:
+        """An operator did something to a map that is not known: so is the total stride."""
+        self._lost = True
 
     def total(self) -> tuple[int, int] | None:
-        """The total stride; None where no map was seen."""
-        return _total(self.known(self._found))
+        """The shift, px, per axis that moves every map by whole px.
+
+        The least common multiple over the 4-D maps with more than one row and column. A map
+        whose stride is a fraction, 4/3, lies as before after its numerator, 4. None where
+        something about a map is not known, or no shift smaller than the image does it.
+        """
+        found = self.known(self._found)
+        maps = [g.stride for g, shape in found if len(shape) == 4 and min(g.sides(shape)) > 1]
+        if self._lost or not maps:
+            return None
+        rows, columns = (math.lcm(*(s[axis].numerator for s in maps)) for axis in (0, 1))
+        within = (rows == 1 or rows < self._image[0], columns == 1 or columns < self._image[1])
+        return (rows, columns) if all(within) else None
 
     def _last_of_its_size(self, shape: Sequence[int]) -> Grid | None:
         if len(shape) != 4:

@@ -10,7 +10,7 @@ import onnx
 
 from equiaudit.errors import InputError
 
-__all__ = ["check_functions", "every_node"]
+__all__ = ["check_functions", "every_node", "sort_nodes"]
 
 _MOST_NODES = 100_000
 
@@ -43,6 +43,31 @@ def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 yield from every_node(graph.node)
+
+
+def sort_nodes(graph: onnx.GraphProto) -> bool:
+    """Put the nodes in an order in which each comes after what it reads; whether any moved.
+
+    Some converters of float16 append their casts at the end. Nodes that are in order stay as
+    they are. Raises InputError where nodes wait for one another.
+    """
+    made = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    needs = {
+        i: {made[name] for each in every_node([node]) for name in each.input if name in made} - {i}
+        for i, node in enumerate(graph.node)
+    }
+    if all(max(before, default=-1) < i for i, before in needs.items()):
+        return False
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        name = graph.node[error.args[1][0]].name
+        raise InputError(f"The nodes of the ONNX model wait for one another ({name!r}).") from error
+    nodes = [graph.node[i] for i in order]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+    return True
 
 
 def _calls(nodes: Iterable[onnx.NodeProto]) -> Counter[_Name]:

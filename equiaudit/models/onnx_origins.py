@@ -7,7 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from equiaudit.models.onnx_stride import inferred_shapes
+from equiaudit.models.onnx_shapes import Shapes, inferred_shapes, shapes_in_a_run
+from equiaudit.models.onnx_stride import fix_input
 from equiaudit.models.origins import UNKNOWN, Origin, Origins
 
 __all__ = ["onnx_origins"]
@@ -29,34 +30,59 @@ _MAKERS = {
     "Relu": "relu",
 }
 _PASSING = frozenset(
-    "Identity Cast Reshape Squeeze Unsqueeze Flatten Transpose Slice Gather Dropout Split Expand"
-    " QuantizeLinear DequantizeLinear".split()
+    [
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Transpose",
+        "Slice",
+        "Gather",
+        "Dropout",
+        "Split",
+        "Expand",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ]
 )
 _SUPPRESSIONS = ("NonMaxSuppression", "EfficientNMS", "BatchedNMS", "NMS")
 
 
-def onnx_origins(path: Path, size: tuple[int, int], layout: str) -> Origins:
-    """Of every output of the graph at `path`, for one image of `size`."""
+def onnx_origins(
+    path: Path, size: tuple[int, int], layout: str, image: str | None = None
+) -> Origins:
+    """Of every output of the graph at `path`, for an image of `size` at the input `image`."""
     proto = onnx.load(path, load_external_data=False)
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
     makers = {name: node for node in proto.graph.node for name in node.output}
-    try:
-        shapes: Mapping[str, tuple[int, ...]] = inferred_shapes(proto, size, layout)
-    except Exception:  # shape inference raises nearly anything
-        shapes = {}
+    fix_input(proto, size, layout, image)
+    shapes = _Lengths(proto, path.parent)
     return Origins(
         {item.name: _origin(item.name, makers, shapes) for item in proto.graph.output},
-        suppresses=any(node.op_type.startswith(_SUPPRESSIONS) for node in _nodes(proto)),
+        suppresses=any(node.op_type.startswith(_SUPPRESSIONS) for node in proto.graph.node),
         stated=next((p.value for p in proto.metadata_props if p.key == "task"), ""),
     )
 
 
-def _nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [*proto.graph.node, *(node for f in proto.functions for node in f.node)]
+class _Lengths:
+    """Lengths of axes: inferred, or seen in a run where inference does not get so far."""
+
+    def __init__(self, proto: onnx.ModelProto, folder: Path) -> None:
+        self._proto, self._folder = proto, folder
+        self._inferred = inferred_shapes(proto)
+        self._seen: Shapes | None = None
+
+    def of(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor; () where it is not known."""
+        if name not in self._inferred and self._seen is None:
+            self._seen = shapes_in_a_run(self._proto, self._folder)
+        return self._inferred.get(name) or (self._seen or {}).get(name, ())
 
 
-def _origin(
-    name: str, makers: Mapping[str, onnx.NodeProto], shapes: Mapping[str, tuple[int, ...]]
-) -> Origin:
+def _origin(name: str, makers: Mapping[str, onnx.NodeProto], shapes: _Lengths) -> Origin:
     node = makers.get(name)
     passed = 0
     while node is not None and (node.op_type in _PASSING or _is_nearest(node)):
@@ -95,9 +121,9 @@ def _is_length(node: onnx.NodeProto | None, makers: Mapping[str, onnx.NodeProto]
     return node is not None and node.op_type in ("ReduceL2", "ReduceSumSquare", "ReduceSum")
 
 
-def _length(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def _length(node: onnx.NodeProto, shapes: _Lengths) -> int | None:
     """Of the axis that is searched; ArgMax goes along the first by default, TopK the last."""
-    shape = shapes.get(node.input[0])
+    shape = shapes.of(node.input[0])
     default = 0 if node.op_type == "ArgMax" else -1
     axis = next((a.i for a in node.attribute if a.name == "axis"), default)
     return shape[axis] if shape and -len(shape) <= axis < len(shape) else None

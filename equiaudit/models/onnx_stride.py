@@ -1,13 +1,14 @@
-"""The total stride of an ONNX graph, by walking its nodes with inferred shapes."""
+"""The total stride of an ONNX graph, by walking its nodes with their shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.inliner
 from onnx import numpy_helper
 
 from equiaudit.models.grids import (
@@ -20,146 +21,210 @@ from equiaudit.models.grids import (
     resized,
     sliced,
 )
+from equiaudit.models.onnx_functions import every_node, sort_nodes
+from equiaudit.models.onnx_shapes import Shapes, inferred_shapes, shapes_in_a_run
 
-__all__ = ["inferred_shapes", "onnx_total_stride"]
+__all__ = ["fix_input", "onnx_total_stride"]
 
-_Shapes = dict[str, tuple[int, ...]]
-_POOLS = ("MaxPool", "AveragePool", "LpPool")
-_RESIZES = ("Resize", "Upsample", "DepthToSpace", "SpaceToDepth")
+_RESIZES = ("Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "MaxUnpool")
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+# What may end a map without sampling it: positions are laid out in a line, summed or mixed, or
+# regions are cut out of it. Any other operator that loses the grid of a map leaves the stride
+# unknown.
+_FORGETFUL = (
+    "Reshape", "Flatten", "ArgMax", "ArgMin", "TopK", "MatMul", "MatMulInteger", "Gemm", "Einsum",
+    "FusedMatMul", "FusedGemm", "QGemm", "QLinearMatMul", "QLinearReduceMean", "Attention",
+    "MultiHeadAttention", "NonMaxSuppression", "NonZero", "RoiAlign", "MaxRoiPool", "DFT",
+    "SequenceConstruct", "SplitToSequence", "Optional", "GlobalAveragePool", "GlobalMaxPool",
+    "GlobalLpPool", "QLinearGlobalAveragePool", "DynamicQuantizeLinear", "Range", "MatMulNBits",
+    "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
+)  # fmt: skip
+_Constants = Mapping[str, Sequence[float]]
 
 
-def onnx_total_stride(path: Path, size: tuple[int, int], layout: str) -> tuple[int, int] | None:
+def onnx_total_stride(
+    path: Path, size: tuple[int, int], layout: str, image: str | None = None
+) -> tuple[int, int] | None:
     """The cumulative stride (rows, columns), px, of the deepest map at the input `size`.
 
-    The same rules as for torch modules. None where the shapes cannot be inferred.
+    The same rules as for torch modules. `image` is the input's name, else the first. Functions
+    of the file are put in place of their calls. None where it is not known.
     """
     proto = onnx.load(path, load_external_data=False)
-    image = _fix_input(proto, size, layout)
-    shapes = _inferred_shapes(proto)
-    constants = _constants(proto.graph)
-    grids = Grids(image, Grid(1, 2) if layout == "NHWC" else Grid(2, 3), shapes[image])
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    sort_nodes(proto.graph)
+    given = fix_input(proto, size, layout, image)
+    shapes = _Shapes(proto, path.parent)
+    start = Grids(given, Grid(1, 2) if layout == "NHWC" else Grid(2, 3), shapes.get(given))
+    walk = _Walk(start, shapes, _constants(proto.graph))
     for node in proto.graph.node:
-        if not _walk(node, grids, shapes, constants):
-            return None
-    return grids.total()
+        walk.pass_by(node)
+    return walk.grids.total()
 
 
-def inferred_shapes(proto: onnx.ModelProto, size: tuple[int, int], layout: str) -> _Shapes:
-    """Shapes by tensor name for one image of `size`, where every side is known.
-
-    `proto` is changed: what it declares of shapes is inferred anew.
-    """
-    _fix_input(proto, size, layout)
-    return _inferred_shapes(proto)
-
-
-def _fix_input(proto: onnx.ModelProto, size: tuple[int, int], layout: str) -> str:
-    """One image of `size` as the graph's input, whose name is returned."""
+def fix_input(proto: onnx.ModelProto, size: tuple[int, int], layout: str, image: str | None) -> str:
+    """The image input at `size`, with one image where the batch is free; returns its name."""
     initialisers = {tensor.name for tensor in proto.graph.initializer}
-    image = next(item for item in proto.graph.input if item.name not in initialisers)
-    dims = image.type.tensor_type.shape.dim
+    inputs = [item for item in proto.graph.input if item.name not in initialisers]
+    given = next((item for item in inputs if item.name == image), inputs[0])
+    dims = given.type.tensor_type.shape.dim
     rows, columns = (1, 2) if layout == "NHWC" else (2, 3)
-    for place, side in ((0, 1), (rows, size[0]), (columns, size[1])):
+    dims[0].dim_value = max(1, dims[0].dim_value)
+    for place, side in ((rows, size[0]), (columns, size[1])):
         dims[place].dim_value = side
-    return str(image.name)
+    for dim in dims:
+        dim.dim_value = dim.dim_value if dim.dim_value > 0 else 3
+    return str(given.name)
 
 
-def _inferred_shapes(proto: onnx.ModelProto) -> _Shapes:
-    """Shapes by tensor name, where every side is known; declared ones are inferred anew."""
-    del proto.graph.value_info[:]
-    for output in proto.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    infos = (*graph.input, *graph.value_info, *graph.output)
-    shapes = {i.name: tuple(d.dim_value for d in i.type.tensor_type.shape.dim) for i in infos}
-    return {name: shape for name, shape in shapes.items() if shape and all(shape)}
-
-
-def _constants(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """Small integer constants by name: the steps and axes of slices."""
+def _constants(graph: onnx.GraphProto) -> _Constants:
+    """Small constants by name: the steps and axes of slices, the scales of resizes."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
+    found: dict[str, Sequence[float]] = {}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
-    return {
-        name: [int(v) for v in numpy_helper.to_array(tensor).reshape(-1)]
-        for name, tensor in tensors.items()
-        if tensor.data_type == onnx.TensorProto.INT64
-        and tensor.data_location != onnx.TensorProto.EXTERNAL
-    }
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                tensors[node.output[0]] = attribute.t
+            elif attribute.name in ("value_ints", "value_floats"):
+                found[node.output[0]] = onnx.helper.get_attribute_value(attribute)
+    kinds = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT)
+    for name, tensor in tensors.items():
+        small = len(tensor.dims) <= 1 and sum(tensor.dims) <= 8
+        inside = tensor.data_location != onnx.TensorProto.EXTERNAL
+        if small and inside and tensor.data_type in kinds:
+            found[name] = numpy_helper.to_array(tensor).reshape(-1).tolist()
+    return found
 
 
-def _walk(
-    node: onnx.NodeProto, grids: Grids, shapes: _Shapes, constants: dict[str, list[int]]
-) -> bool:
-    """Note the grids of the node's outputs; False where a shape that matters is not known."""
-    sources = [name for name in node.input if name in grids]
-    if not sources or node.op_type in ("Shape", "Size"):
-        return True
-    if node.output[0] not in shapes:
-        return not grids.known(sources)
-    for output in (name for name in node.output if name in shapes):
-        grids.note(
-            output, _grid_of(node, shapes[output], sources, grids, constants), shapes[output]
-        )
-    return True
+class _Shapes:
+    """Shapes by name: inferred, and seen in one run where inference did not get so far."""
+
+    def __init__(self, proto: onnx.ModelProto, folder: Path) -> None:
+        self._proto, self._folder = proto, folder
+        self._inferred = inferred_shapes(proto)
+        self._seen: Shapes | None = None
+
+    def get(self, name: str) -> tuple[int, ...]:
+        """The shape; () where it is not known, or of a number."""
+        if name in self._inferred:
+            return self._inferred[name]
+        if self._seen is None:
+            self._seen = shapes_in_a_run(self._proto, self._folder)
+        return self._seen.get(name, ())
 
 
-def _grid_of(
-    node: onnx.NodeProto,
-    shape: tuple[int, ...],
-    sources: list[str],
-    grids: Grids,
-    constants: dict[str, list[int]],
-) -> Grid | None:
-    if node.op_type not in _RULES or sources[0] != node.input[0]:
-        return inherited(grids.known(sources), shape)
-    own = grids.known(sources[:1])
-    return _ruled(node, own[0][0], (own[0][1], shape), constants) if own else None
+class _Walk:
+    """The grids found so far, node by node."""
 
+    def __init__(self, grids: Grids, shapes: _Shapes, constants: _Constants) -> None:
+        self.grids, self.shapes, self.constants = grids, shapes, constants
 
-_RULES = ("Conv", "ConvTranspose", "Slice", "Transpose", "Pad", *_POOLS, *_RESIZES, *_RESHAPES)
+    def pass_by(self, node: onnx.NodeProto) -> None:
+        """Note the grids of the node's outputs."""
+        sources = [name for name in (*node.input, *_captured(node)) if name in self.grids]
+        if not sources or node.op_type in ("Shape", "Size"):
+            return
+        maps = self.grids.maps(sources)
+        if maps and any(_samples(inner) for inner in _inner(node)):
+            self.grids.lose()  # a body that runs as often as the data says
+        for output in (name for name in node.output if name):
+            shape = self.shapes.get(output)
+            found = self._grid_of(node, shape, sources) if shape else None
+            unknown = not self.grids.note(output, found, shape)
+            if unknown and (_samples(node) or (maps and not _may_forget(node))):
+                self.grids.lose()
 
+    def _grid_of(
+        self, node: onnx.NodeProto, shape: Sequence[int], sources: list[str]
+    ) -> Grid | None:
+        first = bool(node.input) and sources[0] == node.input[0]
+        own = self.grids.known(sources[:1]) if first else []
+        if first and _has_rule(node):
+            return self._ruled(node, *own[0], shape) if own else None
+        return inherited(self.grids.known(sources), shape)
 
-def _ruled(
-    node: onnx.NodeProto,
-    grid: Grid,
-    shapes: tuple[Sequence[int], Sequence[int]],
-    constants: dict[str, list[int]],
-) -> Grid | None:
-    options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Slice":
-        return _sliced(node, grid, shapes[0], options, constants)
-    if node.op_type == "Transpose":
-        return permuted(grid, options.get("perm", range(len(shapes[0]))[::-1]))
-    if node.op_type == "Pad":
+    def _ruled(
+        self, node: onnx.NodeProto, grid: Grid, before: Sequence[int], shape: Sequence[int]
+    ) -> Grid | None:
+        options = _options(node)
+        if node.op_type == "Slice":
+            return self._sliced(node, grid, before, options)
+        if node.op_type == "Transpose":
+            return permuted(grid, options.get("perm", range(len(before))[::-1]))
+        if node.op_type == "Pad":
+            return grid
+        if node.op_type in _RESIZES:
+            return resized(grid, before, shape, self._scales(node, grid, before))
+        if node.op_type in _RESHAPES:
+            return reshaped(grid, before, shape)
+        return coarsened(grid, _strides(node)) if len(_strides(node)) == 2 else None
+
+    def _scales(
+        self, node: onnx.NodeProto, grid: Grid, before: Sequence[int]
+    ) -> Sequence[float] | None:
+        """Those that a Resize states, which count where sides were rounded."""
+        if node.op_type not in ("Resize", "Upsample") or len(node.input) > 3:
+            return None
+        names = list(node.input[1:])
+        stated = next((s for n in names[::-1] if len(s := self.constants.get(n, ())) > 0), ())
+        if len(stated) != len(before):
+            return None
+        return stated[grid.rows], stated[grid.columns]
+
+    def _sliced(
+        self, node: onnx.NodeProto, grid: Grid, shape: Sequence[int], options: dict[str, Any]
+    ) -> Grid | None:
+        """Inputs: data, starts, ends, axes, steps; before opset 10 there were no steps."""
+        names = [*node.input, "", "", ""]
+        if any(name and name not in self.constants for name in names[3:5]):
+            return None
+        axes = self.constants.get(names[3], options.get("axes", range(len(shape))))
+        steps = self.constants.get(names[4], [1] * len(axes))
+        for axis, step in zip(axes, steps, strict=False):
+            grid = sliced(grid, int(axis) % len(shape), abs(int(step)))
         return grid
-    if node.op_type in _RESIZES:
-        return resized(grid, *shapes)
-    if node.op_type in _RESHAPES:
-        return reshaped(grid, *shapes)
-    return _strided(grid, options.get("strides", [1, 1]), up=node.op_type == "ConvTranspose")
 
 
-def _strided(grid: Grid, strides: Sequence[int], *, up: bool) -> Grid | None:
-    if len(strides) != 2:
-        return None
-    return coarsened(grid, [Fraction(1, s) if up else Fraction(s) for s in strides])
+def _options(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _sliced(
-    node: onnx.NodeProto,
-    grid: Grid,
-    shape: Sequence[int],
-    options: dict[str, Any],
-    constants: dict[str, list[int]],
-) -> Grid:
-    """Inputs: data, starts, ends, axes, steps; before opset 10 there were no steps."""
-    names = [*node.input, "", "", ""]
-    starts = constants.get(names[1], options.get("starts", []))
-    axes = constants.get(names[3], options.get("axes", range(len(starts))))
-    steps = constants.get(names[4], [1] * len(axes))
-    for axis, step in zip(axes, steps, strict=False):
-        grid = sliced(grid, axis % len(shape), step)
-    return grid
+def _has_rule(node: onnx.NodeProto) -> bool:
+    return node.op_type in ("Slice", "Transpose", "Pad", *_RESIZES, *_RESHAPES) or _slides(node)
+
+
+def _slides(node: onnx.NodeProto) -> bool:
+    """Whether it is a convolution or a pool, of any domain: quantised, fused, channels last."""
+    windowed = "Conv" in node.op_type or node.op_type.endswith("Pool")
+    return windowed and "Global" not in node.op_type and "Roi" not in node.op_type
+
+
+def _strides(node: onnx.NodeProto) -> list[Fraction]:
+    steps = _options(node).get("strides")
+    if steps is None:
+        kernel = [a.ints for a in node.attribute if a.name == "kernel_shape"]
+        steps = [1] * (len(kernel[0]) if kernel else 2)
+    up = "ConvTranspose" in node.op_type
+    return [Fraction(1, s) if up else Fraction(s) for s in steps]
+
+
+def _samples(node: onnx.NodeProto) -> bool:
+    """Whether the node may change the size of a map."""
+    if _slides(node):
+        return len(_strides(node)) == 2 and any(step != 1 for step in _strides(node))
+    return node.op_type in ("Resize", "Upsample", "GridSample")
+
+
+def _may_forget(node: onnx.NodeProto) -> bool:
+    return node.op_type.startswith("Reduce") or node.op_type in _FORGETFUL
+
+
+def _inner(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    graphs = [g for a in node.attribute for g in (a.g, *a.graphs)]
+    return [inner for graph in graphs for inner in every_node(graph.node)]
+
+
+def _captured(node: onnx.NodeProto) -> list[str]:
+    """What the bodies of a node read from around it."""
+    return [name for inner in _inner(node) for name in inner.input]

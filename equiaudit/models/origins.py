@@ -63,9 +63,39 @@ _MAKERS = {
     **dict.fromkeys(("relu", "clamp_min", "hardtanh", "relu6"), "relu"),
 }
 _PASSING = frozenset(
-    "view reshape reshape_alias unsafe_view to to_copy squeeze unsqueeze permute transpose t slice"
-    " select clone contiguous expand alias detach flatten upsample_nearest2d dropout movedim"
-    " upsample_nearest_exact2d split unbind chunk lift_fresh type_as float long int".split()
+    [
+        "view",
+        "reshape",
+        "reshape_alias",
+        "unsafe_view",
+        "to",
+        "to_copy",
+        "squeeze",
+        "unsqueeze",
+        "permute",
+        "transpose",
+        "t",
+        "slice",
+        "select",
+        "clone",
+        "contiguous",
+        "expand",
+        "alias",
+        "detach",
+        "flatten",
+        "upsample_nearest2d",
+        "dropout",
+        "movedim",
+        "upsample_nearest_exact2d",
+        "split",
+        "unbind",
+        "chunk",
+        "lift_fresh",
+        "type_as",
+        "float",
+        "long",
+        "int",
+    ]
 )
 
 

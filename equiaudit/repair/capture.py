@@ -183,8 +183,9 @@ class _evaluating:
     """Eval mode inside, every sub-module's own mode afterwards."""
 
     def __init__(self, module: nn.Module) -> None:
-        # An exported graph has its mode built in, and refuses `eval()`.
-        self._modules = [] if isinstance(module, fx.GraphModule) else list(module.modules())
+        # An exported graph has its mode built in, and refuses `eval()`; a frozen script has none.
+        built_in = isinstance(module, fx.GraphModule) or not hasattr(module, "training")
+        self._modules = [] if built_in else list(module.modules())
 
     def __enter__(self) -> None:
         self._modes = [module.training for module in self._modules]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 import torch
 import torch.fx as fx
 
-__all__ = ["bind", "module_path", "op_name", "shape_of", "short_name", "tensor_args"]
+__all__ = [
+    "bind",
+    "learned_numbers",
+    "module_path",
+    "op_name",
+    "shape_of",
+    "short_name",
+    "tensor_args",
+]
 
 # Stands for every symbolic size. A large prime, so that no product of real sizes equals it.
 SYMBOL = 1000003
@@ -69,3 +78,38 @@ def tensor_args(node: fx.Node) -> Iterator[fx.Node]:
     for source in node.all_input_nodes:
         if isinstance(source.meta.get("val"), torch.Tensor) or source.op == "get_attr":
             yield source
+
+
+def learned_numbers(module: fx.GraphModule) -> int:
+    """Elements of the tensors that a graph computes with, each counted once.
+
+    Parameters, and where a frozen archive keeps its weights as constants those too; not the
+    statistics of batch norms, whole numbers such as indices, or single constants.
+    """
+    found: dict[int, int] = {}
+    for node in module.graph.nodes:
+        if node.op != "get_attr" or _is_statistic(node):
+            continue
+        value = operator.attrgetter(str(node.target))(module)
+        if isinstance(value, torch.nn.Parameter) or _is_weight(value):
+            found[value.data_ptr()] = value.numel()
+    called = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
+    for part in map(module.get_submodule, called):
+        found |= {value.data_ptr(): value.numel() for value in part.parameters()}
+    return sum(found.values())
+
+
+def _is_weight(value: object) -> bool:
+    """Whether a constant has the look of a weight."""
+    if not isinstance(value, torch.Tensor) or value.numel() < 2:
+        return False
+    return value.is_floating_point() or value.dtype in (torch.int8, torch.uint8)
+
+
+def _is_statistic(node: fx.Node) -> bool:
+    """Whether only batch norms read it, as mean or variance."""
+    uses = [(user, bind(user)) for user in node.users]
+    return bool(uses) and all(
+        short_name(user) == "batch_norm" and node in (given["running_mean"], given["running_var"])
+        for user, given in uses
+    )

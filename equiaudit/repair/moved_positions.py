@@ -83,7 +83,7 @@ class MovedPositions:
     def _errors(
         self, run: Run, names: Sequence[str], stack: torch.Tensor, plan: Schedule
     ) -> ShiftErrors:
-        tally = Tally()
+        tally = Tally(threshold=None)
         for start in range(0, len(names), _BLOCK):
             block = slice(start, min(start + _BLOCK, len(names)))
             before = _several(run(stack[block]))

@@ -11,7 +11,7 @@ import torch
 from equiaudit.errors import InputError
 from equiaudit.models.types import Layout
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.outputs import output_per_image
+from equiaudit.repair.outputs import Threshold, output_per_image
 from equiaudit.repair.tally import Tally
 from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
 
@@ -48,6 +48,7 @@ def verify_moves(
     window: tuple[int, int],
     dense: bool = False,
     layout: Layout = "NCHW",
+    threshold: Threshold = 0.0,
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -58,7 +59,8 @@ def verify_moves(
     `images` are (C, H + margin, W + margin) with `window` = (H, W); new content enters at the
     border as they are rolled. `position` maps a batch to the offsets (N, 2) of the crops. A move
     is compared where the offset moved as the content did, since only then the claim says
-    something; `coverage` tells how many those were. Maps (`dense`) are compared on the crop.
+    something; `coverage` tells how many those were. Maps (`dense`) are compared on the crop;
+    `threshold` as for `verify`.
     """
     if not images:
         raise InputError("There are no images to verify on.")
@@ -67,7 +69,7 @@ def verify_moves(
         offsets = position(stack)
         count = max(_LEAST_ROUNDS, comparisons // len(names))
         rounds = _rounds(stack, offsets, position, margin, count, seed)
-        compare = _Comparison(names, stack, rounds, window, dense, layout)
+        compare = _Comparison(names, stack, rounds, window, dense, layout, threshold)
         figures = compare.errors(fixed, offsets)
         control = compare.first(_CONTROL_ROUNDS).errors(original, None)
     tried, kept = len(rounds) * len(names), figures.comparisons
@@ -135,13 +137,14 @@ class _Comparison:
     window: tuple[int, int]
     dense: bool
     layout: Layout
+    threshold: Threshold
 
     def first(self, count: int) -> _Comparison:
         return replace(self, rounds=self.rounds[:count])
 
     def errors(self, run: Run, offsets: torch.Tensor | None) -> ShiftErrors:
         """`offsets` is where maps hold the crop; None where they are the window itself."""
-        tally = Tally()
+        tally = Tally(self.threshold)
         for start in range(0, len(self.names), _BLOCK):
             block = slice(start, min(start + _BLOCK, len(self.names)))
             before = output_per_image(run, self.stack[block], self.dense, self.layout)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx
 
 from equiaudit.errors import InputError
-from equiaudit.models.types import Layout
+from equiaudit.models.types import Layout, Model
 
 __all__ = [
+    "Threshold",
     "all_outputs",
     "channels_first",
     "graph_outputs",
+    "label_threshold",
     "main_output",
     "main_output_name",
     "output_per_image",
     "relative_error",
 ]
+
+Threshold = float | Literal["ids"] | None
+"""Above it a single score or channel is another label; "ids" where it is the label itself, None
+where it has none, as the values of images."""
 
 
 def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
@@ -70,6 +76,15 @@ def channels_first(output: torch.Tensor, layout: Layout) -> torch.Tensor:
 def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
     """A bare tensor as a list of one."""
     return [outputs] if isinstance(outputs, torch.Tensor) else outputs
+
+
+def label_threshold(model: Model) -> Threshold:
+    """How a single score or channel becomes a label, as in a scan."""
+    if model.task == "image":
+        return None
+    if model.outputs_labels:
+        return "ids"
+    return 0.5 if model.outputs_probabilities else 0.0
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -24,6 +24,7 @@ from equiaudit.repair.methods import (
     Subject,
     method,
 )
+from equiaudit.repair.outputs import label_threshold
 from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
@@ -136,6 +137,7 @@ def verify_model(
         pictures,
         total_stride=model.total_stride or how.size,
         dense=model.task != "classification",
+        threshold=label_threshold(model),
         device=model.device,
         comparisons=affordable,
         seed=seed,
@@ -186,7 +188,8 @@ class _Job:
         converted = self.converted
         # A typical image: a blank one, where the choice of an origin is tied, takes longer.
         batch = example_images(converted.preprocess, self.images, 1)[0][None]
-        before, after = costs(converted.original, converted.net, batch, self.subject.model.path)
+        source = self.subject.model
+        before, after = costs(converted.original, converted.net, batch, source, saved)
         return _report(
             self.recipe,
             self.subject,
@@ -198,7 +201,7 @@ class _Job:
             reason=saved.reason,
             verifications=verifications,
             cost_before=before,
-            cost_after=after.model_copy(update={"bytes": saved.path.stat().st_size}),
+            cost_after=after,
             training=converted.training,
             input_size=converted.preprocess.size,
             agreement=converted.agreement,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from equiaudit.repair.outputs import Threshold
 from equiaudit.results.repair import Mismatch, ShiftErrors
 
 __all__ = ["Tally", "largest"]
@@ -22,6 +23,8 @@ def largest(difference: torch.Tensor) -> float:
 class Tally:
     """Adds comparisons up to `ShiftErrors`."""
 
+    threshold: Threshold = 0.0
+    """Where a single score is another label: above it. None where a single channel is none."""
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             (
@@ -42,9 +45,7 @@ class Tally:
     def add(self, where: Mismatch, before: torch.Tensor, after: torch.Tensor) -> None:
         """Compare one image's outputs (C, ...), `before` already moved to where it should be."""
         equal = before == after
-        changed = (
-            before.argmax(0) != after.argmax(0) if before.shape[:1] > (1,) else equal[:0].any(0)
-        )
+        changed = self._labels(before) != self._labels(after)
         exact = bool(equal.all())
         n_equal, n_changed = int(equal.sum()), int(changed.sum())
         found = (1, int(exact), equal.numel(), n_equal, changed.numel(), n_changed)
@@ -52,6 +53,14 @@ class Tally:
             self.counts[key] += count
         if not exact:
             self._widen(where, before, after)
+
+    def _labels(self, output: torch.Tensor) -> torch.Tensor:
+        """Of an output (C, ...): (...), or nothing where it has none."""
+        if self.threshold == "ids":
+            return output
+        if output.shape[:1] > (1,):
+            return output.argmax(0)
+        return output[:0] if self.threshold is None else output[:1] > self.threshold
 
     def _widen(self, where: Mismatch, before: torch.Tensor, after: torch.Tensor) -> None:
         absolute = largest(before.double() - after.double())

@@ -12,7 +12,7 @@ import torch
 from equiaudit.errors import InputError
 from equiaudit.models.types import Layout
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.outputs import output_per_image
+from equiaudit.repair.outputs import Threshold, output_per_image
 from equiaudit.repair.periodic import breaking_period
 from equiaudit.repair.phases import Schedule, schedule
 from equiaudit.repair.tally import Tally, largest
@@ -42,6 +42,7 @@ def verify(
     total_stride: tuple[int, int],
     dense: bool = False,
     layout: Layout = "NCHW",
+    threshold: Threshold = 0.0,
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -60,7 +61,8 @@ def verify(
     `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
     `coverage` in the result says which phases that paid for. With `dense`, images that equal
     a shift of themselves which the stride does not divide are compared and counted apart: no
-    choice of a grid can respect such a symmetry. `margin` maps a batch to (N,)
+    choice of a grid can respect such a symmetry. A single score or channel is one label up to
+    `threshold` and another above it; with None it is no label. `margin` maps a batch to (N,)
     relative gaps between the best and the second-best origin.
 
     Raises InputError where there are no images, or where `dense` contradicts the output.
@@ -70,7 +72,7 @@ def verify(
     stack = torch.stack(list(images.values())).to(device)
     unable = _periodic(images, total_stride) if dense else []
     main, apart = _parts(images, unable, total_stride, comparisons, seed)
-    compared = partial(_errors, dense=dense, layout=layout, device=device)
+    compared = partial(_errors, dense=dense, layout=layout, threshold=threshold, device=device)
     with exact_arithmetic():
         figures, unfixable = compared(fixed, main), compared(fixed, apart)
         shorter = main.first(_control_comparisons(comparisons))
@@ -133,9 +135,15 @@ def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> li
 
 
 def _errors(
-    run: Run, part: _Part, *, dense: bool, layout: Layout, device: torch.device | str
+    run: Run,
+    part: _Part,
+    *,
+    dense: bool,
+    layout: Layout,
+    threshold: Threshold,
+    device: torch.device | str,
 ) -> ShiftErrors:
-    tally, names = Tally(), list(part.images)
+    tally, names = Tally(threshold), list(part.images)
     for block in _blocks(len(names)):
         batch = torch.stack([part.images[name] for name in names[block]]).to(device)
         expected = output_per_image(run, batch, dense, layout)

@@ -184,6 +184,8 @@ class Result(Frozen):
     tool_version: str
     settings: dict[str, Any]
     fingerprint: Fingerprint
+    layout: str = ""
+    """How the data were laid out, a name that `--layout` takes."""
     labelled: bool
     class_names: dict[int, str] = Field(default_factory=dict)
     shifts: dict[str, ShiftResult]

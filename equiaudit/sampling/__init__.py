@@ -5,6 +5,7 @@ from equiaudit.sampling.blurpool import BlurPool
 from equiaudit.sampling.border import border_pad, has_border
 from equiaudit.sampling.canonical import Canonical, CanonicalPosition, canonical_origin
 from equiaudit.sampling.caps import CAPSD, CAPSU, CAPSSelector
+from equiaudit.sampling.circles import circular
 from equiaudit.sampling.crop_select import CropPosition, CropSelect
 from equiaudit.sampling.ddac import DDAC
 from equiaudit.sampling.lps import LPSD, LPSU, LPSSelector, TauSchedule
@@ -14,6 +15,7 @@ from equiaudit.sampling.origin import OriginSelector
 from equiaudit.sampling.polyphase import Choice, PolyphaseDown, PolyphaseUp, Selector
 from equiaudit.sampling.seam import canonical_position
 from equiaudit.sampling.torus_hash import torus_hash
+from equiaudit.sampling.whole_nets import circular_
 from equiaudit.sampling.windowing import WindowTrade, window_trade, window_width
 from equiaudit.sampling.wrapping import CircularPad2d, circular_pad, gather_window, roll_by
 
@@ -47,6 +49,8 @@ __all__ = [
     "border_pad",
     "canonical_origin",
     "canonical_position",
+    "circular",
+    "circular_",
     "circular_pad",
     "gather_window",
     "has_border",

@@ -8,6 +8,7 @@ x and x', y' == roll(y, (o + (a, b) - o') / stride), bit for bit.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
@@ -149,6 +150,19 @@ class Selector(nn.Module, ABC):
         return torch.stack([flat // sw, flat % sw], 1)
 
 
+def _check_filter(filter: nn.Module | None, layer: str) -> None:
+    """ValueError for a filter that samples, a UserWarning for one that knows the border."""
+    stride, padding = getattr(filter, "stride", 1), getattr(filter, "padding", "circular")
+    if stride not in (1, (1, 1)):
+        raise ValueError(
+            f"the filter of {layer} has a stride of {stride}, and {layer} samples already:"
+            " give it stride=1"
+        )
+    if isinstance(padding, str) and padding != "circular":
+        said = f'{layer} is not exact behind a filter with padding="{padding}"; "circular" is'
+        warnings.warn(said, UserWarning, stacklevel=4)
+
+
 class PolyphaseDown(nn.Module):
     """Downsampling by choice: (filter,) score the components, take one or mix them.
 
@@ -169,6 +183,7 @@ class PolyphaseDown(nn.Module):
         select_before_filter: bool = False,
     ) -> None:
         super().__init__()
+        _check_filter(filter, "PolyphaseDown")
         self.select = select
         self.filter = filter
         self.select_before_filter = select_before_filter
@@ -204,6 +219,7 @@ class PolyphaseUp(nn.Module):
         soft: bool = False,
     ) -> None:
         super().__init__()
+        _check_filter(filter, "PolyphaseUp")
         self.stride = pair(stride)
         self.filter = filter
         self.gain = gain

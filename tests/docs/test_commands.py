@@ -1,4 +1,4 @@
-"""The commands in the documents run: each ``sh`` block under a ``<!-- run -->`` comment.
+"""What the documents show runs: each ``sh`` or ``python`` block under a ``<!-- run -->`` comment.
 
 The blocks of one document run in order, in one folder, with `equiaudit` on PATH. They may
 leave the exit code at 0 only.
@@ -13,12 +13,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MARKED = re.compile(r"^<!-- run -->\n+```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARKED = re.compile(r"^<!-- run -->\n+```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 300
 
 
 def commands(text: str) -> list[str]:
-    return [block[1] for block in MARKED.finditer(text)]
+    """Scripts of bash, in order."""
+    return [
+        block[2] if block[1] == "sh" else f"python - <<'END'\n{block[2]}END\n"
+        for block in MARKED.finditer(text)
+    ]
 
 
 def documents() -> list[Path]:
@@ -68,6 +72,7 @@ def test_the_commands_of_a_document_run(path, shell):
 def test_a_marked_block_is_found_and_an_unmarked_one_is_not():
     text = "<!-- run -->\n```sh\na\nb\n```\n\n```sh\nc\n```\n<!-- run -->\n\n```sh\nd\n```\n"
     assert commands(text) == ["a\nb\n", "d\n"]
+    assert commands("<!-- run -->\n```python\nx\n```\n") == ["python - <<'END'\nx\nEND\n"]
 
 
 def test_a_failing_command_is_noticed(shell):

@@ -259,3 +259,49 @@ def test_phases_along_the_axes_are_never_saved_on() -> None:
     met = {tuple(s % (32, 32)) for row in plan.shifts for s in row}
     assert {(r, 0) for r in range(1, 32)} | {(0, c) for c in range(1, 32)} <= met
     assert plan.coverage.startswith("all 62 phases along the axes and 3 of")
+
+
+class OneChannel(nn.Module):
+    """A map of one channel, `offset` added to scores or to shares."""
+
+    def __init__(self, *, circular: bool, shares: bool = False) -> None:
+        super().__init__()
+        padding = "circular" if circular else "zeros"
+        self.conv = nn.Conv2d(3, 1, 5, padding=2, padding_mode=padding)
+        self.shares = shares
+        nets.randomise(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = self.conv(x)
+        return torch.sigmoid(scores) if self.shares else scores
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_labels_of_a_single_channel_are_counted_at_its_threshold(shares: bool) -> None:
+    nets_ = (OneChannel(circular=c, shares=shares) for c in (True, False))
+    found = verify(
+        *nets_, pictures(), total_stride=(1, 1), dense=True, threshold=0.5 if shares else 0.0
+    )
+    assert found.figures.label_changes == 0
+    assert found.figures.labels == found.figures.values
+    assert found.control is not None
+    changed = 0
+    control = OneChannel(circular=False)
+    for x in pictures().values():  # a plain loop, at one shift
+        still, moved = control(x[None]), control(torch.roll(x, (1, 3), (1, 2))[None])
+        changed += int(((torch.roll(still, (1, 3), (2, 3)) > 0) != (moved > 0)).sum())
+    assert changed > 0
+    assert found.control.label_changes > 0
+
+
+def test_a_single_channel_that_is_no_label_has_none() -> None:
+    found = verify(
+        OneChannel(circular=True),
+        OneChannel(circular=False),
+        pictures(),
+        total_stride=(1, 1),
+        dense=True,
+        threshold=None,
+    )
+    assert found.control is not None
+    assert found.control.labels == found.control.label_changes == 0

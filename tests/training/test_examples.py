@@ -9,8 +9,7 @@ import training_cases as case
 from PIL import Image
 from torch import Tensor, nn
 
-from equiaudit.data import Geometry, MaskReader, open_dataset
-from equiaudit.data.dense import open_dense_dataset
+from equiaudit.data import Geometry, MaskReader, open_dataset, open_dense_dataset
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.analyse import analyse

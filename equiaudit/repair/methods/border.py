@@ -42,7 +42,7 @@ class Border:
     def convert(self, subject: Subject, options: FixOptions) -> Converted:
         """The graph with its paddings changed."""
         graph, _ = bordered(subject.graph, only=options.only, skip=options.skip)
-        check = Circular(subject.model.preprocess.size, subject.dense)
+        check = Circular(subject.model.preprocess.size, subject.dense, threshold=subject.threshold)
         return Converted(
             subject.net(graph.eval()), subject.original, subject.model.preprocess, check
         )

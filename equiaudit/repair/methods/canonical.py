@@ -64,7 +64,7 @@ class CanonicalInput:
         how = inner.preprocess
         if options.positions:
             return _with_positions(inner, subject, options)
-        check = Circular(how.size, subject.dense, borders=True)
+        check = Circular(how.size, subject.dense, borders=True, threshold=subject.threshold)
 
         def as_graph() -> Net:
             net = inner.net if inner.net.graph is not None else subject.net(subject.graph)

@@ -40,15 +40,10 @@ class OnnxFile:
         """None: whatever the file contains, it is run by onnxruntime."""
         return None
 
-    @cached_property
+    @property
     def parameters(self) -> int:
-        """Elements of its floating-point initialisers."""
-        path = onnx_path(self.model)
-        if path is None:
-            return 0
-        tensors = onnx.load(path, load_external_data=False).graph.initializer
-        kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
-        return sum(_elements(tensor) for tensor in tensors if tensor.data_type in kinds)
+        """None that are known apart from a file; `onnx_parameters` counts those of one."""
+        return 0
 
     def devices(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """The CPU."""
@@ -162,10 +157,3 @@ def _on_cpu(model: Model) -> Run:
         return output.permute(0, 2, 3, 1) if dense and model.output_layout == "NHWC" else output
 
     return run
-
-
-def _elements(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for side in tensor.dims:
-        count *= side
-    return count

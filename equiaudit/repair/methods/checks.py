@@ -14,6 +14,7 @@ from equiaudit.repair.borders import borders_of
 from equiaudit.repair.formats import Run
 from equiaudit.repair.margins import selection_margin
 from equiaudit.repair.moves import verify_moves
+from equiaudit.repair.outputs import Threshold
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import Verification
 from equiaudit.sampling.crop_select import CropPosition
@@ -34,6 +35,8 @@ class Circular:
     """The graph rolls its input: say whether the images had a border to be cut at."""
     layout: Layout = "NCHW"
     """Of the maps that are returned."""
+    threshold: Threshold = 0.0
+    """Above it a single score is another label; None where it is none."""
 
     def __call__(
         self,
@@ -56,6 +59,7 @@ class Circular:
             total_stride=self.total_stride,
             dense=self.dense,
             layout=self.layout,
+            threshold=self.threshold,
             device=device,
             comparisons=comparisons,
             seed=seed,
@@ -76,6 +80,7 @@ class Moved:
     dense: bool
     layout: Layout = "NCHW"
     """Of the maps that are returned."""
+    threshold: Threshold = 0.0
 
     def __call__(
         self,
@@ -98,6 +103,7 @@ class Moved:
             window=self.window,
             dense=self.dense,
             layout=self.layout,
+            threshold=self.threshold,
             device=device,
             comparisons=comparisons,
             seed=seed,

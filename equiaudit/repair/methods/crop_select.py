@@ -73,7 +73,7 @@ class CropSelectInput:
             net=subject.net(recaptured(chosen, how, self.name)),
             original=subject.net(recaptured(middle, how, self.name)),
             preprocess=how,
-            check=Moved(margin, window, subject.dense),
+            check=Moved(margin, window, subject.dense, subject.threshold),
             margin=margin,
             agreement=expectations(margin, how.size),
             notes=(*inner.notes, _size_note(window, margin, how.size)),

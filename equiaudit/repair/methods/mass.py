@@ -57,7 +57,12 @@ class Mass:
         else:
             graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
         by_features = options.select == "features"
-        check = Circular(subject.analysis.total_stride, subject.dense, margins=by_features)
+        check = Circular(
+            subject.analysis.total_stride,
+            subject.dense,
+            margins=by_features,
+            threshold=subject.threshold,
+        )
         net = subject.net(graph)
         return Converted(net, subject.original, subject.model.preprocess, check)
 

@@ -12,6 +12,7 @@ from torch import fx
 
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.formats import Pad, Run, file_format
+from equiaudit.repair.graph import learned_numbers
 from equiaudit.repair.save import Saved, save
 
 __all__ = ["GraphNet"]
@@ -26,8 +27,8 @@ class GraphNet:
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has learned."""
-        return sum(parameter.numel() for parameter in self.graph.parameters())
+        """How many numbers it has learned, wherever the model keeps them."""
+        return learned_numbers(self.graph)
 
     def devices(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """A graph runs wherever torch does."""

@@ -76,7 +76,12 @@ class Polyphase:
             skip=options.skip,
         )
         clear = self.spec.choose in ("mass", "aps")
-        check = Circular(subject.analysis.total_stride, subject.dense, margins=clear)
+        check = Circular(
+            subject.analysis.total_stride,
+            subject.dense,
+            margins=clear,
+            threshold=subject.threshold,
+        )
         return _converted(subject, graph, check)
 
 
@@ -121,7 +126,8 @@ class Filtered:
     def convert(self, subject: Subject, options: FixOptions) -> Converted:
         """The graph with its filters."""
         size = subject.model.preprocess.size
-        return _converted(subject, self._graph(subject, options), Circular(size, subject.dense))
+        check = Circular(size, subject.dense, threshold=subject.threshold)
+        return _converted(subject, self._graph(subject, options), check)
 
     def _graph(self, subject: Subject, options: FixOptions) -> fx.GraphModule:
         return filtered(subject.graph, self.spec, only=options.only, skip=options.skip)

@@ -119,7 +119,9 @@ class Recipe:
         if self.core is not None:
             return self.core.convert(subject, options)
         how, original = subject.model.preprocess, subject.original
-        return Converted(original, original, how, Circular(how.size, subject.dense))
+        return Converted(
+            original, original, how, Circular(how.size, subject.dense, threshold=subject.threshold)
+        )
 
     def _recovered(self, converted: Converted, subject: Subject, recover: Recover) -> Converted:
         fixed, original = converted.net.graph, converted.original.graph

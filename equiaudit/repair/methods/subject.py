@@ -19,7 +19,7 @@ from equiaudit.repair.methods.canonical_file import OnnxFile, onnx_path
 from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
 from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
-from equiaudit.repair.outputs import graph_outputs
+from equiaudit.repair.outputs import Threshold, graph_outputs, label_threshold
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
 
@@ -82,6 +82,11 @@ class Subject:
     def layout(self) -> Layout:
         """Of maps as the model returns them."""
         return self.model.output_layout
+
+    @property
+    def threshold(self) -> Threshold:
+        """Above it a single score or channel is another label; None for values of images."""
+        return label_threshold(self.model)
 
     @cached_property
     def inspection(self) -> Inspection:

@@ -1,0 +1,131 @@
+"""What a layout is: how it is recognised, and where its images and what is known of them lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
+from equiaudit.data.places import Place
+from equiaudit.errors import InputError
+
+__all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "by_stem", "stem"]
+
+L = TypeVar("L")
+Kind = Literal["classification", "segmentation", "image", "sequences"]
+"""What is to be read: class labels, masks, targets, or frames that follow a defect."""
+
+
+class Rank(IntEnum):
+    """Of the layouts that fit, those of the lowest rank are meant."""
+
+    PUBLISHED = 0
+    """The layout of one data set, told by names of its own."""
+    GENERAL = 1
+    """A habit that many share."""
+    PLAIN = 2
+    """Images of which nothing is known."""
+
+
+class Tree:
+    """The folder that is asked about: every file in it, listed once."""
+
+    def __init__(self, root: Place) -> None:
+        if not root.exists():
+            raise InputError(f"There is no folder {root}.")
+        if not root.is_dir():
+            raise InputError(f"{root} is not a folder.", tip="DATA is a folder of images.")
+        self.root = root
+
+    @cached_property
+    def files(self) -> tuple[ImageFile, ...]:
+        """All, sorted by the bytes of their names relative to `root`; hidden ones left out."""
+        return list_files(self.root)
+
+    @cached_property
+    def images(self) -> tuple[ImageFile, ...]:
+        """Those of `files` that are images by their ending."""
+        return tuple(file for file in self.files if is_image(file.relative))
+
+    @cached_property
+    def tops(self) -> frozenset[str]:
+        """What the images lie in: the first parts of their names."""
+        return frozenset(image.name.partition("/")[0] for image in self.images)
+
+    def has(self, *folders: str) -> bool:
+        """Whether there are all these folders."""
+        return all((self.root / folder).is_dir() for folder in folders)
+
+    def under(self, folder: str) -> tuple[ImageFile, ...]:
+        """The images of one folder, named relative to it."""
+        return list_images(self.root / folder)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is known beside the folder."""
+
+    labels: Place | None = None
+    class_names: Sequence[str] | None = None
+    """Of the model."""
+    num_classes: int | None = None
+    """Of the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The images of a layout, and what is known of each."""
+
+    root: Place
+    """What the names of `images` are relative to."""
+    images: Sequence[ImageFile]
+    labels: NDArray[np.int32] | None = None
+    """(n,) of every image, `NO_LABEL` where it has none; None where none has."""
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    truth: Mapping[str, ImageFile] = field(default_factory=dict)
+    """Name of an image -> its mask or target; empty where none has one."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout(Generic[L]):
+    """One way to lay out files. `read` gives a `Listing`, of sequences their groups."""
+
+    name: str
+    """As `--layout` takes it."""
+    kind: Kind
+    rank: Rank
+    looks: str
+    """A picture of the folder in text."""
+    assumed: str
+    """One sentence."""
+    fits: Callable[[Tree], bool]
+    read: Callable[[Tree, Asked], L]
+    """InputError where the folder is not so laid out."""
+
+
+def stem(name: str) -> str:
+    """`name` without its ending."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def by_stem(folder: Place) -> dict[str, ImageFile]:
+    """The images of a folder; InputError where two differ in their ending alone."""
+    found: dict[str, ImageFile] = {}
+    for file in list_images(folder):
+        key = stem(file.name)
+        if key in found:
+            raise InputError(
+                f"{folder} holds both {found[key].name} and {file.name}, so which belongs to "
+                f"{key} cannot be told.",
+                tip="Move one of them away.",
+            )
+        found[key] = file
+    return found
