@@ -200,10 +200,9 @@ def _ranked(output: Output, seen: Seen) -> str | None:
         and is_whole(other.tensor)
         and other.tensor.shape == output.tensor.shape
     ]
-    falling = bool((rows[:, 1:] <= rows[:, :-1]).all())
-    return (
-        f"it is sorted, beside {beside[0].shown} of whole numbers" if beside and falling else None
-    )
+    if not beside or not bool((rows[:, 1:] <= rows[:, :-1]).all()):
+        return None
+    return f"it is sorted, beside {beside[0].shown} of whole numbers"
 
 
 LOOKS = (

@@ -173,9 +173,8 @@ def _read_numbers(output: Output, seen: Seen, task: TaskChoice) -> OutputChoice 
                 f"{output.shown} holds a whole number per image, a label or a count",
                 "--task classification reads it as the label.",
             )
-        return replace(
-            choice, labels=True, classes=2 if origin.maker == "compare" else origin.length
-        )
+        classes = 2 if origin.maker == "compare" else origin.length
+        return replace(choice, labels=True, classes=classes)
     if is_whole(tensor) and tensor.dtype != torch.uint8:
         return None
     if task == "auto":
@@ -272,11 +271,11 @@ def _holds_labels(output: Output, seen: Seen, task: TaskChoice) -> bool:
     values = tensor.float()
     if not is_whole(tensor) and not bool((values == values.round()).all()):
         return False
-    if not is_whole(tensor) and len(values.unique()) <= 2:
+    if not is_whole(tensor) and len(torch.unique(values)) <= 2:
         return False
     if task == "auto":
         raise _Doubt(
-            f"{output.shown} holds whole numbers, which may be ids of classes or the grey of pixels",
+            f"{output.shown} holds whole numbers, ids of classes or the grey of pixels",
             "--task segmentation reads them as ids, --task image as grey.",
         )
     return True
@@ -311,10 +310,10 @@ def _said(choice: OutputChoice, output: Output, seen: Seen) -> tuple[str, ...]:
 
 def _reading(choice: OutputChoice, output: Output) -> str:
     if choice.labels:
-        count = "" if choice.classes is None else f" of {choice.classes} classes"
+        which = "" if choice.classes is None else f" of {choice.classes} classes"
         made = {"argmax": ", behind an argmax", "topk-index": ", the first of a top-k"}
         per = "image" if choice.task == "classification" else "pixel"
-        return f"one label per {per}{count}{made.get(output.origin.maker, '')}: there are no scores"
+        return f"one label per {per}{which}{made.get(output.origin.maker, '')}: there are no scores"
     if choice.task != "classification":
         return f"maps of {output.tensor.shape[1 if choice.layout == 'NCHW' else -1]} channels"
     count = output.rows.shape[1]

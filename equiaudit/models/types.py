@@ -51,8 +51,9 @@ class Model:
     channel order and dtype (layout NHWC is `run`'s own business), and returns the task's
     output as float32 on `device`: logits (N, classes) for classification, (N, C, H, W) for
     dense tasks, whatever the layout of the model's own output; with `outputs_labels` the ids of
-    classes as (N, 1) and (N, 1, H, W). It accepts any N (a model exported with a fixed batch is fed in pieces,
-    padded by repetition) and raises RunError naming the cause when the model raises.
+    classes as (N, 1) and (N, 1, H, W). It accepts any N (a model exported with a fixed batch is
+    fed in pieces, padded by repetition) and raises RunError naming the cause when the model
+    raises.
     """
 
     name: str

@@ -54,7 +54,8 @@ def output_per_image(
 ) -> torch.Tensor:
     """The main output of `run` for batch (N, C, H, W): (N, ...), with `dense` maps (N, C, h, w).
 
-    `layout` is that of the maps as `run` returns them; those without channels get one. Raises InputError where it is something else.
+    `layout` is that of the maps as `run` returns them; those without channels get one.
+    Raises InputError where it is something else.
     """
     output = main_output(run(batch))
     if not isinstance(output, torch.Tensor) or len(output) != len(batch):

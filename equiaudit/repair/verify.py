@@ -53,10 +53,10 @@ def verify(
 
     `fixed` and `original` map a batch (N, C, H, W) on `device` to their output; `images` are
     (C, H, W), as the model receives them. `total_stride` is (rows, columns). With `dense`
-    (maps of `layout`), the output of the shifted image is compared with the shifted output; where the output is
-    coarser than the input, a shift that is no whole number of its steps may come out as
-    either neighbouring step. Batches mix images that are each shifted differently, and both
-    members of a pair lie at the same place of a batch of the same size.
+    (maps of `layout`), the output of the shifted image is compared with the shifted output; where
+    the output is coarser than the input, a shift that is no whole number of its steps may come
+    out as either neighbouring step. Batches mix images that are each shifted differently, and
+    both members of a pair lie at the same place of a batch of the same size.
 
     `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
     `coverage` in the result says which phases that paid for. With `dense`, images that equal

@@ -198,7 +198,7 @@ def test_metadata_that_state_a_task(tmp_path):
     item = proto.metadata_props.add()
     item.key, item.value = "task", "pose"
     onnx.save(proto, path)
-    with pytest.raises(InputError, match="a pose estimator .its metadata say task 'pose'"):
+    with pytest.raises(InputError, match=r"a pose estimator .its metadata say task 'pose'"):
         load(path, preprocess=SEEN)
 
 

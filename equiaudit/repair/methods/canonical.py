@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.canonical_ops import with_operators
 from equiaudit.repair.every_output import capture_every_output
@@ -70,11 +72,12 @@ class CanonicalInput:
             net = inner.net if inner.net.graph is not None else subject.net(subject.graph)
             inside = graph_inside(net)
             if not subject.dense:
-                wrapped = with_operators(Canonical(inside))
-                return subject.net(recaptured(wrapped, how, self.name))
-            maps = with_channels_first(inside, subject.layout)
-            rolled = of_layout(Canonical(maps, dense=True), inside, subject.layout)
-            return subject.net(recaptured(with_operators(rolled), how, self.name))
+                whole: nn.Module = with_operators(Canonical(inside))
+            else:
+                maps = with_channels_first(inside, subject.layout)
+                rolled = with_operators(Canonical(maps, dense=True))
+                whole = of_layout(rolled, inside, subject.layout)
+            return subject.net(recaptured(whole, how, self.name))
 
         if onnx_path(subject.model) is None or inner.net is not subject.original:
             return replace(inner, net=as_graph(), check=check)

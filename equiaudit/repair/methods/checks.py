@@ -33,10 +33,10 @@ class Circular:
     """The graph chooses origins from features: say how clearly it did."""
     borders: bool = False
     """The graph rolls its input: say whether the images had a border to be cut at."""
-    layout: Layout = "NCHW"
-    """Of the maps that are returned."""
     threshold: Threshold = 0.0
     """Above it a single score is another label; None where it is none."""
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
 
     def __call__(
         self,
@@ -78,9 +78,9 @@ class Moved:
     margin: int
     window: tuple[int, int]
     dense: bool
+    threshold: Threshold = 0.0
     layout: Layout = "NCHW"
     """Of the maps that are returned."""
-    threshold: Threshold = 0.0
 
     def __call__(
         self,

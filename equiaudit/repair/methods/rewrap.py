@@ -84,7 +84,7 @@ def with_channels_first(module: fx.GraphModule, layout: Layout) -> nn.Module:
 
 
 def of_layout(module: nn.Module, inside: fx.GraphModule, layout: Layout) -> nn.Module:
-    """`module`, made around `inside` by `with_channels_first`, with its maps as `inside` has them."""
+    """`module`, made around `with_channels_first(inside)`, with its maps as `inside` has them."""
     if _is_flat(inside):
         return _WithoutChannels(module)
     return _ChannelsLast(module) if layout == "NHWC" else module
