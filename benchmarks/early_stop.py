@@ -24,7 +24,7 @@ import numpy as np
 
 from equiaudit.metrics.anytime import log_capital
 from equiaudit.metrics.classification import consistency
-from equiaudit.metrics.intervals import cluster_bounds
+from equiaudit.metrics.intervals import ClusterLaw
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -200,7 +200,7 @@ def _fixed_size(world: World, threshold: float) -> int:
 def _power(world: World, threshold: float, images: int) -> float:
     values = world.draw(np.random.default_rng(4), AUDITS, images)
     weights = np.ones(images)
-    bounds = (cluster_bounds(row, weights, 1 - ALPHA) for row in values)
+    bounds = (ClusterLaw.of(row, weights).bounds(row.size, 1 - ALPHA) for row in values)
     above = threshold > world.truth
     return sum(high < threshold if above else low >= threshold for low, high in bounds) / AUDITS
 

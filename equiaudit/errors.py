@@ -3,7 +3,7 @@
     EquiauditError
     ├── InputError       exit 2   a flag, a file or a setting is wrong
     ├── RunError         exit 3   the model failed to run, out of memory, disk full
-    └── NothingToDo      exit 5   nothing to audit, nothing to fix, or a refusal to convert
+    └── NothingToDo      exit 5   nothing to fix, or a refusal to convert
 
 A thing that could not be done but does not stop the run is not an exception: it is a
 `results.Skipped` value that reaches the report.
@@ -53,7 +53,7 @@ class RunError(EquiauditError):
 
 
 class NothingToDo(EquiauditError):
-    """There is nothing to audit or to fix, or a conversion is refused."""
+    """There is nothing to fix, or a conversion is refused."""
 
     exit_code = 5
 

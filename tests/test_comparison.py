@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from results import make_result
 
 from equiaudit.comparison import (
@@ -21,7 +22,7 @@ from equiaudit.comparison import (
     render_comparison,
 )
 from equiaudit.errors import InputError
-from equiaudit.gates import judge, parse_gate
+from equiaudit.gates import judge, judged_against, parse_gate
 from equiaudit.report import write_reports
 from equiaudit.results import Estimate, Result
 
@@ -187,11 +188,13 @@ def test_paired_differences_feed_a_drop_gate(both: tuple[Path, Path]) -> None:
     found = paired_differences(before, after, read_samples(both[1]), read_samples(both[0]))
     assert "crop.flip_radius" not in found
     gate = parse_gate("crop.agreement drop<=0.01")
-    (verdict,) = judge(after, [gate], before, found)
+    figures = judged_against(after, [gate], before, found)
+    (verdict,) = judge(after.model_copy(update={"baseline": figures}), [gate])
     assert verdict.verdict == "fail"
     assert "paired by image" in verdict.reason
-    (fine,) = judge(before, [gate], before, paired_differences(before, before, *[
-        read_samples(both[1])] * 2))  # fmt: skip
+    same = paired_differences(before, before, *[read_samples(both[1])] * 2)
+    figures = judged_against(before, [gate], before, same)
+    (fine,) = judge(before.model_copy(update={"baseline": figures}), [gate])
     assert fine.verdict == "inconclusive"
 
 
@@ -315,8 +318,9 @@ def test_names_stay_names_in_a_comparison(both: tuple[Path, Path]) -> None:
     found = compare_files(*both)
     hostile = found.model_copy(update={"model_a": "<b>|`x`\x1b[31m\n# h", "notes": ("@me <i>",)})
     text = render_comparison(hostile, "md")
-    assert "<b>" not in text
-    assert "<i>" not in text
+    page = MarkdownIt("commonmark").enable("table").render(text)  # passes tags through
+    assert "<b>" not in page
+    assert "<i>" not in page
     assert "\n# h" not in text
     for name in ("text", "md", "csv", "json"):
         assert "\x1b" not in render_comparison(hostile, name)

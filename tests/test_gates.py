@@ -6,7 +6,7 @@ import pytest
 from results import make_result
 
 from equiaudit.errors import InputError
-from equiaudit.gates import check_names, exit_code, judge, parse_gate
+from equiaudit.gates import Gate, check_names, exit_code, judge, judged_against, parse_gate
 from equiaudit.results import Estimate, GateVerdict, Result
 
 
@@ -112,7 +112,7 @@ def test_93_of_100_neither_passes_nor_fails_95() -> None:
     found = verdict_of("circular.consistency>=95%", an(0.93, 0.86, 0.97))
     assert found.verdict == "inconclusive"
     assert found.images_needed in (400, 410)  # 100 * (0.04 / 0.02)^2, rounded up
-    assert "86% to 97%" in found.reason
+    assert found.reason == "cannot tell yet: 95% lies within the interval"
 
 
 def test_so_many_images_do_settle_it() -> None:
@@ -158,6 +158,14 @@ def test_a_first_run_is_no_error() -> None:
     assert exit_code([found], strict=True) == 0
 
 
+def against(
+    result: Result, gate: Gate, baseline: Result, paired: dict[str, Estimate] | None = None
+) -> GateVerdict:
+    figures = judged_against(result, [gate], baseline, paired)
+    (found,) = judge(result.model_copy(update={"baseline": figures}), [gate])
+    return found
+
+
 @pytest.mark.parametrize(
     ("name", "change", "verdict"),
     [
@@ -173,10 +181,10 @@ def test_a_drop_is_for_the_worse_whichever_way_is_better(
     name: str, change: Estimate, verdict: str
 ) -> None:
     result = make_result(radius=1, period=1)
-    (found,) = judge(result, [parse_gate(f"{name} drop<=0.01")], result, {name: change})
+    found = against(result, parse_gate(f"{name} drop<=0.01"), result, {name: change})
     assert found.verdict == verdict
     assert "paired" in found.reason
-    assert found.baseline == result.metric(name)
+    assert found.baseline == found.current == result.metric(name)
     assert found.estimate is not None
     assert found.estimate.low is not None
     assert found.estimate.high is not None
@@ -186,25 +194,22 @@ def test_a_drop_is_for_the_worse_whichever_way_is_better(
 def test_a_drop_without_samples_is_taken_from_both_intervals() -> None:
     name = "circular.consistency"
     before, after = with_metric(name, an(0.95, 0.94, 0.96)), with_metric(name, an(0.90, 0.88, 0.92))
-    (found,) = judge(after, [parse_gate(f"{name} drop<=0.01")], before)
+    found = against(after, parse_gate(f"{name} drop<=0.01"), before)
     assert found.verdict == "fail"
     assert "not paired" in found.reason
     assert found.estimate is not None
     assert float(found.estimate) == pytest.approx(0.05)
     assert found.estimate.high == pytest.approx(0.05 + math.hypot(0.01, 0.02))
-    (small,) = judge(before, [parse_gate(f"{name} drop<=0.01")], before)
+    small = against(before, parse_gate(f"{name} drop<=0.01"), before)
     assert small.verdict == "inconclusive"
 
 
 def test_a_baseline_of_other_images_is_refused() -> None:
     result = make_result(radius=1, period=1)
     mark = result.fingerprint.model_copy(update={"data_sha256": "0" * 64})
+    other = result.model_copy(update={"fingerprint": mark})
     with pytest.raises(InputError, match="images differ"):
-        judge(
-            result,
-            [parse_gate("circular.consistency drop<=0.01")],
-            result.model_copy(update={"fingerprint": mark}),
-        )
+        against(result, parse_gate("circular.consistency drop<=0.01"), other)
 
 
 def test_exit_codes() -> None:

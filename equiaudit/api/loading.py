@@ -28,6 +28,8 @@ class ModelSettings(TypedDict, total=False):
 
     arch: str | None
     """`torchvision:NAME`, `timm:NAME` or `pkg.module:factory`, for a state dict."""
+    weights: str | None
+    """`ema`, `raw`, or the key or prefix of one of several sets of weights in a checkpoint."""
     trust: bool
     """Allow files that run code when they are unpickled."""
     size: tuple[int, int] | None

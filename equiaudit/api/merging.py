@@ -50,7 +50,7 @@ def scan_shard(
     part = Shard.parse(shard)
     options = _options({name: settings.pop(name) for name in _OPTIONS if name in settings})
     _refuse(options, CAPS)
-    judge = Judge.prepare(gates)
+    judge = Judge.prepare(gates, later=True)
     judge.check(kinds_of(options))
     reading = Reading.taken_from(settings)
     place = as_place(data)

@@ -181,4 +181,5 @@ def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> Mode
     fitting = settings.copy()
     if not isinstance(model, str | Path) or not needs_arch(model):
         fitting.pop("arch", None)
+        fitting.pop("weights", None)
     return fitting

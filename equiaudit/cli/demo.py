@@ -16,7 +16,7 @@ from equiaudit.config import Settings
 __all__ = ["register"]
 
 _HOW_READ = ("task", "output_name", "output_layout")
-_OF_THE_DEMO = ("arch", "trust", "size", "mean", "std", "preprocess", *_HOW_READ)
+_OF_THE_DEMO = ("arch", "weights", "trust", "size", "mean", "std", "preprocess", *_HOW_READ)
 _OF_OTHER_DATA = ("labels", "stride", "accuracy_check", "engine", "address")
 _SECONDS = 5.0
 

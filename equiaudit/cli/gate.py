@@ -39,7 +39,7 @@ def gate(
     judged = _judged(load_result(result), result, call)
     payload = deliver(judged, call, call.settings.output)
     append_step_summary(judged, call)
-    say_verdicts(judged.gates, call.terminal)
+    say_verdicts(judged, call.terminal)
     return Outcome(payload, exit_code(judged.gates, call.settings.strict))
 
 
@@ -49,13 +49,28 @@ def _judged(saved: Result, path: Path, call: Call) -> Result:
 
     settings = call.settings
     judge = Judge.prepare(
-        _expressions(saved, call), settings.baseline, require=settings.require_baseline
+        _expressions(saved, call),
+        settings.baseline,
+        require=settings.require_baseline,
+        kept=saved,
     )
     judge.check(tuple(saved.shifts), labelled=saved.labelled)
     beside = samples_beside(path)
     wanted = judge.baseline is not None and beside.is_file()
     samples = read_samples(beside) if wanted else None
-    return judge.judged(saved, samples, call.terminal.warn)
+    judged = judge.judged(saved, samples, call.terminal.warn)
+    if judge.lacks_baseline and judge.path is not None and judged.baseline is None:
+        _record(judged, beside, judge.path, call)
+    return judged
+
+
+def _record(result: Result, samples: Path, path: Path, call: Call) -> None:
+    """A result that was never held against another becomes the baseline, as in a scan."""
+    from equiaudit.report import record_baseline
+
+    rows = samples.read_text(encoding="utf-8") if samples.is_file() else None
+    record_baseline(result, rows, path)
+    call.terminal.say(f"This result is recorded as the baseline at {path}.")
 
 
 def _expressions(saved: Result, call: Call) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ __all__ = ["MODEL_FLAGS", "ModelArgument", "checked_format", "model_settings", "
 
 MODEL_FLAGS = (
     "arch",
+    "weights",
     "trust",
     "size",
     "mean",

@@ -124,7 +124,7 @@ def conclude(result: Result, folder: Path, call: Call) -> Outcome:
     several = len(call.settings.format) > 1
     payload = deliver(result, call, folder if several else None)
     append_step_summary(result, call)
-    say_verdicts(result.gates, call.terminal)
+    say_verdicts(result, call.terminal)
     call.terminal.say(f"Wrote {folder / 'report.html'}")
     return Outcome(payload, exit_code(result.gates, call.settings.strict))
 

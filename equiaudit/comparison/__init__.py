@@ -13,6 +13,7 @@ from equiaudit.comparison.pairing import (
     compare_files,
     difference_of,
     paired_differences,
+    paired_law,
 )
 from equiaudit.comparison.rendering import render_comparison
 from equiaudit.comparison.samples import (
@@ -35,6 +36,7 @@ __all__ = [
     "compare_files",
     "difference_of",
     "paired_differences",
+    "paired_law",
     "parse_samples",
     "read_samples",
     "render_comparison",

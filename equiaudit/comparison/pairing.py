@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equiaudit.comparison.fingerprints import comparable, differences
 from equiaudit.comparison.samples import YES_OR_NO, Samples, figure_of, read_samples
@@ -12,11 +13,16 @@ from equiaudit.comparison.types import Change, Comparison, ComparisonRow, McNema
 from equiaudit.errors import InputError
 from equiaudit.results import METRICS, Estimate, Result, load_result, metric_info
 
-__all__ = ["compare", "compare_files", "difference_of", "paired_differences"]
+if TYPE_CHECKING:
+    from equiaudit.metrics.forecast import Bounds
+
+__all__ = ["compare", "compare_files", "difference_of", "paired_differences", "paired_law"]
 
 _UNPAIRED = "mover"
 _LEADING = ("agreement", "mascc", "massc", "nmse")
 """What tells whether samples are of a result."""
+_FLIPS = ("mascc", "massc", "flip_rate")
+"""Shares of pixels, or what is left of them."""
 _SAME = 1e-4
 """How far the mean of the samples may be from the figure in the result: cells hold 6 digits."""
 
@@ -113,7 +119,7 @@ def _paired(pairs: list[tuple[float, float]], metric: str) -> Estimate:
     """Mean of b - a with its interval; metrics that are not within [0, 1] by the bootstrap."""
     before, after = zip(*pairs, strict=True)
     info = metric_info(metric)
-    if info.name in ("mascc", "massc", "flip_rate"):
+    if info.name in _FLIPS:
         from equiaudit.metrics.flips import flip_difference
 
         if info.higher_is_better:  # flips are what is rare: b - a of shares kept is a - b of them
@@ -126,6 +132,31 @@ def _paired(pairs: list[tuple[float, float]], metric: str) -> Estimate:
     from equiaudit.metrics.paired import paired_difference
 
     return paired_difference(before, after)
+
+
+def paired_law(name: str, samples_a: Samples, samples_b: Samples) -> Bounds | None:
+    """The interval that `_paired` would give for any number of images like these.
+
+    None where the images have no figure of ``kind.metric``, or where it narrows as any.
+    """
+    from equiaudit.metrics.flips import flip_change_bounds
+    from equiaudit.metrics.paired import PairedLaw
+
+    kind, _, metric = name.rpartition(".")
+    pairs = _pairs(kind, metric, samples_a, samples_b)
+    if not pairs:
+        return None
+    before, after = zip(*pairs, strict=True)
+    info = metric_info(metric)
+    if info.name in _FLIPS:
+        if info.higher_is_better:
+            return flip_change_bounds([1 - y for y in after], [1 - x for x in before])
+        return flip_change_bounds(before, after)
+    if (info.lower_bound, info.upper_bound) != (0, 1):
+        from equiaudit.metrics.forecast import bounds_of
+
+        return bounds_of(_paired(pairs, metric))
+    return PairedLaw.of(before, after).bounds
 
 
 def _mcnemar(pairs: list[tuple[float, float]]) -> McNemarTest:

@@ -43,6 +43,14 @@ class Settings(BaseModel):
             "NAME",
         ),
     ] = None
+    weights: Annotated[
+        str | None,
+        Flag(
+            _MODEL,
+            "Which weights of a checkpoint: ema, raw, or a key or prefix in it (ema before raw).",
+            "ema|raw|KEY",
+        ),
+    ] = None
     trust: Annotated[
         bool,
         Flag(

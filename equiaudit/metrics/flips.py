@@ -21,14 +21,22 @@ So a few dozen images say nothing of a failure that is rarer than they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equiaudit.metrics.intervals import mean_interval, ratio_interval
-from equiaudit.metrics.paired import paired_difference
+from equiaudit.metrics.paired import PairedLaw, paired_difference
 from equiaudit.results.types import Estimate
 
-__all__ = ["flip_difference", "flip_interval", "flip_ratio", "kept_of"]
+__all__ = [
+    "flip_change_bounds",
+    "flip_difference",
+    "flip_interval",
+    "flip_ratio",
+    "kept_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -53,10 +61,27 @@ def flip_ratio(flips: ArrayLike, pixels: ArrayLike) -> Estimate:
 
 def flip_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
     """Mean of b - a for flip rates of the same images."""
+    less, more, ceiling = _changes(a, b)
+    return _scaled(paired_difference(less, more), ceiling)
+
+
+def flip_change_bounds(a: ArrayLike, b: ArrayLike) -> Callable[[float], tuple[float, float]]:
+    """The bounds of `flip_difference` for any number of images like these."""
+    less, more, ceiling = _changes(a, b)
+    law = PairedLaw.of(less, more)
+
+    def bounds(n: float) -> tuple[float, float]:
+        low, high = law.bounds(n)
+        return low * ceiling, high * ceiling
+
+    return bounds
+
+
+def _changes(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats, float]:
+    """Flips less and flips more, over the ceiling, and that."""
     change = np.asarray(b, np.float64) - np.asarray(a, np.float64)
     ceiling = _ceiling(np.abs(change))
-    less, more = np.maximum(-change, 0.0), np.maximum(change, 0.0)
-    return _scaled(paired_difference(less / ceiling, more / ceiling), ceiling)
+    return np.maximum(-change, 0.0) / ceiling, np.maximum(change, 0.0) / ceiling, ceiling
 
 
 def kept_of(flips: Estimate) -> Estimate:

@@ -33,7 +33,8 @@ comparison at 0.99 of 50: Student's t 39 to 89%, BCa 71%, Wilson at n_eff as it 
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,11 +43,11 @@ from scipy.special import ndtr, ndtri
 from equiaudit.results.types import Estimate
 
 __all__ = [
+    "ClusterLaw",
     "bca_interval",
-    "cluster_bounds",
-    "images_needed",
     "mean_interval",
     "proportion_interval",
+    "quantile",
     "ratio_interval",
     "wilson_bounds",
 ]
@@ -63,7 +64,6 @@ _MAX_RESAMPLES = 9999
 _MIN_RESAMPLES = 999
 _DRAWS = 20_000_000
 _CHUNK = 2_000_000
-_MOST_IMAGES = 1e9
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
@@ -135,33 +135,9 @@ def bca_interval(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) 
     )
 
 
-def images_needed(estimate: Estimate, threshold: float) -> int | None:
-    """About how many images would put the interval on one side of `threshold`.
-
-    Takes the estimate for the truth and its design effect for that of more images: the score
-    interval of n images leaves the threshold t out once (p - t)^2 > z^2 t (1 - t) deff / n.
-    Other intervals shrink as 1 / sqrt(n). Never fewer than one more than there were; None when
-    there is no interval, or the estimate lies so near the threshold that a billion would not do.
-    """
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return None
-    gap = abs(estimate.value - threshold)
-    facing = estimate.low if threshold < estimate.value else estimate.high
-    half_width = abs(estimate.value - facing)
-    if gap == 0:
-        return None
-    ratio = half_width / gap
-    if ratio > _MOST_IMAGES:
-        return None
-    needed = estimate.n * ratio**2
-    if estimate.method in ("wilson", "cluster-wilson") and 0 < facing < 1:
-        needed *= max(threshold * (1 - threshold), 0.0) / (facing * (1 - facing))
-    return max(estimate.n + 1, ceil(needed)) if needed <= _MOST_IMAGES else None
-
-
 def wilson_bounds(p: float, n: float, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a share `p` of `n` images; `n` may be fractional."""
-    z2 = _z(confidence) ** 2
+    z2 = quantile(confidence) ** 2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half_width = sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     # At 0 and 1 the two terms cancel, up to rounding.
@@ -170,37 +146,54 @@ def wilson_bounds(p: float, n: float, confidence: float) -> tuple[float, float]:
     return low, high
 
 
-def cluster_bounds(shares: Floats, weights: Floats, confidence: float) -> tuple[float, float]:
-    """The cluster interval of the `weights`-weighted mean of `shares`, one per image.
+@dataclass(frozen=True)
+class ClusterLaw:
+    """The cluster interval of a weighted mean of shares, as a function of the number of images.
 
-    Both have shape (n,) with n >= 1, shares in [0, 1], weights above 0.
+    `mean` and `variance` are those between images, `images` is Kish's number of equally weighted
+    images per image, and `all_or_nothing` tells figures that are all 0 or 1.
     """
-    mean = _weighted_mean(shares, weights)
-    n = _effective_images(shares, weights, mean)
-    all_or_nothing = np.minimum(shares, 1 - shares).max() < _ROUNDING
-    moved = _CONTINUITY / n if all_or_nothing else 0.0
-    low, _ = wilson_bounds(max(mean - moved, 0.0), n, confidence)
-    _, high = wilson_bounds(min(mean + moved, 1.0), n, confidence)
-    return low, high
 
+    mean: float
+    variance: float
+    images: float
+    all_or_nothing: bool
 
-def _effective_images(shares: Floats, weights: Floats, mean: float) -> float:
-    """Kish's number of equally weighted images, over the shrunk design effect."""
-    n, scale = shares.size, float((weights**2).mean())
-    images = weights.sum() ** 2 / (n * scale)
-    if n == 1:
-        return float(images)
-    variance = ((weights * (shares - mean)) ** 2).sum() / scale / (n - 1)
-    between, bound = n * variance + _PRIOR_IMAGES, n * mean * (1 - mean) + _PRIOR_IMAGES
-    return float(images / min(between / bound, 1.0))
+    @classmethod
+    def of(cls, shares: Floats, weights: Floats | None = None) -> ClusterLaw:
+        """From one share per image, (n,) in [0, 1] with n >= 1, and weights above 0."""
+        weights = np.ones_like(shares) if weights is None else weights
+        mean, scale = _weighted_mean(shares, weights), float((weights**2).mean())
+        return cls(
+            mean,
+            float(((weights * (shares - mean)) ** 2).mean() / scale),
+            float(weights.sum() ** 2 / (shares.size**2 * scale)),
+            bool(np.minimum(shares, 1 - shares).max() < _ROUNDING),
+        )
+
+    def bounds(self, n: float, confidence: float) -> tuple[float, float]:
+        """Those of `n` images like these."""
+        images = self.images * n / self._design_effect(n)
+        moved = _CONTINUITY / images if self.all_or_nothing else 0.0
+        low, _ = wilson_bounds(max(self.mean - moved, 0.0), images, confidence)
+        _, high = wilson_bounds(min(self.mean + moved, 1.0), images, confidence)
+        return low, high
+
+    def _design_effect(self, n: float) -> float:
+        """Shrunk towards that of figures of all or nothing, and never above it."""
+        if n <= 1:
+            return 1.0
+        between = n * self.variance * n / (n - 1) + _PRIOR_IMAGES
+        return min(between / (n * self.mean * (1 - self.mean) + _PRIOR_IMAGES), 1.0)
 
 
 def _cluster_estimate(shares: Floats, weights: Floats, confidence: float) -> Estimate:
     if shares.size == 0:
         return _nothing("cluster-wilson", confidence)
-    low, high = cluster_bounds(shares, weights, confidence)
+    law = ClusterLaw.of(shares, weights)
+    low, high = law.bounds(shares.size, confidence)
     return Estimate(
-        value=_weighted_mean(shares, weights),
+        value=law.mean,
         low=low,
         high=high,
         n=shares.size,
@@ -233,13 +226,14 @@ def _bca_levels(sample: Floats, means: Floats, confidence: float) -> Floats:
     acceleration = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
     below = ((means < sample.mean()).mean() + (means <= sample.mean()).mean()) / 2
     bias = ndtri(np.clip(below, 0.5 / means.size, 1 - 0.5 / means.size))
-    shifted = bias + np.array([-1.0, 1.0]) * _z(confidence)
+    shifted = bias + np.array([-1.0, 1.0]) * quantile(confidence)
     # |acceleration| <= 1/6, so only a confidence beyond 99.9% can reach the pole.
     levels: Floats = ndtr(bias + shifted / np.maximum(1 - acceleration * shifted, 1e-3))
     return levels
 
 
-def _z(confidence: float) -> float:
+def quantile(confidence: float) -> float:
+    """Of the standard normal distribution: 1.96 at 0.95."""
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
     return float(ndtri(0.5 + confidence / 2))

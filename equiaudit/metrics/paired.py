@@ -9,10 +9,43 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from equiaudit.metrics.intervals import cluster_bounds
+from equiaudit.metrics.intervals import ClusterLaw
 from equiaudit.results.types import Estimate
 
-__all__ = ["McNemar", "labels_correct", "mcnemar_exact", "paired_difference"]
+__all__ = ["McNemar", "PairedLaw", "labels_correct", "mcnemar_exact", "paired_difference"]
+
+
+@dataclass(frozen=True)
+class PairedLaw:
+    """The interval of a paired difference, as a function of the number of images.
+
+    Gains and losses of the images have a law each; `correlation` is theirs.
+    """
+
+    gains: ClusterLaw
+    losses: ClusterLaw
+    correlation: float
+
+    @classmethod
+    def of(cls, a: ArrayLike, b: ArrayLike) -> PairedLaw:
+        """From both figures of each image, (n,) in [0, 1] with n >= 1."""
+        before, after = _same_images(a, b)
+        gains, losses = np.maximum(after - before, 0.0), np.maximum(before - after, 0.0)
+        return cls(ClusterLaw.of(gains), ClusterLaw.of(losses), _correlation(gains, losses))
+
+    @property
+    def mean(self) -> float:
+        """Of b - a."""
+        return self.gains.mean - self.losses.mean
+
+    def bounds(self, n: float, confidence: float = 0.95) -> tuple[float, float]:
+        """Bounds of the mean of b - a over `n` images like these, by MOVER."""
+        gain_low, gain_high = self.gains.bounds(n, confidence)
+        loss_low, loss_high = self.losses.bounds(n, confidence)
+        gain, loss = self.gains.mean, self.losses.mean
+        down = _combine(gain - gain_low, loss_high - loss, self.correlation)
+        up = _combine(gain_high - gain, loss - loss_low, self.correlation)
+        return max(self.mean - down, -1.0), min(self.mean + up, 1.0)
 
 
 @dataclass(frozen=True)
@@ -38,15 +71,15 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -
     Raises ValueError for figures outside [0, 1], NaN, or unequal shapes.
     """
     before, after = _same_images(a, b)
-    gains, losses = np.maximum(after - before, 0.0), np.maximum(before - after, 0.0)
-    if gains.size == 0:
+    if before.size == 0:
         return Estimate(value=None, n=0, method="paired-wilson", confidence=confidence)
-    low, high = _mover_bounds(gains, losses, confidence)
+    law = PairedLaw.of(before, after)
+    low, high = law.bounds(before.size, confidence)
     return Estimate(
-        value=float(gains.mean() - losses.mean()),
+        value=law.mean,
         low=low,
         high=high,
-        n=gains.size,
+        n=before.size,
         method="paired-wilson",
         confidence=confidence,
     )
@@ -84,20 +117,6 @@ def labels_correct(predicted: ArrayLike, truth: ArrayLike) -> NDArray[np.bool_]:
     if labels.size and not 0 <= labels.min() <= labels.max() < true.shape[1]:
         raise ValueError(f"expected labels below {true.shape[1]}, got {labels.max()}")
     return np.asarray(true[np.arange(len(labels)), labels])
-
-
-def _mover_bounds(
-    gains: NDArray[np.float64], losses: NDArray[np.float64], confidence: float
-) -> tuple[float, float]:
-    """Bounds of mean(gains) - mean(losses) from the bounds of each and their correlation."""
-    weights = np.ones_like(gains)
-    gain, loss = float(gains.mean()), float(losses.mean())
-    gain_low, gain_high = cluster_bounds(gains, weights, confidence)
-    loss_low, loss_high = cluster_bounds(losses, weights, confidence)
-    correlation = _correlation(gains, losses)
-    down = _combine(gain - gain_low, loss_high - loss, correlation)
-    up = _combine(gain_high - gain, loss - loss_low, correlation)
-    return max(gain - loss - down, -1.0), min(gain - loss + up, 1.0)
 
 
 def _combine(gain_side: float, loss_side: float, correlation: float) -> float:

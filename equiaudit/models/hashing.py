@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["file_sha256", "state_dict_sha256"]
+__all__ = ["file_sha256", "state_dict_sha256", "text_sha256"]
 
 _CHUNK = 1 << 20
 
@@ -23,6 +23,11 @@ def file_sha256(path: Path, external: Iterable[Path] = ()) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    """Hex digest of the text in UTF-8."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def state_dict_sha256(state: Mapping[str, object]) -> str:

@@ -100,6 +100,7 @@ def load(
     *,
     arch: str | None = None,
     trust: bool = False,
+    weights: str | None = None,
     device: str = "auto",
     backend: Backend = "auto",
     output: str | int | None = None,
@@ -118,6 +119,8 @@ def load(
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
         trust: unpickle code the file carries. Only for files whose author you trust.
+        weights: which set of weights of a checkpoint: "ema", "raw", or its key or prefix. None
+            takes a moving average before raw weights, and refuses two of the same rank.
         device: auto, cpu, cuda or cuda:N.
         backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
         output: name or place of the output to take, where the model returns several.
@@ -134,7 +137,7 @@ def load(
         RunError: the model raises on a batch of noise of the stated size.
     """
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust)
+    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights)
     engine = resolve_backend(backend, artefact)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)

@@ -48,6 +48,8 @@ class Checked:
     """What is left of the steps."""
     storages: list[tuple[object, ...]]
     """Its persistent ids: what each tuple holds, None for what is no number, text or name."""
+    names: frozenset[str]
+    """The classes and functions it names."""
 
 
 class _EndOfChecked(Exception):
@@ -96,12 +98,16 @@ _OTHER = _Leaf()
 _NONE: list[_Node] = []  # shared by all nodes without any, never added to
 
 
-def check_pickles(content: Content, count: int, *, what: str) -> None:
-    """`check_pickle` for `count` pickles, one behind the other, within the same steps."""
-    start, steps = 0, MOST_STEPS
+def check_pickles(content: Content, count: int, *, what: str) -> frozenset[str]:
+    """`check_pickle` for `count` pickles, one behind the other, within the same steps.
+
+    The classes and functions that they name.
+    """
+    start, steps, names = 0, MOST_STEPS, frozenset[str]()
     for _ in range(count):
         found = check_pickle(content, what=what, start=start, steps=steps)
-        start, steps = found.end, found.steps
+        start, steps, names = found.end, found.steps, names | found.names
+    return names
 
 
 def check_pickle(
@@ -125,7 +131,7 @@ def check_pickle(
             ) from error
         machine.at = len(content)
     _check_shape(machine.built, what)
-    return Checked(machine.at, machine.steps, machine.storages)
+    return Checked(machine.at, machine.steps, machine.storages, frozenset(machine.names))
 
 
 @contextmanager
@@ -150,6 +156,7 @@ class _Machine:
         self.memo: dict[int, _Item] = {}
         self.built: list[_Node] = []
         self.storages: list[tuple[object, ...]] = []
+        self.names: set[str] = set()
 
     def run(self) -> None:
         op = b""
@@ -229,7 +236,9 @@ def _stored(machine: _Machine) -> None:
 
 
 def _global(machine: _Machine) -> None:
-    machine.stack.append(_Leaf(machine.line() + b"." + machine.line()))
+    name = machine.line() + b"." + machine.line()
+    machine.names.add(name.decode(errors="replace"))
+    machine.stack.append(_Leaf(name))
 
 
 def _put(form: str, machine: _Machine) -> None:

@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
 from equiaudit.models.artefact import Artefact
-from equiaudit.models.checkpoint import (
-    fit_state_dict,
-    read_checkpoint,
-    read_safetensors,
-    unwrap_state_dict,
-)
+from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
-from equiaudit.models.hashing import file_sha256, state_dict_sha256
+from equiaudit.models.fitting import fit_weights
+from equiaudit.models.hashing import file_sha256, state_dict_sha256, text_sha256
 from equiaudit.models.preprocess import PREPROCESS_KEY, Hints, parse_preprocess
 from equiaudit.models.sniff import FileKind, sniff
+from equiaudit.models.weights import Weights, choose_module, found_weights
 
 __all__ = ["needs_arch", "read_artefact"]
 
+_SHOWN = 3
 _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
 
-def read_artefact(spec: str | Path | nn.Module, *, arch: str | None, trust: bool) -> Artefact:
+def read_artefact(
+    spec: str | Path | nn.Module, *, arch: str | None, trust: bool, weights: str | None = None
+) -> Artefact:
     """What `spec` names, read, checked and in eval mode, on the CPU.
 
-    Raises InputError where it is not a model, is damaged, needs code, or does not fit `arch`.
+    `weights` says which set of weights of a checkpoint. Raises InputError where `spec` is not a
+    model, is damaged, needs code, or does not fit `arch`.
     """
     if isinstance(spec, nn.Module):
         return _from_module(spec)
+    if weights is not None and not needs_arch(spec):
+        raise InputError(f"{spec} holds one set of weights.", tip="Leave --weights out.")
     if isinstance(spec, str) and zoo.is_zoo_name(spec):
         if arch is not None:
             raise InputError(f"{spec} names its own architecture.", tip="Leave --arch out.")
         return zoo.load_zoo(spec)
     path = Path(spec)
+    if path.is_dir():
+        from equiaudit.models.folders import load_folder
+
+        if arch is not None:
+            raise InputError(f"{path} names its own architecture.", tip="Leave --arch out.")
+        return load_folder(path)
     kind = sniff(path)
     if kind in ("checkpoint", "safetensors"):
-        return _from_weights(path, kind, arch, trust)
+        return _from_weights(path, kind, arch, trust, weights)
     if arch is not None:
         raise InputError(f"{path} carries its own architecture.", tip="Leave --arch out.")
     return _from_archive(path, kind, trust)
@@ -52,6 +60,8 @@ def needs_arch(spec: str | Path) -> bool:
     if zoo.is_zoo_name(str(spec)):
         return False
     path = Path(spec)
+    if path.is_dir():
+        return False
     return sniff(path) in ("checkpoint", "safetensors") and not is_converted(path)
 
 
@@ -95,46 +105,60 @@ def _put_in_eval_mode(module: nn.Module) -> str:
     return "put in eval mode"
 
 
-def _from_weights(path: Path, kind: FileKind, arch: str | None, trust: bool) -> Artefact:
+def _from_weights(
+    path: Path, kind: FileKind, arch: str | None, trust: bool, wanted: str | None
+) -> Artefact:
     metadata: dict[str, str] = {}
-    saved: Any
     if kind == "safetensors":
-        saved, metadata = read_safetensors(path)
+        tensors, metadata = read_safetensors(path)
+        saved = Saved(tensors)
     else:
         with zoo.own_modules():
             saved = read_checkpoint(path, trust=trust)
-    pickled = _pickled_module(saved)
+    taken = ""
+    notes: tuple[str, ...] = ("put in eval mode",)
     if kind == "safetensors" and arch is None and is_converted(path):
-        module: nn.Module = converted_graph(path, saved, trust=trust)
-    elif pickled is None:
-        module = _module_for(unwrap_state_dict(saved, what=str(path)), path, arch)
+        found: list[Weights] = []
+        module: nn.Module = converted_graph(path, saved.value, trust=trust)
     else:
-        module = pickled
+        found = found_weights(saved.value, what=str(path))
+        module, taken, said = _module_for(found, saved, path, arch, wanted)
+        notes += said
+    pickled = any(isinstance(each.value, nn.Module) for each in found)
+    digest = file_sha256(path)
     return Artefact(
         name=path.name,
-        kind="state_dict" if pickled is None else "module",
-        sha256=file_sha256(path),
+        kind="module" if pickled else "state_dict",
+        # Two sets of weights of one file are two models.
+        sha256=text_sha256(f"{digest} {taken}") if taken else digest,
         path=path,
         module=module.eval(),
         eager=not isinstance(module, torch.jit.ScriptModule),
-        hints=_weights_hints(metadata, path, pickled),
+        hints=_weights_hints(metadata, path, module if pickled else None),
         trusted=trust,
-        notes=("put in eval mode",) + (("unpickled with code (--trust)",) if trust else ()),
+        notes=notes + (("unpickled with code (--trust)",) if trust else ()),
     )
 
 
-def _pickled_module(saved: Any) -> nn.Module | None:
-    """A whole module, as `torch.save(model)` writes it, bare or under the key "model"."""
-    found = saved.get("model") if isinstance(saved, dict) else saved
-    return found if isinstance(found, nn.Module) else None
-
-
-def _module_for(state: dict[str, Tensor], path: Path, arch: str | None) -> nn.Module:
+def _module_for(
+    found: list[Weights], saved: Saved, path: Path, arch: str | None, wanted: str | None
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """The module, the name of its weights where there was a choice, and what to say."""
+    chosen = choose_module(found, wanted, what=str(path))
+    if chosen is not None:
+        taken, said = chosen
+        assert isinstance(taken.value, nn.Module)
+        return taken.value, taken.name if said else "", (said,) if said else ()
     if arch is None:
         raise InputError(f"{path} holds weights without an architecture.", tip=_ARCH_TIP)
-    module = zoo.build_architecture(arch, state)
-    fit_state_dict(module, state, what=str(path), arch=arch)
-    return module
+    states = [each.value for each in found if not isinstance(each.value, nn.Module)]
+    module = zoo.build_architecture(arch, states)
+    name, notes = fit_weights(
+        module, found, saved=saved.value, wanted=wanted, what=str(path), arch=arch
+    )
+    if saved.unread:
+        notes += (f"beside the weights and not read: {', '.join(saved.unread[:_SHOWN])}",)
+    return module, name, notes
 
 
 def _weights_hints(metadata: dict[str, str], path: Path, pickled: nn.Module | None) -> Hints:

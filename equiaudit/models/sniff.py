@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from equiaudit.errors import InputError
+from equiaudit.models.foreign import foreign_file, foreign_weights, foreign_zip
 from equiaudit.models.zips import is_zip, zip_names
 
 __all__ = ["FileKind", "sniff"]
@@ -16,6 +17,7 @@ _PICKLE_PROTOCOLS = range(2, 6)
 _IR_VERSION_FIELD = 0x08
 # The fields that may follow ir_version in a ModelProto, as protobuf tags.
 _ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA)
+_FOREIGN_TIP = "Unpack it, or give the ONNX file or checkpoint it was made from."
 _KINDS = "TorchScript, torch.export (.pt2), ONNX, safetensors or a PyTorch checkpoint"
 
 
@@ -23,18 +25,21 @@ def sniff(path: Path) -> FileKind:
     """The kind of the model in the file at `path`.
 
     Raises InputError where there is no such file, it cannot be read, is damaged, or is not
-    a model.
+    a model that is read here; files of other frameworks are named.
     """
     head = _head(path)
     if is_zip(head):
         return _zip_kind(path)
+    foreign = foreign_file(path)
+    if foreign is not None:
+        raise foreign
     if _is_safetensors(head):
         return "safetensors"
     if len(head) > 2 and head[0] == 0x80 and head[1] in _PICKLE_PROTOCOLS:
         return "checkpoint"
     if len(head) > 2 and _is_onnx(head):
         return "onnx"
-    raise _not_a_model(path)
+    raise foreign_weights(path) or _not_a_model(path)
 
 
 def _head(path: Path) -> bytes:
@@ -61,13 +66,17 @@ def _is_onnx(head: bytes) -> bool:
 
 
 def _zip_kind(path: Path) -> FileKind:
-    members = {name.partition("/")[2] for name in _zip_names(path)}
+    names = _zip_names(path)
+    members = {name.partition("/")[2] for name in names}
     if any(name.startswith("models/") and name.endswith(".json") for name in members):
         return "export"
     if "constants.pkl" in members and any(name.startswith("code/") for name in members):
         return "torchscript"
     if "data.pkl" in members:
         return "checkpoint"
+    what = foreign_zip(names)
+    if what is not None:
+        raise InputError(f"{path} is {what}.", tip=_FOREIGN_TIP)
     raise _not_a_model(path)
 
 

@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from equiaudit.errors import InputError, first_line
 from equiaudit.models.artefact import Artefact
+from equiaudit.models.fitting import likeliest_view
 from equiaudit.models.hashing import state_dict_sha256
 from equiaudit.models.preprocess import Given, Hints, PreprocessFields
+from equiaudit.models.processors import timm_hints
 
 __all__ = ["build_architecture", "is_zoo_name", "load_zoo", "module_hints", "own_modules"]
 
@@ -52,8 +54,10 @@ def load_zoo(spec: str) -> Artefact:
     )
 
 
-def build_architecture(arch: str, state: dict[str, Tensor]) -> nn.Module:
-    """The untrained module that `arch` names, its classifier as wide as the one in `state`.
+def build_architecture(arch: str, states: Sequence[Mapping[str, Tensor]]) -> nn.Module:
+    """The untrained module that `arch` names, its classifier as wide as the one in `states`.
+
+    The first state dict that differs from the net in its classifier alone decides.
 
     Raises InputError where the name is unknown, or its module cannot be imported or fails.
     """
@@ -61,21 +65,22 @@ def build_architecture(arch: str, state: dict[str, Tensor]) -> nn.Module:
     if not name:
         raise InputError(f"--arch {arch!r} is not an architecture.", tip=f"Write {_FORMS}.")
     if source == "torchvision":
-        return _as_wide_as(state, _torchvision_builder(name))
+        return _as_wide_as(states, _torchvision_builder(name))
     if source == "timm":
-        return _as_wide_as(state, _timm_builder(name))
+        return _as_wide_as(states, _timm_builder(name))
     return _from_factory(source, name)
 
 
-def _as_wide_as(state: dict[str, Tensor], build: Build) -> nn.Module:
+def _as_wide_as(states: Sequence[Mapping[str, Tensor]], build: Build) -> nn.Module:
     module = build()
-    classes = _class_count(module, state)
+    own = module.state_dict()
+    widths = (_class_count(own, likeliest_view(own, state)) for state in states)
+    classes = next((width for width in widths if width is not None), None)
     return module if classes is None else build(num_classes=classes)
 
 
-def _class_count(module: nn.Module, state: dict[str, Tensor]) -> int | None:
+def _class_count(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
     """The width of the classifier in `state` where only classifiers differ, else None."""
-    own = module.state_dict()
     pairs = [(own[key].shape, state[key].shape) for key in own if key in state]
     different = [(a, b) for a, b in pairs if a != b]
     widths = {(a[:1], b[:1]) for a, b in different}
@@ -165,19 +170,7 @@ def _timm(name: str) -> tuple[nn.Module, PreprocessFields]:
 def module_hints(module: nn.Module) -> Hints:
     """What a timm model says of its own preprocessing; nothing for other modules."""
     config = getattr(module, "pretrained_cfg", None)
-    if not isinstance(config, dict) or "input_size" not in config:
-        return Hints()
-    channels, height, width = config["input_size"]
-    values = {
-        "size": (height, width),
-        "mean": tuple(config["mean"]),
-        "std": tuple(config["std"]),
-        "resize": round(min(height, width) / (config.get("crop_pct") or 1.0)),
-        "interpolation": config.get("interpolation"),
-        "channels": "gray" if channels == 1 else "rgb",
-    }
-    known = {key: value for key, value in values.items() if value is not None}
-    return Hints({key: Given(value, "timm pretrained_cfg") for key, value in known.items()})
+    return timm_hints(config, "timm pretrained_cfg") if isinstance(config, dict) else Hints()
 
 
 def _import_timm() -> Any:

@@ -44,10 +44,10 @@ def terminal(text: str, longest: int = LONGEST_NAME) -> str:
 def code_span(text: str) -> str:
     r"""`text` as a Markdown code span that also holds inside a table cell.
 
-    In a code span nothing is markup but its own end, and in a table the bar; those and
-    angle brackets are spelled ``\x60``, ``\x7c``, ``\x3c``, ``\x3e``.
+    In a code span nothing is markup but its own end, and in a table the bar; those are spelled
+    ``\x60`` and ``\x7c``.
     """
-    spelled = {"`": r"\x60", "|": r"\x7c", "<": r"\x3c", ">": r"\x3e"}
+    spelled = {"`": r"\x60", "|": r"\x7c"}
     shown = "".join(spelled.get(c, c) for c in visible(text))
     return f"`{shown}`"
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from equiaudit.report.escape import visible
 from equiaudit.results import METRICS, Estimate, MetricInfo
 
 __all__ = [
     "decimals",
+    "drop",
     "evidence",
     "exact",
+    "in_points",
     "info_of",
     "interval",
+    "near",
     "one_in",
     "quantity",
     "sentence_of",
@@ -71,7 +75,9 @@ def _bounds(info: MetricInfo) -> tuple[float, ...]:
 
 
 def _unit(info: MetricInfo) -> str:
-    return "%" if info.is_share else f" {info.unit}" if info.unit else ""
+    if info.unit:
+        return f" {info.unit}"
+    return "%" if info.is_share else ""
 
 
 def _quantity(figure: float, places: int, info: MetricInfo) -> str:
@@ -100,6 +106,31 @@ def quantity(estimate: Estimate | None, info: MetricInfo) -> str:
     return f"{value(estimate, info)} {interval(estimate, info)}".rstrip()
 
 
+def drop(estimate: Estimate, info: MetricInfo) -> str:
+    """How much worse a metric got: ``3.0 points worse [1.1, 4.9]``, ``0.2 px better [0.1, 0.3]``.
+
+    Shares in points; the interval is that of the loss, so below 0 it is better.
+    """
+    if estimate.value is None:
+        return NOTHING
+    number = _fixed(_scaled(abs(estimate.value), info), _decimals_of(estimate, info), (0.0,))
+    way = "worse" if estimate.value > 0 else "better"
+    said = "no worse" if estimate.value == 0 else f"{number}{_unit(in_points(info))} {way}"
+    return f"{said} {interval(estimate, info)}".rstrip()
+
+
+def in_points(info: MetricInfo) -> MetricInfo:
+    """`info` of differences: those of shares are in points."""
+    return replace(info, unit="points") if info.is_share else info
+
+
+def near(figure: float, threshold: float, info: MetricInfo) -> str:
+    """`figure` to four digits, to more where it would read as the threshold it is not."""
+    scaled, held = _scaled(figure, info), _scaled(threshold, info)
+    digits = next((n for n in (4, 6, 9) if float(f"{scaled:.{n}g}") != held), 4)
+    return f"{scaled:.{digits}g}{_unit(info)}"
+
+
 def sentence_of(estimate: Estimate, info: MetricInfo) -> str:
     """``7.1%, 95% interval 5.8 to 8.6%, 1,000 images``."""
     return f"{value(estimate, info)}, {evidence(estimate, info)}"
@@ -118,7 +149,8 @@ def evidence(estimate: Estimate, info: MetricInfo, unit: str = "image") -> str:
 
 def exact(figure: float, info: MetricInfo) -> str:
     """A threshold or a bound as written by a person: ``95%``, ``3 px``."""
-    return f"{_scaled(figure, info):.6g}{_unit(info)}"
+    shown = f"{_scaled(figure, info):.6g}"
+    return f"{shown}{' point' if shown == '1' and info.unit == 'points' else _unit(info)}"
 
 
 def share(figure: float, places: int = 1) -> str:

@@ -77,11 +77,13 @@ def write_reports(
 
 
 def record_baseline(
-    result: Result, samples_csv: str | Iterable[str], path: str | Path
+    result: Result, samples_csv: str | Iterable[str] | None, path: str | Path
 ) -> tuple[Path, ...]:
     """Keep `result` at `path` and its samples.csv beside it, for later runs to be held against."""
     path = Path(path)
-    texts = {path.name: render(result, "json"), "samples.csv": samples_csv}
+    texts: dict[str, str | Iterable[str]] = {path.name: render(result, "json")}
+    if samples_csv is not None:
+        texts["samples.csv"] = samples_csv
     return write_files(path.parent, texts)
 
 

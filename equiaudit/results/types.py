@@ -20,8 +20,10 @@ from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
 __all__ = [
     "SCHEMA_VERSION",
     "BackendTrial",
+    "BaselineFigures",
     "BoundaryPart",
     "DistancePoint",
+    "Drop",
     "Estimate",
     "Fingerprint",
     "GateVerdict",
@@ -122,10 +124,32 @@ class GateVerdict(Frozen):
     metric: str
     verdict: Literal["pass", "fail", "inconclusive", "not judged"]
     estimate: Estimate | None
+    """The figure that was judged; of a drop, how much worse it got."""
     baseline: Estimate | None = None
+    """Of a drop, the figure before."""
+    current: Estimate | None = None
+    """Of a drop, the figure now."""
     reason: str
     images_needed: int | None = None
     """About how many images would settle an inconclusive gate."""
+
+
+class Drop(Frozen):
+    """How much worse one ``kind.metric`` is than in a baseline; below 0 it is better."""
+
+    before: Estimate
+    drop: Estimate
+    paired: bool
+    """Over the same images; else from two intervals."""
+
+
+class BaselineFigures(Frozen):
+    """What verdicts on a drop need of the baseline, so that they outlive its files."""
+
+    model: str
+    model_sha256: str
+    drops: dict[str, Drop]
+    """By ``kind.metric``, those that some gate has asked for."""
 
 
 class Fingerprint(Frozen):
@@ -199,6 +223,8 @@ class Result(Frozen):
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     gates: tuple[GateVerdict, ...] = ()
+    baseline: BaselineFigures | None = None
+    """Where the result was held against one."""
     timings: Timings
 
     def metric(self, name: str) -> Estimate:

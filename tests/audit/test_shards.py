@@ -227,6 +227,8 @@ def test_gates_of_the_shards_are_judged_when_they_are_merged(images, tmp_path):
         "samples.csv",
     }
     other = merge([tmp_path], gates=["circular.consistency>=0.999"])
+    with pytest.raises(InputError, match="no baseline is named"):
+        merge([tmp_path], gates=["circular.consistency drop<=0.1"])
     assert other.gates[0].verdict == "fail"
     with pytest.raises(InputError, match="consistensy"):
         merge([tmp_path], gates=["circular.consistensy>=0.9"])

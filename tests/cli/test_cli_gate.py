@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from results import make_result
 
 PASSING, FAILING = "circular.consistency>=0.5", "circular.consistency>=0.99"
 
@@ -27,7 +28,8 @@ def test_inconclusive_is_4_under_strict_only(run, saved):
 
 
 def test_without_a_gate_those_of_the_scan_are_judged(run, saved):
-    code, out, _ = run("gate", saved(), "--format", "json")
+    gates = tuple(gate for gate in make_result(n=1000).gates if "drop" not in gate.expression)
+    code, out, _ = run("gate", saved(gates=gates), "--format", "json")
     assert code in (0, 1)
     assert json.loads(out)["gates"][0]["expression"] == "circular.consistency>=0.9"
     code, _, err = run("gate", saved(gates=()))
@@ -62,6 +64,9 @@ def test_a_missing_baseline_warns_and_is_an_error_where_required(run, saved):
     assert code == 0
     assert "warning: There is no baseline at no.json" in err
     assert [g["verdict"] for g in json.loads(out)["gates"]] == ["not judged"]
+    assert "recorded as the baseline at no.json" in err
+    assert "not judged" not in run(*argv)[2]
+    argv[-1] = "none.json"
     assert run(*argv, "--require-baseline")[0] == 2
 
 
@@ -70,6 +75,32 @@ def test_a_baseline_of_the_same_images_is_judged_against(run, saved):
     code, out, _ = run("gate", saved(), *argv, "--format", "json")
     assert code == 0
     assert [g["verdict"] for g in json.loads(out)["gates"]] == ["pass"]
+
+
+def test_a_drop_without_a_named_baseline_is_exit_2(run, saved, tmp_path):
+    argv = ("--gate", "circular.consistency drop<=0.01")
+    for more in ((), ("--strict",)):
+        code, out, err = run("gate", saved(gates=()), *argv, *more)
+        assert (code, out) == (2, "")
+        assert "--baseline" in err
+    (tmp_path / "equiaudit.toml").write_text('gate = ["circular.consistency drop<=0.01"]')
+    assert run("gate", saved(gates=()))[0] == 2
+
+
+def test_a_failure_is_no_success_in_another_folder(run, saved, tmp_path, monkeypatch):
+    drop = ["--gate", "circular.consistency drop<=-0.5", "--baseline", saved("base/result.json")]
+    argv = ("gate", saved(gates=()), *drop, "--format", "json")
+    code, out, _ = run(*argv)
+    assert code == 1
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "result.json").write_text(out)
+    monkeypatch.chdir(elsewhere)
+    for more in ((), ("--baseline", "base/result.json")):
+        code, out, err = run("gate", "result.json", *more)
+        assert code == 1
+        assert "fail" in err
+        assert "not judged" not in out
 
 
 def test_samples_that_no_gate_needs_are_not_read(run, saved):

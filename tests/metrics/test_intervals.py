@@ -12,7 +12,6 @@ from scipy import optimize, stats
 
 from equiaudit.metrics.intervals import (
     bca_interval,
-    images_needed,
     mean_interval,
     proportion_interval,
     ratio_interval,
@@ -362,58 +361,3 @@ def test_bca_follows_a_change_of_units(values: list[float]) -> None:
     estimate, doubled = bca_interval(values), bca_interval([2 * v for v in values])
     if estimate.low is not None:
         assert (doubled.low, doubled.high) == pytest.approx((2 * estimate.low, 2 * estimate.high))
-
-
-# images_needed --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("k", "n", "threshold"), [(93, 100, 0.95), (46, 50, 0.9), (50, 50, 0.99)])
-def test_images_needed_settles_a_proportion(k: int, n: int, threshold: float) -> None:
-    needed = images_needed(proportion_interval(k, n), threshold)
-    assert needed is not None
-
-    def settled(images: int) -> bool:
-        # Fractional counts keep the estimate where it was.
-        z2 = stats.norm.ppf(0.975) ** 2
-        return (k / n - threshold) ** 2 > z2 * threshold * (1 - threshold) / images
-
-    assert settled(needed + 1)
-    assert not settled(needed - 2)
-
-
-def test_images_needed_settles_a_mean() -> None:
-    values = np.random.default_rng(6).beta(8, 1, 60)
-    estimate, threshold = mean_interval(values), float(values.mean()) - 0.01
-    assert estimate.low < threshold
-    needed = images_needed(estimate, threshold)
-    assert needed is not None
-    enough, short = round(1.05 * needed / 60), round(0.75 * needed / 60)
-    assert mean_interval(np.tile(values, enough)).low > threshold
-    assert mean_interval(np.tile(values, short)).low < threshold
-
-
-def test_images_needed_of_other_intervals_scales_with_the_square() -> None:
-    estimate = Estimate(value=2.0, low=1.0, high=2.5, n=100, method="bca")
-    assert images_needed(estimate, 1.9) == 10_000
-    assert images_needed(estimate, 2.25) == 400
-    assert images_needed(estimate, 9.0) == 101
-
-
-def test_no_number_of_images_settles_an_estimate_on_the_threshold() -> None:
-    estimate = proportion_interval(19, 20)
-    assert images_needed(estimate, 0.95) is None
-    assert images_needed(estimate, math.nextafter(0.95, 0)) is None
-
-
-@pytest.mark.parametrize("estimate", [mean_interval([]), bca_interval([1.0, 1.0])])
-def test_images_needed_is_unknown_without_an_interval(estimate: Estimate) -> None:
-    assert images_needed(estimate, 0.5) is None
-
-
-@given(st.integers(1, 99), st.floats(0.001, 0.04))
-def test_a_closer_threshold_needs_more_images(k: int, gap: float) -> None:
-    estimate = proportion_interval(k, 100)
-    near, far = images_needed(estimate, k / 100 - gap / 10), images_needed(estimate, k / 100 - gap)
-    assert near is not None
-    assert far is not None
-    assert near >= far > 100

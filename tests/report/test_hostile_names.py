@@ -141,6 +141,7 @@ def test_junit_keeps_one_case_per_gate(name: str) -> None:
         "testcase",
         "failure",
         "skipped",
+        *("properties", "property", "system-out", "system-err"),
     }
 
 

@@ -1,11 +1,10 @@
-"""Gates: what a result must meet, judged on its intervals.
+"""Gate expressions.
 
     circular.consistency>=0.95          a metric of a shift kind against a threshold
     crop.accuracy_worst >= 60%          the same in percent
     zero-pad.consistency drop<=0.01     how much worse than the baseline it may be
 
-A gate passes when the whole interval meets it, fails when none of it does, and is inconclusive
-otherwise.
+Names and thresholds are checked here, before a run.
 """
 
 from __future__ import annotations
@@ -16,14 +15,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
-from equiaudit.comparison import comparable, difference_of
 from equiaudit.errors import InputError
-from equiaudit.report import figures
-from equiaudit.results import METRICS, Estimate, GateVerdict, Result, metric_info
+from equiaudit.results import METRICS, metric_info
 
-__all__ = ["GRAMMAR", "Gate", "check_names", "exit_code", "judge", "needs_labels", "parse_gate"]
+__all__ = ["GRAMMAR", "Gate", "check_names", "needs_labels", "parse_gate"]
 
 GRAMMAR = (
     "A gate is KIND.METRIC [drop] OP NUMBER with OP one of >=, >, <=, <, "
@@ -40,9 +36,6 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     "<": operator.lt,
 }
-_SIGNIFICANT = 2
-
-Verdict = Literal["pass", "fail", "inconclusive", "not judged"]
 
 
 @dataclass(frozen=True)
@@ -202,142 +195,3 @@ def _check_task(gate: Gate, task: str) -> None:
             f"the model's task is {task}.",
             tip=f"There are {', '.join(fitting)}.",
         )
-
-
-def judge(
-    result: Result,
-    gates: Sequence[Gate],
-    baseline: Result | None = None,
-    paired: Mapping[str, Estimate] | None = None,
-) -> tuple[GateVerdict, ...]:
-    """One verdict per gate, in order.
-
-    `paired` holds, by ``kind.metric``, the paired difference current less baseline (see
-    `comparison.paired_differences`); drops that are not in it are taken from both intervals,
-    and the reason says which. A drop without a baseline is "not judged": a first run is no
-    error. InputError if a gate names what the result does not have, or if the baseline cannot
-    be compared with it.
-    """
-    if baseline is not None and any(gate.drop for gate in gates):
-        comparable(baseline, result)
-    return tuple(
-        _judge_drop(gate, result, baseline, paired or {})
-        if gate.drop
-        else _verdict(gate, result.metric(gate.name))
-        for gate in gates
-    )
-
-
-def _judge_drop(
-    gate: Gate, result: Result, baseline: Result | None, paired: Mapping[str, Estimate]
-) -> GateVerdict:
-    current = result.metric(gate.name)
-    before = _baseline_metric(gate, baseline)
-    if before is None:
-        lacking = "there is no baseline yet; this result can serve as one"
-        if baseline is not None:
-            lacking = f"the baseline has no {gate.name}"
-        return _said(gate, "not judged", None, lacking)
-    is_paired = gate.name in paired
-    change = paired[gate.name] if is_paired else difference_of(before, current)
-    drop = _negated(change) if metric_info(gate.metric).higher_is_better else change
-    basis = "paired by image" if is_paired else "from both intervals, not paired by image"
-    return _verdict(gate, drop, before, basis)
-
-
-def _baseline_metric(gate: Gate, baseline: Result | None) -> Estimate | None:
-    shift = baseline.shifts.get(gate.kind) if baseline else None
-    return shift.metrics.get(gate.metric) if shift else None
-
-
-def _negated(change: Estimate) -> Estimate:
-    def less(end: float | None) -> float | None:
-        return None if end is None else -end
-
-    ends = {"value": less(change.value), "low": less(change.high), "high": less(change.low)}
-    return change.model_copy(update=ends)
-
-
-def _verdict(
-    gate: Gate, estimate: Estimate, baseline: Estimate | None = None, basis: str = ""
-) -> GateVerdict:
-    if estimate.value is None:
-        return _said(gate, "inconclusive", estimate, "there was nothing to average", baseline)
-    if estimate.low is None or estimate.high is None:
-        verdict, reason = _by_value(gate, estimate.value)
-    else:
-        verdict, reason = _by_interval(gate, estimate.low, estimate.high)
-    needed = _images_needed(gate, estimate) if verdict == "inconclusive" else None
-    if basis:
-        reason = f"{reason} ({basis})"
-    return _said(gate, verdict, estimate, reason, baseline, needed)
-
-
-def _by_value(gate: Gate, value: float) -> tuple[Verdict, str]:
-    said = f"judged on the value alone, for it has no interval: {_compared(gate, value)}"
-    return ("pass" if gate.meets(value) else "fail"), said
-
-
-def _by_interval(gate: Gate, low: float, high: float) -> tuple[Verdict, str]:
-    conservative, optimistic = (low, high) if gate.op.startswith(">") else (high, low)
-    names = ("lower", "upper") if gate.op.startswith(">") else ("upper", "lower")
-    if gate.meets(conservative):
-        return "pass", f"the {names[0]} bound meets it: {_compared(gate, conservative)}"
-    if not gate.meets(optimistic):
-        return "fail", f"even the {names[1]} bound does not meet it: {_compared(gate, optimistic)}"
-    return "inconclusive", f"the interval {_ends(gate, low, high)} reaches to both sides of it"
-
-
-def _compared(gate: Gate, figure: float) -> str:
-    """``92.73% >= 90%``, with `<` for a figure on the failing side."""
-    opposite = {">=": "<", ">": "<=", "<=": ">", "<": ">="}
-    sign = gate.op if gate.meets(figure) else opposite[gate.op]
-    info = metric_info(gate.metric)
-    return f"{figures.exact(figure, info)} {sign} {figures.exact(gate.threshold, info)}"
-
-
-def _ends(gate: Gate, low: float, high: float) -> str:
-    info = metric_info(gate.metric)
-    return f"{figures.exact(low, info)} to {figures.exact(high, info)}"
-
-
-def _images_needed(gate: Gate, estimate: Estimate) -> int | None:
-    """About how many images bring the nearer bound to the threshold, to two digits."""
-    from equiaudit.metrics.intervals import images_needed  # scipy; only when a gate is open
-
-    needed = images_needed(estimate, gate.threshold)
-    return None if needed is None else _rounded_up(needed)
-
-
-def _rounded_up(number: float) -> int:
-    """`number` rounded up to two significant digits."""
-    digits = math.floor(math.log10(number)) + 1
-    step: int = 10 ** max(digits - _SIGNIFICANT, 0)
-    return math.ceil(number / step) * step
-
-
-def _said(
-    gate: Gate,
-    verdict: Verdict,
-    estimate: Estimate | None,
-    reason: str,
-    baseline: Estimate | None = None,
-    images_needed: int | None = None,
-) -> GateVerdict:
-    return GateVerdict(
-        expression=gate.expression,
-        metric=gate.name,
-        verdict=verdict,
-        estimate=estimate,
-        baseline=baseline,
-        reason=reason,
-        images_needed=images_needed,
-    )
-
-
-def exit_code(verdicts: Iterable[GateVerdict], strict: bool = False) -> int:
-    """1 if any gate failed, else 4 if `strict` and any is inconclusive, else 0."""
-    found = {verdict.verdict for verdict in verdicts}
-    if "fail" in found:
-        return 1
-    return 4 if strict and "inconclusive" in found else 0
