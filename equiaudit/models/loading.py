@@ -93,6 +93,8 @@ class _Asked:
     task: TaskChoice
     layout: LayoutChoice
     output: str | int | None
+    doubtful: bool
+    """No label is taken from it: what else it may be is no matter."""
 
 
 def load(
@@ -128,7 +130,8 @@ def load(
         output_layout: auto, NCHW or NHWC: where the channels of a map that the model returns are.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
-        normalisation: whether mean and std must be known; not for work without images.
+        normalisation: whether mean and std must be known; not for work without images, which
+            takes no labels from outputs either: what they may be besides is then noted only.
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
@@ -149,7 +152,7 @@ def load(
         normalisation=normalisation,
     )
     runner = _native_runner(artefact, prepared, target, compiled=engine == "compile")
-    seen = _look(runner, _Asked(task, output_layout, output))
+    seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
     return _model(runner, seen, engine, _stride_pair(stride))
@@ -219,6 +222,7 @@ def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | N
         layout=asked.layout,
         output=asked.output,
         what=name,
+        doubtful=asked.doubtful,
     )
     taken = take_output(choice, what=name)(returned, count)
     return _Looked(choice, taken, fixed_batch, choice.notes)
@@ -300,6 +304,7 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         num_classes=None if task == "image" else classes,
         class_names=artefact.class_names,
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
+        doubt=seen.choice.doubt,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )

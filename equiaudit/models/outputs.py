@@ -42,6 +42,8 @@ class OutputChoice:
     """How many there are, where labels are returned and something tells."""
     notes: tuple[str, ...] = ()
     """How it is read and why, in words."""
+    doubt: str = ""
+    """What else it may be, where it was taken all the same."""
 
 
 def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -47,23 +47,29 @@ class _Doubt(Exception):
 
 
 def choose_output(
-    seen: Seen, *, task: TaskChoice, layout: LayoutChoice, output: str | int | None, what: str
+    seen: Seen,
+    *,
+    task: TaskChoice,
+    layout: LayoutChoice,
+    output: str | int | None,
+    what: str,
+    doubtful: bool = False,
 ) -> OutputChoice:
     """The output named `output` (or at that place), else the first that fits the task.
 
-    What `task` and `layout` leave open is settled by evidence, and `notes` say how. Raises
-    InputError that lists the outputs and their shapes where none fits, or that names the flags
-    where more than one reading is possible.
+    What `task` and `layout` leave open is settled by evidence, and `notes` say how. With
+    `doubtful`, for work that takes no labels from outputs, one that may be something else is
+    taken where there is no other, and `doubt` says what. Raises InputError that lists the outputs
+    and their shapes where none fits, or that names the flags where more than one reading is
+    possible.
     """
     places = [_place(output, seen, what)] if output is not None else range(len(seen.outputs))
     # Several classes before a single score: a second head often is one (depth, quality, ...).
     ordered = sorted(places, key=lambda place: seen.outputs[place].tensor.shape[1:2] == (1,))
     candidates = [seen.outputs[place] for place in ordered]
     seen = replace(seen, named=output is not None)
-    if task == "auto" and candidates:
-        _refuse_detector(candidates[0], seen, what)
-    doubts: list[_Doubt] = []
-    for candidate in candidates:
+    doubts = _detector(candidates[0], seen) if task == "auto" and candidates else []
+    for candidate in candidates if not doubts else ():
         try:
             choice = _read(candidate, seen, task, layout)
         except _Doubt as doubt:
@@ -71,9 +77,29 @@ def choose_output(
             continue
         if choice is not None and not (doubts and _is_single(candidate, choice)):
             return replace(choice, notes=_said(choice, candidate, seen))
+    if doubts and doubtful:
+        insisted = _insisted(candidates, seen, task, layout)
+        if insisted is not None:
+            return replace(insisted, doubt=doubts[0].why)
     if doubts:
         raise InputError(f"{what}: {doubts[0].why}.", tip=doubts[0].tip)
     raise _nothing_fits(seen, candidates, task, what)
+
+
+def _insisted(
+    candidates: Sequence[Output], seen: Seen, task: TaskChoice, layout: LayoutChoice
+) -> OutputChoice | None:
+    """The first output that fits, whatever it looks like."""
+    wanted: tuple[TaskChoice, ...] = ("classification", "segmentation")
+    for candidate in candidates:
+        for reading in wanted if task == "auto" else (task,):
+            try:
+                choice = _read(candidate, seen, reading, layout)
+            except _Doubt:
+                choice = _read(candidate, seen, reading, "NCHW")
+            if choice is not None:
+                return replace(choice, notes=_said(choice, candidate, seen))
+    return None
 
 
 def _place(output: str | int, seen: Seen, what: str) -> int:
@@ -113,19 +139,16 @@ def _nothing_fits(
     )
 
 
-def _refuse_detector(first: Output, seen: Seen, what: str) -> None:
-    """InputError for what a detector returns; a map that was named is the user's choice."""
+def _detector(first: Output, seen: Seen) -> list[_Doubt]:
+    """What speaks for a detector, if anything; a map that was named is the user's choice."""
     if seen.named and (has_map_shape(first.tensor) or not _is_of_boxes(first, seen)):
-        return
+        return []
     stated = _STATED.get(seen.stated)
     why = f"its metadata say task {seen.stated!r}" if stated else DETECTION.rule(first, seen)
     if why is None:
-        return
-    raise InputError(
-        f"{what} looks like {stated or DETECTION.name} ({why}): {DETECTION.loss}. "
-        f"Outputs: {_listed(seen.outputs)}.",
-        tip=_tip(DETECTION, seen),
-    )
+        return []
+    looks = f"it looks like {stated or DETECTION.name} ({why}): {DETECTION.loss}"
+    return [_Doubt(f"{looks}; its outputs are {_listed(seen.outputs)}", _tip(DETECTION, seen))]
 
 
 def _is_of_boxes(output: Output, seen: Seen) -> bool:

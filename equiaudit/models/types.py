@@ -83,6 +83,8 @@ class Model:
     class_names: tuple[str, ...] | None = None
     total_stride: tuple[int, int] | None = None
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""
+    doubt: str = ""
+    """What else the output may be than what it was taken for; "" where nothing says so."""
     trusted: bool = False
     notes: tuple[str, ...] = ()
     """What was done on loading and is worth saying: "put in eval mode", "output 'out' taken"."""

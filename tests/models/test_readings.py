@@ -161,7 +161,7 @@ def boxes(n, m, v):
     ],
 )
 def test_finished_boxes_are_no_classes(head):
-    tip = refused(head, "looks like the boxes of a detector")
+    tip = refused(head, "it looks like the boxes of a detector")
     assert "--task classification" in tip
 
 
@@ -279,6 +279,14 @@ def test_names_tell(name, look):
 
 def test_a_score_beside_landmarks_is_a_part_of_them():
     refused(lambda n, m, v: {"landmarks": n.linear(v), "score": v[:, :1]}, "positions")
+
+
+def test_work_without_images_takes_what_is_there_and_says_what_it_may_be():
+    model = read(lambda n, m, v: {"boxes": boxes(n, m, v), "scores": v}, normalisation=False)
+    assert (model.task, model.output) == ("classification", "scores")
+    assert "looks like the boxes of a detector" in model.doubt
+    assert "an embedding" in read(lambda n, m, v: F.normalize(v), normalisation=False).doubt
+    assert not read(linear, normalisation=False).doubt
 
 
 # Labels
