@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from equiaudit.errors import InputError
-from equiaudit.results import METRICS, Estimate, Result, WorstImage
+from equiaudit.results import Estimate, Result, WorstImage
 from equiaudit.results.types import unknown_metric
+from equiaudit.tasks import METRICS
 
 if TYPE_CHECKING:
     from torch import nn

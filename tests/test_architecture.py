@@ -2,11 +2,13 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import equiaudit
+from equiaudit.tasks import TASKS
 
 ROOT = Path(equiaudit.__file__).parent
 LONGEST_FILE = 400
@@ -14,18 +16,33 @@ LONGEST_FILE = 400
 LAYERS = (
     ("cli", "__main__"),
     ("api", "testing"),
+    ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison", "config"),
     ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
-    ("results",),
+    ("tasks",),
+    ("results", "registry", "formats"),
     ("errors", "_version"),
 )
+"""From the top down. A folder in tasks/ is "a task": what lies below asks it by its name alone."""
 PUBLIC_LEVEL = 1
 """Of `from equiaudit import scan`: the public names belong to the api."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 LIGHT = ("report", "gates", "comparison")
-"""They run without torch: on import they may reach results and errors, and lazily metrics."""
-NO_TORCH = ("results", "data", "metrics", "errors", "config", "report", "gates", "comparison")
+"""They run without torch: on import they may reach results, tasks and errors, lazily metrics."""
+NO_TORCH = (
+    "results",
+    "registry",
+    "formats",
+    "tasks",
+    "data",
+    "metrics",
+    "errors",
+    "config",
+    "report",
+    "gates",
+    "comparison",
+)
 TORCH = {"torch", "torchvision", "onnxruntime", "timm"}
 
 PUBLIC = {
@@ -59,15 +76,20 @@ class Arrow:
     def inside(self) -> str | None:
         """The part of equiaudit it points at, None for another package."""
         head, _, rest = self.target.partition(".")
-        return rest.partition(".")[0] if head == "equiaudit" else None
+        return named(*rest.split(".")) if head == "equiaudit" else None
 
     def __repr__(self) -> str:
         return f"{self.where} imports {self.target}"
 
 
 def part_of(path: Path) -> str:
-    first = path.relative_to(ROOT).parts[0]
-    return first.removesuffix(".py")
+    return named(*path.relative_to(ROOT).with_suffix("").parts)
+
+
+@cache
+def named(first: str, second: str = "", *rest: str) -> str:
+    """The part that a dotted name, or a path, belongs to."""
+    return "a task" if first == "tasks" and (ROOT / first / second / "task.py").exists() else first
 
 
 def modules() -> list[Path]:
@@ -112,12 +134,85 @@ def too_heavy(arrow: Arrow) -> bool:
     """A light part that loads more than results, errors and light parts as it is imported."""
     if arrow.source not in LIGHT or arrow.inside is None or arrow.inside == arrow.source:
         return False
-    allowed = {"results", "errors", "_version", *LIGHT} | ({"metrics"} if arrow.lazy else set())
+    allowed = {"results", "tasks", "formats", "errors", "_version", *LIGHT}
+    allowed |= {"metrics"} if arrow.lazy else set()
     return arrow.inside not in allowed
 
 
 def needs_torch(arrow: Arrow) -> bool:
     return arrow.source in NO_TORCH and arrow.target.partition(".")[0] in TORCH
+
+
+def names_a_task(node: ast.AST) -> bool:
+    """A comparison with a task's name, a table by such names, or a type that lists them."""
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+        words = {word for side in sides for word in constants(side)}
+        return bool(words & PLAIN) or (bool(words & set(TASKS)) and "task" in ast.unparse(node))
+    if isinstance(node, ast.Dict):
+        words = {word for key in node.keys if key for word in constants(key)}
+        return bool(words & PLAIN)
+    return bool(isinstance(node, ast.Subscript) and set(constants(node.slice)) & PLAIN)
+
+
+PLAIN = set(TASKS) - {"image"}
+"""Names that mean nothing else."""
+
+
+def constants(node: ast.AST) -> list[str]:
+    return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and n.value in TASKS]
+
+
+def light_closure() -> dict[Path, list[Arrow]]:
+    """What is imported as a task is looked up: its folder's files, and what they import."""
+    waiting = sorted(ROOT.glob("tasks/*/__init__.py"))
+    found: dict[Path, list[Arrow]] = {}
+    while waiting:
+        path = waiting.pop()
+        arrows = [a for a in arrows_of(path, path.read_text(encoding="utf-8")) if not a.lazy]
+        found[path] = arrows
+        for arrow in arrows:
+            near = ROOT.parent / (arrow.target.replace(".", "/") + ".py")
+            if arrow.inside == "a task" and near.exists() and near not in found:
+                waiting.append(near)
+    return found
+
+
+def test_only_a_task_knows_its_name():
+    found = [
+        f"{path}:{node.lineno}"
+        for path in modules()
+        if part_of(path) != "a task" and path != ROOT / "tasks" / "registry.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if names_a_task(node)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'model.task == "image"',
+        'if "segmentation" != task: pass',
+        'x = {"classification": 1}',
+        'Task = Literal["auto", "segmentation"]',
+        'task in ("classification", "image")',
+    ],
+)
+def test_names_of_tasks_are_noticed(source):
+    assert any(map(names_a_task, ast.walk(ast.parse(source))))
+
+
+def test_nothing_imports_a_task_but_tasks():
+    assert [a for a in all_arrows() if a.inside == "a task" and a.source != "a task"] == []
+
+
+def test_a_task_is_looked_up_without_what_runs_it():
+    allowed = {None, "a task", "tasks", "results", "errors"}
+    arrows = [a for found in light_closure().values() for a in found]
+    assert len(arrows) > 20
+    assert [a for a in arrows if a.inside not in allowed] == []
+    assert [a for a in arrows if a.target.partition(".")[0] in TORCH | {"numpy", "scipy"}] == []
 
 
 def test_every_part_has_a_layer():
@@ -145,6 +240,8 @@ def test_what_reads_results_and_images_needs_no_torch():
         ("report/x.py", "from equiaudit.metrics import y", too_heavy),
         ("gates.py", "def f():\n    from equiaudit.data import y", too_heavy),
         ("data/x.py", "def f():\n    import torch.nn", needs_torch),
+        ("audit/x.py", "from equiaudit.tasks.maps import frames", goes_up),
+        ("results/x.py", "from equiaudit.tasks import TASKS", goes_up),
     ],
 )
 def test_the_rules_notice(file, source, rule):
@@ -159,6 +256,8 @@ def test_the_rules_notice(file, source, rule):
         ("gates.py", "def f():\n    from equiaudit.metrics import y"),
         ("audit/x.py", "import torch"),
         ("report/x.py", "from equiaudit.report import words"),
+        ("report/x.py", "from equiaudit.tasks import TASKS"),
+        ("tasks/maps/x.py", "from equiaudit.audit import engine"),
     ],
 )
 def test_the_rules_allow(file, source):

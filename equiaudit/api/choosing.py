@@ -16,6 +16,7 @@ from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError, NothingToDo, RunError
 from equiaudit.results.repair import Candidate, Choice, FixReport
+from equiaudit.tasks.columns import accuracy_of, consistency_of
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from equiaudit.repair import FixOptions
     from equiaudit.repair.methods import Converted, Recipe, Subject
     from equiaudit.results import Estimate
-
-__all__ = ["GOALS", "Comparison", "Goal", "pick"]
 
 Goal = Literal["circular", "crop"]
 GOALS = ("circular", "crop")
@@ -196,7 +195,7 @@ def pick(candidates: Sequence[Candidate], goal: Goal, most: float) -> Choice:
         f"the highest {goal} consistency, above that of the unmodified model, among the methods"
         f" that {_lose(unmodified, most)}; ties by latency"
     )
-    now = unmodified.consistency(goal)
+    now = _consistency(unmodified, goal)
     if now is None:
         raise InputError(
             f"There is no room for {goal} shifts in these images, so no method can be chosen by"
@@ -204,14 +203,14 @@ def pick(candidates: Sequence[Candidate], goal: Goal, most: float) -> Choice:
             tip="Give larger images, a smaller --max-shift, or --goal circular.",
         )
     fits = [c for c in others if c.measured and _loss(c, unmodified) <= most + _SAME]
-    better = [c for c in fits if (c.consistency(goal) or 0.0) > now + _SAME]
+    better = [c for c in fits if (_consistency(c, goal) or 0.0) > now + _SAME]
     if not better:
         above = f"is above the {now:.1%} of the unmodified model"
         because = f"none of {len(fits)} such methods {above}" if fits else "none is within that"
         return Choice(goal=goal, rule=rule, method=None, because=because)
-    best = min(better, key=lambda c: (-round(c.consistency(goal) or 0.0, 9), _slowdown(c)))
+    best = min(better, key=lambda c: (-round(_consistency(c, goal) or 0.0, 9), _slowdown(c)))
     because = (
-        f"{now:.1%} becomes {best.consistency(goal) or 0.0:.1%}, at {_slowdown(best):.2f} times"
+        f"{now:.1%} becomes {_consistency(best, goal) or 0.0:.1%}, at {_slowdown(best):.2f} times"
         " the latency"
     )
     return Choice(goal=goal, rule=rule, method=best.method, because=because)
@@ -223,17 +222,23 @@ def fitted_options(recipe: Recipe, options: FixOptions) -> FixOptions:
 
 
 def _lose(unmodified: Candidate, most: float) -> str:
-    if unmodified.accuracy is not None:
+    if accuracy_of(unmodified.metrics) is not None:
         points = "1 point" if most == 0.01 else f"{100 * most:g} points"
         return f"lose at most {points} of accuracy on unshifted images"
     return f"change at most {100 * most:g}% of the labels of unshifted images, which have no truth"
 
 
 def _loss(candidate: Candidate, unmodified: Candidate) -> float:
-    before, after = unmodified.accuracy, candidate.accuracy
+    before, after = accuracy_of(unmodified.metrics), accuracy_of(candidate.metrics)
     if before is not None and after is not None:
         return float(before) - float(after)
     return 1.0 if candidate.same_label is None else 1.0 - float(candidate.same_label)
+
+
+def _consistency(candidate: Candidate, kind: str) -> float | None:
+    """None where it was not measured."""
+    found = consistency_of(candidate.metrics, kind)
+    return None if found is None else found.value
 
 
 def _slowdown(candidate: Candidate) -> float:

@@ -11,6 +11,8 @@ from equiaudit.api.loading import load_model
 from equiaudit.api.room import fitting, has_room, named, sources
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
+from equiaudit.tasks import TASKS, metric_info
+from equiaudit.tasks.columns import accuracy_name
 
 if TYPE_CHECKING:
     from equiaudit.audit.assemble import Scan
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
     from equiaudit.results import Estimate
     from equiaudit.results.repair import Agreement, Borders, FixReport
-
-__all__ = ["BeforeAfter", "figures_of", "held"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class BeforeAfter:
         if not rows or not has_room(self.dataset, after.preprocess, REACH):
             return rows
         self.observer.note(f"moving the images by 1 to {REACH} px for real")
-        size = after.preprocess.size
+        size, task = after.preprocess.size, TASKS[self.model.task]
         return measured(
             rows,
             before.run,
@@ -81,7 +81,7 @@ class BeforeAfter:
             sources(self.dataset, after.preprocess, REACH),
             margin=size[0] - before.preprocess.size[0],
             size=size,
-            classification=self.model.task == "classification",
+            classification=task.scores and not task.maps,
         )
 
     def _borders(self, report: FixReport, after: Model) -> Borders | None:
@@ -112,17 +112,16 @@ def figures_of(scan: Scan) -> dict[str, Estimate]:
 
 def held(report: FixReport, most: float) -> FixReport:
     """`report`, its file renamed where the unshifted accuracy fell by more than `most`."""
-    clean = (".accuracy_clean", ".miou_clean")
-    names = [name for name in report.before if name.endswith(clean)]
-    if not names or report.outcome != "written":
+    name = accuracy_name(report.before)
+    if name is None or report.outcome != "written":
         return report
-    before, after = (float(column[names[0]]) for column in (report.before, report.after))
+    before, after = (float(column[name]) for column in (report.before, report.after))
     if before - after <= most:
         return report
     places = [Path(place) for place in (*report.companions, report.output or "")]
     for place in places:
         os.replace(place, f"{place}.unverified")
-    what = "Accuracy" if names[0].endswith("accuracy_clean") else "mIoU"
+    what = metric_info(name).accuracy
     reason = f"{what} fell from {before:.1%} to {after:.1%}, by more than {most:.2%}"
     moved = {
         "outcome": "unverified",

@@ -17,6 +17,7 @@ from equiaudit.api.room import pictures, require_room
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from equiaudit.repair import FixOptions
     from equiaudit.results.repair import FixReport, Verification
 
-__all__ = ["Images", "Picking", "Request", "write_verifications"]
-
 _MOST_LOSS = 0.01
 """Accuracy that a method may lose to be picked, unless said."""
 
@@ -38,7 +37,7 @@ class Images:
     """`--data`, and how it is shifted."""
 
     folder: Place | None
-    labels: str | Path | None
+    reading: Reading
     limit: int | None
     max_shift: int
     offsets: int | Literal["full"]
@@ -46,15 +45,18 @@ class Images:
 
     def checked(self) -> None:
         """Raise InputError for labels, or a number, of images that are not given."""
-        for flag, value in (("--labels", self.labels), ("--limit", self.limit)):
-            if self.folder is None and value is not None:
-                raise InputError(f"{flag} is about the images of --data.", tip="Add --data DIR.")
+        if self.folder is not None:
+            return
+        why = "is about the images of --data"
+        self.reading.refuse(("labels", "class_order", "class_names"), why, "Add --data DIR.")
+        if self.limit is not None:
+            raise InputError(f"--limit {why}.", tip="Add --data DIR.")
 
     def dataset(self, model: Model) -> Dataset | None:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
             return None
-        return open_data(model, self.folder, Reading(labels=self.labels), self.limit, self.seed)
+        return open_data(model, self.folder, self.reading, self.limit, self.seed)
 
     @property
     def shifting(self) -> ScanOptions:
@@ -140,9 +142,11 @@ class Request:
         return self._kept(_with_choice(fixed, compared))
 
     def _comparison(self, model: Model, dataset: Dataset) -> Comparison:
-        if model.task == "image":
+        task = TASKS[model.task]
+        if not task.scores:
             raise InputError(
-                f"{model.name} returns images, and methods are compared by the labels they keep.",
+                f"{model.name} returns {task.returns}, and methods are compared by the labels they"
+                " keep.",
                 tip="Give --method and --data for its figures before and after.",
             )
         return Comparison(

@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.data import Place
     from equiaudit.models import Model
-
-__all__ = [
-    "ModelSettings",
-    "as_path",
-    "as_place",
-    "load_model",
-    "require_segmenter",
-]
 
 
 class ModelSettings(TypedDict, total=False):
@@ -44,6 +37,8 @@ class ModelSettings(TypedDict, total=False):
     """Which output tensor counts, where the model has several."""
     output_layout: str
     """Where its channels are, where it is a map: auto, NCHW or NHWC."""
+    input: Sequence[str]
+    """NAME=VALUE for each input of an ONNX file that is not the image; a number, or zeros."""
     device: str
     backend: str
     stride: tuple[int, int] | None
@@ -75,12 +70,23 @@ def load_model(
         file=as_path(named.pop("preprocess", None)),
     )
     output = named.pop("output_name", None)
-    return load(model, output=output, preprocess=overrides, normalisation=normalisation, **named)
+    pairs = [str(item).partition("=") for item in named.pop("input", ())]
+    inputs = {name: value for name, _, value in pairs}
+    return load(
+        model,
+        output=output,
+        preprocess=overrides,
+        normalisation=normalisation,
+        inputs=inputs,
+        **named,
+    )
 
 
 def require_segmenter(model: Model) -> None:
     """A sequence of sliding windows follows a defect through maps."""
-    if model.task != "segmentation":
+    from equiaudit.shifts.sliding import CAPS
+
+    if CAPS not in TASKS[model.task].protocols:
         raise InputError(
             f"{model.name} returns {model.task} outputs, and the caps protocol follows a defect"
             " through segmentations.",

@@ -1,13 +1,13 @@
-"""How DATA is read: the settings that say so, and the data set that comes of them."""
+"""The data set that comes of DATA and the settings of how to read it."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from equiaudit.errors import InputError
+from equiaudit.api.class_order import settled_labels
+from equiaudit.data.reading import DataSettings, Reading
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from equiaudit.data import Dataset, Place
@@ -17,78 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["DataSettings", "Reading", "open_data", "open_sequence_data", "settled_task"]
 
 
-class DataSettings(TypedDict, total=False):
-    """How labels and masks are told; each key is optional."""
-
-    layout: str
-    """The name of a layout, or "auto"."""
-    labels: str | Path | Place | None
-    """A CSV with the columns file and label, or its URL."""
-    classes: str | Path | Place | None
-    """A CSV with the columns name, index and colour, or its URL."""
-    ignore_index: int | None
-    """The id of mask pixels that do not count."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """`DataSettings`, complete."""
-
-    layout: str = "auto"
-    labels: str | Path | Place | None = None
-    classes: str | Path | Place | None = None
-    ignore_index: int | None = None
-
-    @classmethod
-    def taken_from(cls, settings: MutableMapping[str, Any]) -> Self:
-        """Its own out of `settings`, which keeps the others."""
-        return cls(**{f.name: settings.pop(f.name) for f in fields(cls) if f.name in settings})
-
-    def stated(self) -> dict[str, object]:
-        """What the numbers depend on, where it is no default; files are named elsewhere."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _FILES}
-        defaults = {f.name: f.default for f in fields(self)}
-        return {name: value for name, value in own.items() if value != defaults[name]}
-
-    def refuse(self, names: tuple[str, ...], why: str, tip: str) -> None:
-        """InputError for the first of `names` that is set."""
-        for field in fields(self):
-            if field.name in names and getattr(self, field.name) != field.default:
-                raise InputError(f"--{field.name.replace('_', '-')} {why}.", tip=tip)
-
-
-_FILES = ("labels", "classes")
-_MOST_LABELS = 256
-_OF_MASKS = ("classes", "ignore_index")
-
-
 def open_data(
-    model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    model: Model,
+    data: str | Place,
+    reading: Reading,
+    limit: int | None,
+    seed: int,
+    *,
+    settle: bool = True,
 ) -> Dataset:
-    """The images of `data`, with labels, masks or targets in the numbering of `model`."""
-    from equiaudit.data import open_dataset
+    """The images of `data`, with labels, masks or targets in the numbering of `model`.
 
-    if model.task != "classification":
-        reading.refuse(
-            ("labels",),
-            f"names one class per image, and {model.name} returns {model.task} maps",
-            "Put masks into masks/ beside images/.",
-        )
-        return _open_dense(model, data, reading, limit, seed)
-    reading.refuse(
-        _OF_MASKS,
-        f"is of masks, and {model.name} is a classifier",
-        "Leave it out; --labels FILE.csv gives labels.",
-    )
-    return open_dataset(
-        data,
-        labels=_place(reading.labels),
-        class_names=model.class_names,
-        num_classes=2 if model.num_classes == 1 else model.num_classes,
-        layout=reading.layout,
-        limit=limit,
-        seed=seed,
-    )
+    Where it is not clear how labels are numbered the model is asked, unless `settle` is off, for
+    work that needs no labels.
+    """
+    dataset = TASKS.named(model.task).open(model, data, reading, limit, seed)
+    return settled_labels(model, dataset) if settle else dataset
 
 
 def open_sequence_data(data: Place, reading: Reading, limit: int | None, seed: int) -> SequenceData:
@@ -98,50 +42,24 @@ def open_sequence_data(data: Place, reading: Reading, limit: int | None, seed: i
     return open_sequences(data, layout=reading.layout, limit=limit, seed=seed)
 
 
-def _open_dense(
-    model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
-) -> Dataset:
-    from equiaudit.data import (
-        ClassTable,
-        MaskReader,
-        TargetReader,
-        open_dense_dataset,
-        read_class_table,
-    )
+def _counted(model: Model, data: str | Place, classes: str | Path | Place | None) -> Model:
+    """`model` with a number of classes, where it returns maps of labels and does not say."""
+    from equiaudit.data import has_masks, place_of, read_class_table
 
-    how: dict[str, Any] = {"layout": reading.layout, "limit": limit, "seed": seed}
-    if model.task == "image":
-        return open_dense_dataset(data, "image", TargetReader(), **how)
-    classes = _place(reading.classes)
-    table = ClassTable() if classes is None else read_class_table(classes)
-    count = max(2, model.num_classes or 2)
-    stated = dict(table.names) or dict(enumerate(model.class_names or ()))
-    names = {index: name for index, name in stated.items() if index < count}
-    reader = MaskReader(count, reading.ignore_index, table)
-    return open_dense_dataset(data, "segmentation", reader, class_names=names, **how)
-
-
-def _place(file: str | Path | Place | None) -> Place | None:
-    from equiaudit.data import place_of
-
-    return None if file is None else place_of(file)
-
-
-def _class_count(model: Model, data: str | Place, classes: str | Path | Place | None) -> int:
-    """That of a model that returns labels, or else that of `classes`."""
-    from equiaudit.data import has_masks, read_class_table
-
-    file = _place(classes)
-    if model.num_classes is not None:
-        return max(2, model.num_classes)
-    if file is not None:
-        return max(read_class_table(file).names) + 1
+    if not model.outputs_labels or not TASKS[model.task].maps or model.num_classes is not None:
+        return model
+    if classes is not None:
+        names = read_class_table(place_of(classes)).names
+        return replace(model, num_classes=max(2, max(names) + 1))
     if has_masks(data):
         raise InputError(
             f"{model.name} returns labels, and nothing says how many classes there are.",
             tip="Name them with --classes FILE.csv (columns name,index).",
         )
-    return _MOST_LABELS
+    return replace(model, num_classes=_MOST_LABELS)
+
+
+_MOST_LABELS = 256
 
 
 def settled_task(
@@ -149,20 +67,24 @@ def settled_task(
 ) -> Model:
     """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
 
-    Maps (N, C, H, W) are taken for scores of classes, and for images where `data` holds
-    targets/ and no masks/. Where labels are returned and nothing says how many classes there
-    are, `classes` does.
+    What outputs were taken for, from their shape, gives way to a task of the same shape that
+    `data` tells of. Where labels are returned and nothing says how many classes there are,
+    `classes` does.
     """
-    from equiaudit.data import has_masks, has_targets
+    if model.outputs_labels:
+        return _counted(model, data, classes)
+    if task != "auto":
+        return model
+    guess = TASKS[model.task]
+    for other in TASKS.values():
+        note = other.told_by(data) if other.output == guess.output else ""
+        if note and other is not guess:
+            told = replace(model, task=other.name, notes=(*model.notes, note))
+            return told if other.scores else _without_scores(told)
+    note = guess.unsettled(data)
+    return replace(model, notes=(*model.notes, note)) if note else model
 
-    if model.task == "segmentation" and model.outputs_labels:
-        return replace(model, num_classes=_class_count(model, data, classes))
-    if task != "auto" or model.task != "segmentation":
-        return model
-    if has_targets(data):
-        note = "task image, as there are targets"
-        return replace(model, task="image", notes=(*model.notes, note))
-    if has_masks(data):
-        return model
-    note = "task segmentation, from the shape of the output; --task image for image outputs"
-    return replace(model, notes=(*model.notes, note))
+
+def _without_scores(model: Model) -> Model:
+    """As a model whose task was named from the start."""
+    return replace(model, num_classes=None, outputs_probabilities=False)

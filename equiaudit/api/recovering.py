@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.api.reading import Reading, open_data
 from equiaudit.audit.observer import Observer
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import fx
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from equiaudit.results.repair import TrainingRecord
     from equiaudit.training import Examples, TrainingOptions
 
-__all__ = ["Training"]
-
-_OUTPUTS = {"classification": "logits", "segmentation": "logits", "image": "values"}
 _SAME_IMAGES = (
     "trained on the images of --data, so what is measured on them afterwards says little of other"
     " images; give --train-data DIR to train on others"
@@ -33,7 +31,7 @@ class Training:
     """The stages that were asked for, and the images for them.
 
     `folder` is --train-data, `data` is --data, which is trained on where there is no other;
-    `labels` belong to the latter.
+    the labels of `reading` belong to the latter.
     """
 
     calibrate: bool = False
@@ -46,7 +44,7 @@ class Training:
     zero_pad: float | None = None
     """Share of the windows that black enters at; None: that of `TrainingOptions`."""
     data: str | Path | None = None
-    labels: str | Path | None = None
+    reading: Reading = field(default_factory=Reading)
     seed: int = 0
 
     @property
@@ -84,8 +82,8 @@ class Training:
 
             examples = self._examples(model, observer)
             options = self._options(model, out)
-            output = "probabilities" if model.outputs_probabilities else _OUTPUTS[model.task]
-            graph, record = recover(fixed, original, examples, options, observer, output=output)  # type: ignore[arg-type]
+            losses = TASKS[model.task].losses(probabilities=model.outputs_probabilities)
+            graph, record = recover(fixed, original, examples, options, observer, losses=losses)
             left_out = tuple(f"{s.name} was left out: {s.reason}" for s in examples.skipped)
             shared = (_SAME_IMAGES,) if self.folder is None else ()
             notes = (*shared, *record.notes, *left_out)
@@ -125,10 +123,10 @@ class Training:
         return load_examples(self._dataset(model), wanted, how)
 
     def _dataset(self, model: Model) -> Dataset:
-        folder, labels = self.folder, None
+        folder, reading = self.folder, replace(self.reading, labels=None)
         if folder is None:
-            folder, labels = self.data or "", self.labels
-        return open_data(model, folder, Reading(labels=labels), self.limit, self.seed)
+            folder, reading = self.data or "", self.reading
+        return open_data(model, folder, reading, self.limit, self.seed)
 
 
 def _beside(out: Path | None) -> Path | None:

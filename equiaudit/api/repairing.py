@@ -17,6 +17,7 @@ from equiaudit.audit.observer import Observer, Silent
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.data import ClassOrder
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -41,6 +42,7 @@ def verify(
     data: str | Path | None = None,
     *,
     against: str | Path | nn.Module | Model | None = None,
+    positions: Mapping[str, str] | None = None,
     limit: int = PICTURES,
     seed: int = 0,
     seconds: float = 60.0,
@@ -50,7 +52,8 @@ def verify(
     """Whether `model` is exactly equivariant to circular shifts, over every phase.
 
     Runs on `limit` images of `data` and on a synthetic set; `against` is the unmodified
-    model, as a control. With `output`, that folder receives verification.json.
+    model, as a control, and what it is asked whether outputs are read rightly. Every output
+    counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
     """
     from equiaudit.repair import verify_model
 
@@ -62,8 +65,17 @@ def verify(
         control = load_model(against, normalisation=needs_values, **fitting)
     images = None
     if data is not None:
-        images = pictures(open_data(loaded, data, Reading(), limit, seed), loaded.preprocess, limit)
-    found = verify_model(loaded, against=control, images=images, seed=seed, seconds=seconds)
+        images = pictures(
+            open_data(loaded, data, Reading(), limit, seed, settle=False), loaded.preprocess, limit
+        )
+    found = verify_model(
+        loaded,
+        against=control,
+        images=images,
+        positions=tuple((positions or {}).items()),
+        seed=seed,
+        seconds=seconds,
+    )
     if output is not None:
         write_verifications(Path(output), [found])
     return found
@@ -86,6 +98,8 @@ def fix(
     dry_run: bool = False,
     data: str | Path | None = None,
     labels: str | Path | None = None,
+    class_order: ClassOrder | None = None,
+    class_names: str | Path | None = None,
     limit: int | None = None,
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
@@ -108,7 +122,8 @@ def fix(
     The kind of file is told by the suffix of `out`: .pt, .pt2, .onnx or .safetensors. With
     `data`, both models are scanned with the same shifts for the before/after table, and
     `max_accuracy_drop` (0.005 is half a point) is held against the unshifted accuracies.
-    `positions` says of outputs by name or place that they are "boxes", "keypoints" or "none".
+    `positions` says of outputs by name or place that they are "boxes", "keypoints" or "none", with
+    ":px" or ":share" (of the image) behind it where their values do not tell.
     `pad` is how an ONNX file pads circularly. `window` px of every map's border are left out
     of choices, "auto" as many as a shift of 16 px and the padding before it touch.
     With `report`, that folder receives fix.json, fix.md, verification.json and both scans. What
@@ -130,6 +145,7 @@ def fix(
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
+    reading = Reading(labels=labels, class_order=class_order, class_names=class_names)
     request = Request(
         out=as_path(out),
         options=FixOptions(
@@ -145,7 +161,7 @@ def fix(
             seed=seed,
             dry_run=dry_run,
         ),
-        images=Images(place, labels, limit, max_shift, offsets, seed),
+        images=Images(place, reading, limit, max_shift, offsets, seed),
         training=Training(
             calibrate=calibrate,
             distil=distil,
@@ -155,7 +171,7 @@ def fix(
             limit=train_limit,
             zero_pad=train_zero_pad,
             data=data,
-            labels=labels,
+            reading=reading,
             seed=seed,
         ),
         picking=Picking(

@@ -14,6 +14,7 @@ from equiaudit.api.running import choice_for
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.judging import Judge
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from equiaudit.audit.assemble import Scan
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
     from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model, Preprocess
     from equiaudit.results import Result
-
-__all__ = [
-    "Work",
-    "in_force",
-    "judged",
-    "kinds_of",
-    "stated",
-    "work_on_images",
-]
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def work_on_images(
 
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
     """Settings of model and data that are no default."""
-    names = ("arch", "weights", "task", "output_name", "output_layout", "trust")
+    names = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
     named = {name: settings.get(name) for name in names}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     return said | reading.stated()
@@ -132,9 +124,8 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
 
 
 def _known(model: Model, labelled: bool) -> str:
-    named = {"classification": ("labelled", "no labels"), "segmentation": ("masks", "no masks")}
-    with_truth, without = named.get(model.task, ("targets", "no targets"))
-    return with_truth if labelled else without
+    truth = TASKS[model.task].truth
+    return truth.known if labelled else f"no {truth.many}"
 
 
 def _said(how: Preprocess, field: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from equiaudit._version import __version__
 from equiaudit.audit.records import ImageRecord
 from equiaudit.audit.shelf import Records
-from equiaudit.audit.task import R, Task
+from equiaudit.audit.task import R, TaskAudit
 from equiaudit.data import Dataset
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
@@ -37,7 +37,7 @@ class Scan:
 
 
 def assemble(
-    task: Task[R],
+    task: TaskAudit[R],
     model: Model,
     dataset: Dataset,
     plan: ShiftPlan,
@@ -69,7 +69,7 @@ def assemble(
         unreadable=tuple(
             Skipped(name=r.file, reason=r.unreadable) for r in records if r.unreadable is not None
         ),
-        notes=(*model.notes, *task.notes(), *dataset.notes, *_decoding_notes(read)),
+        notes=(*model.notes, *task.notes(read), *dataset.notes, *_decoding_notes(read)),
         timings=timings,
         **(task.more(read) if more is None else more),
     )
@@ -81,7 +81,7 @@ def _decoding_notes(records: Iterable[ImageRecord]) -> list[str]:
     return [f"{note} ({n} {'image' if n == 1 else 'images'})" for note, n in counts.items()]
 
 
-def _shift_result(task: Task[R], series: Series, records: Records[R]) -> ShiftResult:
+def _shift_result(task: TaskAudit[R], series: Series, records: Records[R]) -> ShiftResult:
     finite = task.finite(records, series.name)
     if not finite.any():
         raise RunError(

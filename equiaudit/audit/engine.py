@@ -22,7 +22,7 @@ from equiaudit.audit.setup import in_random_order, plan_of, run_key, shard_key
 from equiaudit.audit.shards import Shard
 from equiaudit.audit.shelf import Records
 from equiaudit.audit.stopping import Stopping, finite_figures
-from equiaudit.audit.task import R, Task
+from equiaudit.audit.task import R, TaskAudit
 from equiaudit.audit.tasks import task_of
 from equiaudit.audit.units import Assignment, Block, Clock, Crew, Worker
 from equiaudit.data import Dataset, Items, check_sizes
@@ -87,7 +87,7 @@ class Run(Generic[R]):
 
     def __init__(
         self,
-        task: Task[R],
+        task: TaskAudit[R],
         model: Model,
         dataset: Dataset,
         plan: ShiftPlan,

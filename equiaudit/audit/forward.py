@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equiaudit.audit.jobs import ALIGNED, Jobs, jobs_of
-from equiaudit.audit.task import R, Source, Task
+from equiaudit.audit.task import R, Source, TaskAudit
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.shifts.canvas import cut, fill, middle, normalise
 from equiaudit.shifts.plan import ShiftPlan
@@ -26,7 +26,7 @@ __all__ = ["Scene", "outputs_of", "run_block"]
 
 @torch.inference_mode()
 def run_block(
-    task: Task[R], model: Model, plan: ShiftPlan, sources: Sequence[Source], batch_size: int
+    task: TaskAudit[R], model: Model, plan: ShiftPlan, sources: Sequence[Source], batch_size: int
 ) -> list[R]:
     """All passes of the images of `sources`; one record each, in order."""
     scene = Scene(model, plan, sources)
@@ -147,3 +147,10 @@ def outputs_of(model: Model, windows: Sequence[Tensor], size: int) -> Tensor:
     n = len(windows)
     batch = torch.stack([*windows, *[windows[-1]] * (size - n)])
     return model.run(batch)[:n]
+
+
+@torch.inference_mode()
+def blank(model: Model) -> Tensor:
+    """The output (1, ...) for a black window."""
+    black = np.zeros((1, *model.preprocess.size, model.preprocess.planes), np.uint8)
+    return model.run(normalise(black, model.preprocess, model.device))

@@ -12,9 +12,8 @@ import torch
 from equiaudit._version import __version__
 from equiaudit.audit.assemble import Scan, assemble
 from equiaudit.audit.backend import as_it_is
-from equiaudit.audit.dense.examples import most_changed
-from equiaudit.audit.dense.outputs import blank
 from equiaudit.audit.engine import Run, settings_of
+from equiaudit.audit.forward import blank
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord
@@ -30,15 +29,11 @@ from equiaudit.audit.shard_files import (
 )
 from equiaudit.audit.shards import Shard
 from equiaudit.audit.shelf import Pile, Records
-from equiaudit.audit.task import Task
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Items
 from equiaudit.errors import InputError
 from equiaudit.models.types import Model
 from equiaudit.results import Timings
-from equiaudit.shifts import ShiftPlan
-
-__all__ = ["merged", "open_shards", "run_shard"]
 
 _MOST_NAMED = 8
 
@@ -99,7 +94,7 @@ def run_shard(
 
 
 def _facts_of(model: Model) -> ModelFacts:
-    shape = None if model.task == "classification" else tuple(blank(model).shape[1:])
+    shape = tuple(blank(model).shape[1:])
     own = {name: getattr(model, name) for name in ModelFacts.model_fields if name in vars(model)}
     return ModelFacts(**(own | {"device": str(model.device), "output_shape": shape}))
 
@@ -200,7 +195,8 @@ def merged(shards: Sequence[ShardFile]) -> Scan:
     task = task_of(model, dataset, plan, header.options)
     records = _records(shards, task.parse, header.data.images)
     task.check(records)
-    more = _pictures(shards, model, dataset, plan, records.by_index().readable)
+    pictures = [dict(shard.end) for shard in shards]
+    more = task.gathered(pictures, records.by_index().readable)
     timings = _timings([shard.end.timings for shard in shards])
     scan = assemble(task, model, dataset, plan, records, header.settings, timings, more)
     mark = scan.result.fingerprint.model_copy(update={"device": header.model.device})
@@ -211,7 +207,7 @@ def _stand_in(facts: ModelFacts) -> Model:
     """A model whose outputs are known by their shape alone, on the CPU."""
 
     def run(batch: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(batch), *(facts.output_shape or (facts.num_classes or 1,)))
+        return torch.zeros(len(batch), *facts.output_shape)
 
     own = {name: getattr(facts, name) for name in ModelFacts.model_fields}
     del own["output_shape"]
@@ -242,31 +238,6 @@ def _records(
     if len(found) != images:
         raise InputError(f"The shards hold {len(found)} of {images} images.")
     return Records.of(found)
-
-
-def _pictures(
-    shards: Sequence[ShardFile],
-    model: Model,
-    dataset: Dataset,
-    plan: ShiftPlan,
-    records: Records[Any],
-) -> dict[str, Any]:
-    """The least stable images of all, with the pictures that their shards took."""
-    if model.task == "classification":
-        plain: Task[Any] = task_of(model, dataset, plan, _without_pictures(shards))
-        taken = {(w.kind, w.file): w for shard in shards for w in shard.end.worst}
-        found = plain.more(records)["worst"]
-        return {"worst": tuple(taken.get((w.kind, w.file), w) for w in found)}
-    shown = {(e.kind, e.file): e for shard in shards for e in shard.end.examples}
-    wanted = [(s.name, r.file) for s in plan.series for r in most_changed(s, records)]
-    return {
-        "receptive_field": next(filter(None, (s.end.receptive_field for s in shards)), None),
-        "examples": tuple(shown[key] for key in wanted if key in shown),
-    }
-
-
-def _without_pictures(shards: Sequence[ShardFile]) -> ScanOptions:
-    return replace(shards[0].header.options, images=False)
 
 
 def _timings(each: Sequence[Timings]) -> Timings:

@@ -23,6 +23,8 @@ class ScanOptions:
     seed: int = 0
     protocol: str | None = None
     """A named protocol instead of `shifts`, `max_shift` and `offsets`."""
+    output_range: tuple[float, float] | None = None
+    """(black, white) of the images that an image-to-image model returns; None: (0, 1)."""
     images: bool = True
     """Keep thumbnails of the worst images."""
     strict: bool = False

@@ -12,11 +12,12 @@ import numpy as np
 from equiaudit._version import __version__
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
-from equiaudit.audit.task import Task
+from equiaudit.audit.task import TaskAudit
 from equiaudit.data import Dataset, Item, Items, Place, is_lost
-from equiaudit.errors import RunError
+from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan, make_plan
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "images_per_call",
@@ -30,6 +31,11 @@ __all__ = [
 
 def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
     """The offsets of every image; InputError for settings that make no plan."""
+    if options.output_range is not None and TASKS.named(model.task).scores:
+        raise InputError(
+            f"--output-range is of images, and {model.name} returns scores.",
+            tip="Leave it out, or give --task image.",
+        )
     return make_plan(
         options.shifts,
         window=model.preprocess.size,
@@ -76,11 +82,13 @@ def refuse_lost_folders(root: Place, items: Iterable[Item]) -> None:
             )
 
 
-def run_key(task: Task[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int) -> str:
+def run_key(
+    task: TaskAudit[Any], model: Model, dataset: Dataset, plan: ShiftPlan, batch: int
+) -> str:
     """What an unfinished run must share with this one to be continued."""
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), dataset.listing_sha256]
-    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key]
+    parts += [plan.hash, json.dumps(how, sort_keys=True), str(batch), task.key, *model.notes]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

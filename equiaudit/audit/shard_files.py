@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord
 from equiaudit.errors import InputError, RunError
-from equiaudit.models.types import ModelKind, Preprocess, Task
+from equiaudit.models.types import ModelKind, Preprocess
 from equiaudit.results import DenseExample, ReceptiveField, Timings, WorstImage
 
 __all__ = [
@@ -46,7 +46,7 @@ class ModelFacts(_Frozen):
     name: str
     kind: ModelKind
     preprocess: Preprocess
-    task: Task
+    task: str
     device: str
     sha256: str
     backend: str
@@ -57,8 +57,8 @@ class ModelFacts(_Frozen):
     total_stride: tuple[int, int] | None
     trusted: bool
     notes: tuple[str, ...]
-    output_shape: tuple[int, ...] | None
-    """(C, h, w) of one output, where it is a map."""
+    output_shape: tuple[int, ...]
+    """Of one output: (classes,), (C, h, w)."""
 
 
 class DataFacts(_Frozen):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.audit.shelf import Records
-from equiaudit.audit.task import R, Task
+from equiaudit.audit.task import R, TaskAudit
 from equiaudit.errors import InputError
 from equiaudit.gates import Gate
 from equiaudit.metrics.anytime import betting_bounds, betting_interval
@@ -65,7 +65,7 @@ class Stopping:
             _refuse_drop(gate)
         return cls(tuple(gates), early, precision)
 
-    def check(self, task: Task[R]) -> None:
+    def check(self, task: TaskAudit[R]) -> None:
         """InputError where a gate is on a metric without bounds that hold at all times."""
         known = task.bounded
         if not known:
@@ -136,7 +136,7 @@ def _settles(gate: Gate, low: float, high: float) -> bool:
 
 
 def finite_figures(
-    task: Task[R], plan: ShiftPlan, records: Records[R]
+    task: TaskAudit[R], plan: ShiftPlan, records: Records[R]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """The figures of every series, of the images that are readable and finite in it."""
     read = records.readable

@@ -1,7 +1,7 @@
 """What a task adds to the engine: how outputs are compared, and what becomes of the records.
 
 The engine knows blocks of images, shifts, batches, the journal and the order of things; a
-`Task` knows what the outputs mean. One block of images passes through a `Block`:
+`TaskAudit` knows what the outputs mean. One block of images passes through a `Block`:
 
     task.open_block(sources) -> clean(...) for the unshifted windows, once per batch
                              -> shifted(...) for every shift, batch by batch
@@ -10,7 +10,7 @@ The engine knows blocks of images, shifts, batches, the journal and the order of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -24,8 +24,6 @@ from equiaudit.audit.shelf import Records, Shelf
 from equiaudit.data import Item, Truth, TruthReader
 from equiaudit.results import BoundaryPart, ShiftResult
 from equiaudit.shifts import Series
-
-__all__ = ["Block", "Source", "Task"]
 
 R = TypeVar("R", bound=ImageRecord)
 R_co = TypeVar("R_co", bound=ImageRecord, covariant=True)
@@ -57,7 +55,7 @@ class Block(Protocol[R_co]):
         """One record per image, once every job has been seen."""
 
 
-class Task(Protocol[R]):
+class TaskAudit(Protocol[R]):
     """Everything the engine does not know about the outputs; made for one run."""
 
     @property
@@ -105,8 +103,13 @@ class Task(Protocol[R]):
     def more(self, records: Records[R]) -> dict[str, Any]:
         """Further fields of the `Result`: the worst images, examples."""
 
+    def gathered(
+        self, pictures: Sequence[Mapping[str, Any]], records: Records[R]
+    ) -> dict[str, Any]:
+        """`more` of the whole from those of its parts; neither model nor images are there."""
+
     def samples_csv(self, records: Records[R]) -> Iterator[str]:
         """One row per image and kind, as text in pieces of whole rows."""
 
-    def notes(self) -> tuple[str, ...]:
-        """What is worth saying about how outputs were read."""
+    def notes(self, records: Records[R]) -> tuple[str, ...]:
+        """What is worth saying about how outputs were read, and of the records."""

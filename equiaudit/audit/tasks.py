@@ -1,25 +1,19 @@
-"""Which `Task` a model has."""
+"""How the outputs of a model are judged."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from equiaudit.audit.classification import ClassificationTask
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.task import Task
+from equiaudit.audit.task import TaskAudit
 from equiaudit.data import Dataset
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan
+from equiaudit.tasks import TASKS
 
-__all__ = ["task_of"]
 
-
-def task_of(model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions) -> Task[Any]:
+def task_of(
+    model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
+) -> TaskAudit[Any]:
     """What the engine is told about the outputs of `model`."""
-    if model.task == "classification":
-        return ClassificationTask(model, dataset, plan, options)
-    from equiaudit.audit.dense import ImageTask, SegmentationTask  # torchmetrics takes a second
-
-    if model.task == "segmentation":
-        return SegmentationTask(model, dataset, plan, options)
-    return ImageTask(model, dataset, plan, options)
+    return TASKS.named(model.task).audit(model, dataset, plan, options)

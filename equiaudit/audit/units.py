@@ -13,7 +13,7 @@ from equiaudit.audit.forward import run_block
 from equiaudit.audit.geometry import geometry
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.setup import refuse_lost_folders
-from equiaudit.audit.task import R, Source, Task
+from equiaudit.audit.task import R, Source, TaskAudit
 from equiaudit.data import Dataset, Decoded, Item, Place, decode_ahead
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
@@ -70,7 +70,7 @@ class Worker(Generic[R]):
 
     def __init__(
         self,
-        task: Task[R],
+        task: TaskAudit[R],
         model: Model,
         assignment: Assignment,
         note: Callable[[str], None],

@@ -192,7 +192,7 @@ def _setting_parameter(name: str) -> inspect.Parameter:
     spelled = f"--{flag_name(name)}"
     if field.annotation is bool:
         kind, spelled = bool, f"{spelled}/--no-{flag_name(name)}"
-    elif name == "gate":
+    elif name in ("gate", "input"):
         kind = list[str]
     option = typer.Option(
         *([spelled] if flag.short is None else [spelled, flag.short]),

@@ -15,9 +15,17 @@ from equiaudit.config import Settings
 
 __all__ = ["register"]
 
-_HOW_READ = ("task", "output_name", "output_layout")
+_HOW_READ = ("task", "output_name", "output_layout", "input")
 _OF_THE_DEMO = ("arch", "weights", "trust", "size", "mean", "std", "preprocess", *_HOW_READ)
-_OF_OTHER_DATA = ("labels", "stride", "accuracy_check", "engine", "address")
+_OF_OTHER_DATA = (
+    "labels",
+    "class_order",
+    "class_names",
+    "stride",
+    "accuracy_check",
+    "engine",
+    "address",
+)
 _SECONDS = 5.0
 
 

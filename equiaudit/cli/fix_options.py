@@ -10,9 +10,9 @@ import typer
 from equiaudit.cli.command import Call
 from equiaudit.errors import InputError
 
-__all__ = ["DATA_FLAGS", "Conversion", "Measuring", "Recovery"]
+__all__ = ["DATA_FLAGS", "Conversion", "Measuring", "Recovery", "parsed_positions"]
 
-DATA_FLAGS = ("labels", "limit", "max_shift", "offsets")
+DATA_FLAGS = ("labels", "class_order", "class_names", "limit", "max_shift", "offsets")
 """The settings that say how --data is read and shifted."""
 _RECOVERY = "Getting accuracy back"
 _LEAVE_OUT = "Leave one of them out."
@@ -57,8 +57,9 @@ class Conversion:
         list[str] | None,
         typer.Option(
             help="An output, by name or place, that holds boxes (x1, y1, x2, y2) or keypoints"
-            " (x, y) in px, or none; canonical maps them back. Repeatable.",
-            metavar="OUTPUT=KIND",
+            " (x, y), in px or shares of the image (:px, :share), or none; canonical maps them"
+            " back. Repeatable.",
+            metavar="OUTPUT=KIND[:UNIT]",
         ),
     ] = None
     select: Annotated[
@@ -103,7 +104,10 @@ class Conversion:
 
     def arguments(self) -> dict[str, Any]:
         """As `equiaudit.fix` takes them."""
-        parsed = {"positions": _positions(self.positions or []), "window": _window(self.window)}
+        parsed = {
+            "positions": parsed_positions(self.positions or []),
+            "window": _window(self.window),
+        }
         return asdict(self) | parsed
 
 
@@ -223,14 +227,15 @@ def _window(text: str | None) -> int | Literal["auto"] | None:
     return "auto"
 
 
-def _positions(pairs: list[str]) -> dict[str, str]:
+def parsed_positions(pairs: list[str]) -> dict[str, str]:
     """OUTPUT=KIND, several."""
     found = {}
     for pair in pairs:
         name, equals, kind = pair.rpartition("=")
         if not equals or not name:
             raise InputError(
-                f"--positions is {pair!r}.", tip="Write OUTPUT=boxes, OUTPUT=keypoints or =none."
+                f"--positions is {pair!r}.",
+                tip="Write OUTPUT=boxes, OUTPUT=keypoints or =none, with :px or :share.",
             )
         found[name] = kind
     return found

@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING
 
 from equiaudit.cli.command import Call
 from equiaudit.errors import InputError
+from equiaudit.formats import FORMATS
 
 if TYPE_CHECKING:
     from equiaudit.results import Result
 
-__all__ = ["FILES", "append_step_summary", "deliver"]
-
-FILES = {
-    "text": "report.txt",
-    "json": "result.json",
-    "csv": "metrics.csv",
-    "md": "report.md",
-    "html": "report.html",
-    "junit": "junit.xml",
-    "github": "github.txt",
-}
 STEP_SUMMARY_LIMIT = 1024 * 1024
 """Bytes GitHub takes per step."""
 
@@ -37,7 +27,7 @@ def deliver(result: Result, call: Call, folder: Path | None) -> str:
     if folder is not None:
         from equiaudit.report.formats import write_files
 
-        texts = {FILES[name]: _document(result, name, call) for name in formats}
+        texts = {FORMATS[name].file: _document(result, name, call) for name in formats}
         for path in write_files(folder, texts):
             call.terminal.say(f"Wrote {path}")
     return _shown(result, call)

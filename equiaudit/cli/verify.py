@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.fix_options import parsed_positions
 from equiaudit.cli.inspect import (
     MODEL_FLAGS,
     FormatOption,
@@ -39,12 +40,21 @@ def verify(
     against: Annotated[
         str | None, typer.Option(help="The unmodified model, as a control.", metavar="MODEL")
     ] = None,
+    positions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="As for fix: an output that holds boxes or keypoints, in px or shares, or none.",
+            metavar="OUTPUT=KIND[:UNIT]",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(help="About how long to go on.", metavar="S", min=0.0)
     ] = 60.0,
     format: FormatOption = "text",
 ) -> Outcome:
     """Compare the outputs of shifted images over every phase: bits, errors, labels.
+
+    Every output counts: maps and positions have to move with the image, the others to stay.
 
     Exit code 0 when it verified, 1 when it did not. With -o DIR the record is written to
     DIR/verification.json.
@@ -60,6 +70,7 @@ def verify(
         model,
         data,
         against=against,
+        positions=parsed_positions(positions or []),
         limit=settings.limit or _PICTURES,
         seed=settings.seed,
         seconds=seconds,

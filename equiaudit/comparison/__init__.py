@@ -17,7 +17,6 @@ from equiaudit.comparison.pairing import (
 )
 from equiaudit.comparison.rendering import render_comparison
 from equiaudit.comparison.samples import (
-    Sample,
     Samples,
     parse_samples,
     read_samples,
@@ -29,7 +28,6 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "McNemarTest",
-    "Sample",
     "Samples",
     "comparable",
     "compare",

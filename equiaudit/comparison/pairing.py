@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.comparison.fingerprints import comparable, differences
-from equiaudit.comparison.samples import YES_OR_NO, Samples, figure_of, read_samples
+from equiaudit.comparison.samples import Samples, read_samples
 from equiaudit.comparison.types import Change, Comparison, ComparisonRow, McNemarTest
 from equiaudit.errors import InputError
-from equiaudit.results import METRICS, Estimate, Result, load_result, metric_info
+from equiaudit.results import Estimate, Result, load_result
+from equiaudit.tasks import METRICS, metric_info, of_result
 
 if TYPE_CHECKING:
     from equiaudit.metrics.forecast import Bounds
 
-__all__ = ["compare", "compare_files", "difference_of", "paired_differences", "paired_law"]
-
 _UNPAIRED = "mover"
-_LEADING = ("agreement", "mascc", "massc", "nmse")
-"""What tells whether samples are of a result."""
-_FLIPS = ("mascc", "massc", "flip_rate")
-"""Shares of pixels, or what is left of them."""
 _SAME = 1e-4
 """How far the mean of the samples may be from the figure in the result: cells hold 6 digits."""
 
@@ -63,12 +58,12 @@ def paired_differences(
 def _check_samples(result: Result, samples: Samples) -> None:
     """Samples of another run would pair images with the wrong figures."""
     for kind, shift in result.shifts.items():
-        metric = next((name for name in _LEADING if name in shift.metrics), None)
+        metric = next((name for name in of_result(result).leading if name in shift.metrics), None)
         stated = None if metric is None else shift.metrics[metric]
         own = [s for (k, _), s in samples.items() if k == kind and not s.nonfinite]
         if metric is None or stated is None or stated.value is None:
             continue
-        found = [share for s in own if (share := figure_of(metric, s)) is not None]
+        found = [share for s in own if (share := s.figure(metric)) is not None]
         if len(found) != stated.n or abs(sum(found) / stated.n - stated.value) > _SAME:
             raise InputError(
                 f"The samples.csv of {result.fingerprint.model} is not of its result.json: they "
@@ -101,7 +96,7 @@ def _row(name: str, a: Result, b: Result, samples_a: Samples, samples_b: Samples
         b=after,
         difference=difference,
         paired=bool(pairs),
-        mcnemar=_mcnemar(pairs) if pairs and metric in YES_OR_NO else None,
+        mcnemar=_mcnemar(pairs) if pairs and metric_info(metric).yes_or_no else None,
         verdict=_verdict(difference, metric),
     )
 
@@ -111,7 +106,7 @@ def _pairs(
 ) -> list[tuple[float, float]]:
     """Both figures of each image that both runs scored, in the order of a."""
     keys = [key for key in samples_a if key[0] == kind and _usable(key, samples_a, samples_b)]
-    both = ((figure_of(metric, samples_a[key]), figure_of(metric, samples_b[key])) for key in keys)
+    both = ((samples_a[key].figure(metric), samples_b[key].figure(metric)) for key in keys)
     return [(x, y) for x, y in both if x is not None and y is not None]
 
 
@@ -119,7 +114,7 @@ def _paired(pairs: list[tuple[float, float]], metric: str) -> Estimate:
     """Mean of b - a with its interval; metrics that are not within [0, 1] by the bootstrap."""
     before, after = zip(*pairs, strict=True)
     info = metric_info(metric)
-    if info.name in _FLIPS:
+    if info.of_pixels:
         from equiaudit.metrics.flips import flip_difference
 
         if info.higher_is_better:  # flips are what is rare: b - a of shares kept is a - b of them
@@ -148,7 +143,7 @@ def paired_law(name: str, samples_a: Samples, samples_b: Samples) -> Bounds | No
         return None
     before, after = zip(*pairs, strict=True)
     info = metric_info(metric)
-    if info.name in _FLIPS:
+    if info.of_pixels:
         if info.higher_is_better:
             return flip_change_bounds([1 - y for y in after], [1 - x for x in before])
         return flip_change_bounds(before, after)

@@ -4,50 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS, Task
+from equiaudit.tasks.samples import Sample
 
-__all__ = [
-    "YES_OR_NO",
-    "MapSample",
-    "Sample",
-    "Samples",
-    "figure_of",
-    "parse_samples",
-    "read_samples",
-    "samples_beside",
-]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One row of samples.csv; None where a cell is empty."""
-
-    label: int | None
-    clean_label: int | None
-    offsets: int
-    agree: int | None
-    consistency: float | None
-    correct: int | None
-    confidence_wobble: float | None
-    logit_error: float | None
-    nonfinite: bool
-
-
-@dataclass(frozen=True)
-class MapSample:
-    """One row of samples.csv where outputs are maps."""
-
-    figures: Mapping[str, float]
-    """Metric -> the image's figure, of the metrics that are means of one per image."""
-    nonfinite: bool
-
-
-Samples = Mapping[tuple[str, str], Sample | MapSample]
+Samples = Mapping[tuple[str, str], Sample]
 """(kind, file) -> its row, in the order of the file."""
 
 
@@ -85,11 +49,12 @@ def _samples_path(path: Path) -> Path:
 
 
 def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
-    rows: dict[tuple[str, str], Sample | MapSample] = {}
+    rows: dict[tuple[str, str], Sample] = {}
+    task = _writer_of(reader.fieldnames or ())
     for row in reader:
         try:
             _check_cells(row)
-            key, sample = (row["kind"], row["file"]), _sample(row)
+            key, sample = (row["kind"], row["file"]), task.sample(row)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{place}, line {reader.line_num}, is not a row of samples.csv: {error}."
@@ -100,93 +65,12 @@ def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
     return rows
 
 
+def _writer_of(columns: Collection[str]) -> Task:
+    """The task whose table has these columns; of one that none has, the first says what lacks."""
+    return next((t for t in TASKS.values() if t.wrote(columns)), next(iter(TASKS.values())))
+
+
 def _check_cells(row: Mapping[str | None, object]) -> None:
     """The reader fills what a short row lacks with None, and puts surplus cells under None."""
     if None in row or None in row.values():
         raise ValueError("its number of cells is not that of the header")
-
-
-def _sample(row: Mapping[str, str]) -> Sample | MapSample:
-    if "clean_label" not in row and row.keys() & _OF_MAPS:
-        return MapSample(_map_figures(row), bool(_whole(row["nonfinite"])))
-    return Sample(
-        label=_whole(row["label"]),
-        clean_label=_whole(row["clean_label"]),
-        offsets=int(row["offsets"]),
-        agree=_whole(row["agree"]),
-        consistency=_real(row["consistency"]),
-        correct=_whole(row["correct"]),
-        confidence_wobble=_real(row["confidence_wobble"]),
-        logit_error=_real(row["logit_error"]),
-        nonfinite=bool(_whole(row["nonfinite"])),
-    )
-
-
-def _map_figures(row: Mapping[str, str]) -> dict[str, float]:
-    cells = {name: _real(row[name]) for name in _MEANS if name in row}
-    kept = _real(row.get("kept", ""))
-    if kept is not None:
-        cells |= {"mascc": kept, "massc": kept, "flip_rate": 1 - kept}
-    return {name: value for name, value in cells.items() if value is not None}
-
-
-def _whole(cell: str) -> int | None:
-    return int(cell) if cell else None
-
-
-def _real(cell: str) -> float | None:
-    if not cell:
-        return None
-    number = float(cell)
-    if not math.isfinite(number):
-        raise ValueError(f"{cell} is not a finite number")
-    return number
-
-
-def _share(count: int | None, sample: Sample) -> float | None:
-    return None if count is None or not sample.offsets else count / sample.offsets
-
-
-def _is(found: bool | None) -> float | None:
-    return None if found is None else float(found)
-
-
-def _clean_right(sample: Sample) -> bool | None:
-    return None if sample.label is None else sample.clean_label == sample.label
-
-
-def _always_right(sample: Sample) -> bool | None:
-    return None if sample.correct is None else sample.correct == sample.offsets
-
-
-def _flips(sample: Sample) -> bool | None:
-    return None if sample.agree is None else sample.agree < sample.offsets
-
-
-_OF_MAPS = {"kept", "nmse", "mean_iou"}
-"""Columns that tell tables of segmentations, of image-to-image models and of sequences."""
-_MEANS = (
-    *("nmse", "psnr", "ssim", "psnr_clean", "psnr_shifted", "delta_psnr"),
-    *("mean_iou", "iou_variance", "area_variance", "lost_share"),
-)
-"""Metrics of image-to-image models and of sequences that are means of the column of that name."""
-_FIGURES: dict[str, Callable[[Sample], float | None]] = {
-    "consistency": lambda sample: sample.consistency,
-    "agreement": lambda sample: _share(sample.agree, sample),
-    "accuracy_clean": lambda sample: _is(_clean_right(sample)),
-    "accuracy_shifted": lambda sample: _share(sample.correct, sample),
-    "accuracy_worst": lambda sample: _is(_always_right(sample)),
-    "flipped": lambda sample: _is(_flips(sample)),
-    "confidence_wobble": lambda sample: sample.confidence_wobble,
-    "logit_error": lambda sample: sample.logit_error,
-}
-"""Metrics of classifiers that are the mean of one figure per image, and that figure."""
-YES_OR_NO = ("accuracy_clean", "accuracy_worst")
-
-
-def figure_of(metric: str, sample: Sample | MapSample) -> float | None:
-    """The figure of one image whose mean `metric` is; None where it is no such mean."""
-    if isinstance(sample, MapSample):
-        return sample.figures.get(metric)
-    figure = _FIGURES.get(metric)
-    return None if figure is None else figure(sample)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
-
-__all__ = ["Auto", "Floats", "Size", "device", "lines", "nearest", "one_of", "or_word"]
 
 
 def _items(value: Any) -> Any:
@@ -28,6 +27,18 @@ def lines(value: Any) -> Any:
     return _items(value.replace("\n", ",")) if isinstance(value, str) else tuple(value)
 
 
+def assignments(value: Any) -> Any:
+    """NAME=VALUE, one or a list of them, each name once."""
+    items = (value,) if isinstance(value, str) else tuple(value)
+    names = [str(item).partition("=")[0] for item in items]
+    for item, name in zip(items, names, strict=True):
+        if not name or not str(item).partition("=")[2]:
+            raise ValueError(f"expected NAME=VALUE, got {item!r}")
+    if len(set(names)) != len(names):
+        raise ValueError("a name is given twice")
+    return items
+
+
 def _size(value: Any) -> Any:
     """``HxW``, one number for a square, or a pair."""
     parts = value.lower().split("x") if isinstance(value, str) else value
@@ -40,6 +51,18 @@ def _size(value: Any) -> Any:
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise ValueError(f"expected HxW or one number, in px, got {value!r}")
     return (numbers[0], numbers[-1])
+
+
+def bounds(value: Any) -> Any:
+    """``LOW,HIGH``, two numbers of which the second is larger."""
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"expected LOW,HIGH as in -1,1, got {value!r}")
+    return (low, high)
 
 
 def or_word(word: str, least: int) -> BeforeValidator:
@@ -72,6 +95,23 @@ def one_of(names: tuple[str, ...]) -> BeforeValidator:
         return items
 
     return BeforeValidator(check)
+
+
+def a_word(names: tuple[str, ...]) -> BeforeValidator:
+    """One of `names`."""
+
+    def check(value: Any) -> Any:
+        if value not in names:
+            quoted = listed([repr(name) for name in names])
+            raise ValueError(f"input should be {quoted}, got {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def listed(names: Sequence[str]) -> str:
+    """``auto, cpu or cuda``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def device(value: Any) -> Any:

@@ -8,12 +8,23 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from equiaudit.config.checks import Auto, Floats, Size, lines, one_of, or_word
+from equiaudit.config.checks import (
+    Auto,
+    Floats,
+    Size,
+    a_word,
+    assignments,
+    bounds,
+    lines,
+    listed,
+    one_of,
+    or_word,
+)
 from equiaudit.config.checks import device as check_device
+from equiaudit.formats import FORMATS
+from equiaudit.tasks import TASKS
 
-__all__ = ["FORMATS", "Flag", "Settings"]
-
-FORMATS = ("text", "json", "csv", "md", "html", "junit", "github")
+__all__ = ["Flag", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,9 @@ class Settings(BaseModel):
         Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),
     ] = None
     task: Annotated[
-        Literal["auto", "classification", "segmentation", "image"],
-        Flag(
-            _MODEL,
-            "What the model does: auto, classification, segmentation or image.",
-            "TASK",
-        ),
+        str,
+        a_word(("auto", *TASKS)),
+        Flag(_MODEL, f"What the model does: {listed(('auto', *TASKS))}.", "TASK"),
     ] = "auto"
     output_name: Annotated[
         str | None,
@@ -85,6 +93,15 @@ class Settings(BaseModel):
         Literal["auto", "NCHW", "NHWC"],
         Flag(_MODEL, "Where a map that the model returns has its channels.", "auto|NCHW|NHWC"),
     ] = "auto"
+    input: Annotated[
+        tuple[str, ...],
+        BeforeValidator(assignments),
+        Flag(
+            _MODEL,
+            "Value of an input of an ONNX file that is not the image: a number, or zeros.",
+            "NAME=VALUE",
+        ),
+    ] = ()
     stride: Annotated[
         Size, Flag(_MODEL, "Total stride of the model, px, where it cannot be found.", "N|HxW")
     ] = None
@@ -107,7 +124,19 @@ class Settings(BaseModel):
         ),
     ] = "auto"
     labels: Annotated[
-        str | None, Flag(_DATA, "CSV with the columns file and label, or its URL.", "FILE")
+        str | None, Flag(_DATA, "Table with the columns file and label, or its URL.", "FILE")
+    ] = None
+    class_order: Annotated[
+        Literal["string", "natural", "index"] | None,
+        Flag(
+            _DATA,
+            "How class folders are counted: string (ImageFolder), natural (timm) or index.",
+            "ORDER",
+        ),
+    ] = None
+    class_names: Annotated[
+        str | None,
+        Flag(_DATA, "The model's classes in order: a name per line, JSON, or CSV.", "FILE"),
     ] = None
     classes: Annotated[
         str | None,
@@ -115,6 +144,15 @@ class Settings(BaseModel):
     ] = None
     ignore_index: Annotated[
         int | None, Field(ge=0), Flag(_DATA, "Id of mask pixels to leave out (255).", "N")
+    ] = None
+    output_range: Annotated[
+        tuple[float, float] | None,
+        BeforeValidator(bounds),
+        Flag(
+            _MODEL,
+            "Black and white of the images that an image-to-image model returns (0,1).",
+            "LOW,HIGH",
+        ),
     ] = None
     limit: Annotated[
         int | None, Field(ge=1), Flag(_DATA, "Use N images, drawn with the seed.", "N")
@@ -193,7 +231,7 @@ class Settings(BaseModel):
     ] = None
     format: Annotated[
         tuple[str, ...],
-        one_of(FORMATS),
+        one_of(tuple(FORMATS)),
         Flag(
             _OUTPUT,
             f"Comma list of {', '.join(FORMATS)}. The first goes to stdout; "

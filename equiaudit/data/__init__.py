@@ -4,6 +4,7 @@ Imports numpy and Pillow, never torch.
 """
 
 from equiaudit.data.class_table import ClassTable, read_class_table
+from equiaudit.data.classes import ClassOrder, Doubt
 from equiaudit.data.dataset import (
     Dataset,
     has_masks,
@@ -21,9 +22,11 @@ from equiaudit.data.truth import Truth, TruthReader
 
 __all__ = [
     "IGNORED",
+    "ClassOrder",
     "ClassTable",
     "Dataset",
     "Decoded",
+    "Doubt",
     "Geometry",
     "Item",
     "Items",

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.items import NO_LABEL, Item, Items, Names, Truths
 from equiaudit.data.layouts import Asked, Kind, Listing, Tree, find
 from equiaudit.data.layouts.classes import read_labels_file
 from equiaudit.data.listing import EXTENSIONS
-from equiaudit.data.places import Place, let_go, place_of
+from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
 __all__ = ["Dataset", "has_masks", "has_targets", "open_dataset", "open_dense_dataset"]
-
-DenseTask = Literal["segmentation", "image"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ class Dataset:
     """How the masks or targets of `items` are read, where there are any."""
     layout: str = ""
     """The name of the layout that was found, or asked for."""
+    doubt: Doubt | None = field(default=None, compare=False)
+    """Where the labels are one of several meanings."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -53,24 +53,43 @@ class Dataset:
             raise KeyError(index)
         return self.items[place]
 
+    def read_as(self, place: int, note: str) -> Dataset:
+        """With the labels of meaning `place` of the doubt, which is then settled."""
+        if self.doubt is None:
+            return self
+        labels, digest = self.doubt.labels[place], hashlib.sha256(self.listing_sha256.encode())
+        digest.update(labels.tobytes())
+        return replace(
+            self,
+            items=replace(self.items, labels=labels),
+            class_names=self.doubt.meanings[place].names,
+            listing_sha256=digest.hexdigest() if place else self.listing_sha256,
+            notes=(*self.notes, note),
+            doubt=None,
+        )
+
 
 def open_dataset(
     root: str | Place,
     *,
     labels: str | Place | None = None,
     class_names: Sequence[str] | None = None,
+    class_ids: Sequence[str] | None = None,
     num_classes: int | None = None,
+    class_order: ClassOrder | None = None,
     layout: str = "auto",
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
     """List the images under `root` and find their labels.
 
-    `root` and `labels` are paths, or URLs that fsspec reads. With `labels`, a CSV file with
-    columns file and label gives them. Else class sub-folders do (see `classes_of` for how
-    their names become indices; a class folder without images still counts as a class), and a
-    flat folder is unlabelled. A folder whose images are all in ``images`` stands for that
-    folder. `class_names` and `num_classes` are the model's. `layout` names one of
+    `root` and `labels` are paths, or URLs that fsspec reads. With `labels`, a table of files
+    and labels gives them (`labels_of_table`). Else class sub-folders do (see `classes_of` for
+    how their names become indices; a class folder without images still counts as a class), and
+    a flat folder is unlabelled. A folder whose images are all in ``images`` stands for that
+    folder. `class_names`, `class_ids` and `num_classes` are the model's. Where the labels may
+    mean several things, those of the data set are one of them and its `doubt` holds all;
+    `class_order` leaves the meanings of that kind. `layout` names one of
     `equiaudit.data.layouts`, or is "auto" for the one that fits.
 
     `limit` keeps that many images, drawn from the whole by `seed`; a larger limit keeps
@@ -78,20 +97,20 @@ def open_dataset(
     where labels and model contradict each other.
     """
     _check_limit(limit)
-    top = place_of(root)
+    top = folder_of(root)
     table = None if labels is None else place_of(labels)
-    asked = Asked(table, class_names, num_classes)
+    asked = Asked(table, Known(num_classes, class_names, class_ids), class_order)
     if table is not None:
         name, listing = "labels-file", read_labels_file(Tree(top), asked)
     else:
         name, listing = _read(top, "classification", layout, asked)
     let_go(top)
-    return _dataset(name, listing, limit, seed)
+    return _dataset(name, listing, limit, seed, class_names)
 
 
 def open_dense_dataset(
     root: str | Place,
-    task: DenseTask,
+    kind: Kind,
     reader: TruthReader,
     *,
     class_names: Mapping[int, str] | None = None,
@@ -105,8 +124,8 @@ def open_dense_dataset(
     and `seed` choose as for `open_dataset`.
     """
     _check_limit(limit)
-    top = place_of(root)
-    name, listing = _read(top, task, layout, Asked())
+    top = folder_of(root)
+    name, listing = _read(top, kind, layout, Asked())
     let_go(top)
     found = _dataset(name, listing, limit, seed)
     return replace(
@@ -118,13 +137,13 @@ def open_dense_dataset(
 
 def has_targets(root: str | Place) -> bool:
     """Whether `root` holds targets and no masks."""
-    root = place_of(root)
+    root = folder_of(root)
     return (root / "targets").is_dir() and not (root / "masks").is_dir()
 
 
 def has_masks(root: str | Place) -> bool:
     """Whether `root` holds masks, in one of the layouts."""
-    root = place_of(root)
+    root = folder_of(root)
     return (root / "masks").is_dir() or (root / "SegmentationClass").is_dir()
 
 
@@ -148,7 +167,13 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     return found.name, listing
 
 
-def _dataset(layout: str, listing: Listing, limit: int | None, seed: int) -> Dataset:
+def _dataset(
+    layout: str,
+    listing: Listing,
+    limit: int | None,
+    seed: int,
+    names: Sequence[str] | None = None,
+) -> Dataset:
     chosen = _chosen(listing, limit, seed)
     images = [listing.images[i] for i in chosen]
     truths = [listing.truth[image.name] for image in images] if listing.truth else []
@@ -163,11 +188,12 @@ def _dataset(layout: str, listing: Listing, limit: int | None, seed: int) -> Dat
     return Dataset(
         root=listing.root,
         items=items,
-        class_names=listing.class_names,
+        class_names=listing.class_names or dict(enumerate(names or ())),
         labelled=labels is not None or bool(truths),
         listing_sha256=_digest(listing, chosen),
         notes=listing.notes,
         layout=layout,
+        doubt=None if listing.doubt is None else listing.doubt.of(chosen),
     )
 
 

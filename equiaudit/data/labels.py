@@ -1,108 +1,65 @@
-"""From the names of class folders, or the rows of a CSV file, to class indices."""
+"""From the rows of a table to the labels of images: which columns, which files, which classes."""
 
 from __future__ import annotations
 
-import csv
-import io
 import posixpath
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from equiaudit.data.places import Place, posix_of, read_text
+from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index, some
+from equiaudit.data.listing import EXTENSIONS
+from equiaudit.data.places import Place, posix_of
+from equiaudit.data.tables import Table, read_table
 from equiaudit.errors import InputError
 
-__all__ = ["Classes", "classes_of", "labels_of_csv"]
-
-_CSV_TIP = "Give the labels with --labels FILE.csv (columns file,label)."
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What each label in the data means: label -> class index, and class index -> name."""
-
-    index: Mapping[str, int]
-    names: Mapping[int, str]
-    notes: tuple[str, ...] = ()
-
-
-def classes_of(
-    labels: Sequence[str],
-    class_names: Sequence[str] | None,
-    num_classes: int | None,
-    *,
-    source: str,
-) -> Classes:
-    """Match the distinct `labels` of `source` with the classes of the model.
-
-    In this order: (1) all are names of the model's classes; (2) all are integers, which are
-    the indices; (3) there are as many as the model has classes, or the model's number of
-    classes is unknown: the sorted names count from 0. Anything else is an InputError.
-    """
-    labels = sorted(set(labels))
-    classes = _by_model_name(labels, class_names) or _by_number(labels, class_names)
-    if classes is None:
-        classes = _by_order(labels, class_names, num_classes, source)
-    _check_range(classes.index, num_classes, source)
-    return classes
-
-
-def _by_model_name(labels: Sequence[str], class_names: Sequence[str] | None) -> Classes | None:
-    if class_names is None:
-        return None
-    spelled = [_spelling(name) for name in class_names]
-    count = Counter(spelled)
-    # A name that two classes share decides nothing.
-    known = {name: i for i, name in enumerate(spelled) if count[name] == 1}
-    if not all(_spelling(label) in known for label in labels):
-        return None
-    index = {label: known[_spelling(label)] for label in labels}
-    return Classes(index, dict(enumerate(class_names)))
-
-
-def _spelling(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
-
-
-def _by_number(labels: Sequence[str], class_names: Sequence[str] | None) -> Classes | None:
-    if not all(label.isascii() and label.isdigit() and len(label) <= 9 for label in labels):
-        return None
-    names = dict(enumerate(class_names)) if class_names is not None else {}
-    return Classes({label: int(label) for label in labels}, names)
-
-
-def _by_order(
-    labels: Sequence[str], class_names: Sequence[str] | None, num_classes: int | None, source: str
-) -> Classes:
-    if num_classes is None and class_names is not None:
-        num_classes = len(class_names)
-    if num_classes is not None and num_classes != len(labels):
-        raise InputError(
-            f"The {source} name {len(labels)} classes ({_some(labels)}) and the model has"
-            f" {num_classes}, so which is which cannot be told.",
-            tip=_CSV_TIP,
-        )
-    index = {label: i for i, label in enumerate(labels)}
-    unlike = "" if class_names is None else ", which do not bear the names of the model's classes"
-    notes = (f"Classes are numbered from 0 in the sorted order of the {source}{unlike}.",)
-    return Classes(index, {i: label for label, i in index.items()}, notes)
-
-
-def _check_range(index: Mapping[str, int], num_classes: int | None, source: str) -> None:
-    if num_classes is None:
-        return
-    for label, i in index.items():
-        if i >= num_classes:
-            raise InputError(
-                f"The {source} name class {label!r}, and the model's {num_classes} classes are"
-                f" 0 to {num_classes - 1}.",
-                tip=_CSV_TIP,
-            )
-
-
-def _some(names: Collection[str], limit: int = 3) -> str:
-    shown = ", ".join(repr(name) for name in list(names)[:limit])
-    return f"{shown}, ..." if len(names) > limit else shown
+_FILE = [
+    "file",
+    "file_name",
+    "filename",
+    "image",
+    "image_name",
+    "image_path",
+    "path",
+    "file_path",
+    "filepath",
+    "img",
+    "img_path",
+    "image_file",
+    "image_id",
+    "img_id",
+    "image_label",
+    "id_code",
+    "id",
+    "name",
+]
+_LABEL = [
+    "label",
+    "class",
+    "target",
+    "y",
+    "category",
+    "class_id",
+    "label_id",
+    "category_id",
+    "class_index",
+    "label_index",
+    "class_name",
+    "label_name",
+    "category_name",
+    "classid",
+    "classes",
+    "labels",
+    "ground_truth",
+    "gt",
+    "diagnosis",
+]
+_TIP = (
+    "Name the columns file,label. Known are also filename, file_name, image, path, image_id for the"
+    " file, and class, target, category, y for the label."
+)
+_MANY_TIP = "Give one class per image; a table with several is of another task than classification."
+_BETWEEN = ("|", ";", ",")
+"""What stands between several labels in one cell."""
 
 
 @dataclass(frozen=True)
@@ -112,65 +69,286 @@ class _Row:
     label: str
 
 
-def labels_of_csv(
+@dataclass(frozen=True)
+class _Rows:
+    rows: list[_Row]
+    columns: str
+    """What they were read from, in words."""
+
+
+def labels_of_table(
     path: Place,
     files: Collection[str],
     root: Place,
-    class_names: Sequence[str] | None,
-    num_classes: int | None,
-) -> tuple[dict[str, int], Classes]:
-    """Labels of `files` (names relative to `root`) from a CSV with columns file and label.
+    known: Known,
+    order: ClassOrder | None = None,
+    *,
+    columns: tuple[int, int] | None = None,
+) -> tuple[dict[str, str], Classes]:
+    """Labels of `files` (names relative to `root`) from a table, and the classes they mean.
 
-    A row's file is looked up relative to `root`, to the folder of the CSV file, or to an
-    ``images`` folder in either: the one that finds the most. Rows without an image, and
-    images without a row, are left out with a note; that no row fits, that two rows
-    contradict each other, or a malformed row is an InputError.
+    Its delimiter, header and encoding are told from the text (`read_table`), the columns from
+    their names, or, where there are two, from what they hold; `columns` names them by place
+    where there is no header. A row's file is looked up relative to `root`, to the folder of the
+    table, or to an ``images`` folder in either, exactly; then in any case of the extension,
+    without it, and without folders: whichever finds the most. Rows without an image, and images
+    without a row, are left out with a note; that no row fits, that a name fits two images, that
+    two rows contradict each other, or a malformed row is an InputError.
     """
-    rows = _best_placed(_read_rows(path), files, root, path)
+    read = _read_rows(read_table(path), path, files, columns)
+    rows = _best_placed(read.rows, files, root, path)
     by_file = _rows_by_file(rows, files, path)
     if not by_file:
+        first = f"; the first row names {read.rows[0].file!r}" if read.rows else ""
         raise InputError(
             f"None of the {len(rows)} files named in {path} is among the {len(files)} images"
-            f" in {root}.",
+            f" in {root}{first}.",
             tip="Its column `file` must be relative to the image folder.",
         )
     source = f"rows of {path.name}"
-    classes = classes_of([r.label for r in rows], class_names, num_classes, source=source)
-    notes = classes.notes + _leftovers(rows, files, by_file, path.name)
-    labels = {file: classes.index[row.label] for file, row in by_file.items()}
-    return labels, replace(classes, notes=notes)
-
-
-def _read_rows(path: Place) -> list[_Row]:
-    try:
-        text = io.StringIO(read_text(path), newline="")
-        return list(_parse_rows(csv.DictReader(text), path))
-    except FileNotFoundError:
-        raise InputError(f"There is no labels file at {path}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The labels file {path} cannot be read: {error}.") from None
-
-
-def _parse_rows(reader: csv.DictReader[str], path: Place) -> Iterable[_Row]:
-    if missing := {"file", "label"} - set(reader.fieldnames or ()):
+    labels = {row.label: row for row in reversed(rows)}
+    bad = no_index(labels)
+    if bad is not None:
+        row = labels[bad]
+        tip = "Class indices count from 0."
+        if bad.startswith("-"):
+            tip += " Take out the rows where it stands for no label."
         raise InputError(
-            f"The labels file {path} has no column {' and no column '.join(sorted(missing))}.",
-            tip="Its first line must name the columns: file,label.",
+            f"Line {row.line} of {path} labels {row.file!r} with {bad}, which is no class.", tip=tip
         )
-    for row in reader:
-        file, label = row["file"], (row["label"] or "").strip()
-        if not file or not label:
-            raise InputError(f"Line {reader.line_num} of {path} lacks a file or a label.")
-        yield _Row(reader.line_num, file.replace("\\", "/"), label)
+    classes = classes_of(labels, known, source=source, order=order, table=True)
+    said = f"{len(by_file)} of {len(files)} images labelled from {read.columns} of {path.name}."
+    notes = (said, *classes.notes, *_leftovers(rows, files, by_file, path.name))
+    found = {file: row.label for file, row in by_file.items()}
+    return found, replace(classes, notes=notes)
+
+
+def _read_rows(
+    table: Table, path: Place, files: Collection[str], places: tuple[int, int] | None
+) -> _Rows:
+    """The rows of a table, by the columns that hold files and labels."""
+    if places is not None:
+        said = f"columns {places[0] + 1} and {places[1] + 1}"
+        return _by_place(table.rows, table.lines, *places, path, said)
+    rows, lines = table.rows, table.lines
+    header = table.header
+    if header is None:
+        header, rows, lines = rows[0] if rows else (), rows[1:], lines[1:]
+    names = [_plain(name) for name in header]
+    file = _named(names, _FILE)
+    label = _named(names, _LABEL, without=file)
+    if file is not None and label is not None:
+        _refuse_two_labels(names, header, rows, label, path)
+        return _by_place(rows, lines, file, label, path, f"columns {header[file]}, {header[label]}")
+    if file is not None and len(names) > 2 and (hot := _one_hot(header, rows, lines, file, path)):
+        return hot
+    if table.header is None and len(names) == 2 and rows is not None:
+        return _two_columns(table, path, files, file, label)
+    lacking = [w for w, c in (("file", file), ("label", label)) if c is None]
+    raise InputError(
+        f"The labels file {path} has no column {' and no column '.join(lacking)}; its first line"
+        f" is {', '.join(header)[:120]!r}.",
+        tip=_TIP,
+    )
+
+
+def has_columns(table: Table) -> bool:
+    """Whether a header names a column of files and one of labels."""
+    header = table.header if table.header is not None else (table.rows[:1] or ((),))[0]
+    names = [_plain(name) for name in header]
+    file = _named(names, _FILE)
+    return file is not None and _named(names, _LABEL, without=file) is not None
+
+
+def _plain(name: str) -> str:
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _named(names: Sequence[str], known: Sequence[str], without: int | None = None) -> int | None:
+    """The column with the likeliest of the `known` names."""
+    for name in known:
+        if name in names and names.index(name) != without:
+            return names.index(name)
+    return None
+
+
+def _by_place(
+    rows: Iterable[Sequence[str]],
+    lines: Iterable[int],
+    file: int,
+    label: int,
+    path: Place,
+    columns: str,
+) -> _Rows:
+    found = []
+    for line, cells in zip(lines, rows, strict=True):
+        named = cells[file] if file < len(cells) else ""
+        shown = cells[label] if label < len(cells) else ""
+        if not named or not shown:
+            raise InputError(f"Line {line} of {path} lacks a file or a label.")
+        found.append(_Row(line, named.replace("\\", "/"), shown))
+    _refuse_several(found, path)
+    return _Rows(found, columns)
+
+
+def _two_columns(
+    table: Table, path: Place, files: Collection[str], file: int | None, label: int | None
+) -> _Rows:
+    """Files and labels without a header, or with one that says nothing; told by what they hold."""
+    keys = {_bare(posixpath.basename(name)) for name in files}
+
+    def hits(rows: Sequence[Sequence[str]], column: int) -> int:
+        cells = (row[column] for row in rows if column < len(row))
+        return sum(_bare(posixpath.basename(cell.replace("\\", "/"))) in keys for cell in cells)
+
+    found = [hits(table.rows, column) for column in (0, 1)]
+    if file is None and label is not None:
+        file = 1 - label
+    if file is None:
+        file = 0 if found[0] >= found[1] else 1
+    first = hits(table.rows[:1], file) or not hits(table.rows, file)
+    start = 0 if first and label is None else 1
+    if found[0] == found[1] and found[0] and start == 0:
+        raise InputError(
+            f"Both columns of {path} name images, so which holds the labels cannot be told.",
+            tip=_TIP,
+        )
+    said = (
+        f"columns {file + 1} and {2 - file}"
+        if start == 0
+        else "columns " + ", ".join((table.rows[0][file], table.rows[0][1 - file]))
+    )
+    if not any(found) and start == 0 and len(table.rows[0]) == 2:
+        cells = ", ".join(table.rows[0])
+        raise InputError(
+            f"The labels file {path} has no column file and no column label, and none of its cells"
+            f" names an image here; its first line is {cells[:120]!r}.",
+            tip=_TIP,
+        )
+    return _by_place(table.rows[start:], table.lines[start:], file, 1 - file, path, said)
+
+
+def _one_hot(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    lines: Sequence[int],
+    file: int,
+    path: Place,
+) -> _Rows | None:
+    """One column per class, with 1 in that of the image and 0 elsewhere; None if it is not so."""
+    columns = [i for i in range(len(header)) if i != file]
+    found = []
+    for line, cells in zip(lines, rows, strict=True):
+        marks = [cells[i] if i < len(cells) else "" for i in columns]
+        if not all(mark in ("0", "1", "0.0", "1.0") for mark in marks):
+            return None
+        hot = [i for i, mark in zip(columns, marks, strict=True) if mark.startswith("1")]
+        if len(hot) != 1:
+            named = " and ".join(header[i] for i in hot[:3]) or "none"
+            raise InputError(
+                f"Line {line} of {path} has {len(hot)} classes ({named}), and one was expected.",
+                tip=_MANY_TIP,
+            )
+        found.append(_Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
+    names = ", ".join(header[i] for i in columns[:3]) + (", ..." if len(columns) > 3 else "")
+    return _Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
+
+
+def _refuse_two_labels(
+    names: Sequence[str],
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    label: int,
+    path: Place,
+) -> None:
+    """A second column of labels has to say the same in other words."""
+    for other in (i for i, name in enumerate(names) if name in _LABEL and i != label):
+        pairs = {(row[label], row[other]) for row in rows if max(label, other) < len(row)}
+        if len({a for a, _ in pairs}) != len(pairs) or len({b for _, b in pairs}) != len(pairs):
+            raise InputError(
+                f"The labels file {path} has the columns {header[label]} and {header[other]}, which"
+                " do not name the same classes.",
+                tip="Rename the one that is not the label.",
+            )
+
+
+def _refuse_several(rows: Sequence[_Row], path: Place) -> None:
+    """Cells that hold several labels: their parts are labels of other rows, or they are lists."""
+    labels = {row.label for row in rows}
+    for between in _BETWEEN:
+        parted = [row for row in rows if between in row.label]
+        parts = {part.strip() for row in parted for part in row.label.split(between)}
+        alone = labels - {row.label for row in parted}
+        lists = between == "|" or any(row.label.startswith("[") for row in parted)
+        if parted and parts and (lists or (alone and parts & alone)):
+            raise InputError(
+                f"Line {parted[0].line} of {path} has several labels, {parted[0].label!r}.",
+                tip=_MANY_TIP,
+            )
+
+
+def _bare(name: str) -> str:
+    """Without the ending of an image file."""
+    stem, ending = posixpath.splitext(name)
+    return stem if ending.lower() in EXTENSIONS else name
+
+
+def _any_case(name: str) -> str:
+    stem, ending = posixpath.splitext(name)
+    return stem + ending.lower()
+
+
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    _any_case,
+    _bare,
+    lambda name: _any_case(posixpath.basename(name)),
+    lambda name: _bare(posixpath.basename(name)),
+)
+"""How names of rows and of files are compared, the strictest first."""
 
 
 def _best_placed(
     rows: Sequence[_Row], files: Collection[str], root: Place, table: Place
 ) -> list[_Row]:
-    """The rows, their files read relative to the base under which most of them exist."""
+    """The rows, their files as they are listed, in the reading by which most of them exist."""
     inside = posix_of(root)
-    readings = [_place(rows, base, inside) for base in _bases(inside, posix_of(table))]
-    return max(readings, key=lambda placed: sum(row.file in files for row in placed))
+    bases = _bases(inside, posix_of(table))
+    placed = [[_placed(row.file, base, inside) for row in rows] for base in bases]
+    best: tuple[int, list[_Row]] = (-1, [])
+    for spelled in _SPELLINGS:
+        keys: dict[str, str | None] = {}
+        for file in files:
+            key = spelled(file)
+            keys[key] = None if key in keys else file
+        for names in placed:
+            found = [keys.get(key, key) for key in map(spelled, names)]
+            hits = sum(name is None or name in files for name in found)
+            if hits > best[0]:
+                if None in found:
+                    place = found.index(None)
+                    raise _twice(rows[place], spelled(names[place]), files, spelled, table)
+                best = (
+                    hits,
+                    [
+                        replace(row, file=name)
+                        for row, name in zip(rows, found, strict=True)
+                        if name
+                    ],
+                )
+        if best[0] == len(rows):
+            break
+    return best[1]
+
+
+def _twice(
+    row: _Row, key: str, files: Collection[str], spelled: Callable[[str], str], table: Place
+) -> InputError:
+    both = [file for file in files if spelled(file) == key]
+    return InputError(
+        f"Line {row.line} of {table} names {row.file!r}, which may be {some(both)}.",
+        tip="Write the names with their folders and endings.",
+    )
 
 
 def _bases(root: str, table: str) -> list[str]:
@@ -179,11 +357,10 @@ def _bases(root: str, table: str) -> list[str]:
     return [root, f"{root}/images", posixpath.dirname(root), beside, f"{beside}/images"]
 
 
-def _place(rows: Iterable[_Row], base: str, root: str) -> list[_Row]:
-    """The rows with `file` relative to `root`; left absolute where it lies outside."""
-    inside = root.rstrip("/") + "/"
-    full = ((row, posixpath.normpath(posixpath.join(base, row.file))) for row in rows)
-    return [replace(row, file=name.removeprefix(inside)) for row, name in full]
+def _placed(file: str, base: str, root: str) -> str:
+    """`file` relative to `root`; absolute where it lies outside."""
+    full = posixpath.normpath(posixpath.join(base, file))
+    return full.removeprefix(root.rstrip("/") + "/")
 
 
 def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Place) -> dict[str, _Row]:
@@ -195,7 +372,8 @@ def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Place) -> 
         if first.label != row.label:
             raise InputError(
                 f"{path} labels {row.file!r} twice: {first.label!r} in line {first.line} and"
-                f" {row.label!r} in line {row.line}."
+                f" {row.label!r} in line {row.line}.",
+                tip=_MANY_TIP,
             )
     return by_file
 
@@ -207,10 +385,9 @@ def _leftovers(
     unlabelled = [file for file in files if file not in used]
     notes = []
     if absent:
-        notes.append(f"{len(absent)} rows of {name} name no image here ({_some(absent)}).")
+        notes.append(f"{len(absent)} rows of {name} name no image here ({some(absent)}).")
     if unlabelled:
         notes.append(
-            f"{len(unlabelled)} images have no row in {name} and are left out"
-            f" ({_some(unlabelled)})."
+            f"{len(unlabelled)} images have no row in {name} and are left out ({some(unlabelled)})."
         )
     return tuple(notes)

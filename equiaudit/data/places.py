@@ -6,10 +6,12 @@ import os
 import posixpath
 from pathlib import Path
 
+from equiaudit.data.archives import archive_at
 from equiaudit.data.remote import RemotePath, is_url
 
 __all__ = [
     "Place",
+    "folder_of",
     "is_lost",
     "let_go",
     "place_of",
@@ -30,6 +32,12 @@ def place_of(place: str | Place) -> Place:
     if not isinstance(place, str):
         return place
     return RemotePath.of(place) if is_url(place) else Path(place)
+
+
+def folder_of(place: str | Place) -> Place:
+    """`place_of`, or what an archive on disk holds: a zip file, a tar file or a folder of those."""
+    found = place_of(place)
+    return found if isinstance(found, RemotePath) else archive_at(found) or found
 
 
 def read_bytes(place: Place, most: int) -> bytes:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any, TypeVar
 
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
@@ -112,11 +114,16 @@ class Store:
 
         def whole() -> bytes:
             fs, root = self._opened
-            with fs.open(_joined(root, name), "rb", cache_type="none") as stream:
+            with self._turn, fs.open(_joined(root, name), "rb", cache_type="none") as stream:
                 content: bytes = stream.read(most)
             return content
 
         return self._patiently(whole)
+
+    @cached_property
+    def _turn(self) -> AbstractContextManager[Any]:
+        """Members of a tar file share one place in it, so they are read one at a time."""
+        return Lock() if self._url.lower().startswith("tar:") else nullcontext()
 
     @cached_property
     def _listed(self) -> list[tuple[str, int | None]]:
@@ -129,12 +136,12 @@ class Store:
             raise InputError(
                 f"The folder {self.shown} cannot be listed: {first_line(error)}."
             ) from None
-        return [entry for entry in found if _is_visible(entry[0])]
+        return [entry for entry in found if is_visible(entry[0])]
 
     def _find(self) -> list[tuple[str, int | None]]:
         fs, root = self._opened
         found: dict[str, dict[str, Any]] = fs.find(root, withdirs=True, detail=True)
-        prefix = root.rstrip("/") + "/"
+        prefix = root.rstrip("/") + "/" if root else ""  # archives are read at their root
         entries = {k: v for k, v in found.items() if k.rstrip("/") != root.rstrip("/")}
         if found and not entries and fs.isfile(root):
             raise InputError(f"{self.shown} is not a folder.", tip="DATA is a folder of images.")
@@ -200,7 +207,7 @@ def _size(entry: dict[str, Any]) -> int | None:
     return None if entry.get("type") == "directory" else int(entry.get("size") or 0)
 
 
-def _is_visible(name: str) -> bool:
+def is_visible(name: str) -> bool:
     """Not hidden; nor does it climb, as a name in a hostile listing may."""
     return all(part and not part.startswith(".") for part in name.rstrip("/").split("/"))
 

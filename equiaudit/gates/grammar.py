@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from equiaudit.errors import InputError
-from equiaudit.results import METRICS, metric_info
-
-__all__ = ["GRAMMAR", "Gate", "check_names", "needs_labels", "parse_gate"]
+from equiaudit.tasks import METRICS, TASKS, metric_info, task_of_metric
 
 GRAMMAR = (
     "A gate is KIND.METRIC [drop] OP NUMBER with OP one of >=, >, <=, <, "
@@ -155,20 +153,11 @@ def check_names(
         if task is not None:
             _check_task(gate, task)
         if needs_labels(gate.metric) and not labelled:
-            what, tip = _TRUTH[metric_info(gate.metric).task]
+            truth = TASKS[task or task_of_metric(gate.metric)].truth
             raise InputError(
-                f"The gate {gate.expression!r} needs {what}, and the images have none.", tip=tip
+                f"The gate {gate.expression!r} needs {truth.many}, and the images have none.",
+                tip=truth.tip,
             )
-
-
-_TRUTH = {
-    "classification": (
-        "labels",
-        "Put the images into class folders or give --labels FILE.csv.",
-    ),
-    "segmentation": ("masks", "DATA is then a folder with images/ and masks/."),
-    "image": ("targets", "DATA is then a folder with images/ and targets/."),
-}
 
 
 def _check_kind(gate: Gate, scanned: Sequence[str]) -> None:
@@ -184,14 +173,13 @@ def _check_kind(gate: Gate, scanned: Sequence[str]) -> None:
 
 
 def _check_task(gate: Gate, task: str) -> None:
-    if metric_info(gate.metric).task != task:
+    own = TASKS[task].metrics
+    if gate.metric not in {info.name for info in own}:
         fitting = [
-            f"{gate.kind}.{info.name}"
-            for info in METRICS.values()
-            if info.task == task and (not info.kinds or gate.kind in info.kinds)
+            f"{gate.kind}.{info.name}" for info in own if not info.kinds or gate.kind in info.kinds
         ]
         raise InputError(
-            f"The gate {gate.expression!r} is on a metric of {metric_info(gate.metric).task}, and "
+            f"The gate {gate.expression!r} is on a metric of {task_of_metric(gate.metric)}, and "
             f"the model's task is {task}.",
             tip=f"There are {', '.join(fitting)}.",
         )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from equiaudit.comparison import comparable, difference_of
 from equiaudit.gates.grammar import Gate
 from equiaudit.report import figures
-from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, metric_info
+from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result
 from equiaudit.results.types import BaselineFigures, Drop
+from equiaudit.tasks import metric_info
 
 if TYPE_CHECKING:
     from equiaudit.metrics.forecast import Bounds

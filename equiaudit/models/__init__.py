@@ -14,7 +14,7 @@ from equiaudit.models.preprocess import (
     preprocess_toml,
     read_preprocess_file,
 )
-from equiaudit.models.types import Model, ModelKind, Preprocess, Task
+from equiaudit.models.types import Model, ModelKind, Preprocess
 
 if TYPE_CHECKING:
     from equiaudit.models.loading import load
@@ -27,7 +27,6 @@ __all__ = [
     "ModelKind",
     "Preprocess",
     "PreprocessOverrides",
-    "Task",
     "load",
     "needs_arch",
     "preprocess_toml",

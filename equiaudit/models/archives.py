@@ -35,11 +35,11 @@ _FILE_OPERATORS = re.compile(r"torch\.ops\.aten\.(from_file|save|load|_print)\b"
 _WORD = re.compile(r"[\w.:+<>\-]*")
 _SYMBOL = re.compile(r"\w+")
 _FUNCTIONS = frozenset(
-    {"Symbol", "Integer", "Max", "Min", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not",
-     "FloorDiv", "ModularIndexing", "Where", "PythonMod", "Mod", "CleanDiv", "CeilToInt",
-     "FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv",
-     "IntTrueDiv", "TruncToFloat", "TruncToInt", "RoundToInt", "RoundDecimal", "ToFloat",
-     "Identity"}
+    {"Symbol", "Integer", "Add", "Mul", "Pow", "Max", "Min", "Eq", "Ne", "Lt", "Le", "Gt", "Ge",
+     "And", "Or", "Not", "FloorDiv", "ModularIndexing", "Where", "PythonMod", "Mod", "CleanDiv",
+     "CeilToInt", "FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow",
+     "FloatTrueDiv", "IntTrueDiv", "TruncToFloat", "TruncToInt", "RoundToInt", "RoundDecimal",
+     "ToFloat", "Identity"}
 )  # fmt: skip
 _EXPRESSION_NODES = (
     ast.Expression, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call,
@@ -48,7 +48,7 @@ _EXPRESSION_NODES = (
 _LARGEST_EXPRESSION = 2_000  # characters; what is longer, or grows faster, may keep sympy for ever
 _LARGEST_EXPONENT = 64
 _MOST_ARGUMENTS = 32
-_POWERS = frozenset({"PowByNatural", "FloatPow", "LShift"})
+_POWERS = frozenset({"Pow", "PowByNatural", "FloatPow", "LShift"})
 _WIDTHS: dict[object, int] = {
     f"torch.{name}Storage".encode(): width
     for width, names in {
@@ -222,6 +222,10 @@ def _is_power(node: ast.AST) -> bool:
 def _is_small(power: ast.AST) -> bool:
     """Whether a power has a small number for its exponent and no other power inside."""
     *inner, exponent = ast.iter_child_nodes(power)
+    if isinstance(exponent, ast.Call) and getattr(exponent.func, "id", "") == "Integer":
+        exponent = exponent.args[0] if len(exponent.args) == 1 else exponent
+    if isinstance(exponent, ast.UnaryOp) and isinstance(exponent.op, ast.USub):
+        exponent = exponent.operand
     if not isinstance(exponent, ast.Constant) or not isinstance(exponent.value, int | float):
         return False
     nested = any(_is_power(node) for child in inner for node in ast.walk(child))

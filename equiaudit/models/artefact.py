@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,3 +39,11 @@ class Artefact:
     trusted: bool = False
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
+    batches: tuple[int, ...] = ()
+    """Batch sizes that may be built in although the input states none."""
+    takes: torch.dtype | None = None
+    """The dtype of the image, where an archive states it."""
+    image_input: str = ""
+    """The input of an ONNX file that takes the images."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Values for the others, by name."""

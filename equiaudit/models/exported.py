@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch._export.serde.schema import SCHEMA_VERSION
 from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 
 from equiaudit.errors import InputError
 from equiaudit.models.archives import check_export_archive, read_extra_file
@@ -23,6 +27,7 @@ from equiaudit.models.preprocess import (
     PreprocessFields,
     parse_preprocess,
 )
+from equiaudit.models.torch_input import Wrapped
 
 __all__ = ["load_exported", "refuse_training_graph"]
 
@@ -45,9 +50,10 @@ def load_exported(path: Path, *, trust: bool) -> Artefact:
     mode, or where its program does not take one image batch.
     """
     archive = path.read_bytes()
-    program = _program(archive, path, trust=trust)
+    program = _on_the_cpu(_program(archive, path, trust=trust))
     refuse_training_graph(program.graph, str(path))
-    shape = _input_shape(program, path)
+    image = _input(program, path)
+    shape = tuple(side if isinstance(side, int) else None for side in image.shape)
     text = read_extra_file(archive, PREPROCESS_EXTRA_FILE)
     where = f"{PREPROCESS_EXTRA_FILE} in {path}"
     stated = parse_preprocess(text, where=where, source=".pt2 extra file") if text else {}
@@ -57,12 +63,60 @@ def load_exported(path: Path, *, trust: bool) -> Artefact:
         sha256=file_sha256(path),
         path=path,
         # The guards are text in the archive that torch would compile as Python.
-        module=program.module(check_guards=False),
+        module=_positional(program, program.module(check_guards=False)),
         hints=Hints(stated=stated, fixed=_fixed_fields(shape, stated)),
         fixed_batch=shape[0],
         trusted=trust,
-        notes=("exported in eval mode",),
+        takes=image.dtype,
+        notes=("exported in eval mode", *_newer_schema(archive)),
     )
+
+
+def _on_the_cpu(program: ExportedProgram) -> ExportedProgram:
+    """A program exported on a GPU makes its constants there: they are made on the CPU."""
+    values = [node.meta.get("val") for node in program.graph.nodes]
+    devices = {value.device.type for value in values if isinstance(value, torch.Tensor)}
+    if devices <= {"cpu", "meta"}:
+        return program
+    moved: ExportedProgram = move_to_device_pass(program, "cpu")
+    return moved
+
+
+class _ByKeyword(Wrapped):
+    """Calls a program that takes its image by a name."""
+
+    def __init__(self, inner: nn.Module, name: str) -> None:
+        super().__init__()
+        self.inner, self.name = inner, name
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.inner(**{self.name: image})
+
+
+def _positional(program: ExportedProgram, module: nn.Module) -> nn.Module:
+    """`module` as a function of one image, whatever way it was exported by."""
+    spec = program.call_spec.in_spec
+    arguments, keywords = spec.children() if spec is not None else (None, None)
+    if arguments is None or keywords is None or arguments.num_leaves:
+        return module
+    name = next(n for n, leaf in zip(keywords.context, keywords.children(), strict=True)
+                if leaf.num_leaves)  # fmt: skip
+    return _ByKeyword(module, str(name))
+
+
+def _newer_schema(archive: bytes) -> tuple[str, ...]:
+    """Said where the archive is of a newer minor schema, whose new fields torch passes over."""
+    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    known = SCHEMA_VERSION
+    for name in reader.get_all_records():
+        if name.startswith("models/") and name.endswith(".json"):
+            stated = json.loads(bytes(reader.get_record(name))).get("schema_version", {})
+            if stated.get("major") == known[0] and stated.get("minor", 0) > known[1]:
+                return (
+                    f"the archive is of export schema {known[0]}.{stated['minor']}; torch"
+                    f" {torch.__version__} knows {known[0]}.{known[1]} and passes over what is new",
+                )
+    return ()
 
 
 def _program(archive: bytes, path: Path, *, trust: bool) -> ExportedProgram:
@@ -111,14 +165,18 @@ def _in_training(node: torch.fx.Node) -> bool:
     return flag is True
 
 
-def _input_shape(program: ExportedProgram, path: Path) -> tuple[int | None, ...]:
-    """(N, ...) of the one image input; None where an axis is dynamic."""
+def _input(program: ExportedProgram, path: Path) -> torch.Tensor:
+    """The one image input, without data; its axes are symbols where they are dynamic."""
     users = set(program.graph_signature.user_inputs)
     inputs = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in users]
     values: list[Any] = [node.meta.get("val") for node in inputs]
     if len(values) != 1 or not isinstance(values[0], torch.Tensor) or values[0].dim() != 4:
-        raise InputError(f"{path} does not take one 4-D batch of images as its only input.")
-    return tuple(side if isinstance(side, int) else None for side in values[0].shape)
+        shapes = [tuple(v.shape) if isinstance(v, torch.Tensor) else v for v in values]
+        raise InputError(
+            f"{path} does not take one 4-D batch of images as its only input, but"
+            f" {', '.join(map(str, shapes)) or 'nothing'}."
+        )
+    return values[0]
 
 
 def _fixed_fields(shape: tuple[int | None, ...], stated: PreprocessFields) -> PreprocessFields:

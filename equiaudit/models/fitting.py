@@ -30,7 +30,7 @@ from equiaudit.models.weights import (
     unnamed_averages,
 )
 
-__all__ = ["fit_weights", "likeliest_view"]
+__all__ = ["Misfit", "fit_weights", "likeliest_view"]
 
 _SHOWN = 3
 _WRAPPER = re.compile(
@@ -40,6 +40,7 @@ _PLAIN_WRAPPERS = re.compile(r"(?:module\.)*")
 _PARTS = re.compile(r"(?:backbone|neck|head|cls_head|decode_head|classifier)\.")
 _COUNTED_BY_TORCH = "num_batches_tracked"
 _AVERAGED = "n_averaged"
+_LIGHTNING_SWA = "StochasticWeightAveraging.average_model_state"
 _COUNTERS = frozenset(
     {_AVERAGED, "total_ops", "total_params", "initted", "step", "num_updates", "decay"}
 )
@@ -52,6 +53,10 @@ _REASONS = {
         "mse", "rmse", "meter",
     },
 }  # fmt: skip
+
+
+class Misfit(InputError):
+    """No set of weights fits the net."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ class _Fit:
 def likeliest_view(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> StateDict:
     """The tensors of `state` by the names they have in `own`, under the prefix that most share."""
     views = [_view(names, prefix) for names, prefix in _prefixed(own, state)]
-    return max(views, key=len, default={})
+    views.append({_PARTS.sub("", name, count=1): tensor for name, tensor in state.items()})
+    best = max(views, key=lambda view: len(view.keys() & own.keys()))
+    return best if best.keys() & own.keys() else {}
 
 
 def fit_weights(
@@ -230,6 +237,12 @@ def _chosen(kept: Sequence[_Fit], wanted: str | None, what: str) -> _Fit:
     first, *others = fitting
     if not all(_same(first, other) for other in others):
         raise ambiguous(what, [fit.name for fit in fitting], wanted)
+    if wanted is None and len(kept) > len(fitting) and first.weights.name.endswith(_LIGHTNING_SWA):
+        raise InputError(
+            f"{what} holds the running average of StochasticWeightAveraging beside weights;"
+            " Lightning loads the weights, and keeps no batch statistics for the average.",
+            tip="--weights raw takes what Lightning loads, --weights ema the average.",
+        )
     if wanted is None and len(kept) > len(fitting) and first.updates == 0:
         raise InputError(
             f"{what} holds averaged weights ({short(first.name)!r}) that were never updated.",
@@ -300,7 +313,7 @@ def _misfit(
         return InputError(f"{what} does not fit {arch}: {said}.", tip=tip)
     likeliest = max(states, key=lambda each: _likeness(own, each))
     said = "; ".join(_differences(own, likeliest))
-    return InputError(f"{what} does not fit {arch}: {said}.", tip=tip)
+    return Misfit(f"{what} does not fit {arch}: {said}.", tip=tip)
 
 
 def _likeness(own: Mapping[str, Tensor], weights: Weights) -> tuple[int, int, bool]:

@@ -196,7 +196,7 @@ def _engine_of_ultralytics(head: bytes) -> str | None:
 def foreign_weights(path: Path) -> InputError | None:
     """The refusal of raw weights, by the graph of the same name beside them; None for others."""
     what = _beside(path)
-    return None if what is None else InputError(f"{path} is {what}.", tip=_ONNX_TIP)
+    return None if what is None else InputError(f"{path} holds {what}.", tip=_ONNX_TIP)
 
 
 def _beside(path: Path) -> str | None:

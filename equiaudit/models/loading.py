@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equiaudit.errors import InputError, RunError
+from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
@@ -25,7 +26,7 @@ from equiaudit.models.outputs import (
 )
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
-from equiaudit.models.readings import LayoutChoice, TaskChoice, choose_output
+from equiaudit.models.readings import LayoutChoice, choose_output
 from equiaudit.models.running import (
     Backend,
     export_to_onnx,
@@ -37,9 +38,9 @@ from equiaudit.models.running import (
     torch_forward,
 )
 from equiaudit.models.stride import total_stride
+from equiaudit.models.torch_input import refuse_other_input
 from equiaudit.models.types import Layout, Model, Preprocess
-
-__all__ = ["load"]
+from equiaudit.tasks import TASKS
 
 _PROBE = 2
 _TOLERANCE = 1e-4  # of the output's range, between torch and its ONNX export
@@ -68,7 +69,8 @@ class _Runner:
         if self.artefact.onnx is not None:
             from equiaudit.models.onnx_origins import onnx_origins
 
-            return onnx_origins(self.artefact.onnx, how.size, how.layout)
+            sides = (len(how.mean), *how.size)
+            return onnx_origins(self.artefact.onnx, sides, how.layout, self.artefact.image_input)
         if self.artefact.module is None:
             return Origins({})
         batch = self.probe(count)
@@ -90,7 +92,7 @@ class _Looked:
 class _Asked:
     """What the caller states of the output."""
 
-    task: TaskChoice
+    task: str
     layout: LayoutChoice
     output: str | int | None
     doubtful: bool
@@ -106,11 +108,12 @@ def load(
     device: str = "auto",
     backend: Backend = "auto",
     output: str | int | None = None,
-    task: TaskChoice = "auto",
+    task: str = "auto",
     output_layout: LayoutChoice = "auto",
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
     normalisation: bool = True,
+    inputs: Mapping[str, str] | None = None,
 ) -> Model:
     """Load a model, put it in eval mode and run it once to see what it returns.
 
@@ -126,12 +129,14 @@ def load(
         device: auto, cpu, cuda or cuda:N.
         backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
         output: name or place of the output to take, where the model returns several.
-        task: auto, classification, segmentation or image.
+        task: auto, or a name of `equiaudit.tasks.TASKS`.
         output_layout: auto, NCHW or NHWC: where the channels of a map that the model returns are.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
         normalisation: whether mean and std must be known; not for work without images, which
             takes no labels from outputs either: what they may be besides is then noted only.
+        inputs: values for the inputs of an ONNX file that are not the image, by name: numbers
+            with commas between, or "zeros".
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
@@ -139,8 +144,10 @@ def load(
             output can be read in more than one way.
         RunError: the model raises on a batch of noise of the stated size.
     """
+    if task != "auto":
+        TASKS.named(task)
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights)
+    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
     engine = resolve_backend(backend, artefact)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
@@ -184,14 +191,15 @@ def _native_runner(
     if artefact.module is not None:
         forward = torch_forward(artefact.module.to(device), compiled=compiled)
     else:
-        forward = _onnx_forward(artefact.onnx or Path(), device, artefact.name)
+        forward = _onnx_forward(artefact.onnx or Path(), device, artefact)
     return _Runner(artefact, preprocess, device, _guarded(forward, artefact, preprocess))
 
 
-def _onnx_forward(source: Path | bytes, device: torch.device, name: str) -> Forward:
+def _onnx_forward(source: Path | bytes, device: torch.device, artefact: Artefact) -> Forward:
     from equiaudit.models.onnx import onnx_forward
 
-    return onnx_forward(source, device, what=name)
+    image, inputs = artefact.image_input, artefact.inputs
+    return onnx_forward(source, device, what=artefact.name, image=image, inputs=inputs)
 
 
 def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Forward:
@@ -206,11 +214,21 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
     try:
         return _look_at(runner, _PROBE, asked, fixed_batch=None)
     except (InputError, RunError) as failure:
+        return _look_again(runner, asked, failure)
+
+
+def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Looked:
+    """On batches that may be built into the model: one image, or what its shapes name."""
+    for count in (1, *runner.artefact.batches):
         try:
-            seen = _look_at(runner, 1, asked, fixed_batch=1)
+            seen = _look_at(runner, count, asked, fixed_batch=count)
         except (InputError, RunError):
-            raise failure from failure.__cause__
-        return replace(seen, notes=("runs one image per batch: two images failed", *seen.notes))
+            continue
+        said = "one image" if count == 1 else f"{count} images"
+        return replace(seen, notes=(f"runs {said} per batch: two images failed", *seen.notes))
+    if runner.artefact.module is not None:
+        refuse_other_input(runner.artefact.module, runner.artefact.name)
+    raise failure from failure.__cause__
 
 
 def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
@@ -262,7 +280,9 @@ def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Looked) -> _
     batch = runner.probe(len(seen.output))
     example = batch.permute(0, 2, 3, 1) if preprocess.layout == "NHWC" else batch
     exported = export_to_onnx(module, example, what=name, dynamic=seen.fixed_batch is None)
-    forward = _guarded(_onnx_forward(exported, runner.device, name), runner.artefact, preprocess)
+    forward = _guarded(
+        _onnx_forward(exported, runner.device, runner.artefact), runner.artefact, preprocess
+    )
     taken = take_output(seen.choice, what=name)(forward(batch), len(batch))
     _refuse_disagreement(taken, seen, _are_probabilities(runner, seen), name)
     return replace(runner, forward=forward)
@@ -282,15 +302,16 @@ def _refuse_disagreement(output: Tensor, seen: _Looked, probabilities: bool, nam
 
 
 def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] | None) -> Model:
-    artefact, task = runner.artefact, seen.choice.task
+    artefact, task = runner.artefact, TASKS[seen.choice.task]
     take = take_output(seen.choice, what=artefact.name)
-    classes = seen.choice.classes if seen.choice.labels else seen.output.shape[1]
+    count = seen.choice.classes if seen.choice.labels else seen.output.shape[1]
+    classes = count if task.scores else None
     return Model(
         name=artefact.name,
         kind=artefact.kind,
         run=in_pieces(runner.forward, take, seen.fixed_batch),
         preprocess=runner.preprocess,
-        task=task,
+        task=task.name,
         device=runner.device,
         sha256=artefact.sha256,
         backend=engine,
@@ -298,27 +319,36 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         output=seen.choice.name,
         module=artefact.module,
         fixed_batch=seen.fixed_batch,
-        outputs_probabilities=task != "image" and _are_probabilities(runner, seen),
+        outputs_probabilities=task.scores and _are_probabilities(runner, seen),
         outputs_labels=seen.choice.labels,
         output_layout=seen.choice.layout,
-        num_classes=None if task == "image" else classes,
-        class_names=artefact.class_names,
+        num_classes=classes,
+        class_names=_fitting_names(artefact.class_names, classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
+        one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
 
 
+def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
+    """Names that are as many as the output has classes."""
+    if names is None or classes is None:
+        return names
+    return names if len(names) == max(2, classes) else None
+
+
 def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:
     """Whether the scores are probabilities already, so that no softmax is due.
 
-    A single score per image or pixel is taken for a sigmoid's when it stays in [0, 1] under noise a
-    hundred times too strong, where a logit does not.
+    A single score per image or pixel, and scores of which several may be right, are taken for a
+    sigmoid's when they stay in [0, 1] under noise a hundred times too strong, where a logit does
+    not.
     """
     if seen.choice.labels:
         return False
-    if seen.output.shape[1] != 1 or seen.choice.task == "image":
+    if seen.output.shape[1] != 1 and TASKS[seen.choice.task].exclusive:
         return sums_to_one(seen.output)
     count = len(seen.output)
     take = take_output(seen.choice, what=runner.artefact.name)
@@ -330,7 +360,9 @@ def _found_stride(runner: _Runner, fixed_batch: int | None) -> tuple[int, int] |
     if artefact.onnx is not None:
         from equiaudit.models.onnx_stride import onnx_total_stride
 
-        return onnx_total_stride(artefact.onnx, runner.preprocess.size, runner.preprocess.layout)
+        how, image = runner.preprocess, artefact.image_input
+        channels = len(how.mean)
+        return onnx_total_stride(artefact.onnx, how.size, how.layout, image, channels=channels)
     if artefact.module is None:
         return None
     batch = runner.probe(fixed_batch or 1)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from onnx import numpy_helper
 
+from equiaudit.data.class_names import names_in_metadata
 from equiaudit.errors import InputError
-from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.onnx_functions import check_functions
+from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
+from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input
 from equiaudit.models.preprocess import (
     PREPROCESS_KEY,
     Given,
@@ -26,42 +28,28 @@ from equiaudit.models.preprocess import (
 
 __all__ = ["external_files", "load_onnx", "onnx_forward", "read_onnx"]
 
-_DTYPES = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.FLOAT16: "float16",
-    onnx.TensorProto.UINT8: "uint8",
-}
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
+_NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
+_LARGEST_BATCH = 1024
+_NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 
 
-@dataclass(frozen=True)
-class _Input:
-    """The one image input: its dtype by `Preprocess`'s names, None for a dynamic side."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    @property
-    def layout(self) -> str | None:
-        """NCHW or NHWC where the place of 1 or 3 channels tells, else None."""
-        first, last = self.shape[1] in (1, 3), self.shape[3] in (1, 3)
-        if first:
-            return "NCHW"
-        return "NHWC" if last else None
-
-
-def load_onnx(path: Path) -> Artefact:
+def load_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> Artefact:
     """The ONNX model at `path`, checked, with what its input and metadata say.
 
-    Raises InputError where the file is damaged or invalid, was exported in training mode, its
-    external data is missing or lies outside its folder, or it does not take one image batch.
+    `inputs` are values for the inputs that are not the image, by name. What onnx's checker has
+    against a file is a note: onnxruntime decides whether it runs.
+    Raises InputError where the file is damaged, was exported in training mode, its external
+    data is missing or lies outside its folder, or no input is known to be the image batch.
     """
-    proto = read_onnx(path)
+    proto = _parsed(path)
     _refuse_training_export(proto, path)
-    image = _image_input(proto, path)
+    complaint = _complaint(proto, path)
+    if complaint:
+        _session(path, torch.device("cpu"), path.name)
+    image = image_input(proto, path, inputs or {})
     stated = _metadata(proto, path)
     return Artefact(
         name=path.name,
@@ -71,12 +59,48 @@ def load_onnx(path: Path) -> Artefact:
         onnx=path,
         hints=Hints(stated=stated, fixed=_fixed_fields(image, stated, path)),
         fixed_batch=image.shape[0],
-        notes=("exported in eval mode",),
+        batches=_built_in(proto),
+        image_input=image.name,
+        inputs=dict(inputs or {}),
+        notes=("exported in eval mode", *_said(complaint), *_said_of_inputs(inputs or {})),
+        class_names=_class_names(proto),
     )
 
 
+def _built_in(proto: onnx.ModelProto) -> tuple[int, ...]:
+    """The first sizes of outputs and of constant shapes: a batch that was traced, maybe."""
+    outputs = [item.type.tensor_type.shape.dim for item in proto.graph.output]
+    found = {dims[0].dim_value for dims in outputs if dims}
+    shapes = {node.input[1] for node in proto.graph.node if node.op_type == "Reshape"}
+    for name, tensor in constant_tensors(proto.graph).items():
+        if name in shapes and tensor.data_type == onnx.TensorProto.INT64 and tensor.dims[:1] != [0]:
+            found.add(int(numpy_helper.to_array(tensor).reshape(-1)[0]))
+    return tuple(sorted(size for size in found if 2 < size <= _LARGEST_BATCH))
+
+
+def _said(complaint: str) -> tuple[str, ...]:
+    return (f"onnx's checker has something against the file: {complaint}",) if complaint else ()
+
+
+def _said_of_inputs(inputs: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"input {name!r} is {value}" for name, value in inputs.items())
+
+
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The graph at `path` without its external data; InputError where it is not valid ONNX."""
+    """The graph at `path` without its external data, its nodes in order.
+
+    Raises InputError where it is not valid ONNX.
+    """
+    proto = _parsed(path)
+    complaint = _complaint(proto, path)
+    if complaint:
+        raise InputError(f"{path} is not a valid ONNX model: {complaint}.", tip=_DAMAGED_TIP)
+    sort_nodes(proto.graph)
+    return proto
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    """The graph, with what could harm refused: places of data, functions without end."""
     try:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError is not importable in every version
@@ -85,19 +109,28 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         ) from error
     external_files(proto, path)
     check_functions(proto, what=str(path))
-    try:
-        onnx.checker.check_model(_checkable(path))
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(
-            f"{path} is not a valid ONNX model: {reason}.", tip=_DAMAGED_TIP
-        ) from error
+    if not proto.graph.node:
+        raise InputError(f"{path} is an ONNX file without nodes.", tip=_DAMAGED_TIP)
     return proto
 
 
-def _checkable(path: Path) -> str | bytes:
-    """The path, or the content where the name is one that protobuf cannot take."""
-    return str(path) if _is_utf8(path) else path.read_bytes()
+def _complaint(proto: onnx.ModelProto, path: Path) -> str:
+    """What onnx's checker has against the file, in its own words; "" where nothing.
+
+    The order of nodes, which onnxruntime does not mind, and a graph without a name do not
+    count.
+    """
+    mended = onnx.ModelProto()
+    mended.CopyFrom(proto)
+    changed = sort_nodes(mended.graph) or not mended.graph.name
+    mended.graph.name = mended.graph.name or "graph"
+    apart = any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(proto))
+    by_path = _is_utf8(path) and (apart or not changed)
+    try:
+        onnx.checker.check_model(str(path) if by_path else mended.SerializeToString())
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        return str(error).strip().splitlines()[0].rstrip(".")
+    return ""
 
 
 def _is_utf8(path: Path) -> bool:
@@ -163,20 +196,6 @@ def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]
             yield from _graph_tensors(graph)
 
 
-def _image_input(proto: onnx.ModelProto, path: Path) -> _Input:
-    """Old files list the initialisers among the inputs; what is left is the image."""
-    initialisers = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [item for item in proto.graph.input if item.name not in initialisers]
-    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
-        raise InputError(f"{path} does not take one 4-D batch of images as its only input.")
-    kind = inputs[0].type.tensor_type
-    if kind.elem_type not in _DTYPES:
-        name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
-        raise InputError(f"{path} takes {name} input; float32, float16 and uint8 are supported.")
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
-    return _Input(inputs[0].name, _DTYPES[kind.elem_type], tuple(side or None for side in shape))
-
-
 def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
     for item in proto.metadata_props:
         if item.key == PREPROCESS_KEY:
@@ -185,7 +204,15 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
     return {}
 
 
-def _fixed_fields(image: _Input, stated: PreprocessFields, path: Path) -> PreprocessFields:
+def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
+    """What the metadata calls the classes."""
+    for item in proto.metadata_props:
+        if item.key in _NAMES_KEYS and (found := names_in_metadata(item.value)):
+            return found
+    return None
+
+
+def _fixed_fields(image: ImageInput, stated: PreprocessFields, path: Path) -> PreprocessFields:
     fixed = {"dtype": Given(image.dtype, "ONNX input type")}
     if image.layout:
         fixed["layout"] = Given(image.layout, _SHAPE_SOURCE)
@@ -212,20 +239,27 @@ def _refuse_training_export(proto: onnx.ModelProto, path: Path) -> None:
             )
 
 
-def onnx_forward(source: Path | bytes, device: torch.device, *, what: str) -> Forward:
-    """A function from a batch to the list of outputs as (name, tensor on `device`) pairs."""
+def onnx_forward(
+    source: Path | bytes,
+    device: torch.device,
+    *,
+    what: str,
+    image: str = "",
+    inputs: Mapping[str, str] | None = None,
+) -> Callable[[torch.Tensor], dict[str, Any]]:
+    """A function from a batch to the outputs by name: tensors on `device`, or lists of them.
+
+    `image` names the input that takes the batch, else the first does; `inputs` are values for
+    the others.
+    """
     session = _session(source, device, what)
-    image = session.get_inputs()[0].name
+    feed = Feed(session.get_inputs(), image, inputs or {}, what)
     names = [output.name for output in session.get_outputs()]
 
-    def forward(batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        feed = {image: np.ascontiguousarray(batch.cpu().numpy())}
-        outputs: Sequence[Any] = session.run(None, feed)
-        return {
-            name: torch.from_numpy(value).to(device)
-            for name, value in zip(names, outputs, strict=True)
-            if isinstance(value, np.ndarray)
-        }
+    def forward(batch: torch.Tensor) -> dict[str, Any]:
+        outputs: Sequence[Any] = session.run(None, feed(batch))
+        found = {n: as_tensors(value, device) for n, value in zip(names, outputs, strict=True)}
+        return {name: value for name, value in found.items() if value is not None}
 
     return forward
 
@@ -242,8 +276,19 @@ def _session(source: Path | bytes, device: torch.device, what: str) -> ort.Infer
     except InputError:
         raise
     except Exception as error:  # onnxruntime's exceptions derive from nothing narrower
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"onnxruntime cannot run {what}: {reason}.") from error
+        raise _not_run(str(error), what) from error
+
+
+def _not_run(error: str, what: str) -> InputError:
+    reason = error.strip().splitlines()[0].rstrip(".")
+    newer = _NEWER_IR.search(error)
+    if newer is None:
+        return InputError(f"onnxruntime cannot run {what}: {reason}.")
+    return InputError(
+        f"{what} is of ONNX IR version {newer[1]}; the installed onnxruntime {ort.__version__}"
+        f" reads up to {newer[2]}.",
+        tip=f"Update onnxruntime, or save the file with ir_version = {newer[2]}.",
+    )
 
 
 def _readable(path: Path, what: str) -> str | bytes:

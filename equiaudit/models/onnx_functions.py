@@ -10,7 +10,7 @@ import onnx
 
 from equiaudit.errors import InputError
 
-__all__ = ["check_functions", "every_node", "sort_nodes"]
+__all__ = ["check_functions", "constant_tensors", "every_node", "sort_nodes"]
 
 _MOST_NODES = 100_000
 
@@ -43,6 +43,17 @@ def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 yield from every_node(graph.node)
+
+
+def constant_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Initialisers and the values of Constant nodes that are inside the file, by name."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                tensors[node.output[0]] = attribute.t
+    inside = onnx.TensorProto.EXTERNAL
+    return {name: tensor for name, tensor in tensors.items() if tensor.data_location != inside}
 
 
 def sort_nodes(graph: onnx.GraphProto) -> bool:

@@ -50,15 +50,13 @@ _PASSING = frozenset(
 _SUPPRESSIONS = ("NonMaxSuppression", "EfficientNMS", "BatchedNMS", "NMS")
 
 
-def onnx_origins(
-    path: Path, size: tuple[int, int], layout: str, image: str | None = None
-) -> Origins:
-    """Of every output of the graph at `path`, for an image of `size` at the input `image`."""
+def onnx_origins(path: Path, sides: tuple[int, int, int], layout: str, image: str) -> Origins:
+    """Of every output of the graph at `path`, for an image of `sides` (C, H, W) at the input `image`."""
     proto = onnx.load(path, load_external_data=False)
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     makers = {name: node for node in proto.graph.node for name in node.output}
-    fix_input(proto, size, layout, image)
+    fix_input(proto, sides, layout, image)
     shapes = _Lengths(proto, path.parent)
     return Origins(
         {item.name: _origin(item.name, makers, shapes) for item in proto.graph.output},

@@ -21,7 +21,7 @@ from equiaudit.models.grids import (
     resized,
     sliced,
 )
-from equiaudit.models.onnx_functions import every_node, sort_nodes
+from equiaudit.models.onnx_functions import constant_tensors, every_node, sort_nodes
 from equiaudit.models.onnx_shapes import Shapes, inferred_shapes, shapes_in_a_run
 
 __all__ = ["fix_input", "onnx_total_stride"]
@@ -43,18 +43,24 @@ _Constants = Mapping[str, Sequence[float]]
 
 
 def onnx_total_stride(
-    path: Path, size: tuple[int, int], layout: str, image: str | None = None
+    path: Path,
+    size: tuple[int, int],
+    layout: str,
+    image: str = "",
+    *,
+    channels: int = 3,
 ) -> tuple[int, int] | None:
     """The cumulative stride (rows, columns), px, of the deepest map at the input `size`.
 
-    The same rules as for torch modules. `image` is the input's name, else the first. Functions
-    of the file are put in place of their calls. None where it is not known.
+    The same rules as for torch modules. `image` is the input's name, else the first; it has
+    `channels` where the file does not say. Functions of the file are put in place of their
+    calls. None where it is not known.
     """
     proto = onnx.load(path, load_external_data=False)
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     sort_nodes(proto.graph)
-    given = fix_input(proto, size, layout, image)
+    given = fix_input(proto, (channels, *size), layout, image)
     shapes = _Shapes(proto, path.parent)
     start = Grids(given, Grid(1, 2) if layout == "NHWC" else Grid(2, 3), shapes.get(given))
     walk = _Walk(start, shapes, _constants(proto.graph))
@@ -63,36 +69,31 @@ def onnx_total_stride(
     return walk.grids.total()
 
 
-def fix_input(proto: onnx.ModelProto, size: tuple[int, int], layout: str, image: str | None) -> str:
-    """The image input at `size`, with one image where the batch is free; returns its name."""
+def fix_input(proto: onnx.ModelProto, sides: tuple[int, int, int], layout: str, image: str) -> str:
+    """The image input at `sides` (C, H, W), one image where the batch is free; its name."""
     initialisers = {tensor.name for tensor in proto.graph.initializer}
     inputs = [item for item in proto.graph.input if item.name not in initialisers]
     given = next((item for item in inputs if item.name == image), inputs[0])
     dims = given.type.tensor_type.shape.dim
-    rows, columns = (1, 2) if layout == "NHWC" else (2, 3)
-    dims[0].dim_value = max(1, dims[0].dim_value)
-    for place, side in ((rows, size[0]), (columns, size[1])):
-        dims[place].dim_value = side
-    for dim in dims:
-        dim.dim_value = dim.dim_value if dim.dim_value > 0 else 3
+    batch = max(1, dims[0].dim_value) if dims else 1
+    ordered = (*sides[1:], sides[0]) if layout == "NHWC" else sides
+    del dims[:]
+    for side in (batch, *ordered):
+        dims.add().dim_value = side
     return str(given.name)
 
 
 def _constants(graph: onnx.GraphProto) -> _Constants:
     """Small constants by name: the steps and axes of slices, the scales of resizes."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
     found: dict[str, Sequence[float]] = {}
     for node in graph.node:
         for attribute in node.attribute if node.op_type == "Constant" else ():
-            if attribute.name == "value":
-                tensors[node.output[0]] = attribute.t
-            elif attribute.name in ("value_ints", "value_floats"):
+            if attribute.name in ("value_ints", "value_floats"):
                 found[node.output[0]] = onnx.helper.get_attribute_value(attribute)
     kinds = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT)
-    for name, tensor in tensors.items():
+    for name, tensor in constant_tensors(graph).items():
         small = len(tensor.dims) <= 1 and sum(tensor.dims) <= 8
-        inside = tensor.data_location != onnx.TensorProto.EXTERNAL
-        if small and inside and tensor.data_type in kinds:
+        if small and tensor.data_type in kinds:
             found[name] = numpy_helper.to_array(tensor).reshape(-1).tolist()
     return found
 

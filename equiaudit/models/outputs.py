@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from equiaudit.errors import RunError
-from equiaudit.models.types import Layout, Task
+from equiaudit.models.types import Layout
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "OutputChoice",
@@ -31,7 +32,7 @@ class OutputChoice:
     name: str
     """"" where the model returns one tensor."""
     place: int
-    task: Task
+    task: str
     rank: int | None = None
     """Axes that every batch's output has to have; None for any."""
     layout: Layout = "NCHW"
@@ -67,11 +68,12 @@ def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:
-    """A function (returned, batch) -> the chosen output as float32, (N, classes) or (N, C, H, W).
+    """A function (returned, batch) -> the chosen output as float32, in the shape of its task.
 
     Labels come as (N, 1) and (N, 1, H, W). It raises RunError where a batch's output is not
     what the first one was.
     """
+    task = TASKS[choice.task]
 
     def take(returned: Any, batch: int) -> Tensor:
         tensors = [tensor for _, tensor in named_tensors(returned)]
@@ -79,7 +81,7 @@ def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tens
         if tensor is None or not _is_like(choice, tensor, batch):
             shape = "nothing" if tensor is None else tuple(tensor.shape)
             raise RunError(f"{what} returned {shape} for a batch of {batch} images.")
-        return (_scores if choice.task == "classification" else _map)(choice, tensor).float()
+        return task.taken((_map if task.maps else _numbers)(choice, tensor)).float()
 
     return take
 
@@ -88,8 +90,10 @@ def _is_like(choice: OutputChoice, tensor: Tensor, batch: int) -> bool:
     return choice.rank in (None, tensor.dim()) and tensor.dim() > 0 and len(tensor) == batch
 
 
-def _scores(choice: OutputChoice, tensor: Tensor) -> Tensor:
-    rows = tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]
+def _numbers(choice: OutputChoice, tensor: Tensor) -> Tensor:
+    rows = tensor if tensor.dim() > 1 else tensor[:, None]
+    if rows.dim() == 4 and rows.shape[1:3] == (1, 1):
+        rows = rows.flatten(1)
     return rows[:, :1] if choice.labels else rows
 
 

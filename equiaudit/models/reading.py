@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,10 +14,12 @@ from equiaudit.models import zoo
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
-from equiaudit.models.fitting import fit_weights
+from equiaudit.models.fitting import Misfit, fit_weights
 from equiaudit.models.hashing import file_sha256, state_dict_sha256, text_sha256
 from equiaudit.models.preprocess import PREPROCESS_KEY, Hints, parse_preprocess
 from equiaudit.models.sniff import FileKind, sniff
+from equiaudit.models.suggesting import suggested_architecture
+from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
 
 __all__ = ["needs_arch", "read_artefact"]
@@ -25,13 +29,31 @@ _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
 
 def read_artefact(
-    spec: str | Path | nn.Module, *, arch: str | None, trust: bool, weights: str | None = None
+    spec: str | Path | nn.Module,
+    *,
+    arch: str | None,
+    trust: bool,
+    weights: str | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Artefact:
     """What `spec` names, read, checked and in eval mode, on the CPU.
 
-    `weights` says which set of weights of a checkpoint. Raises InputError where `spec` is not a
-    model, is damaged, needs code, or does not fit `arch`.
+    `weights` says which set of weights of a checkpoint; `inputs` are values for the inputs of
+    an ONNX file that are not the image. Raises InputError where `spec` is not a model, is
+    damaged, needs code, or does not fit `arch`.
     """
+    if inputs and (not isinstance(spec, str | Path) or not _is_onnx(spec)):
+        raise InputError("--input gives values to inputs of ONNX files, which this model is not.")
+    return _taking_float32(_read(spec, arch, trust, weights, inputs or {}))
+
+
+def _read(
+    spec: str | Path | nn.Module,
+    arch: str | None,
+    trust: bool,
+    weights: str | None,
+    inputs: Mapping[str, str],
+) -> Artefact:
     if isinstance(spec, nn.Module):
         return _from_module(spec)
     if weights is not None and not needs_arch(spec):
@@ -52,7 +74,21 @@ def read_artefact(
         return _from_weights(path, kind, arch, trust, weights)
     if arch is not None:
         raise InputError(f"{path} carries its own architecture.", tip="Leave --arch out.")
-    return _from_archive(path, kind, trust)
+    return _from_archive(path, kind, trust, inputs)
+
+
+def _taking_float32(artefact: Artefact) -> Artefact:
+    module = artefact.module
+    dtype = None if module is None else own_dtype(module, artefact.takes)
+    if module is None or dtype is None:
+        return artefact
+    said = f"computes in {str(dtype).removeprefix('torch.')}, and so are the images"
+    return replace(artefact, module=InDtype(module, dtype), notes=(*artefact.notes, said))
+
+
+def _is_onnx(spec: str | Path) -> bool:
+    path = Path(spec)
+    return not zoo.is_zoo_name(str(spec)) and not path.is_dir() and sniff(path) == "onnx"
 
 
 def needs_arch(spec: str | Path) -> bool:
@@ -65,12 +101,12 @@ def needs_arch(spec: str | Path) -> bool:
     return sniff(path) in ("checkpoint", "safetensors") and not is_converted(path)
 
 
-def _from_archive(path: Path, kind: FileKind, trust: bool) -> Artefact:
+def _from_archive(path: Path, kind: FileKind, trust: bool, inputs: Mapping[str, str]) -> Artefact:
     """Each loader imports what only it needs: onnxruntime, torch.export."""
     if kind == "onnx":
         from equiaudit.models.onnx import load_onnx
 
-        return load_onnx(path)
+        return load_onnx(path, inputs)
     if kind == "export":
         from equiaudit.models.exported import load_exported
 
@@ -149,13 +185,21 @@ def _module_for(
         taken, said = chosen
         assert isinstance(taken.value, nn.Module)
         return taken.value, taken.name if said else "", (said,) if said else ()
-    if arch is None:
-        raise InputError(f"{path} holds weights without an architecture.", tip=_ARCH_TIP)
     states = [each.value for each in found if not isinstance(each.value, nn.Module)]
+    largest = max(states, key=len)
+    stated = saved.value.get("arch")
+    stated = stated if isinstance(stated, str) else None
+    if arch is None:
+        tip = suggested_architecture(largest, arch, stated=stated) or _ARCH_TIP
+        raise InputError(f"{path} holds weights without an architecture.", tip=tip)
     module = zoo.build_architecture(arch, states)
-    name, notes = fit_weights(
-        module, found, saved=saved.value, wanted=wanted, what=str(path), arch=arch
-    )
+    try:
+        name, notes = fit_weights(
+            module, found, saved=saved.value, wanted=wanted, what=str(path), arch=arch
+        )
+    except Misfit as misfit:
+        tip = suggested_architecture(largest, arch, stated=stated) or misfit.tip or ""
+        raise InputError(misfit.message, tip=tip) from misfit
     if saved.unread:
         notes += (f"beside the weights and not read: {', '.join(saved.unread[:_SHOWN])}",)
     return module, name, notes

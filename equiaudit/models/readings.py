@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -22,18 +22,14 @@ from equiaudit.models.evidence import (
 )
 from equiaudit.models.layouts import fitting_layouts
 from equiaudit.models.outputs import OutputChoice, sums_to_one
-from equiaudit.models.types import Layout, Task
+from equiaudit.models.types import Layout
+from equiaudit.tasks import TASKS
 
-__all__ = ["LayoutChoice", "TaskChoice", "choose_output"]
+__all__ = ["LayoutChoice", "choose_output"]
 
-TaskChoice = Literal["auto", "classification", "segmentation", "image"]
 LayoutChoice = Literal["auto", "NCHW", "NHWC"]
 
 _INSIST = "--task classification reads it as scores all the same"
-_WANTED = {
-    "auto": "scores (N, classes) or maps (N, C, H, W)",
-    "classification": "scores (N, classes)",
-}
 _STATED = {"detect": "a detector", "segment": "a segmenter of objects", "pose": "a pose estimator"}
 """The tasks that Ultralytics writes into the metadata of a file, where nothing here audits them."""
 
@@ -49,7 +45,7 @@ class _Doubt(Exception):
 def choose_output(
     seen: Seen,
     *,
-    task: TaskChoice,
+    task: str,
     layout: LayoutChoice,
     output: str | int | None,
     what: str,
@@ -87,10 +83,10 @@ def choose_output(
 
 
 def _insisted(
-    candidates: Sequence[Output], seen: Seen, task: TaskChoice, layout: LayoutChoice
+    candidates: Sequence[Output], seen: Seen, task: str, layout: LayoutChoice
 ) -> OutputChoice | None:
     """The first output that fits, whatever it looks like."""
-    wanted: tuple[TaskChoice, ...] = ("classification", "segmentation")
+    wanted: tuple[str, ...] = ("classification", "segmentation")
     for candidate in candidates:
         for reading in wanted if task == "auto" else (task,):
             try:
@@ -122,10 +118,9 @@ def _is_single(output: Output, choice: OutputChoice) -> bool:
     return choice.task == "classification" and not choice.labels and output.rows.shape[1] == 1
 
 
-def _nothing_fits(
-    seen: Seen, candidates: Sequence[Output], task: TaskChoice, what: str
-) -> InputError:
+def _nothing_fits(seen: Seen, candidates: Sequence[Output], task: str, what: str) -> InputError:
     tip = "Choose another --output-name or --task." if len(seen.outputs) > 1 else None
+    asked = [t for t in TASKS.values() if t.guessed] if task == "auto" else [TASKS.named(task)]
     if task == "auto" and len(candidates) == 1 and not is_whole(candidates[0].tensor):
         rank = candidates[0].tensor.dim()
         if rank == 1:
@@ -133,7 +128,7 @@ def _nothing_fits(
         elif rank == 3:
             tip = "--task segmentation or image reads (N, H, W) as maps of one channel."
     return InputError(
-        f"{what} returns no {_WANTED.get(task, 'maps (N, C, H, W)')} for a batch of {seen.batch}: "
+        f"{what} returns no {' or '.join(each.output for each in asked)} for a batch of {seen.batch}: "
         f"{_listed(candidates)}.",
         tip=tip,
     )
@@ -159,21 +154,22 @@ def _is_of_boxes(output: Output, seen: Seen) -> bool:
 
 def _tip(look: Look, seen: Seen) -> str:
     """The flag of each reading."""
-    flags = [f"--task {look.task} audits it as what it is"] if look.task in get_args(Task) else []
+    flags = [f"--task {look.task} audits it as what it is"] if look.task in TASKS else []
     flags.append(_INSIST)
     if len(seen.outputs) > 1:
         flags.append("--output-name takes another output")
     return "; ".join(flags) + "."
 
 
-def _read(
-    output: Output, seen: Seen, task: TaskChoice, layout: LayoutChoice
-) -> OutputChoice | None:
+def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> OutputChoice | None:
     """How the output is read; None where it does not fit, `_Doubt` where that is not certain."""
     tensor = output.tensor
     if not tensor.dim() or tensor.shape[0] != seen.batch or tensor.dtype.is_complex:
         return None
-    if tensor.dim() <= 2 or (tensor.dim() == 4 and not has_map_shape(tensor)):
+    places = tensor.dim() == 3 or has_map_shape(tensor)
+    if task not in ("auto", "classification") and not TASKS.named(task).maps:
+        return _read_as(task, output)
+    if not places:
         return _read_numbers(output, seen, task) if task in ("auto", "classification") else None
     if task == "classification":
         return None
@@ -182,10 +178,18 @@ def _read(
     return _read_map(output, seen, task, layout) if tensor.dim() == 4 else None
 
 
+def _read_as(task: str, output: Output) -> OutputChoice | None:
+    """For a task that was named, by what it says of itself."""
+    tensor = output.tensor
+    if tensor.dim() < 2 or is_whole(tensor) or not TASKS.named(task).fits(tensor):
+        return None
+    return OutputChoice(output.name, output.place, task, tensor.dim())
+
+
 # Numbers per image
 
 
-def _read_numbers(output: Output, seen: Seen, task: TaskChoice) -> OutputChoice | None:
+def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
     tensor, rows, origin = output.tensor, output.rows, output.origin
     choice = OutputChoice(output.name, output.place, "classification", tensor.dim())
     if origin.maker == "topk-index":
@@ -237,7 +241,7 @@ def _doubt_scores(output: Output, seen: Seen) -> None:
 # Maps
 
 
-def _read_flat_map(output: Output, seen: Seen, task: TaskChoice) -> OutputChoice | None:
+def _read_flat_map(output: Output, seen: Seen, task: str) -> OutputChoice | None:
     """(N, H, W): labels, or, where the task is given, a map of one channel."""
     tensor, maker = output.tensor, output.origin.maker
     if not fitting_layouts((seen.batch, 0, *tensor.shape[1:]), seen.window):
@@ -245,14 +249,12 @@ def _read_flat_map(output: Output, seen: Seen, task: TaskChoice) -> OutputChoice
     labels = _holds_labels(output, seen, task)
     if task == "auto" and not labels and maker != "compare":
         return None
-    wanted: Task = "image" if task == "image" else "segmentation"
+    wanted = "segmentation" if task == "auto" else task
     choice = OutputChoice(output.name, output.place, wanted, 3, labels=labels)
     return replace(choice, classes=output.origin.length if labels else None)
 
 
-def _read_map(
-    output: Output, seen: Seen, task: TaskChoice, layout: LayoutChoice
-) -> OutputChoice | None:
+def _read_map(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> OutputChoice | None:
     found = layout if layout != "auto" else _layout(output, seen)
     if task == "auto":
         _doubt_map(output, found, seen)
@@ -260,7 +262,7 @@ def _read_map(
     if channels > 1 and is_whole(output.tensor) and output.tensor.dtype != torch.uint8:
         return None
     labels = channels == 1 and _holds_labels(output, seen, task)
-    wanted: Task = "segmentation" if task == "auto" else task
+    wanted = "segmentation" if task == "auto" else task
     choice = OutputChoice(output.name, output.place, wanted, 4, found, labels=labels)
     return replace(choice, classes=output.origin.length if labels else None)
 
@@ -282,10 +284,11 @@ def _layout(output: Output, seen: Seen) -> Layout:
     )
 
 
-def _holds_labels(output: Output, seen: Seen, task: TaskChoice) -> bool:
+def _holds_labels(output: Output, seen: Seen, task: str) -> bool:
     """Whether a map of one channel holds ids of classes, not a score or the value of a pixel."""
     tensor, maker = output.tensor, output.origin.maker
-    if task == "image" or maker == "compare" or tensor.dtype == torch.bool:
+    scored = task == "auto" or TASKS.named(task).scores
+    if not scored or maker == "compare" or tensor.dtype == torch.bool:
         return False
     if maker in ("argmax", "topk-index"):
         return True

@@ -33,6 +33,7 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         if not trust:
             check_torchscript_archive(archive, what=str(path))
         module = _loaded(archive, extra).eval()
+        moved = not torch.cuda.is_available() and _move_constants(module)
         _refuse_training_trace(module, path)
     except InputError:
         raise
@@ -49,8 +50,27 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         module=module,
         hints=_hints(extra[PREPROCESS_EXTRA_FILE], path),
         trusted=trust,
-        notes=("put in eval mode",),
+        notes=("put in eval mode", *_said_of_constants(moved)),
     )
+
+
+def _move_constants(module: torch.jit.ScriptModule) -> bool:
+    """Tensors that the code makes on a GPU are made on the CPU; whether there were any."""
+    moved = False
+    for each in module.modules():
+        inner: Any = each._c
+        for name in inner._method_names():
+            graph = inner._get_method(name).graph
+            for node in graph.findAllNodes("prim::Constant", recurse=True):
+                is_device = str(node.output().type()) == "Device"
+                if is_device and node.s("value").startswith("cuda"):
+                    node.s_("value", "cpu")
+                    moved = True
+    return moved
+
+
+def _said_of_constants(moved: bool) -> tuple[str, ...]:
+    return ("what its code makes on a GPU is made on the CPU",) if moved else ()
 
 
 def _loaded(archive: bytes, extra: dict[str, Any]) -> torch.jit.ScriptModule:

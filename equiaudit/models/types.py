@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Layout", "Model", "ModelKind", "Preprocess", "Task"]
-
 ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
-Task = Literal["classification", "segmentation", "image"]
 Layout = Literal["NCHW", "NHWC"]
 
 
@@ -42,6 +39,11 @@ class Preprocess:
     """Field name -> where its value came from: "flag --mean", "sidecar NAME", "torchvision
     weights NAME", "ONNX input shape", "default"."""
 
+    @property
+    def planes(self) -> int:
+        """Channels of an image: 1 or 3."""
+        return 1 if self.channels == "gray" else 3
+
 
 @dataclass(frozen=True)
 class Model:
@@ -60,7 +62,8 @@ class Model:
     kind: ModelKind
     run: Callable[[torch.Tensor], torch.Tensor]
     preprocess: Preprocess
-    task: Task
+    task: str
+    """A name of `equiaudit.tasks.TASKS`."""
     device: torch.device
     sha256: str
     """Of the file (and its external data), or of the state dict for a zoo model."""
@@ -85,6 +88,8 @@ class Model:
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""
     doubt: str = ""
     """What else the output may be than what it was taken for; "" where nothing says so."""
+    one_size: bool = False
+    """The file takes images of its window's size only."""
     trusted: bool = False
     notes: tuple[str, ...] = ()
     """What was done on loading and is worth saying: "put in eval mode", "output 'out' taken"."""

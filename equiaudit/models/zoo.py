@@ -21,7 +21,14 @@ from equiaudit.models.hashing import state_dict_sha256
 from equiaudit.models.preprocess import Given, Hints, PreprocessFields
 from equiaudit.models.processors import timm_hints
 
-__all__ = ["build_architecture", "is_zoo_name", "load_zoo", "module_hints", "own_modules"]
+__all__ = [
+    "build_architecture",
+    "class_count",
+    "is_zoo_name",
+    "load_zoo",
+    "module_hints",
+    "own_modules",
+]
 
 _MOST_CLASSES = 1 << 17  # a file of 512 KiB can state as many; the net is built before it is read
 _ZOOS = ("torchvision:", "timm:")
@@ -50,7 +57,7 @@ def load_zoo(spec: str) -> Artefact:
         eager=True,
         hints=Hints(stated),
         notes=("put in eval mode",),
-        class_names=_torchvision_classes(name) if zoo == "torchvision" else None,
+        class_names=_torchvision_classes(name) if zoo == "torchvision" else _timm_classes(module),
     )
 
 
@@ -74,12 +81,12 @@ def build_architecture(arch: str, states: Sequence[Mapping[str, Tensor]]) -> nn.
 def _as_wide_as(states: Sequence[Mapping[str, Tensor]], build: Build) -> nn.Module:
     module = build()
     own = module.state_dict()
-    widths = (_class_count(own, likeliest_view(own, state)) for state in states)
+    widths = (class_count(own, likeliest_view(own, state)) for state in states)
     classes = next((width for width in widths if width is not None), None)
     return module if classes is None else build(num_classes=classes)
 
 
-def _class_count(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
+def class_count(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
     """The width of the classifier in `state` where only classifiers differ, else None."""
     pairs = [(own[key].shape, state[key].shape) for key in own if key in state]
     different = [(a, b) for a, b in pairs if a != b]
@@ -158,6 +165,13 @@ def _torchvision_classes(spec: str) -> tuple[str, ...] | None:
     name, _, weights_name = spec.partition("/")
     categories = models.get_model_weights(name)[weights_name].meta.get("categories")
     return tuple(categories) if categories else None
+
+
+def _timm_classes(module: nn.Module) -> tuple[str, ...] | None:
+    """Of nets whose classes are those of a part of ImageNet."""
+    data = importlib.import_module("timm.data")
+    subset = data.infer_imagenet_subset(module)
+    return tuple(data.ImageNetInfo(subset).label_descriptions()) if subset else None
 
 
 def _timm(name: str) -> tuple[nn.Module, PreprocessFields]:

@@ -76,7 +76,7 @@ class _Walk:
         """Levels of one axis must divide each other, or no offset could serve them all."""
         for grid in out if isinstance(out, tuple) else (out,):
             for axis, stride in enumerate(grid.strides if isinstance(grid, Grid) else ()):
-                if stride > 1 and stride.denominator != 1:
+                if stride.numerator > 1 and stride.denominator > 1:
                     raise Refuse(f"its map lies at a fractional stride of {stride}")
                 known = self.strides[axis]
                 if stride > 1 and any(stride % s and s % stride for s in known):
@@ -112,15 +112,17 @@ def _varies(call: Call, source: fx.Node) -> bool:
     return not isinstance(state, Grid) or bool(state.present)
 
 
-def analyse(gm: fx.GraphModule) -> Analysis:
+def analyse(gm: fx.GraphModule, *, one_size: bool = False) -> Analysis:
     """Analyse an aten graph (training IR of `torch.export`, fixed H and W, a 4-D image input).
+
+    `one_size`: the file that it came from takes images of this size only.
 
     Never raises for what the graph contains: what cannot be converted is in `.refusals`.
     """
     walk = _Walk(gm)
     walk.run()
     total = (lcm(*walk.strides[0], 1), lcm(*walk.strides[1], 1))
-    refusals = (*_size_refusal(gm, walk.size, total), *walk.refusals)
+    refusals = (*_size_refusal(gm, walk.size, total, one_size), *walk.refusals)
     grids = {n.name: s for n, s in walk.states.items() if isinstance(s, Grid)}
     return Analysis(
         ops=_in_order(gm, walk),
@@ -154,7 +156,7 @@ def _collapses(walk: _Walk) -> Iterable[str]:
 
 
 def _size_refusal(
-    gm: fx.GraphModule, size: tuple[int, int], total: tuple[int, int]
+    gm: fx.GraphModule, size: tuple[int, int], total: tuple[int, int], one_size: bool
 ) -> tuple[Refusal, ...]:
     rule = SizeRule(total)
     image = next((n for n in gm.graph.nodes if n.op == "placeholder"), None)
@@ -164,6 +166,7 @@ def _size_refusal(
     if rule.fits(*size):
         return ()
     below, above = rule.near(*size)
-    near = " or ".join(f"--size {h}x{w}" for h, w in dict.fromkeys((below, above)))
+    flag, verb = ("", "export the model again at") if one_size else ("--size ", "use")
+    near = " or ".join(f"{flag}{h}x{w}" for h, w in dict.fromkeys((below, above)))
     reason = f"an input of {size[0]}x{size[1]} has no whole grids at stride {total[0]}x{total[1]}"
-    return (Refusal(image.name, "", reason, f"use {near}, or --method canonical"),)
+    return (Refusal(image.name, "", reason, f"{verb} {near}, or use --method canonical"),)

@@ -179,8 +179,15 @@ class Builder:
         )
         full = tuple(Window(0, size) for size in grid.sizes)
         if rolls == (None, None):
-            return x
+            return self.dense(x)
         return self.window(x, channels, grid, (full[0], full[1]), (rolls[0], rolls[1]))
+
+    def dense(self, x: fx.Node) -> fx.Node:
+        """x in memory of its own where it is a crop.
+
+        Over a crop, vector loops go row by row, and the end of each row through other code.
+        """
+        return self.call(torch.clone, x) if x.target is torch.narrow else x  # type: ignore[no-any-return]
 
     def back(self, axis: int, fine: Axis | None, coarse: Axis | None) -> fx.Node | None:
         """How far index 0 of the fine grid lies before that of the coarse one: (B,) <= 0."""

@@ -20,7 +20,9 @@ from equiaudit.errors import InputError
 from equiaudit.models.onnx import external_files, read_onnx
 from equiaudit.repair.canonical_onnx_nodes import END, Extent, Writer
 from equiaudit.repair.canonical_onnx_opset import raise_opset
+from equiaudit.repair.canonical_onnx_outputs import moved_positions
 from equiaudit.repair.canonical_onnx_position import Image, position
+from equiaudit.sampling.positions import Map, Positions, Role
 
 __all__ = ["PREFIX", "canonical_onnx", "free_prefix", "roll", "with_canonical"]
 
@@ -38,6 +40,8 @@ def canonical_onnx(
     *,
     dense_outputs: Sequence[str] = (),
     every_output: bool = False,
+    roles: Mapping[str, Role] | None = None,
+    ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
     output_layout: Layout | None = None,
 ) -> tuple[Path, ...]:
@@ -45,7 +49,8 @@ def canonical_onnx(
 
     The outputs named are maps and are rolled back, or `every_output`; the others are left as
     they are, and must say nothing about places. `layout` is that of the input, `output_layout`
-    that of the maps (None: the same); maps without channels have neither.
+    that of the maps (None: the same); maps without channels have neither. `roles` say of outputs
+    by name what they are instead, positions among them, and `ranks` how many axes those have.
     Names, types and dynamic axes of inputs and outputs, metadata and every node of the model
     stay. Files below operator set 10 are declared to be of that (see `raise_opset`).
 
@@ -61,6 +66,8 @@ def canonical_onnx(
     changed = with_canonical(
         model,
         dense_outputs=dense_outputs,
+        roles=roles,
+        ranks=ranks,
         layout=layout,
         output_layout=output_layout,
         what=source.name,
@@ -118,6 +125,8 @@ def with_canonical(
     model: onnx.ModelProto,
     *,
     dense_outputs: Sequence[str] = (),
+    roles: Mapping[str, Role] | None = None,
+    ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
     output_layout: Layout | None = None,
     what: str = "The model",
@@ -137,7 +146,16 @@ def with_canonical(
     before = list(writer.nodes)
     writer.nodes.clear()
     for name in dense_outputs:
-        _put_back(writer, graph, name, origin, image, output_layout or layout, what)
+        rank = _rank(graph, name, what)
+        last = (output_layout or layout) == "NHWC" or rank == 3
+        _put_back(writer, graph, name, origin, image, (1, 2) if last else (2, 3), what, rank)
+    for name, role in (roles or {}).items():
+        rank = (ranks or {}).get(name, 4)
+        if isinstance(role, Map):
+            places = (1, 2) if role.channels_last or rank == 3 else (2, 3)
+            _put_back(writer, graph, name, origin, image, places, what, rank)
+        elif isinstance(role, Positions):
+            _move_back(writer, graph, name, origin, image, role, rank)
     own = list(graph.node)
     del graph.node[:]
     graph.node.extend([*before, *own, *writer.nodes])
@@ -239,24 +257,36 @@ def _rolled(w: Writer, x: str, starts: str, axes: tuple[int, int], rows: tuple[s
 # The outputs
 
 
+def _rank(graph: onnx.GraphProto, name: str, what: str) -> int:
+    """Of an output that is a map: 4, or 3 where it has no channels."""
+    kinds = {item.name: item.type.tensor_type for item in graph.output}
+    stated = name in kinds and kinds[name].HasField("shape")
+    rank = len(kinds[name].shape.dim) if stated else 4
+    if rank not in (3, 4):
+        raise InputError(f"The output {name!r} of {what} is no map: it has {rank} axes, not 4.")
+    return rank
+
+
 def _put_back(
     w: Writer,
     graph: onnx.GraphProto,
     name: str,
     origin: str,
     image: Image,
-    layout: Layout,
+    axes: tuple[int, int],
     what: str,
+    rank: int = 4,
 ) -> None:
     """Roll a map back by the origin, in its own steps, under the name it always had."""
     outputs = {item.name: item.type.tensor_type for item in graph.output}
     if name not in outputs:
         raise InputError(f"{what} has no output {name!r}.", tip=f"It has {', '.join(outputs)}.")
     kind = outputs[name]
-    rank = len(kind.shape.dim) if kind.HasField("shape") else 4
-    if rank not in (3, 4):
-        raise InputError(f"The output {name!r} of {what} is no map: it has {rank} axes, not 4.")
-    axes = (2, 3) if layout == "NCHW" and rank == 4 else (1, 2)
+    if kind.HasField("shape") and len(kind.shape.dim) != rank:
+        raise InputError(
+            f"The output {name!r} of {what} is no map: it has {len(kind.shape.dim)} axes,"
+            f" not {rank}."
+        )
     inside = w.name("map")
     _rename_everywhere(graph, name, inside)
     shape = w("Shape", inside)
@@ -277,6 +307,23 @@ def _put_back(
         rows=rows,
         rank=rank,
     )
+    w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
+
+
+def _move_back(
+    w: Writer,
+    graph: onnx.GraphProto,
+    name: str,
+    origin: str,
+    image: Image,
+    role: Positions,
+    rank: int,
+) -> None:
+    """Move positions back by the origin, under the name they always had."""
+    kind = next(item.type.tensor_type for item in graph.output if item.name == name)
+    inside = w.name("positions")
+    _rename_everywhere(graph, name, inside)
+    back = moved_positions(w, inside, origin, image, role, rank=rank, element=kind.elem_type)
     w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
 
 

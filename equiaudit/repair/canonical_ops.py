@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, fx
 
 from equiaudit.sampling.canonical import Canonical, CanonicalPosition, canonical_origin
-from equiaudit.sampling.positions import CanonicalPositions
+from equiaudit.sampling.positions import CanonicalOutputs
 from equiaudit.sampling.wrapping import roll_by
 
 __all__ = ["ORIGIN", "ROLL", "calls", "with_operators"]
 
-Wrapped = TypeVar("Wrapped", Canonical, CanonicalPositions)
+Wrapped = TypeVar("Wrapped", Canonical, CanonicalOutputs)
 
 
 @torch.library.custom_op("equiaudit::canonical_origin", mutates_args=())

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from equiaudit.errors import NothingToDo, first_line
+from equiaudit.models.outputs import named_tensors
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.normal import single_output_program
 from equiaudit.repair.outputs import relative_error
 from equiaudit.repair.quiet import quiet
-from equiaudit.repair.routes import export_dynamic
+from equiaudit.repair.routes import convert_torchscript, export_eager, retrace_torchscript
 
 __all__ = ["capture_every_output", "sample_of"]
 
 _BATCHES = (7, 3)
 """Of the sample that the graph is recorded with, and of the one it is checked on."""
 _TOLERANCE = 1e-6
+Route = Callable[[torch.Tensor], fx.GraphModule]
 
 
 def sample_of(how: Preprocess, count: int, seed: int = 0) -> torch.Tensor:
@@ -36,20 +36,33 @@ def capture_every_output(module: nn.Module, how: Preprocess) -> fx.GraphModule:
 
     Raises NothingToDo where it cannot be exported, or returns something else as a graph.
     """
+    module, failures = _on_cpu(module), []
+    for route in _routes(module):
+        try:
+            with quiet(), torch.no_grad():
+                return _checked(route, module, how)
+        except Exception as failure:  # torch raises nearly anything here
+            failures.append(first_line(failure))
+    raise NothingToDo(f"The model cannot be captured with all its outputs ({'; '.join(failures)}).")
+
+
+def _routes(module: nn.Module) -> Sequence[Route]:
+    if isinstance(module, torch.jit.ScriptModule):
+        script = module
+        return (
+            lambda x: convert_torchscript(script, x, every_output=True),
+            lambda x: retrace_torchscript(script, x, every_output=True),
+        )
+    return (lambda x: export_eager(module, x, every_output=True),)
+
+
+def _checked(route: Route, module: nn.Module, how: Preprocess) -> fx.GraphModule:
     sample, other = (sample_of(how, count) for count in _BATCHES)
-    module = _on_cpu(module)
-    try:
-        with quiet(), torch.no_grad():
-            program = export_dynamic(module, sample)
-            graph = single_output_program(program, every_output=True).eval()
-            pairs = zip(_tensors(graph(other)), _tensors(module(other)), strict=True)
-            error = max(relative_error(ours, theirs) for ours, theirs in pairs)
-    except Exception as failure:  # torch raises nearly anything here
-        raise NothingToDo(
-            f"The model cannot be captured with all its outputs ({first_line(failure)})."
-        ) from failure
+    graph = route(sample).eval()
+    pairs = zip(_tensors(graph(other)), _tensors(module(other)), strict=True)
+    error = max(relative_error(ours, theirs) for ours, theirs in pairs)
     if not error <= _TOLERANCE:
-        raise NothingToDo(f"The graph differs from the model by {error:.1e} of its output range.")
+        raise ValueError(f"the graph differs from the model by {error:.1e} of its output range")
     return graph
 
 
@@ -61,4 +74,4 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 
 
 def _tensors(outputs: Any) -> Sequence[torch.Tensor]:
-    return pytree.tree_leaves(outputs)
+    return [tensor for _, tensor in named_tensors(outputs)]

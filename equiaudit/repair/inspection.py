@@ -24,7 +24,7 @@ def inspect(model: Model) -> Inspection:
     Raises NothingToDo where the model cannot be captured as one graph.
     """
     captured = captured_graph(model)
-    return inspection_of(model, captured, analyse(captured.graph_module))
+    return inspection_of(model, captured, analyse(captured.graph_module, one_size=model.one_size))
 
 
 def captured_graph(model: Model) -> Captured:

@@ -10,6 +10,7 @@ from torch import fx
 
 from equiaudit.errors import InputError
 from equiaudit.models.types import Layout, Model
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "Threshold",
@@ -81,7 +82,7 @@ def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torc
 
 def label_threshold(model: Model) -> Threshold:
     """How a single score or channel becomes a label, as in a scan."""
-    if model.task == "image":
+    if not TASKS[model.task].scores:
         return None
     if model.outputs_labels:
         return "ids"

@@ -9,8 +9,10 @@ import torch
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.synthetic import synthetic_images
 
-__all__ = ["as_input", "example_images", "verification_images"]
+__all__ = ["as_input", "example_images", "verification_images", "with_objects"]
 
+_OWN = 4
+_OBJECTS = ("square-12", "disk", "square-5", "text", "delta", "noise")
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
 
@@ -32,6 +34,13 @@ def example_images(
     generator = torch.Generator().manual_seed(0)
     noise = (torch.rand((3, *preprocess.size), generator=generator) for _ in range(count))
     return [*(given or {}).values(), *(as_input(x, preprocess) for x in noise)][:count]
+
+
+def with_objects(images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A few of `verification_images` with something in them that has a place: the first, which
+    are given, and synthetic ones."""
+    given = list(images)[:_OWN]
+    return {name: x for name, x in images.items() if name in (*given, *_OBJECTS)}
 
 
 def as_input(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:

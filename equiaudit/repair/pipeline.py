@@ -28,7 +28,9 @@ from equiaudit.repair.outputs import label_threshold
 from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.save import Saved
 from equiaudit.repair.verify import verify
+from equiaudit.repair.verify_outputs import with_every_output
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
+from equiaudit.tasks import TASKS
 
 __all__ = [
     "FixOptions",
@@ -73,7 +75,7 @@ def fix(
     recipe = method(options.method)
     target = checked_request(out, options, trains=recover is not None)
     say("capturing the graph")
-    subject = Subject(model, options.pad)
+    subject = Subject(model, options.pad, _prepared(images))
     if options.dry_run or target is None:
         return _planned(recipe, subject, options)
     _refuse(recipe, subject, options)
@@ -87,6 +89,12 @@ def fix(
     saved, after_saving = job.save(target, before_saving)
     say("measuring the cost")
     return job.report(saved, (*before_saving, *after_saving))
+
+
+def _prepared(images: Images | GetImages | None) -> GetImages | None:
+    if images is None or callable(images):
+        return images
+    return lambda how: images
 
 
 def checked_request(
@@ -119,29 +127,35 @@ def verify_model(
     *,
     against: Model | None = None,
     images: Images | None = None,
+    positions: Sequence[tuple[str, str]] = (),
     comparisons: int | None = None,
     seconds: float = 60.0,
     seed: int = 0,
 ) -> Verification:
     """Check a model as it is, on its own device; `against` is the unmodified one (control).
 
-    Where the model's total stride is not known, every shift of the torus counts as a phase
-    of its own.
+    Every output counts: maps and what `positions` names have to move with the image, the others
+    to stay. Where the model's total stride is not known, every shift of the torus counts as a
+    phase of its own. Raises InputError for an output that cannot be read (see `positions`).
     """
     how = model.preprocess
     pictures = verification_images(how, images)
     affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
-    return verify(
+    control = None if against is None else _taking(against, how.dtype)
+    found = verify(
         model.run,
-        None if against is None else _taking(against, how.dtype),
+        control,
         pictures,
         total_stride=model.total_stride or how.size,
-        dense=model.task != "classification",
+        dense=TASKS[model.task].maps,
         threshold=label_threshold(model),
         device=model.device,
         comparisons=affordable,
         seed=seed,
         subject=model.name,
+    )
+    return with_every_output(
+        found, model, against, pictures, positions, comparisons=affordable, seed=seed
     )
 
 
@@ -295,6 +309,8 @@ def _report(
 
 
 def _failure(record: Verification) -> str:
+    if record.faults:
+        return f"The {record.subject} does not verify: {'; '.join(record.faults)}"
     errors = record.figures
     return (
         f"The {record.subject} does not verify on {record.device}: {errors.comparisons_exact} of"

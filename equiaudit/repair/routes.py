@@ -12,11 +12,13 @@ Each returns a graph in normal form whose batch axis is dynamic, or raises what 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
+from equiaudit.models.outputs import named_tensors
 from equiaudit.repair.graph import module_path
 from equiaudit.repair.normal import module_of, normal_form, single_output_program
 from equiaudit.repair.outputs import main_output
@@ -63,27 +65,37 @@ def reexport(
     return graph if located else _with_paths(graph)
 
 
-def convert_torchscript(script: torch.jit.ScriptModule, sample: torch.Tensor) -> fx.GraphModule:
+def convert_torchscript(
+    script: torch.jit.ScriptModule, sample: torch.Tensor, *, every_output: bool = False
+) -> fx.GraphModule:
     """Route 3: TorchScript's own graph, node by node (private API of torch.export)."""
     from torch._export.converter import TS2EPConverter
 
     program = TS2EPConverter(script, (sample,)).convert()
-    graph = normal_form(module_of(program), program.call_spec.out_spec)
-    return _with_paths(single_output_program(export_dynamic(_with_free_batch(graph), sample)))
+    spec = program.call_spec.out_spec
+    graph = normal_form(module_of(program), spec, every_output=every_output)
+    again = export_dynamic(_with_free_batch(graph), sample)
+    return _with_paths(single_output_program(again, every_output=every_output))
 
 
-def retrace_torchscript(script: torch.jit.ScriptModule, sample: torch.Tensor) -> fx.GraphModule:
+def retrace_torchscript(
+    script: torch.jit.ScriptModule, sample: torch.Tensor, *, every_output: bool = False
+) -> fx.GraphModule:
     """Route 4: record what the TorchScript interpreter calls (private API of torch.fx)."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    def main(batch: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = main_output(script(batch))
-        return output
+    def main(batch: torch.Tensor) -> Any:
+        returned = script(batch)
+        if every_output:
+            return tuple(tensor for _, tensor in named_tensors(returned))
+        return main_output(returned)
 
     with torch.no_grad():
         recorded = make_fx(main, pre_dispatch=True)(sample)
-    graph = _with_free_batch(normal_form(recorded, names=_state_names(script)))
-    return _with_paths(single_output_program(export_dynamic(graph, sample)))
+    names = _state_names(script)
+    graph = _with_free_batch(normal_form(recorded, names=names, every_output=every_output))
+    again = export_dynamic(graph, sample)
+    return _with_paths(single_output_program(again, every_output=every_output))
 
 
 def _state_names(script: nn.Module) -> Mapping[int, str]:

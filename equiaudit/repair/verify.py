@@ -18,7 +18,7 @@ from equiaudit.repair.phases import Schedule, schedule
 from equiaudit.repair.tally import Tally, largest
 from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
 
-__all__ = ["verify"]
+__all__ = ["NO_CONTROL", "PROVES_NOTHING", "shifted_like", "verify"]
 
 _BLOCK = 8
 """Images per batch; each batch goes through once unshifted and once per round."""
@@ -26,10 +26,10 @@ _CONTROL_COMPARISONS = (32, 512)
 """At least and at most: a quarter of the work, for the control has to fail only once."""
 _PERIODIC_SHARE = 8
 """Of images that nobody can make equivariant, a sample is enough."""
-_PROVES_NOTHING = (
+PROVES_NOTHING = (
     "The unmodified model passes the same check, so passing proves nothing about the conversion."
 )
-_NO_CONTROL = "There is no unmodified model to compare with, so nothing shows that the check bites."
+NO_CONTROL = "There is no unmodified model to compare with, so nothing shows that the check bites."
 
 Run = Callable[[torch.Tensor], object]
 
@@ -155,7 +155,7 @@ def _errors(
             for name, shift, before, after in zip(
                 names[block], shifts, expected, actual, strict=True
             ):
-                aligned = _shifted_like(before, after, shift, batch.shape) if dense else before
+                aligned = shifted_like(before, after, shift, batch.shape) if dense else before
                 tally.add(Mismatch(image=name, shift=shift), aligned, after)
     return tally.figures()
 
@@ -164,7 +164,7 @@ def _blocks(count: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
 
 
-def _shifted_like(
+def shifted_like(
     before: torch.Tensor, after: torch.Tensor, shift: Sequence[int], shape: torch.Size
 ) -> torch.Tensor:
     """`before` (C, h, w) rolled as the image was, to the step that is nearest to `after`."""
@@ -197,5 +197,5 @@ def _device_name(device: torch.device) -> str:
 
 def _warnings(control: ShiftErrors | None) -> tuple[str, ...]:
     if control is None:
-        return (_NO_CONTROL,)
-    return (_PROVES_NOTHING,) if control.passed else ()
+        return (NO_CONTROL,)
+    return (PROVES_NOTHING,) if control.passed else ()

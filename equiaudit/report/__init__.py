@@ -1,6 +1,7 @@
 """Result -> text, json, csv, md, html, junit, github. Sees results only."""
 
-from equiaudit.report.formats import FORMATS, record_baseline, render, write_reports
+from equiaudit.formats import FORMATS
+from equiaudit.report.formats import record_baseline, render, write_reports
 from equiaudit.report.markdown import step_summary
 from equiaudit.report.options import Format, Options
 from equiaudit.report.text import render_text

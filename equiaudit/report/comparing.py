@@ -19,6 +19,7 @@ from equiaudit.results.repair import (
     FixReport,
     TrainingRecord,
 )
+from equiaudit.tasks.columns import accuracy_of, consistency_of
 
 __all__ = ["agreement", "borders", "candidates", "training"]
 
@@ -77,11 +78,13 @@ def _one_per_reason(rows: Sequence[Candidate]) -> Iterable[Candidate]:
 
 
 def _cells(one: Candidate) -> list[str]:
-    accuracy = _stacked(one.accuracy, figures.info_of("accuracy_clean"))
-    if one.accuracy is None and one.same_label is not None:
+    known = accuracy_of(one.metrics)
+    accuracy = _stacked(known, figures.info_of("accuracy_clean"))
+    if known is None and one.same_label is not None:
         accuracy = f"same label\n{_stacked(one.same_label, _SHARE)}"
     kinds = [
-        _stacked(one.consistency_estimate(kind), figures.info_of("consistency")) for kind in _KINDS
+        _stacked(consistency_of(one.metrics, kind), figures.info_of("consistency"))
+        for kind in _KINDS
     ]
     return [accuracy, *kinds, _latency(one)]
 

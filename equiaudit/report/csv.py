@@ -11,8 +11,6 @@ from equiaudit.report.escape import visible
 from equiaudit.report.options import Options
 from equiaudit.results import Result
 
-__all__ = ["CsvReport"]
-
 _FORMULAS = ("=", "+", "-", "@")
 _HEADER = ("kind", "metric", "value", "low", "high", "n", "method")
 
@@ -21,8 +19,7 @@ _HEADER = ("kind", "metric", "value", "low", "high", "n", "method")
 class CsvReport:
     """Columns kind, metric, value, low, high, n, method; shares in 0..1, empty where unknown."""
 
-    name: str = "csv"
-    suffix: str = ".csv"
+    file: str = "metrics.csv"
 
     def render(self, result: Result, options: Options) -> str:
         """The table; `options` change nothing."""
@@ -31,6 +28,9 @@ class CsvReport:
         writer.writerow(_HEADER)
         writer.writerows(_rows(result))
         return text.getvalue()
+
+
+FORMAT = CsvReport()
 
 
 def _rows(result: Result) -> Iterator[tuple[object, ...]]:

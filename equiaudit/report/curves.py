@@ -7,27 +7,17 @@ from dataclasses import dataclass
 
 from equiaudit.report import figures
 from equiaudit.report.escape import visible
-from equiaudit.report.maps import Tick
+from equiaudit.report.maps import PLOT, Tick
 from equiaudit.report.scales import Domain, nice_ticks, share_domain
-from equiaudit.results import METRICS, BoundaryPart, DistancePoint, Estimate, MetricInfo
-
-__all__ = [
-    "HEIGHT",
-    "WIDTH",
-    "Bar",
-    "Curve",
-    "Frame",
-    "Point",
-    "Reading",
-    "bars",
-    "curves",
-    "drawn_curves",
-]
+from equiaudit.results import BoundaryPart, DistancePoint, Estimate, MetricInfo
+from equiaudit.tasks import METRICS
 
 WIDTH, HEIGHT = 264, 160
 """Of a curve's plot area, in SVG user units."""
 BAR = 240
 """Length of the axis of the bars, in SVG user units."""
+SIZES = {"map": PLOT, "width": WIDTH, "height": HEIGHT, "bar": BAR}
+"""As the templates name them."""
 _MOST_POINTS = 80
 
 

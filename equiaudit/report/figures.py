@@ -6,23 +6,8 @@ import math
 from dataclasses import replace
 
 from equiaudit.report.escape import visible
-from equiaudit.results import METRICS, Estimate, MetricInfo
-
-__all__ = [
-    "decimals",
-    "drop",
-    "evidence",
-    "exact",
-    "in_points",
-    "info_of",
-    "interval",
-    "near",
-    "one_in",
-    "quantity",
-    "sentence_of",
-    "share",
-    "value",
-]
+from equiaudit.results import Estimate, MetricInfo
+from equiaudit.tasks import METRICS
 
 NOTHING = "–"
 _DECIMALS_WITHOUT_INTERVAL = {True: 1, False: 3}
@@ -156,12 +141,3 @@ def exact(figure: float, info: MetricInfo) -> str:
 def share(figure: float, places: int = 1) -> str:
     """A plain share as ``93.1%``, for hovers and axes."""
     return f"{_fixed(100 * figure, places, (0.0, 100.0))}%"
-
-
-def one_in(probability: float, noun: str = "image") -> tuple[str, bool]:
-    """A share above 0 in words, and whether they are plural: ``("1 image in 14", False)``."""
-    if probability >= 1:
-        return f"every {noun}", False
-    if probability < 0.35:
-        return f"1 {noun} in {round(1 / probability):,}", False
-    return f"{round(100 * probability)} {noun}s in 100", True

@@ -8,32 +8,13 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 
 from equiaudit.errors import InputError, RunError
-from equiaudit.report.csv import CsvReport
-from equiaudit.report.github import GithubReport
-from equiaudit.report.html import HtmlReport
-from equiaudit.report.json import JsonReport
-from equiaudit.report.junit import JunitReport
-from equiaudit.report.markdown import MarkdownReport
-from equiaudit.report.options import Format, Options
-from equiaudit.report.text import TextReport
+from equiaudit.formats import FORMATS
+from equiaudit.report.options import Options
 from equiaudit.results import Result
 
-__all__ = ["FORMATS", "record_baseline", "render", "write_files", "write_reports"]
-
-_ALL: tuple[Format, ...] = (
-    TextReport(),
-    JsonReport(),
-    CsvReport(),
-    MarkdownReport(),
-    HtmlReport(),
-    JunitReport(),
-    GithubReport(),
-)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in _ALL})
 
 
 def render(result: Result, format: str, *, images: bool = True, strict: bool = False) -> str:

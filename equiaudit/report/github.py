@@ -10,8 +10,6 @@ from equiaudit.report.escape import visible, workflow_message, workflow_property
 from equiaudit.report.options import Options
 from equiaudit.results import Result
 
-__all__ = ["GithubReport"]
-
 _MOST = 10
 """GitHub shows ten of a level per step and drops the rest without a word."""
 _LEVELS = ("error", "warning", "notice")
@@ -32,13 +30,15 @@ class _Annotation:
 class GithubReport:
     """At most ten annotations, errors first; the last one counts what had no room."""
 
-    name: str = "github"
-    suffix: str = ".txt"
+    file: str = "github.txt"
 
     def render(self, result: Result, options: Options) -> str:
         """One command per line."""
         found = sorted(_annotations(result, options.strict), key=lambda a: _LEVELS.index(a.level))
         return "".join(f"{annotation.command()}\n" for annotation in _fitting(found))
+
+
+FORMAT = GithubReport()
 
 
 def _fitting(found: list[_Annotation]) -> list[_Annotation]:

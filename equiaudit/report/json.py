@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from equiaudit.report.options import Options
 from equiaudit.results import Result
 
-__all__ = ["JsonReport"]
-
 
 @dataclass(frozen=True)
 class JsonReport:
     """Keys in the order of the types, floats to the last bit, ASCII only (no control bytes)."""
 
-    name: str = "json"
-    suffix: str = ".json"
+    file: str = "result.json"
 
     def render(self, result: Result, options: Options) -> str:
         """The text of `result.json`; `options` change nothing."""
         return json.dumps(result.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+
+
+FORMAT = JsonReport()

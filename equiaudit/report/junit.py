@@ -13,8 +13,6 @@ from equiaudit.report.escape import visible
 from equiaudit.report.options import Options
 from equiaudit.results import Result
 
-__all__ = ["JunitReport"]
-
 
 @dataclass(frozen=True)
 class JunitReport:
@@ -25,8 +23,7 @@ class JunitReport:
     suite, in this order, a timestamp without a zone, and none on the root.
     """
 
-    name: str = "junit"
-    suffix: str = ".xml"
+    file: str = "junit.xml"
 
     def render(self, result: Result, options: Options) -> str:
         """The document, with one suite."""
@@ -39,6 +36,9 @@ class JunitReport:
         root.append(suite)
         ET.indent(root)
         return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, "unicode") + "\n"
+
+
+FORMAT = JunitReport()
 
 
 def _attributes(result: Result, cases: list[ET.Element]) -> dict[str, str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from equiaudit.report import figures
 from equiaudit.report.escape import visible
 from equiaudit.report.scales import COLOURS, Domain, colour_index, nice_ticks, share_domain
 from equiaudit.results import GridMap
-
-__all__ = ["PLOT", "Blocks", "Cell", "HeatMap", "Legend", "Tick", "heat_maps"]
 
 PLOT = 264
 """Side of the plot area, in SVG user units."""
@@ -22,6 +20,7 @@ _FEWEST, _LARGEST_BLOCK = 5, 4
 """A sparse map is summed over blocks of up to 4 x 4 px until a cell holds 5 predictions on
 average; single ones are noise."""
 _MOST_TICKS = 7
+_CELL_BYTES = 140
 _CLIPPED = 0.01
 """Share of the lowest cells that the colour scale leaves to its darkest step: a few cells with
 little in them would stretch it until the pattern fades."""
@@ -69,6 +68,11 @@ class HeatMap:
     def height(self) -> float:
         """Of the plot area, user units."""
         return self.rows * self.scale
+
+
+def bytes_of(maps: Iterable[HeatMap]) -> int:
+    """About what they take of the page."""
+    return _CELL_BYTES * sum(len(each.cells) for each in maps)
 
 
 @dataclass(frozen=True)

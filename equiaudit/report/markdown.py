@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from equiaudit.report import dense, figures, findings, words
+from equiaudit.report import figures, findings, words
 from equiaudit.report.escape import code_span, prose
 from equiaudit.report.options import Options
-from equiaudit.results import Result, Skipped, WorstImage
-
-__all__ = ["MarkdownReport", "step_summary"]
+from equiaudit.results import Result, Skipped
+from equiaudit.tasks import of_result
+from equiaudit.tasks.sections import Name, Place, Section
 
 _LISTED = 50
 _MOST_KINDS = 24
@@ -22,17 +22,19 @@ _VERDICTS = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "⚠️ inc
 class MarkdownReport:
     """Same content as html without the pictures; well under the 1 MiB of a job summary."""
 
-    name: str = "md"
-    suffix: str = ".md"
+    file: str = "report.md"
 
     def render(self, result: Result, options: Options) -> str:
         """The document; `options` change nothing."""
         return "\n".join(_lines(result)).rstrip("\n") + "\n"
 
 
+FORMAT = MarkdownReport()
+
+
 def step_summary(result: Result) -> str:
     """What to append to the file that ``$GITHUB_STEP_SUMMARY`` names; under 1 MiB."""
-    return MarkdownReport().render(result, Options())
+    return FORMAT.render(result, Options())
 
 
 def _lines(result: Result) -> Iterator[str]:
@@ -40,11 +42,10 @@ def _lines(result: Result) -> Iterator[str]:
     yield from _opening(result)
     yield from _gates(result)
     yield from _metrics(result)
-    yield from _classes(result)
+    own = tuple(of_result(result).sections(result, narrow=False))
+    yield from _sections(own, "figures")
     yield from _boundary(result)
-    yield from _profile(result)
-    yield from _worst(result)
-    yield from _examples(result)
+    yield from _sections(own, "causes")
     yield from _left_out(result)
     yield from _bullets("Notes", [prose(note) for note in words.notes(result)])
     yield from _settings(result)
@@ -104,24 +105,20 @@ def _cell(row: words.MetricRow, column: int) -> str:
     return "" if estimate is None else figures.quantity(estimate, row.info)
 
 
-def _classes(result: Result) -> Iterator[str]:
-    for kind, rows in dense.class_tables(result)[:_MOST_KINDS]:
-        yield from (f"### Classes under {code_span(kind)}", "")
-        header = ("class", "pixels", "IoU, unshifted", "shifted", "worst shift", "objects lost")
-        shown = (
-            (code_span(r.name), r.pixels, r.clean, r.shifted, r.worst, r.lost)
-            for r in rows[:_LISTED]
-        )
-        yield from _table(header, shown, "lrrrrr")
+def _sections(own: Iterable[Section], after: Place) -> Iterator[str]:
+    """Those of the task that stand behind the figures, or behind the causes."""
+    for section in own:
+        if section.after == after:
+            of = f" {code_span(section.of)}" if section.of else ""
+            yield from (f"### {section.title}{of}", "")
+            rows = (tuple(map(_said, row)) for row in section.rows)
+            yield from _table(tuple(map(_said, section.header)), rows, section.align)
+            if section.below is not None:
+                yield from (prose(section.below), "")
 
 
-def _profile(result: Result) -> Iterator[str]:
-    kinds, rows = dense.profile_rows(result)
-    if not rows:
-        return
-    yield from ("### Change by distance to the border", "")
-    yield from _table(("distance", *map(code_span, kinds)), rows[:_LISTED], "l" + "r" * len(kinds))
-    yield from (prose(dense.receptive_field(result)), "")
+def _said(cell: str) -> str:
+    return code_span(cell) if isinstance(cell, Name) else cell
 
 
 def _boundary(result: Result) -> Iterator[str]:
@@ -138,46 +135,6 @@ def _boundary(result: Result) -> Iterator[str]:
         for part in result.boundary
     )
     yield from _table(("cause", "change", "what it is"), rows, "lrl")
-
-
-def _worst(result: Result) -> Iterator[str]:
-    if not result.worst:
-        return
-    yield from ("### Least stable images", "")
-    header = ("image", "shift", "(dy, dx) px", "unshifted", "shifted", "agreement")
-    yield from _table(header, (_worst_row(result, w) for w in result.worst[:_LISTED]), "llrllr")
-
-
-def _examples(result: Result) -> Iterator[str]:
-    cards = dense.example_rows(result, _LISTED)
-    if not cards:
-        return
-    yield from ("### Least stable images", "")
-    rows = (
-        (
-            code_span(c.file),
-            code_span(c.kind),
-            c.offset,
-            c.change,
-            prose(c.truth) if c.truth else "",
-        )
-        for c in cards
-    )
-    yield from _table(
-        ("image", "shift", "(dy, dx) px", "change", "against the mask"), rows, "llrrl"
-    )
-
-
-def _worst_row(result: Result, worst: WorstImage) -> tuple[str, ...]:
-    dy, dx = worst.offset
-    return (
-        code_span(worst.file),
-        code_span(worst.kind),
-        f"({dy}, {dx})",
-        code_span(words.label_name(result, worst.clean_label)),
-        code_span(words.label_name(result, worst.flipped_label)),
-        figures.share(worst.agreement, 0),
-    )
 
 
 def _left_out(result: Result) -> Iterator[str]:

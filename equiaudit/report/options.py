@@ -7,8 +7,6 @@ from typing import Protocol
 
 from equiaudit.results import Result
 
-__all__ = ["Format", "Options"]
-
 
 @dataclass(frozen=True)
 class Options:
@@ -25,15 +23,11 @@ class Options:
 
 
 class Format(Protocol):
-    """One output format: what it is called, its file suffix, and the result as a string."""
+    """One output format: the name of its file, and the result as a string."""
 
     @property
-    def name(self) -> str:
-        """As on the command line."""
-
-    @property
-    def suffix(self) -> str:
-        """Of a file in this format, with the dot."""
+    def file(self) -> str:
+        """In the folder of a scan."""
 
     def render(self, result: Result, options: Options) -> str:
         """The whole document."""

@@ -21,6 +21,7 @@ from equiaudit.results.repair import (
     ShiftErrors,
     Verification,
 )
+from equiaudit.tasks import columns
 
 __all__ = ["RepairFormat", "render_fix", "render_inspection", "render_verification"]
 
@@ -148,6 +149,7 @@ def _verification(record: Verification) -> Iterable[Part]:
             f" divide: {_shortened(record.periodic_images)}."
         )
     yield from bullets("Warnings", record.warnings)
+    yield from bullets("Speaks against it", record.faults)
 
 
 def _verdict(record: Verification) -> tuple[str, str]:
@@ -296,26 +298,19 @@ def _cost(report: FixReport) -> Iterable[Part]:
     yield shown
 
 
-_CLEAN = ("accuracy_clean", "miou_clean", "psnr_clean")
-_SHOWN = (
-    *("consistency", "accuracy_shifted", "accuracy_worst"),
-    *("mascc", "massc", "miou_shifted", "miou_worst"),
-    *("nmse", "psnr", "delta_psnr"),
-)
-
-
 def _metrics(report: FixReport) -> Iterable[Part]:
     """Accuracy, and per kind how consistent it is; fix.json holds every metric."""
-    clean = next((name for name in report.before if name.rpartition(".")[2] in _CLEAN), None)
-    names = [name for name in report.before if name.rpartition(".")[2] in _SHOWN]
+    known = {name: info for name in report.before if (info := columns.info_of(name))}
+    clean = next((name for name, info in known.items() if info.unshifted), None)
+    names = [name for name, info in known.items() if info.in_short]
     if not names:
         return
     shown = table("metric", "before", "after")
     for name in ([clean] if clean else []) + names:
         info = figures.info_of(name)
         said = info.title if name == clean else name
-        columns = (report.before.get(name), report.after.get(name))
-        shown.add_row(terminal(said), *(figures.quantity(each, info) for each in columns))
+        pair = (report.before.get(name), report.after.get(name))
+        shown.add_row(terminal(said), *(figures.quantity(each, info) for each in pair))
     yield Text("")
     yield shown
 

@@ -12,12 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equiaudit.report import dense, figures, findings, words
+from equiaudit.report import figures, findings, words
 from equiaudit.report.escape import terminal
 from equiaudit.report.options import Options
 from equiaudit.results import Result, Skipped
-
-__all__ = ["TextReport", "render_text"]
+from equiaudit.tasks import of_result
+from equiaudit.tasks.sections import Name, Place, Section
 
 _NAME_COLUMN = 28
 _KIND_COLUMN = 17
@@ -33,12 +33,14 @@ _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "not j
 class TextReport:
     """Plain text, 80 columns, no colour codes."""
 
-    name: str = "text"
-    suffix: str = ".txt"
+    file: str = "report.txt"
 
     def render(self, result: Result, options: Options) -> str:
         """The report as text."""
         return render_text(result, color=options.color, width=options.width)
+
+
+FORMAT = TextReport()
 
 
 def render_text(result: Result, color: bool = False, width: int = 80) -> str:
@@ -62,9 +64,10 @@ def render_text(result: Result, color: bool = False, width: int = 80) -> str:
 def _parts(result: Result, width: int) -> Iterable[_Part]:
     yield from _opening(result)
     yield from _metrics(result, width)
-    yield from _classes(result)
+    own = tuple(of_result(result).sections(result, narrow=True))
+    yield from _sections(own, "figures")
     yield from _boundary(result)
-    yield from _profile(result)
+    yield from _sections(own, "causes")
     yield from _gates(result)
     yield from _left_out(result)
     yield from _list("Notes", [terminal(note) for note in words.notes(result)])
@@ -136,30 +139,29 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _classes(result: Result) -> Iterable[_Part]:
-    for kind, rows in dense.class_tables(result):
-        yield from _heading(f"Classes under {terminal(kind)}")
-        table = _table("class", "IoU", "shifted", "objects lost")
-        for row in rows[:_LISTED]:
-            table.add_row(
-                *(Text(cell) for cell in (terminal(row.name), row.clean, row.shifted, row.lost))
-            )
-        yield table
-        if len(rows) > _LISTED:
-            yield Text(f"and {len(rows) - _LISTED:,} more, all of them in result.json")
+def _sections(own: Iterable[Section], after: Place) -> Iterable[_Part]:
+    """Those of the task that stand behind the figures, or behind the causes."""
+    for section in own:
+        if section.after == after:
+            yield from _section(section)
 
 
-def _profile(result: Result) -> Iterable[_Part]:
-    kinds, rows = dense.profile_rows(result)
-    if not rows:
-        return
-    yield from _heading("Change by distance to the border")
-    table = _table("distance", *map(terminal, kinds))
-    for row in rows:
-        table.add_row(*map(Text, row))
+def _section(section: Section) -> Iterable[_Part]:
+    of = f" {terminal(section.of)}" if section.of else ""
+    yield from _heading(f"{section.title}{of}")
+    table = _table(*map(_said, section.header))
+    shown = section.rows if section.whole else section.rows[:_LISTED]
+    for row in shown:
+        table.add_row(*(Text(_said(cell)) for cell in row))
     yield table
-    if said := dense.receptive_field(result):
-        yield Text(terminal(said, 600))
+    if len(section.rows) > len(shown):
+        yield Text(f"and {len(section.rows) - _LISTED:,} more, all of them in result.json")
+    if section.below:
+        yield Text(terminal(section.below, 600))
+
+
+def _said(cell: str) -> str:
+    return terminal(cell) if isinstance(cell, Name) else cell
 
 
 def _boundary(result: Result) -> Iterable[_Part]:

@@ -9,58 +9,9 @@ from typing import Any
 
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
-from equiaudit.results import METRICS, Estimate, GateVerdict, MetricInfo, Result, Skipped
+from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, Skipped
+from equiaudit.tasks import METRICS, of_result
 
-__all__ = [
-    "GateRow",
-    "MetricRow",
-    "gate_rows",
-    "label_name",
-    "left_out",
-    "method_notes",
-    "metric_rows",
-    "notes",
-    "plan_in_words",
-    "reproduce",
-    "settings_rows",
-]
-
-_ABOUT_LABELS = (
-    (
-        "Consistency",
-        "the chance that two different random shifts of one image get the same label, averaged "
-        "over the images. It asks nothing about which label is right.",
-    ),
-    (
-        "Agreement",
-        "the share of shifts that keep the label of the unshifted image.",
-    ),
-)
-_ABOUT_PIXELS = (
-    (
-        "Moved back",
-        "the output of a shifted image is moved back by the shift before it is compared with "
-        "that of the unshifted image, pixel by pixel.",
-    ),
-    (
-        "mASCC, mASSC",
-        "the share of pixels that keep their label, averaged over shifts and images: of all "
-        "pixels under circular shifts, of those that both windows show otherwise.",
-    ),
-    (
-        "mIoU",
-        "the mean over classes of intersection over union, each summed over all images. At the "
-        "worst shift, each image counts with the shift that is worst for it.",
-    ),
-)
-_ABOUT_OUTPUTS = (
-    _ABOUT_PIXELS[0],
-    ("NMSE", "the squared change over the squared unshifted output."),
-    (
-        "Delta-PSNR",
-        "how far the PSNR to the target differs between the shifted and the unshifted image.",
-    ),
-)
 _ABOUT_ALL = (
     (
         "Intervals",
@@ -108,8 +59,7 @@ class GateRow:
 
 def method_notes(result: Result) -> tuple[tuple[str, str], ...]:
     """What the terms of the report mean: (term, meaning)."""
-    own = {"segmentation": _ABOUT_PIXELS, "image": _ABOUT_OUTPUTS}
-    return own.get(result.fingerprint.task, _ABOUT_LABELS) + _ABOUT_ALL
+    return of_result(result).about + _ABOUT_ALL
 
 
 def metric_rows(result: Result) -> tuple[MetricRow, ...]:
@@ -170,7 +120,7 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
-_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "output_layout", "trust")
+_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
 _FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 
@@ -218,6 +168,10 @@ def _flag(name: str, value: object) -> Iterator[str]:
         return
     if value is True:
         yield f"--{name.replace('_', '-')}"
+        return
+    if name == "input" and isinstance(value, (list, tuple)):
+        for each in value:
+            yield from ("--input", str(each))
         return
     joined = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     yield from (f"--{name.replace('_', '-')}", joined)

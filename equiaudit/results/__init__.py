@@ -1,6 +1,6 @@
 """Result types: what a run found, as plain data. Imports neither torch nor any engine."""
 
-from equiaudit.results.catalog import METRICS, MetricInfo, metric_info
+from equiaudit.results.catalog import MetricInfo
 from equiaudit.results.dense import (
     BorderBin,
     BorderProfile,
@@ -28,7 +28,6 @@ from equiaudit.results.types import (
 )
 
 __all__ = [
-    "METRICS",
     "BackendTrial",
     "BorderBin",
     "BorderProfile",
@@ -51,5 +50,4 @@ __all__ = [
     "Timings",
     "WorstImage",
     "load_result",
-    "metric_info",
 ]

@@ -195,6 +195,8 @@ class Verification(_Frozen):
     threads: int
     settings: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    """What the unmodified model does that speaks against how outputs are read, a clause each."""
 
     @property
     def control_failed(self) -> bool | None:
@@ -257,23 +259,6 @@ class Candidate(_Frozen):
     def measured(self) -> bool:
         """Whether it fits and was measured."""
         return self.reason is None
-
-    def consistency(self, kind: str) -> float | None:
-        """Consistency under shifts of `kind`, None where that was not measured."""
-        found = self.consistency_estimate(kind)
-        return None if found is None else found.value
-
-    def consistency_estimate(self, kind: str) -> Estimate | None:
-        """Of labels, or of the pixels of a segmentation (mASCC, mASSC)."""
-        names = (f"{kind}.{metric}" for metric in ("consistency", "mascc", "massc"))
-        return next((self.metrics[name] for name in names if name in self.metrics), None)
-
-    @property
-    def accuracy(self) -> Estimate | None:
-        """Accuracy on unshifted images, where those have labels; of a segmentation the mIoU."""
-        clean = (".accuracy_clean", ".miou_clean")
-        names = (name for name in self.metrics if name.endswith(clean))
-        return next((self.metrics[name] for name in names), None)
 
 
 class Choice(_Frozen):

@@ -31,6 +31,7 @@ __all__ = [
     "canonical_report",
     "clear_origin",
     "decided_origin",
+    "in_its_steps",
 ]
 
 
@@ -128,7 +129,7 @@ class Canonical(nn.Module):
         if not self.dense:
             return output
         size = (x.shape[2], x.shape[3])
-        return change_maps(output, lambda y: self.roll(y, _in_its_steps(y, origin, size)))
+        return change_maps(output, lambda y: self.roll(y, in_its_steps(y, origin, size)))
 
 
 BORDER = 4.0
@@ -187,7 +188,7 @@ def canonical_report(x: Tensor) -> tuple[SeamFinding, ...]:
     )
 
 
-def _in_its_steps(y: Tensor, origin: Tensor, size: tuple[int, int]) -> Tensor:
+def in_its_steps(y: Tensor, origin: Tensor, size: tuple[int, int]) -> Tensor:
     """The origin (B, 2) of an input of `size` in the steps of a map (B, C', h, w)."""
     rows = _in_steps(origin[:, 0], size[0], y.shape[2], "rows")
     columns = _in_steps(origin[:, 1], size[1], y.shape[3], "columns")

@@ -2,22 +2,98 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from equiaudit.data import IGNORED
+from equiaudit.errors import InputError
 
-__all__ = [
-    "divergence",
-    "feature_error",
-    "image_means",
-    "label_error",
-    "label_overlap_error",
-    "objects",
-    "overlap_error",
-    "regression_error",
-]
+if TYPE_CHECKING:
+    from equiaudit.training.options import TrainingOptions
+
+_SMALLEST = 1e-12
+
+
+class Losses(Protocol):
+    """What recovery minimises, by what outputs mean; `asked` (N, H, W) is given of maps alone."""
+
+    def prepared(self, output: Tensor) -> Tensor:
+        """What is compared, and enlarged to the window where it is a smaller map."""
+
+    def distance(
+        self,
+        found: Tensor,
+        wanted: Tensor,
+        options: TrainingOptions,
+        spread: Tensor,
+        asked: Tensor | None = None,
+    ) -> Tensor:
+        """From the outputs of the original, whose variance is `spread`."""
+
+    def error(self, found: Tensor, truth: Tensor, options: TrainingOptions) -> Tensor:
+        """From labels (N,) or masks (N, H, W)."""
+
+
+@dataclass(frozen=True)
+class ScoreLosses:
+    """Of scores of classes, per image or per pixel; `probabilities` are behind a softmax."""
+
+    probabilities: bool = False
+
+    def prepared(self, output: Tensor) -> Tensor:
+        """Logits."""
+        return output.clamp_min(_SMALLEST).log() if self.probabilities else output
+
+    def distance(
+        self,
+        found: Tensor,
+        wanted: Tensor,
+        options: TrainingOptions,
+        spread: Tensor,
+        asked: Tensor | None = None,
+    ) -> Tensor:
+        """Divergence, and of maps the overlap of the objects."""
+        error = divergence(found, wanted, options.temperature, asked)
+        if asked is None:
+            return error
+        return error + options.overlap * overlap_error(objects(found), objects(wanted), asked)
+
+    def error(self, found: Tensor, truth: Tensor, options: TrainingOptions) -> Tensor:
+        """Cross-entropy, and of masks the overlap of the objects."""
+        error = label_error(found, truth)
+        if truth.dim() == 1:
+            return error
+        return error + options.overlap * label_overlap_error(found, truth)
+
+
+@dataclass(frozen=True)
+class ValueLosses:
+    """Of values, such as those of pixels; recovery knows no truth of them."""
+
+    def prepared(self, output: Tensor) -> Tensor:
+        """As they are."""
+        return output
+
+    def distance(
+        self,
+        found: Tensor,
+        wanted: Tensor,
+        options: TrainingOptions,
+        spread: Tensor,
+        asked: Tensor | None = None,
+    ) -> Tensor:
+        """The squared difference over the spread."""
+        return regression_error(found, wanted, asked) / spread
+
+    def error(self, found: Tensor, truth: Tensor, options: TrainingOptions) -> Tensor:
+        """InputError: there is none."""
+        raise InputError(
+            "finetune needs labels or masks, and values have neither.", tip="Use --distil."
+        )
 
 
 def divergence(

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,22 +19,11 @@ from equiaudit.results import Estimate
 from equiaudit.sampling.wrapping import gather_window
 from equiaudit.training.augment import Mix
 from equiaudit.training.examples import Examples
-from equiaudit.training.losses import (
-    divergence,
-    feature_error,
-    label_error,
-    label_overlap_error,
-    objects,
-    overlap_error,
-    regression_error,
-)
+from equiaudit.training.losses import Losses, feature_error
 from equiaudit.training.options import TrainingOptions
 from equiaudit.training.student import with_features
 from equiaudit.training.windows import Windows
 
-__all__ = ["Distillation", "Labels", "Objective", "Output", "accuracy"]
-
-Output = Literal["logits", "probabilities", "values"]
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 Indices = NDArray[np.int64]
 Rng = np.random.Generator
@@ -60,7 +48,7 @@ class Objective(ABC):
     """
 
     options: TrainingOptions
-    output: Output
+    losses: Losses
     device: torch.device
     dense: bool
 
@@ -101,12 +89,12 @@ class Objective(ABC):
         moves = self.options.moves(examples.preprocess.size, dense=self.dense)
         return examples.windows(index, moves, rng)
 
-    def _logits(self, output: Tensor, window: tuple[int, ...]) -> Tensor:
+    def _compared(self, output: Tensor, window: tuple[int, ...]) -> Tensor:
         """Of maps at the size of the window, as a scan enlarges them."""
-        logits = output.clamp_min(_SMALLEST).log() if self.output == "probabilities" else output
-        if not self.dense or logits.shape[2:] == window:
-            return logits
-        return F.interpolate(logits, size=window, mode="bilinear", align_corners=False)
+        found = self.losses.prepared(output)
+        if not self.dense or found.shape[2:] == window:
+            return found
+        return F.interpolate(found, size=window, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -128,7 +116,7 @@ class Distillation(Objective):
         original: fx.GraphModule,
         examples: Examples,
         options: TrainingOptions,
-        output: Output,
+        losses: Losses,
         device: torch.device,
         *,
         dense: bool,
@@ -141,7 +129,7 @@ class Distillation(Objective):
             values, features = teacher(next(probed.batches(most, device)))
             scales = [_channel_variance(features), values.float().var()]
         scale = torch.stack([s.float() for s in scales]).nan_to_num(1.0).clamp_min(_SMALLEST)
-        return Distillation(options, output, device, dense, teacher, scale)
+        return Distillation(options, losses, device, dense, teacher, scale)
 
     def training_loss(self, net: Forward, examples: Examples, index: Indices, rng: Rng) -> Tensor:
         """The distance to the original, labels' windows mixed in pairs."""
@@ -177,27 +165,15 @@ class Distillation(Objective):
         with torch.no_grad():
             wanted, wanted_features = self.teacher(still)
         found, features = net(x)
-        if self.dense:
-            return self._map_distance(found, wanted, windows)
-        return self._vector_distance(found, wanted) + self._feature_distance(
-            features, wanted_features
-        )
-
-    def _map_distance(self, found: Tensor, wanted: Tensor, windows: Windows) -> Tensor:
+        spread = self.scale[1]
+        if not self.dense:
+            found, wanted = (self._compared(y, ()) for y in (found, wanted))
+            distance = self.losses.distance(found, wanted, self.options, spread)
+            return distance + self._feature_distance(features, wanted_features)
         asked = torch.from_numpy(windows.asked).to(self.device)
-        found, wanted = (self._logits(y, asked.shape[1:]) for y in (found, wanted))
+        found, wanted = (self._compared(y, asked.shape[1:]) for y in (found, wanted))
         wanted = _moved_along(wanted, windows)
-        if self.output == "values":
-            return regression_error(found, wanted, asked) / self.scale[1]
-        missed = overlap_error(objects(found), objects(wanted), asked)
-        error = divergence(found, wanted, self.options.temperature, asked)
-        return error + self.options.overlap * missed
-
-    def _vector_distance(self, found: Tensor, wanted: Tensor) -> Tensor:
-        if self.output == "values":
-            return regression_error(found, wanted) / self.scale[1]
-        found, wanted = (self._logits(y, ()) for y in (found, wanted))
-        return divergence(found, wanted, self.options.temperature)
+        return self.losses.distance(found, wanted, self.options, spread, asked)
 
     def _feature_distance(self, found: Tensor, wanted: Tensor) -> Tensor:
         if not self.options.features or found.shape[1] != wanted.shape[1]:
@@ -227,12 +203,12 @@ class Labels(Objective):
         """Cross-entropy, and of masks the overlap of the objects."""
         windows = self._windows(examples, index, rng)
         x = examples.inputs(windows.moved, self.device)
-        logits = self._logits(net(x)[0], x.shape[2:])
+        found = self._compared(net(x)[0], x.shape[2:])
         if windows.masks is None:
-            return label_error(logits, examples.labels_of(index, self.device))
-        masks = torch.from_numpy(windows.masks).to(self.device)
-        error = label_error(logits, masks)
-        return error + self.options.overlap * label_overlap_error(logits, masks)
+            truth = examples.labels_of(index, self.device)
+        else:
+            truth = torch.from_numpy(windows.masks).to(self.device)
+        return self.losses.error(found, truth, self.options)
 
 
 def accuracy(net: Forward, examples: Examples, device: torch.device, size: int) -> Estimate | None:

@@ -19,7 +19,8 @@ from equiaudit.training import checkpoint
 from equiaudit.training.batchnorm import batch_norms, calibrate, norm_modules
 from equiaudit.training.examples import Examples
 from equiaudit.training.loop import Course, Listener, mean_loss, put, train
-from equiaudit.training.objective import Distillation, Labels, Objective, Output, accuracy
+from equiaudit.training.losses import Losses, ScoreLosses
+from equiaudit.training.objective import Distillation, Labels, Objective, accuracy
 from equiaudit.training.options import Stage, TrainingOptions
 from equiaudit.training.student import trainable_copy, with_features
 
@@ -57,16 +58,17 @@ def recover(
     options: TrainingOptions,
     observer: Listener | None = None,
     *,
-    output: Output = "logits",
+    losses: Losses | None = None,
 ) -> tuple[fx.GraphModule, TrainingRecord]:
     """`fixed` with other weights and statistics, and what was done to get them.
 
-    Both graphs map (N, C, H, W) to the same kind of `output` and stay as they are: the result
-    has tensors of its own. Its operations are those of `fixed`, modules included, so it is as
-    exact as `fixed` is; verify it again all the same. A part of `examples` is held out of
-    everything; the losses and accuracies of the record are measured on it: the loss of
-    "calibrate" and "distil" is the distance to `original`, that of "finetune" to the targets.
-    A stage of training that does not lower its loss there is undone, and a note says so.
+    Both graphs map (N, C, H, W) to outputs that `losses` compares (scores, where none is given)
+    and stay as they are: the result has tensors of its own. Its operations are those of `fixed`,
+    modules included, so it is as exact as `fixed` is; verify it again all the same. A part of
+    `examples` is held out of everything; the losses and accuracies of the record are measured on
+    it: the loss of "calibrate" and "distil" is the distance to `original`, that of "finetune" to
+    the targets. A stage of training that does not lower its loss there is undone, and a note says
+    so.
 
     With `options.checkpoint`, a run of the same nets, images and recipe that was stopped goes
     on from its last epoch, to the same result; the file stays until `discard` removes it.
@@ -74,7 +76,9 @@ def recover(
     Raises InputError where a setting or an image does not fit, RunError where training
     diverges.
     """
-    run = _Run.of(fixed, original, examples, options, observer or _Unheard(), output)
+    run = _Run.of(
+        fixed, original, examples, options, observer or _Unheard(), losses or ScoreLosses()
+    )
     saved = run.saved()
     if saved is not None:
         run.take_up(saved)
@@ -96,7 +100,7 @@ class _Run:
     parts: tuple[Examples, Examples]
     options: TrainingOptions
     listener: Listener
-    output: Output
+    losses: Losses
     device: torch.device
     dense: bool
     """Whether the output is a map."""
@@ -111,7 +115,7 @@ class _Run:
         examples: Examples,
         options: TrainingOptions,
         listener: Listener,
-        output: Output,
+        losses: Losses,
     ) -> _Run:
         """Checked and ready."""
         _check(examples, options)
@@ -124,7 +128,7 @@ class _Run:
         settled = options.settled(images=len(parts[0]), dense=dense, exact=exact)
         tapped = with_features(student).eval()
         return _Run(
-            student, tapped, teacher, examples, parts, settled, listener, output, device, dense,
+            student, tapped, teacher, examples, parts, settled, listener, losses, device, dense,
             fingerprint,
         )  # fmt: skip
 
@@ -200,12 +204,12 @@ class _Run:
 
     def _objective(self, stage: Stage) -> Objective:
         if stage == "finetune":
-            return Labels(self.options, self.output, self.device, self.dense)
+            return Labels(self.options, self.losses, self.device, self.dense)
         return Distillation.of(
             self.original,
             self.parts[0],
             self.options,
-            self.output,
+            self.losses,
             self.device,
             dense=self.dense,
         )

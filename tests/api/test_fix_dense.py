@@ -8,6 +8,7 @@ from torch import nn
 
 from equiaudit.api import fix, load_model
 from equiaudit.report.repair import render_fix
+from equiaudit.tasks.columns import accuracy_of, consistency_of
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -51,8 +52,8 @@ def test_methods_are_compared_by_pixels(data):
     net = load_model(segmenter(), size=(16, 20), mean=MEAN, std=STD)
     report = fix(net, None, data=data, offsets=3, max_shift=4, margin=4, compare_methods=True)
     rows = {row.method: row for row in report.candidates}
-    assert rows["mass"].consistency("circular") == 1
-    assert rows["canonical"].consistency("circular") == 1
-    assert rows["crop-select"].consistency("crop") is not None
-    assert rows["mass"].accuracy is not None
+    assert float(consistency_of(rows["mass"].metrics, "circular")) == 1
+    assert float(consistency_of(rows["canonical"].metrics, "circular")) == 1
+    assert consistency_of(rows["crop-select"].metrics, "crop").value is not None
+    assert accuracy_of(rows["mass"].metrics) is not None
     assert "mIoU" in render_fix(report)

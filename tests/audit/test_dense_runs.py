@@ -20,11 +20,12 @@ from small import MEAN, STD, write_images
 from torch import nn
 
 from equiaudit import scan
-from equiaudit.audit.dense.outputs import labels_of
 from equiaudit.audit.observer import Silent
 from equiaudit.comparison import compare_files
 from equiaudit.errors import InputError, RunError
-from equiaudit.results import METRICS, load_result
+from equiaudit.results import load_result
+from equiaudit.tasks import TASKS
+from equiaudit.tasks.maps.outputs import labels_of
 
 
 @pytest.fixture
@@ -108,16 +109,12 @@ def test_every_metric_is_in_the_catalogue_under_its_task_and_kind(root, tmp_path
     write_images(tmp_path / "i" / "targets", count=2, size=(26, 30), seed=4)
     scans = (
         dense_scan(segmentation_data(root)),
-        dense_scan(image_data(tmp_path / "i"), dense_model(task="image")),
+        dense_scan(image_data(tmp_path / "i"), dense_model(task="image"), output_range=(0, 1)),
     )
     for done in scans:
         for kind, shift in done.result.shifts.items():
-            stated = {
-                name
-                for name, info in METRICS.items()
-                if info.task == done.result.fingerprint.task
-                and (not info.kinds or kind in info.kinds)
-            }
+            own = TASKS[done.result.fingerprint.task].metrics
+            stated = {info.name for info in own if not info.kinds or kind in info.kinds}
             assert set(shift.metrics) == stated
 
 
@@ -212,7 +209,7 @@ def test_the_task_follows_the_output_and_the_folder(root, tmp_path):
     assert api(flat, task="image").metric("circular.nmse").value > 0
     write_images(tmp_path / "t" / "images", count=2, size=(26, 30))
     write_images(tmp_path / "t" / "targets", count=2, size=(26, 30))
-    found = api(tmp_path / "t")
+    found = api(tmp_path / "t", output_range=(0, 1))
     assert found.fingerprint.task == "image"
     assert found.metric("crop.delta_psnr").value > 0
 
@@ -262,7 +259,7 @@ def test_images_compare_too(tmp_path):
     write_images(tmp_path / "i" / "images", count=4, size=(26, 30))
     write_images(tmp_path / "i" / "targets", count=4, size=(26, 30), seed=4)
     for name in ("a", "b"):
-        api(tmp_path / "i", output=tmp_path / name)
+        api(tmp_path / "i", output=tmp_path / name, output_range=(0, 1))
     rows = {r.metric: r for r in compare_files(tmp_path / "a", tmp_path / "b").rows}
     for name in ("nmse", "psnr", "ssim", "delta_psnr"):
         assert rows[f"zero-pad.{name}"].paired

@@ -188,7 +188,7 @@ def test_ssim_psnr_and_nmse_equal_other_implementations(tmp_path):
         size=size, mean=model.preprocess.mean, std=model.preprocess.std
     )
     model = model.__class__(**{**vars(model), "preprocess": how})
-    result = dense_scan(image_data(root), model, offsets=3).result
+    result = dense_scan(image_data(root), model, offsets=3, output_range=(0, 1)).result
     shifts = make_plan(KINDS, window=size, stride=(2, 2), max_shift=4, offsets=3, seed=0)
     for series in shifts.series:
         rows = {name: [] for name in ("nmse", "psnr", "ssim", "delta_psnr")}

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from small import dataset, small_model, write_images
 
-from equiaudit.audit.classification.records import LabelRecord
-from equiaudit.audit.classification.table import (
+from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.setup import plan_of
+from equiaudit.audit.shelf import Pile, Records
+from equiaudit.tasks.classification.records import LabelRecord
+from equiaudit.tasks.classification.table import (
     UNKNOWN,
     LabelTable,
     clean_of,
@@ -15,9 +18,6 @@ from equiaudit.audit.classification.table import (
     labels_of,
     predicted_of,
 )
-from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.setup import plan_of
-from equiaudit.audit.shelf import Pile, Records
 
 PLAN = plan_of(small_model(), ScanOptions(max_shift=2, offsets=3))
 LIMIT = 7

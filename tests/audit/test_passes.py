@@ -7,7 +7,6 @@ import pytest
 import torch
 from small import dataset, small_model, write_images
 
-from equiaudit.audit.classification.records import LabelRecord
 from equiaudit.audit.engine import run_scan
 from equiaudit.audit.forward import Scene
 from equiaudit.audit.geometry import geometry
@@ -17,6 +16,7 @@ from equiaudit.audit.setup import plan_of
 from equiaudit.audit.task import Source
 from equiaudit.data import Decoded, decode
 from equiaudit.shifts.canvas import canvas, cut, middle
+from equiaudit.tasks.classification.records import LabelRecord
 
 OPTIONS = ScanOptions(max_shift=3, offsets=5, images=False)
 
@@ -100,7 +100,7 @@ def test_records_survive_the_journal(tmp_path):
 
 
 def test_samples_do_not_depend_on_their_pieces(tmp_path, monkeypatch):
-    from equiaudit.audit.classification import samples
+    from equiaudit.tasks.classification import samples
 
     data = dataset(write_images(tmp_path, 5, size=(24, 24)))
     done, _ = run_scan(small_model(), data, replace(OPTIONS, accuracy_check=False))

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import equiaudit
-from equiaudit.config import FORMATS, Settings, flag_name
+from equiaudit.config import Settings, flag_name
+from equiaudit.formats import FORMATS
 
 VERBS = ("scan", "compare", "gate", "report", "demo")
 HEAVY = ("torch", "torchvision", "pandas", "onnxruntime", "onnx", "timm", "scipy")

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torchvision
 from nets import tiny_net
 from safetensors.torch import save_file
 from torch import nn
@@ -157,6 +158,18 @@ def test_an_average_that_was_never_updated_is_not_taken_without_a_word(tmp_path)
     assert any("never updated" in note for note in alone.notes)
 
 
+def test_lightning_s_running_average_has_no_batch_statistics(tmp_path):
+    kept = {"n_averaged": 2, "average_model_state": under("net.", average)}
+    saved = {
+        "state_dict": under("net.", raw),
+        "callbacks": {"StochasticWeightAveraging": kept},
+    }
+    with pytest.raises(InputError, match=r"keeps no batch statistics.*--weights raw"):
+        read(tmp_path / "c.ckpt", saved)
+    assert is_of(read(tmp_path / "c.ckpt", saved, weights="raw"), RAW)
+    assert is_of(read(tmp_path / "c.ckpt", saved, weights="ema"), AVERAGE)
+
+
 def test_an_averaged_model_of_torch(tmp_path):
     averaged = AveragedModel(net(1), multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
     averaged.update_parameters(net(1))
@@ -217,6 +230,14 @@ def test_the_parts_of_a_toolbox_s_net(tmp_path):
         "state_dict": {("head." if "head" in n else "backbone.") + n: t for n, t in raw.items()},
     }
     assert is_of(read(tmp_path / "c.pth", saved), RAW)
+
+
+def test_the_parts_of_a_toolbox_s_net_of_the_registry_with_classes_of_its_own(tmp_path):
+    net = torchvision.models.resnet18(num_classes=4).state_dict()
+    parts = {("head." if n.startswith("fc") else "backbone.") + n: t for n, t in net.items()}
+    model = read(tmp_path / "c.pth", {"state_dict": parts}, arch="torchvision:resnet18")
+    assert model.num_classes == 4
+    assert torch.equal(model.module.state_dict()["fc.weight"], net["fc.weight"])
 
 
 def test_safetensors_with_both(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from equiaudit.report import figures, scales
 from equiaudit.report.escape import visible
-from equiaudit.results import METRICS, Estimate
+from equiaudit.results import Estimate
+from equiaudit.tasks import METRICS
 
 SHARE, PIXELS = METRICS["agreement"], METRICS["flip_radius"]
 

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from equiaudit.repair.capture import capture
 from equiaudit.repair.verify import verify
 from equiaudit.training import Examples, TrainingOptions, recover
+from equiaudit.training.losses import ScoreLosses
 from equiaudit.training.objective import Distillation, Labels
 from equiaudit.training.student import with_features
 
@@ -65,7 +66,7 @@ def photos(count: int, seed: int = 0) -> Examples:
 def distance(
     net: fx.GraphModule, teacher: fx.GraphModule, options: TrainingOptions, examples: Examples
 ) -> float:
-    objective = Distillation.of(teacher, examples, options, "logits", CPU, dense=True)
+    objective = Distillation.of(teacher, examples, options, ScoreLosses(), CPU, dense=True)
     index = np.arange(len(examples))
     with torch.no_grad():
         return objective.held_out_loss(with_features(net), examples, index).item()
@@ -85,7 +86,7 @@ def test_masks_move_along_too() -> None:
     with torch.no_grad():  # bright pixels are objects: (150 / 255 - 0.5) / 0.25
         net.conv.weight.copy_(torch.tensor([-9.0, 9.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1))
         net.conv.bias.copy_(torch.tensor([9.0, -9.0]) * 3 * (150 / 255 - 0.5) / 0.25)
-    objective = Labels(MOVED, "logits", CPU, dense=True)
+    objective = Labels(MOVED, ScoreLosses(), CPU, dense=True)
     examples = photos(12)
     with torch.no_grad():
         losses = [
@@ -115,7 +116,7 @@ def to_original(net: fx.GraphModule) -> float:
 
 
 def to_masks(net: fx.GraphModule) -> float:
-    objective, examples = Labels(BLACK, "logits", CPU, dense=True), photos(24, seed=5)
+    objective, examples = Labels(BLACK, ScoreLosses(), CPU, dense=True), photos(24, seed=5)
     with torch.no_grad():
         return objective.held_out_loss(with_features(net), examples, np.arange(24)).item()
 
@@ -139,7 +140,7 @@ def test_a_net_that_black_disturbs_learns_to_bear_it(stage: str, error: Black) -
 def test_the_held_out_loss_is_the_same_every_time_and_the_mean_of_several_windows() -> None:
     torch.manual_seed(0)
     net, examples, index = graph(Contrast()), photos(12), np.arange(12)
-    objective = Labels(BLACK, "logits", CPU, dense=True)
+    objective = Labels(BLACK, ScoreLosses(), CPU, dense=True)
     seen: list[np.ndarray] = []
 
     class Counting(Examples):

@@ -14,6 +14,7 @@ from equiaudit.errors import InputError, RunError
 from equiaudit.repair.verify import verify
 from equiaudit.training import Moves, TrainingOptions, calibrate, discard, recover
 from equiaudit.training import loop as loop_module
+from equiaudit.training.losses import ScoreLosses
 from equiaudit.training.objective import Distillation, Labels
 
 CPU = torch.device("cpu")
@@ -220,8 +221,10 @@ def test_the_statistics_that_are_left_are_those_of_the_images_as_training_saw_th
 def test_distillation_sees_mixed_images_and_labels_do_not() -> None:
     examples, index = case.examples(8), np.arange(8)
     options = TrainingOptions(distil=1, crop=0, flip=False, zero_pad=0.0)
-    distillation = Distillation.of(case.original(), examples, options, "logits", CPU, dense=False)
-    labels = Labels(options, "logits", CPU, dense=False)
+    distillation = Distillation.of(
+        case.original(), examples, options, ScoreLosses(), CPU, dense=False
+    )
+    labels = Labels(options, ScoreLosses(), CPU, dense=False)
     plain = next(examples.batches(8, CPU))
     seen = [
         o.training_inputs(examples, index, np.random.default_rng(0)) for o in (distillation, labels)

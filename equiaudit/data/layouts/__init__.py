@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from equiaudit.data.layouts import classes, paired, sequences
+from equiaudit.data.layouts import classes, labelled, paired, sequences
 from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Tree
 from equiaudit.errors import InputError
 
 __all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Tree", "find"]
 
-ALL: tuple[Layout[Any], ...] = (*classes.LAYOUTS, *paired.LAYOUTS, *sequences.LAYOUTS)
+ALL: tuple[Layout[Any], ...] = (
+    *classes.LAYOUTS,
+    *labelled.LAYOUTS,
+    *paired.LAYOUTS,
+    *sequences.LAYOUTS,
+)
 
 
 def find(tree: Tree, kind: Kind, name: str = "auto") -> Layout[Any] | None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
 from equiaudit.data.places import Place
 from equiaudit.errors import InputError
@@ -19,8 +20,8 @@ from equiaudit.errors import InputError
 __all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "by_stem", "stem"]
 
 L = TypeVar("L")
-Kind = Literal["classification", "segmentation", "image", "sequences"]
-"""What is to be read: class labels, masks, targets, or frames that follow a defect."""
+Kind = str
+"""The task whose data is to be read; "sequences" of frames that follow a defect."""
 
 
 class Rank(IntEnum):
@@ -73,10 +74,10 @@ class Asked:
     """What is known beside the folder."""
 
     labels: Place | None = None
-    class_names: Sequence[str] | None = None
-    """Of the model."""
-    num_classes: int | None = None
-    """Of the model."""
+    known: Known = field(default_factory=Known)
+    """Of the model's classes."""
+    order: ClassOrder | None = None
+    """How classes are counted, where that is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,8 @@ class Listing:
     truth: Mapping[str, ImageFile] = field(default_factory=dict)
     """Name of an image -> its mask or target; empty where none has one."""
     notes: tuple[str, ...] = ()
+    doubt: Doubt | None = None
+    """Where `labels` are one of several meanings."""
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from equiaudit.data.classes import Classes, Doubt, classes_of
 from equiaudit.data.items import NO_LABEL
-from equiaudit.data.labels import classes_of, labels_of_csv
+from equiaudit.data.labels import labels_of_table
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
 from equiaudit.data.places import Place, tables_in
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "read_labels_file"]
+__all__ = ["LAYOUTS", "by_table", "labelled", "read_labels_file"]
 
 
 def _listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
@@ -34,16 +36,53 @@ def _listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
 
 
 def read_labels_file(tree: Tree, asked: Asked) -> Listing:
-    """The images of `tree`, labelled by the CSV file `asked.labels`."""
+    """The images of `tree`, labelled by the table `asked.labels`."""
     if asked.labels is None:
         raise InputError("Which file has the labels?", tip="Give --labels FILE.csv.")
     folder, images = _listed(tree)
+    return by_table(folder, images, asked.labels, asked)
+
+
+def by_table(
+    folder: Place,
+    images: Sequence[ImageFile],
+    table: Place,
+    asked: Asked,
+    columns: tuple[int, int] | None = None,
+) -> Listing:
+    """`images`, whose names are relative to `folder`, labelled by a table."""
     names = {image.name: None for image in images}  # ordered, as notes quote the first ones
-    of_file, classes = labels_of_csv(
-        asked.labels, names, folder, asked.class_names, asked.num_classes
+    told, classes = labels_of_table(table, names, folder, asked.known, asked.order, columns=columns)
+    source = f"rows of {table.name}"
+    return labelled(folder, images, [told.get(name) for name in names], classes, source)
+
+
+def labelled(
+    folder: Place,
+    images: Sequence[ImageFile],
+    told: Sequence[str | None],
+    classes: Classes,
+    source: str,
+    notes: tuple[str, ...] = (),
+) -> Listing:
+    """With the class index of what each image is labelled with; None where it is not."""
+
+    def by(index: Mapping[str, int]) -> NDArray[np.int32]:
+        places = (NO_LABEL if label is None else index[label] for label in told)
+        return np.fromiter(places, np.int32, len(told))
+
+    doubt = None
+    if classes.meanings:
+        labels = tuple(by(meaning.index) for meaning in classes.meanings)
+        doubt = Doubt(source, classes.meanings, labels, classes.settled)
+    return Listing(
+        folder,
+        images,
+        by(classes.index),
+        classes.names,
+        notes=classes.notes + notes,
+        doubt=doubt,
     )
-    labels = np.array([of_file.get(name, NO_LABEL) for name in names], np.int32)
-    return Listing(folder, images, labels, classes.names, notes=classes.notes)
 
 
 def _is_flat(tree: Tree) -> bool:
@@ -60,14 +99,12 @@ def _class_folders(tree: Tree, asked: Asked) -> Listing:
     folder, images = _listed(tree)
     _refuse_loose(folder, images)
     folders = sub_folders(folder)
-    classes = classes_of(folders, asked.class_names, asked.num_classes, source="class folders")
-    tops = (image.name.partition("/")[0] for image in images)
-    labels = np.fromiter((classes.index[top] for top in tops), np.int32, len(images))
-    used = set(np.unique(labels).tolist())
-    empty = sorted(name for name in folders if classes.index[name] not in used)
+    classes = classes_of(folders, asked.known, source="class folders", order=asked.order)
+    tops = [image.name.partition("/")[0] for image in images]
+    empty = sorted(set(folders) - set(tops))
     said = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
-    notes = classes.notes + said + _unused(tree.root, folder)
-    return Listing(folder, images, labels, classes.names, notes=notes)
+    notes = said + _unused(tree.root, folder)
+    return labelled(folder, images, tops, classes, "class folders", notes)
 
 
 def _refuse_loose(folder: Place, images: Sequence[ImageFile]) -> None:

@@ -8,22 +8,18 @@ from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.canonical_ops import with_operators
+from equiaudit.repair.every_check import EveryOutput
 from equiaudit.repair.every_output import capture_every_output
+from equiaudit.repair.every_run import EveryRun
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
 from equiaudit.repair.methods.canonical_file import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.methods.checks import Circular
-from equiaudit.repair.methods.positions import (
-    kinds_of,
-    looks_like_positions,
-    returned_by,
-    returned_by_file,
-)
+from equiaudit.repair.methods.positions import Reading, Refused, ragged, read_outputs, told_of
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
-from equiaudit.repair.moved_positions import MovedPositions
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
-from equiaudit.sampling.positions import CanonicalPositions
+from equiaudit.sampling.positions import CanonicalOutputs, Map, Positions, Role
 
 __all__ = ["CanonicalInput"]
 
@@ -31,6 +27,7 @@ _RULE = (
     "boxes move as a whole, with their centre brought into the image, so that one that crosses the"
     " border has a corner outside; points are brought into the image"
 )
+_UNREAD = "the output is read as scores: its numbers do not follow small shifts of the images"
 
 
 @dataclass(frozen=True)
@@ -51,22 +48,33 @@ class CanonicalInput:
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """No torch graph to wrap, or outputs that look like positions and were not named."""
-        path, name = onnx_path(subject.model), subject.model.name
-        if path is not None and not options.positions:  # changed as a file, whatever is in it
-            returned = returned_by_file(path)
-        else:
-            _capture(subject, for_positions=path is not None)
-            returned = returned_by(subject)
-        if subject.dense:
-            return None
-        return looks_like_positions(returned, options.positions, name)
+        every, name = subject.every, subject.model.name
+        if onnx_path(subject.model) is None and not _several(every, options):
+            _ = subject.captured  # raises where there is no graph
+        if every is None:
+            return _untold(subject, options)
+        if every.ragged:
+            return ragged(name)
+        if options.method != self.name and len(every.names) > 1:
+            return Misfit(
+                f"{options.method} keeps one output of {name}, which has {_listed(every)}.",
+                "--method canonical keeps them all.",
+            )
+        try:
+            _reading(subject, every, options)
+        except Refused as refusal:
+            return refusal.misfit
+        return None
 
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
-        how = inner.preprocess
-        if options.positions:
-            return _with_positions(inner, subject, options)
+        how, every = inner.preprocess, subject.every
+        if every is not None and _several(every, options):
+            return _of_every_output(inner, subject, every, options)
         check = Circular(how.size, subject.dense, borders=True, threshold=subject.threshold)
+        seen = subject.following
+        notes = (*inner.notes, *((_UNREAD,) if seen and not subject.dense else ()))
+        inner = replace(inner, check=check, notes=notes)
 
         def as_graph() -> Net:
             net = inner.net if inner.net.graph is not None else subject.net(subject.graph)
@@ -80,39 +88,75 @@ class CanonicalInput:
             return subject.net(recaptured(whole, how, self.name))
 
         if onnx_path(subject.model) is None or inner.net is not subject.original:
-            return replace(inner, net=as_graph(), check=check)
+            return replace(inner, net=as_graph())
         net = CanonicalOnnx(subject.model, as_graph=as_graph)
-        return replace(inner, net=net, original=OnnxFile(subject.model), check=check)
+        return replace(inner, net=net, original=OnnxFile(subject.model))
 
 
-def _capture(subject: Subject, *, for_positions: bool) -> None:
-    """NothingToDo where there is no torch graph, which positions of an ONNX file need too."""
-    try:
-        _ = subject.captured
-    except NothingToDo as refusal:
-        if not for_positions:
-            raise
-        raise NothingToDo(
-            refusal.message,
-            tip="Positions are mapped back inside the graph: convert the torch model.",
-        ) from refusal
+def _several(every: EveryRun | None, options: FixOptions) -> bool:
+    """Whether each output is looked at by itself."""
+    return bool(options.positions) or (every is not None and len(every.names) > 1)
 
 
-def _with_positions(inner: Converted, subject: Subject, options: FixOptions) -> Converted:
-    """The unmodified net with all its outputs, those that are positions rolled back."""
-    module, how, name = subject.model.module, inner.preprocess, subject.model.name
-    kinds = kinds_of(returned_by(subject), options.positions, name)
+def _listed(every: EveryRun) -> str:
+    return ", ".join(map(repr, every.names))
+
+
+def _untold(subject: Subject, options: FixOptions) -> Misfit | None:
+    """A model that is known by its main output only."""
+    if options.positions:
+        return Misfit(f"The outputs of {subject.model.name} are not known, so none can be named.")
+    return None
+
+
+def _reading(subject: Subject, every: EveryRun, options: FixOptions) -> Reading:
+    main: Role = Map() if subject.dense else None
+    return read_outputs(
+        every,
+        told_of(every.names, options.positions, subject.model.name),
+        subject.following,
+        main=(subject.main_place, main),
+        size=subject.model.preprocess.size,
+        model=subject.model.name,
+    )
+
+
+def _of_every_output(
+    inner: Converted, subject: Subject, every: EveryRun, options: FixOptions
+) -> Converted:
+    """The unmodified net with all its outputs, those that have places put back."""
+    module, how = subject.model.module, inner.preprocess
     if inner.net is not subject.original:
         raise InputError(
             "--positions go with the net as it is.",
             tip="Leave out what is combined with canonical.",
         )
-    every = subject.graph if module is None else capture_every_output(module, how)
-    wrapped = capture_every_output(with_operators(CanonicalPositions(every, kinds)), how)
-    return replace(
-        inner,
-        net=subject.net(wrapped),
-        original=subject.net(every),
-        check=MovedPositions(how.size, kinds),
-        notes=(*inner.notes, _RULE),
-    )
+    found = _reading(subject, every, options)
+    check = EveryOutput(how.size, found.roles, every.names, every.batch)
+    rule = (_RULE,) if any(isinstance(role, Positions) for role in found.roles) else ()
+    inner = replace(inner, check=check, notes=(*inner.notes, *_said(found, every), *rule))
+
+    def as_graph() -> Net:
+        whole = subject.graph if module is None else capture_every_output(module, how)
+        wrapped = with_operators(CanonicalOutputs(whole, found.roles))
+        return subject.net(capture_every_output(wrapped, how))
+
+    if onnx_path(subject.model) is not None:
+        ranks = {n: len(shape) for n, shape in zip(every.names, every.shapes, strict=True)}
+        roles = dict(zip(every.names, found.roles, strict=True))
+        net = CanonicalOnnx(subject.model, as_graph=as_graph, roles=roles, ranks=ranks, every=every)
+        return replace(inner, net=net, original=OnnxFile(subject.model, every=every))
+    if module is None:
+        raise NothingToDo(
+            f"{subject.model.name} runs outside torch, and has no torch graph to wrap."
+        )
+    return replace(inner, net=as_graph(), original=subject.net(capture_every_output(module, how)))
+
+
+def _said(found: Reading, every: EveryRun) -> tuple[str, ...]:
+    """What is done with each output."""
+    maps = [n for n, role in zip(every.names, found.roles, strict=True) if isinstance(role, Map)]
+    rest = [n for n, role in zip(every.names, found.roles, strict=True) if role is None]
+    said = [f"put back in place: {', '.join(maps)}"] if maps else []
+    said += [f"passed on as they are, without places: {', '.join(rest)}"] if rest else []
+    return (*found.notes, *said)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,12 +14,16 @@ from torch import fx
 
 from equiaudit.errors import EquiauditError, NothingToDo, RunError
 from equiaudit.models import PreprocessOverrides, load
+from equiaudit.models.onnx import onnx_forward
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.canonical_onnx import canonical_onnx
+from equiaudit.repair.every_run import EveryRun
 from equiaudit.repair.formats import Run
 from equiaudit.repair.methods.base import Net
 from equiaudit.repair.save import Saved, placed
+from equiaudit.sampling.positions import Role
+from equiaudit.tasks import TASKS
 
 __all__ = ["CanonicalOnnx", "OnnxFile", "onnx_path"]
 
@@ -34,6 +38,8 @@ class OnnxFile:
     """An ONNX file as it is."""
 
     model: Model
+    every: EveryRun | None = field(default=None, kw_only=True)
+    """Where all outputs count, and not only the main one."""
 
     @property
     def graph(self) -> fx.GraphModule | None:
@@ -50,8 +56,8 @@ class OnnxFile:
         return ("cpu",)
 
     def on(self, device: str) -> Run:
-        """Its main output."""
-        return _on_cpu(self.model)
+        """Its main output, or all of them."""
+        return _on_cpu(self.model) if self.every is None else _all_on_cpu(self.every)
 
     def save(
         self,
@@ -67,8 +73,13 @@ class OnnxFile:
 
 @dataclass(frozen=True)
 class CanonicalOnnx(OnnxFile):
-    """An ONNX file behind a roll of its input; every output is a map where the task is dense."""
+    """An ONNX file behind a roll of its input; every output is a map where the task is dense.
 
+    With `roles` each output is what they say, and all of them count.
+    """
+
+    roles: Mapping[str, Role] = field(default_factory=dict, kw_only=True)
+    ranks: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     as_graph: Callable[[], Net] = field(kw_only=True)
     """The same as a torch graph, for other kinds of files; raises where there is none."""
 
@@ -122,7 +133,11 @@ class CanonicalOnnx(OnnxFile):
         if source is None:
             raise RunError(f"{self.model.name} is no ONNX file.")
         how = self.model.preprocess
-        dense = self.model.task != "classification"
+        if self.every is not None:
+            return canonical_onnx(
+                source, path, roles=self.roles, ranks=self.ranks, layout=how.layout
+            )
+        dense = TASKS[self.model.task].maps
         return canonical_onnx(
             source,
             path,
@@ -134,6 +149,13 @@ class CanonicalOnnx(OnnxFile):
     def _loaded(self, path: Path) -> Run:
         """The changed file, prepared for as the original is."""
         how = self.model.preprocess
+        if self.every is not None:
+            forward = onnx_forward(path, torch.device("cpu"), what=path.name)
+            nhwc = how.layout == "NHWC"
+            rows = replace(
+                self.every, forward=lambda x: forward(x.permute(0, 2, 3, 1) if nhwc else x)
+            )
+            return _all_on_cpu(rows)
         with tempfile.TemporaryDirectory() as folder:
             sidecar = Path(folder) / "preprocess.toml"
             sidecar.write_text(preprocess_toml(how), encoding="utf-8")
@@ -148,12 +170,20 @@ class CanonicalOnnx(OnnxFile):
         return _on_cpu(loaded)
 
 
+def _all_on_cpu(every: EveryRun) -> Run:
+    def run(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        parts = [every(part) for part in torch.split(batch, every.batch)]
+        return tuple(torch.cat(found).cpu() for found in zip(*parts, strict=True))
+
+    return run  # type: ignore[return-value]
+
+
 def _on_cpu(model: Model) -> Run:
     """The main output, maps in the layout that the file has them in."""
 
     def run(batch: torch.Tensor) -> torch.Tensor:
         output = model.run(batch.to(model.device)).cpu()
-        dense = model.task != "classification"
+        dense = TASKS[model.task].maps
         return output.permute(0, 2, 3, 1) if dense and model.output_layout == "NHWC" else output
 
     return run

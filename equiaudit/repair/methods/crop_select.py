@@ -11,7 +11,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Moved
-from equiaudit.repair.methods.positions import looks_like_positions, returned_by
+from equiaudit.repair.methods.positions import looks_like_positions
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.real_shifts import expectations
@@ -83,7 +83,7 @@ class CropSelectInput:
 def _positions(subject: Subject, options: FixOptions) -> Misfit | None:
     """Outputs that look like positions are refused; nothing maps them back to the larger input."""
     told = [(name, kind) for name, kind in options.positions if kind == "none"]
-    found = looks_like_positions(returned_by(subject), told, subject.model.name)
+    found = looks_like_positions(subject.every, told, subject.model.name)
     if found is None and len(told) == len(options.positions):
         return None
     reason = "crop-select does not map positions back." if found is None else found.reason

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import fx
 
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
-from equiaudit.models.types import Layout, Model
+from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.analyse import Analysis, analyse
 from equiaudit.repair.capture import Captured
+from equiaudit.repair.every_output import sample_of
+from equiaudit.repair.every_run import EveryRun, every_run
+from equiaudit.repair.following import Following, every_following
 from equiaudit.repair.formats import Pad, Run
 from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.base import Net
@@ -20,10 +25,14 @@ from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
 from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
 from equiaudit.repair.outputs import Threshold, graph_outputs, label_threshold
+from equiaudit.repair.pictures import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
+from equiaudit.tasks import TASKS
 
 __all__ = ["Subject"]
+
+Images = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class Subject:
     model: Model
     pad: Pad = "wrap"
     """How ONNX files made from it pad circularly."""
+    given: Callable[[Preprocess], Images] | None = None
+    """Images of the user, prepared for the model: to see how outputs answer to shifts."""
 
     @cached_property
     def captured(self) -> Captured:
@@ -59,7 +70,7 @@ class Subject:
     @cached_property
     def analysis(self) -> Analysis:
         """Its plan for `mass` and all that rewrite as it does."""
-        return analyse(self.captured.graph_module)
+        return analyse(self.captured.graph_module, one_size=self.model.one_size)
 
     @property
     def graph(self) -> fx.GraphModule:
@@ -73,10 +84,32 @@ class Subject:
             return OnnxFile(self.model)
         return self.net(self.graph)
 
+    @cached_property
+    def every(self) -> EveryRun | None:
+        """The model for all that it returns; None where that cannot be had."""
+        return every_run(self.model, lambda count: sample_of(self.model.preprocess, count))
+
+    @cached_property
+    def following(self) -> Mapping[int, Following]:
+        """How the outputs that are no maps answer to small shifts, by place."""
+        every, how = self.every, self.model.preprocess
+        if every is None:
+            return {}
+        images = verification_images(how, None if self.given is None else self.given(how))
+        objects = {n: x.to(self.model.device) for n, x in with_objects(images).items()}
+        places = [k for k, shape in enumerate(every.shapes) if len(shape) in (2, 3)]
+        return every_following(every, objects, places, every.batch)
+
+    @property
+    def main_place(self) -> int:
+        """Which of all outputs the model was loaded for."""
+        names = () if self.every is None else self.every.names
+        return names.index(self.model.output) if self.model.output in names else 0
+
     @property
     def dense(self) -> bool:
         """The outputs are maps, which move with the image."""
-        return self.model.task != "classification"
+        return TASKS[self.model.task].maps
 
     @property
     def layout(self) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,12 @@ class Call:
         self._tracer = tracer
         self._attributes = {a.name: a for a in node.attribute}
         self._read: set[str] = set()
+
+    def like(self, op: str, inputs: Sequence[Value | None]) -> Call:
+        """The node as another operator with the same attributes, on other inputs."""
+        other = copy.copy(self)  # what it reads counts for this one
+        other.op, other.inputs = op, inputs
+        return other
 
     def emit(self, target: Any, *args: Any, **kwargs: Any) -> Value:
         """Call an aten operator of one result; folded where all Values are constant."""

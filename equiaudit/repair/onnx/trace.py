@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from equiaudit.errors import EquiauditError, NothingToDo, first_line
 from equiaudit.repair.onnx.call import Call
-from equiaudit.repair.onnx.ops import OPS
+from equiaudit.repair.onnx.ops import CONTRIB, OPS
 from equiaudit.repair.onnx.reader import CANONICAL_TIP, tensor
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
 
@@ -102,14 +102,15 @@ class Tracer:
             self.values[name] = value
 
     def _translate(self, node: onnx.NodeProto, opset: int) -> Sequence[Value]:
-        if node.domain not in ("", "ai.onnx"):
+        known = CONTRIB if node.domain == "com.microsoft" else OPS
+        if node.domain not in ("", "ai.onnx", "com.microsoft"):
             raise Untranslated(f"the operators of {node.domain} are not known")
         if node.op_type in _SUBGRAPHS:
             raise Untranslated("it runs sub-graphs that depend on the data")
-        if node.op_type not in OPS:
+        if node.op_type not in known:
             raise Untranslated("there is no translation for this operator")
         call = Call(self, node, [self.values.get(name) for name in node.input], opset)
-        result = OPS[node.op_type](call)
+        result = known[node.op_type](call)
         call.check_attributes()
         outputs = [result] if isinstance(result, Value) else list(result)
         unknown = [name for name in node.output[len(outputs) :] if name in self.wanted]

@@ -133,4 +133,4 @@ def _cropped(b: Builder, y: fx.Node, sizes: tuple[int, int]) -> fx.Node:
     for dim, size in zip((2, 3), sizes, strict=True):
         if size < _TINY_SIDE:
             y = b.call(torch.narrow, y, dim, 0, size)
-    return y
+    return b.dense(y)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import reduce
+from math import floor
+from operator import add, mul
 from typing import Any
 
 import torch
@@ -16,8 +19,11 @@ from equiaudit.repair.plan import Refuse, Step
 from equiaudit.repair.rules.passing import verbatim
 from equiaudit.repair.rules.registry import Call, rule
 from equiaudit.repair.rules.windows import descend, pair, sampled
+from equiaudit.sampling.wrapping import wrap_axis
 
 _REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2}
+_CUBIC = -0.75
+"""The a of the bicubic kernel, as in torch and in ONNX's Resize."""
 _RETURN = "returns to a finer grid"
 
 
@@ -31,7 +37,10 @@ def raised(grid: Grid, ratios: tuple[int, int]) -> Grid:
     ["upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_nearest_exact2d"]
 )
 def interpolate(call: Call) -> Step:
-    """By a whole ratio: on a circularly padded map, cropped, then rolled back to its grid."""
+    """Up by a whole ratio: on a circularly padded map, cropped, then rolled back to its grid.
+
+    Down to every r-th pixel, it is a sampling like any other.
+    """
     args = call.args
     source: fx.Node = args["input"] if "input" in args else args["self"]
     if args.get("align_corners"):
@@ -39,6 +48,8 @@ def interpolate(call: Call) -> Step:
     if not call.grid(source).present:
         return _spread(call, source)
     grid = call.map(source)
+    if (taken := _every_nth(call, source, grid)) is not None:
+        return _sampled(call, source, grid, taken)
     ratios = _ratios(call, grid, shape_of(source)[-2:])
     if ratios == (1, 1):
         return Step(grid, lambda b, node: b.value(source))
@@ -57,13 +68,71 @@ def _ratios(call: Call, grid: Grid, extents: tuple[int, ...]) -> tuple[int, int]
         guesses = [Fraction(scales[i])] if scales else [exact, Fraction(sizes[i], extents[i])]
         ratio = next((g for g in guesses if g.denominator == 1), None)
         if ratio is None:
-            raise Refuse(f"it resizes {extents[i]} to {sizes[i]}, which is not a whole ratio")
+            raise Refuse(f"it resizes {extents[i]} to {sizes[i]}, {_why(extents[i], sizes[i])}")
         found.append(int(ratio))
     return (found[0], found[1])
 
 
+def _why(extent: int, size: int) -> str:
+    if extent % size:
+        return "which is not a whole ratio"
+    return "between pixels, or on a map whose ends padding or cropping has moved"
+
+
+def _every_nth(call: Call, x: fx.Node, grid: Grid) -> tuple[Window, Window] | None:
+    """The pixels of x that a nearest resize to fewer takes, where they are evenly spaced.
+
+    Asked of the operator itself, on a ramp: what a factor of 1/3 becomes in float32 is its own.
+    """
+    small, large = shape_of(call.node)[-2:], shape_of(x)[-2:]
+    finer = any(a > b for a, b in zip(small, large, strict=True)) or small == large
+    if "nearest" not in short_name(call.node) or finer:
+        return None
+    if large != grid.sizes or any(axis.lead for axis in grid.present):
+        return None
+    scales = call.args.get("scale_factors")
+    rows, columns = torch.meshgrid(*(torch.arange(float(n)) for n in large), indexing="ij")
+    found = call.node.target(torch.stack([rows, columns])[None], None if scales else small, scales)  # type: ignore[operator]
+    windows = (_spaced(found[0, 0, :, 0], large[0]), _spaced(found[0, 1, 0], large[1]))
+    return None if None in windows else windows  # type: ignore[return-value]
+
+
+def _spaced(taken: torch.Tensor, length: int) -> Window | None:
+    indices = [int(i) for i in taken]
+    step = length // len(indices)
+    window = Window(indices[0], len(indices), step)
+    return window if step * len(indices) == length and indices == [*_places(window)] else None
+
+
+def _places(window: Window) -> range:
+    return range(window.start, window.start + window.step * window.count, window.step)
+
+
+def _sampled(call: Call, x: fx.Node, grid: Grid, windows: tuple[Window, Window]) -> Step:
+    steps = (windows[0].step, windows[1].step)
+    out = sampled(grid, steps)
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        return b.window(b.value(x), shape_of(x)[1], grid, windows, descend(b, x, grid, out))
+
+    return Step(out, emit, call.plan("samples a fixed grid", stride=steps))
+
+
 def _interpolated(x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], reach: int) -> Any:
-    """`reach` is how many neighbours beyond its own cell an output may need."""
+    """`reach` is how many neighbours beyond its own cell an output may need.
+
+    The operator finds its weights from the place in float32, so those of one third differ from
+    place to place; a half, a quarter and so on are exact. Other ratios are written as sums.
+    """
+
+    def in_phases(b: Builder, node: fx.Node) -> fx.Node:
+        y, cubic = b.settle(x, grid), "bicubic" in short_name(node)
+        for axis, ratio in zip(grid.present, ratios, strict=True):
+            y = b.call(_upsampled, y, axis.dim, axis.size, ratio, cubic)
+        return b.turn(y, shape_of(x)[1], out, grid)
+
+    if reach and any(ratio & (ratio - 1) for ratio in ratios):
+        return in_phases
 
     def emit(b: Builder, node: fx.Node) -> fx.Node:
         channels = shape_of(x)[1]
@@ -78,6 +147,31 @@ def _interpolated(x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], re
         return b.turn(y, channels, out, grid)
 
     return emit
+
+
+def _upsampled(x: Any, dim: int, size: int, ratio: int, cubic: bool) -> Any:
+    """x, a circle of `size` along `dim`, finer by `ratio`: output ratio*i + p is a weighted sum
+    of the neighbours of i, with weights that depend on the phase p alone."""
+    if ratio == 1:
+        return x
+    phases = []
+    for phase in range(ratio):
+        place = Fraction(2 * phase + 1, 2 * ratio) - Fraction(1, 2)
+        first = floor(place) - cubic
+        taps = [wrap_axis(x, dim, size, first + k, first + k + size) for k in range(2 + 2 * cubic)]
+        weights = [_weight(float(abs(place - first - k)), cubic) for k in range(len(taps))]
+        phases.append(reduce(add, map(mul, taps, weights)))
+    return torch.stack(phases, dim).flatten(dim - 1, dim)
+
+
+def _weight(distance: float, cubic: bool) -> float:
+    """Of a neighbour this far away: linear, or Keys' cubic kernel with a = -0.75."""
+    d, a = distance, _CUBIC
+    if not cubic:
+        return 1 - d
+    if d <= 1:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+    return a * (((d - 5) * d + 8) * d - 4)
 
 
 def _spread(call: Call, x: fx.Node) -> Step:

@@ -11,9 +11,10 @@ from equiaudit.repair.onnx.ops import (  # noqa: F401  (each module registers it
     norm,
     pad,
     pool,
+    quantised,
     reduce,
     resize,
 )
-from equiaudit.repair.onnx.ops.registry import OPS, Translation
+from equiaudit.repair.onnx.ops.registry import CONTRIB, OPS, Translation
 
-__all__ = ["OPS", "Translation"]
+__all__ = ["CONTRIB", "OPS", "Translation"]

@@ -8,10 +8,11 @@ from typing import TypeAlias
 from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.values import Value
 
-__all__ = ["OPS", "Translation", "op"]
+__all__ = ["CONTRIB", "OPS", "Translation", "contrib", "op"]
 
 Translation: TypeAlias = Callable[[Call], Value | Sequence[Value]]
 OPS: dict[str, Translation] = {}
+CONTRIB: dict[str, Translation] = {}
 
 
 def op(*names: str) -> Callable[[Translation], Translation]:
@@ -19,6 +20,16 @@ def op(*names: str) -> Callable[[Translation], Translation]:
 
     def register(function: Translation) -> Translation:
         OPS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def contrib(*names: str) -> Callable[[Translation], Translation]:
+    """Register a translation for operators of onnxruntime's own domain, com.microsoft."""
+
+    def register(function: Translation) -> Translation:
+        CONTRIB.update(dict.fromkeys(names, function))
         return function
 
     return register

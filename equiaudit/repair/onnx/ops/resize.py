@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TypeVar
 
 import torch
@@ -142,12 +141,18 @@ def _interpolated(call: Call, x: Value, kind: str, corners: bool, target: _Targe
 
 
 def _nearest(call: Call, x: Value, coordinates: str, rounding: str, target: _Target) -> Value:
-    """By a whole ratio torch's own, where the places it reads are the same; else by index."""
+    """By the places that onnxruntime reads: torch's own, evenly spaced, or any by index."""
     places = [
         _places(n, m, s, coordinates, rounding)
         for n, m, s in zip(x.shape[2:], target.sizes, target.scales, strict=True)
     ]
     own = [torch.arange(m) * n // m for n, m in zip(x.shape[2:], target.sizes, strict=True)]
+    steps = [_even_step(index) for index in places]
+    if all(steps) and max(map(int, steps)) > 1:
+        for axis, index, step in zip((2, 3), places, steps, strict=True):
+            first, last = int(index[0]), int(index[-1])
+            x = call.emit(aten.slice.Tensor, x, axis, first, last + 1, step)
+        return x
     if all(torch.equal(a, b) for a, b in zip(places, own, strict=True)):
         return call.emit(aten.upsample_nearest2d.vec, x, list(target.sizes), None)
     for axis, index in zip((2, 3), places, strict=True):
@@ -155,13 +160,23 @@ def _nearest(call: Call, x: Value, coordinates: str, rounding: str, target: _Tar
     return x
 
 
+def _even_step(places: torch.Tensor) -> int:
+    """The step between places that are evenly spaced, else 0."""
+    steps = places.diff()
+    even = bool(len(steps)) and bool((steps == steps[0]).all())
+    return int(steps[0]) if even else 0
+
+
 def _places(n: int, m: int, scale: float, coordinates: str, rounding: str) -> torch.Tensor:
-    """The input index that each of m outputs reads."""
-    index = torch.arange(m, dtype=torch.float64)
-    step = 1 / float(Fraction(scale).limit_denominator(1 << 16))
+    """The input index that each of m outputs reads, rounded where onnxruntime rounds.
+
+    It divides float32 by float32: 7 / (8 / 56) is less than 49.
+    """
+    index = torch.arange(m, dtype=torch.float32)
+    by = torch.tensor(scale, dtype=torch.float32)
     known = {
-        "asymmetric": index * step,
-        "half_pixel": (index + 0.5) * step - 0.5,
+        "asymmetric": index / by,
+        "half_pixel": (index + 0.5) / by - 0.5,
         "align_corners": index * (n - 1) / max(m - 1, 1),
     }
     if coordinates not in known or rounding not in _ROUNDINGS:

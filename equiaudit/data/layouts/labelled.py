@@ -1,0 +1,130 @@
+"""Published layouts of images with a class each, that a list or a file beside each image tells."""
+
+from __future__ import annotations
+
+from equiaudit.data.classes import classes_of
+from equiaudit.data.labels import has_columns
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree, stem
+from equiaudit.data.layouts.classes import by_table, labelled
+from equiaudit.data.listing import printable
+from equiaudit.data.places import Place, read_bytes, read_text
+from equiaudit.data.tables import read_table
+from equiaudit.errors import InputError
+
+_ANNOTATIONS = ("val_annotations.txt", "val/val_annotations.txt")
+_LIST = "val.txt"
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_MOST_CLS = 64
+"""Bytes of a .cls file."""
+
+
+def _annotations(tree: Tree) -> Place | None:
+    names = {file.relative for file in tree.files}
+    return next((tree.root / name for name in _ANNOTATIONS if name in names), None)
+
+
+def _tiny(tree: Tree, asked: Asked) -> Listing:
+    table = _annotations(tree)
+    if table is None:
+        raise InputError(f"There is no val_annotations.txt in {tree.root}.")
+    folder = table.parent
+    images = tree.under("val") if folder != tree.root else tree.images
+    return by_table(folder, images, table, asked, (0, 1))
+
+
+def _is_listed(tree: Tree) -> bool:
+    """Whether val.txt pairs files with labels, and images lie in one folder, not by class."""
+    if not any(file.relative == _LIST for file in tree.files):
+        return False
+    folders = {image.name.rpartition("/")[0] for image in tree.images}
+    first = next(iter(read_text(tree.root / _LIST).splitlines()), "").split()
+    return len(folders) == 1 and len(first) == 2 and first[1].isdigit()
+
+
+def _listed(tree: Tree, asked: Asked) -> Listing:
+    return by_table(tree.root, tree.images, tree.root / _LIST, asked, (0, 1))
+
+
+def _metadata(tree: Tree) -> Place | None:
+    """The table of a Hugging Face folder, where it says classes."""
+    names = {file.relative for file in tree.files}
+    found = [tree.root / name for name in _METADATA if name in names]
+    if not found or not tree.images:
+        return None
+    return found[0] if has_columns(read_table(found[0])) else None
+
+
+def _hugging_face(tree: Tree, asked: Asked) -> Listing:
+    table = _metadata(tree)
+    if table is None:
+        raise InputError(
+            f"There is no metadata.csv, .jsonl or .parquet with file_name and label in {tree.root}."
+        )
+    return by_table(tree.root, tree.images, table, asked)
+
+
+def _has_cls(tree: Tree) -> bool:
+    return any(file.relative.endswith(".cls") for file in tree.files)
+
+
+def _webdataset(tree: Tree, asked: Asked) -> Listing:
+    """Samples 0.jpg + 0.cls, as they lie in tar shards."""
+    cls = {stem(file.name): file for file in tree.files if file.relative.endswith(".cls")}
+    missing = next((image for image in tree.images if stem(image.name) not in cls), None)
+    if missing is not None:
+        raise InputError(
+            f"{missing.path} has no class: there is no {stem(missing.name)}.cls.",
+            tip="Each image of a webdataset has a .cls file beside it.",
+        )
+    told = [_class(cls[stem(image.name)].path) for image in tree.images]
+    classes = classes_of(told, asked.known, source=".cls files", order=asked.order, table=True)
+    said = (f"{len(told)} images labelled by the .cls file of each.",)
+    return labelled(tree.root, tree.images, told, classes, ".cls files", said)
+
+
+def _class(place: Place) -> str:
+    text = read_bytes(place, _MOST_CLS).decode("utf-8", "replace").strip()
+    if not text:
+        raise InputError(f"{place} is empty, and names no class.")
+    return printable(text)
+
+
+LAYOUTS = (
+    Layout(
+        name="imagenet-list",
+        kind="classification",
+        rank=Rank.PUBLISHED,
+        looks="val.txt    (ILSVRC2012_val_00000001.JPEG 65)\nILSVRC2012_val_00000001.JPEG",
+        assumed="Class indices as val.txt has them; images in one folder, beside it or below.",
+        fits=_is_listed,
+        read=_listed,
+    ),
+    Layout(
+        name="tiny-imagenet",
+        kind="classification",
+        rank=Rank.PUBLISHED,
+        looks="val/val_annotations.txt    (val_0.JPEG  n03444034  0  32  44  62)\n"
+        "val/images/val_0.JPEG",
+        assumed="The second column names the class; classes count in the order of their wnids.",
+        fits=lambda tree: _annotations(tree) is not None,
+        read=_tiny,
+    ),
+    Layout(
+        name="hugging-face",
+        kind="classification",
+        rank=Rank.PUBLISHED,
+        looks="metadata.csv    (file_name,label)\nany/1.jpg",
+        assumed="metadata.csv, .jsonl or .parquet beside or above the images says the classes.",
+        fits=lambda tree: _metadata(tree) is not None,
+        read=_hugging_face,
+    ),
+    Layout(
+        name="webdataset",
+        kind="classification",
+        rank=Rank.PUBLISHED,
+        looks="shard-000.tar/0001.jpg\nshard-000.tar/0001.cls",
+        assumed="The .cls file of a sample names its class, in tar shards or a folder.",
+        fits=_has_cls,
+        read=_webdataset,
+    ),
+)

@@ -1,0 +1,88 @@
+"""The settings that say how DATA is read."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self, TypedDict
+
+from equiaudit.data.class_names import ClassNames, read_class_names
+from equiaudit.data.classes import ClassOrder
+from equiaudit.data.places import Place, place_of
+from equiaudit.errors import InputError
+
+
+class DataSettings(TypedDict, total=False):
+    """How labels and masks are told; each key is optional."""
+
+    layout: str
+    """The name of a layout, or "auto"."""
+    labels: str | Path | Place | None
+    """A table with the columns file and label, or its URL."""
+    class_order: ClassOrder | None
+    """How classes are counted where that is not clear: "string" as torchvision's ImageFolder,
+    "natural" as timm, "index" where the number is the class index."""
+    class_names: str | Path | Place | None
+    """A file with the names of the model's classes in their order, or its URL."""
+    classes: str | Path | Place | None
+    """A CSV with the columns name, index and colour, or its URL."""
+    ignore_index: int | None
+    """The id of mask pixels that do not count."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`DataSettings`, complete."""
+
+    layout: str = "auto"
+    labels: str | Path | Place | None = None
+    class_order: ClassOrder | None = None
+    class_names: str | Path | Place | None = None
+    classes: str | Path | Place | None = None
+    ignore_index: int | None = None
+
+    @classmethod
+    def taken_from(cls, settings: MutableMapping[str, Any]) -> Self:
+        """Its own out of `settings`, which keeps the others."""
+        return cls(**{f.name: settings.pop(f.name) for f in fields(cls) if f.name in settings})
+
+    def stated(self) -> dict[str, object]:
+        """What the numbers depend on, where it is no default; files are named elsewhere."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _FILES}
+        defaults = {f.name: f.default for f in fields(self)}
+        return {name: value for name, value in own.items() if value != defaults[name]}
+
+    def refuse(self, names: tuple[str, ...], why: str, tip: str) -> None:
+        """InputError for the first of `names` that is set."""
+        for field in fields(self):
+            if field.name in names and getattr(self, field.name) != field.default:
+                raise InputError(f"--{field.name.replace('_', '-')} {why}.", tip=tip)
+
+    @property
+    def labels_place(self) -> Place | None:
+        """Where the labels are."""
+        return None if self.labels is None else place_of(self.labels)
+
+    def names_for(self, model: str, own: Sequence[str] | None, count: int | None) -> ClassNames:
+        """The names of the `count` classes of `model`: those of the file, or else its `own`.
+
+        InputError where the file names another number of classes.
+        """
+        if self.class_names is None:
+            return ClassNames(tuple(own or ()))
+        found = read_class_names(place_of(self.class_names))
+        if count is not None and len(found.names) != count:
+            raise InputError(
+                f"{self.class_names} names {len(found.names)} classes, and {model} has {count}.",
+                tip="Give one name per class, in the order of the model's outputs.",
+            )
+        return found
+
+    @property
+    def classes_place(self) -> Place | None:
+        """Where the table of classes is."""
+        return None if self.classes is None else place_of(self.classes)
+
+
+_FILES = ("labels", "class_names", "classes")

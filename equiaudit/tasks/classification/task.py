@@ -1,0 +1,131 @@
+"""The `Task` of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from equiaudit.tasks.base import Measure, Task, TruthWords
+from equiaudit.tasks.classification.catalog import METRICS
+from equiaudit.tasks.classification.row import LabelSample
+from equiaudit.tasks.sections import HtmlSections, Section
+from equiaudit.tasks.sentences import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from torch import Tensor
+
+    from equiaudit.audit.options import ScanOptions
+    from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
+    from equiaudit.models.types import Model
+    from equiaudit.results import Result
+    from equiaudit.shifts import ShiftPlan
+    from equiaudit.tasks.classification.audit import LabelAudit
+    from equiaudit.training.losses import Losses
+
+
+class Classification(Task):
+    """One of several labels per image."""
+
+    name = "classification"
+    output = "scores (N, classes)"
+    returns = "labels"
+    guessed = True
+    scores = True
+    protocols = ("zhang2019", "mass", "aps")
+
+    metrics = METRICS
+    leading = ("agreement",)
+    change = "flipped"
+    subject = "the label"
+    measures = (
+        Measure(
+            "agreement",
+            "of labels change",
+            counted("image", "No image changes its label"),
+            kept=True,
+        ),
+    )
+    about = (
+        (
+            "Consistency",
+            "the chance that two different random shifts of one image get the same label, averaged "
+            "over the images. It asks nothing about which label is right.",
+        ),
+        ("Agreement", "the share of shifts that keep the label of the unshifted image."),
+    )
+    truth = TruthWords(
+        "labels", "labelled", "Put the images into class folders or give --labels FILE.csv."
+    )
+
+    def fits(self, output: Tensor) -> bool:
+        """Scores, also as maps of a single pixel."""
+        return output.dim() == 2 or (output.dim() == 4 and output.shape[2:] == (1, 1))
+
+    def taken(self, output: Tensor) -> Tensor:
+        """(N, classes)"""
+        return output.flatten(1)
+
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
+        """With the label of each image in the numbering of the model."""
+        from equiaudit.data import open_dataset
+
+        reading.refuse(
+            ("classes", "ignore_index"),
+            f"is of masks, and {model.name} is a classifier",
+            "Leave it out; --labels FILE.csv gives labels.",
+        )
+        count = 2 if model.num_classes == 1 else model.num_classes
+        names = reading.names_for(model.name, model.class_names, count)
+        return open_dataset(
+            data,
+            labels=reading.labels_place,
+            class_order=reading.class_order,
+            class_names=names.names or None,
+            class_ids=names.ids,
+            num_classes=count,
+            layout=reading.layout,
+            limit=limit,
+            seed=seed,
+        )
+
+    def audit(
+        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
+    ) -> LabelAudit:
+        """Labels compared with labels."""
+        from equiaudit.tasks.classification.audit import LabelAudit
+
+        return LabelAudit(model, dataset, plan, options)
+
+    def losses(self, *, probabilities: bool) -> Losses:
+        """Of scores."""
+        from equiaudit.training.losses import ScoreLosses
+
+        return ScoreLosses(probabilities)
+
+    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
+        """The least stable images."""
+        from equiaudit.tasks.classification import report
+
+        return report.sections(result, narrow=narrow)
+
+    def html(self, result: Result, room: int) -> HtmlSections:
+        """The same with thumbnails."""
+        from equiaudit.tasks.classification import report
+
+        return report.html(result, room)
+
+    def wrote(self, columns: Collection[str]) -> bool:
+        """Labels are there."""
+        return "clean_label" in columns
+
+    def sample(self, row: Mapping[str, str]) -> LabelSample:
+        """The label's row."""
+        return LabelSample.read(row)
+
+
+TASK = Classification()

@@ -1,0 +1,5 @@
+"""An image per image."""
+
+from equiaudit.tasks.image.task import TASK
+
+__all__ = ["TASK"]

@@ -1,0 +1,1 @@
+"""What tasks share whose outputs are maps, which move with the image."""

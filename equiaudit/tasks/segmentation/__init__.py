@@ -1,0 +1,5 @@
+"""A class per pixel."""
+
+from equiaudit.tasks.segmentation.task import TASK
+
+__all__ = ["TASK"]

@@ -1,0 +1,161 @@
+"""Label maps of a block: what flips, how well masks are met, which objects are lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from equiaudit.audit.jobs import ALIGNED, Job
+from equiaudit.audit.task import Source
+from equiaudit.data import IGNORED
+from equiaudit.metrics.dense import mean_iou
+from equiaudit.models.types import Model
+from equiaudit.shifts import ShiftPlan
+from equiaudit.shifts.canvas import cut
+from equiaudit.tasks.maps.block import MapBlock
+from equiaudit.tasks.maps.frames import Frames, Moved
+from equiaudit.tasks.maps.outputs import Upsampling, labels_by
+from equiaudit.tasks.maps.records import MapRecord, MapSeries
+from equiaudit.tasks.segmentation.objects import Objects
+
+Scores = tuple[tuple[int, int, int], ...]
+"""Per class: pixels that are right, true, predicted."""
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SegmentationSeries(MapSeries):
+    """One image under one series; empty where it has no mask."""
+
+    shifted: Scores = ()
+    """Summed over the offsets."""
+    worst: Scores = ()
+    """At the offset whose own mIoU is lowest."""
+    objects: tuple[tuple[int, int, int], ...] = ()
+    """(class, lost, found) with objects counted once per offset."""
+
+
+@dataclass(frozen=True)
+class SegmentationRecord(MapRecord[SegmentationSeries]):
+    """One image."""
+
+    unshifted: Scores = ()
+
+
+def scores_of(predicted: Tensor, true: Tensor, classes: int) -> Counts:
+    """(C, 3) pixels that are right, true, predicted, of label maps of one shape.
+
+    Pixels whose true label is `IGNORED` do not count.
+    """
+    confusion = multiclass_confusion_matrix(
+        predicted, true, num_classes=classes, ignore_index=IGNORED, validate_args=False
+    )
+    counts = torch.stack([confusion.diagonal(), confusion.sum(1), confusion.sum(0)], 1)
+    return counts.cpu().numpy().astype(np.int64)
+
+
+@dataclass
+class _Mask:
+    """The mask of one image: with the plan's margin, of the window, its objects and scores."""
+
+    whole: Tensor
+    window: Tensor
+    objects: Objects
+    unshifted: Counts
+
+
+@dataclass
+class _Kept:
+    """Scores by slot and objects of one image and series."""
+
+    scores: dict[int, Counts] = field(default_factory=dict)
+    lost: Counter[int] = field(default_factory=Counter)
+    found: Counter[int] = field(default_factory=Counter)
+
+
+class SegmentationBlock(MapBlock[SegmentationSeries]):
+    """Compares label maps."""
+
+    def __init__(
+        self,
+        plan: ShiftPlan,
+        frames: Frames,
+        sources: Sequence[Source],
+        *,
+        classes: int,
+        factor: Upsampling,
+        model: Model,
+    ) -> None:
+        super().__init__(plan, frames, sources)
+        self._classes, self._factor, self._model = classes, factor, model
+        self._device = model.device
+        self._labels: dict[int, Tensor] = {}
+        self._masks: dict[int, _Mask] = {}
+        self._kept: dict[tuple[int, str], _Kept] = {}
+        self._crops = {s.name for s in plan.series if s.kind == "crop"}
+
+    def reduced(self, outputs: Tensor) -> Tensor:
+        """(n, H, W) labels."""
+        return labels_by(self._model, outputs, self._factor)
+
+    def take(self, image: int, unshifted: Tensor) -> None:
+        """Keep labels, and how they meet the mask."""
+        self._labels[image] = unshifted
+        truth = self.sources[image].truth
+        if truth is not None:
+            whole = torch.from_numpy(truth.values).to(self._device)
+            window = cut(whole[None], self.plan.window, self.plan.margin, (0, 0))[0]
+            counts = scores_of(unshifted, window, self._classes)
+            self._masks[image] = _Mask(whole, window, Objects(window, unshifted), counts)
+
+    def compare(self, job: Job, shifted: Tensor, moved: Moved) -> tuple[float, Tensor]:
+        """The flip rate and the flips."""
+        back = moved.back(shifted)
+        flips = back != moved.clean(self._labels[job.image])
+        mask = self._masks.get(job.image)
+        if mask is not None and job.name != ALIGNED:
+            kept = self._kept.setdefault((job.image, job.name), _Kept())
+            kept.scores[job.slot] = self._scores(job, shifted, back, mask, moved)
+            for label, (lost, found) in mask.objects.count(moved, back).items():
+                kept.lost[label] += lost
+                kept.found[label] += found
+        return float(flips.sum()) / flips.numel(), flips
+
+    def _scores(self, job: Job, shifted: Tensor, back: Tensor, mask: _Mask, moved: Moved) -> Counts:
+        """Against the mask moved with the image: real mask enters with real pixels, else none."""
+        if job.name not in self._crops:
+            return scores_of(back, moved.clean(mask.window), self._classes)
+        true = cut(mask.whole[None], self.plan.window, self.plan.margin, job.offset)[0]
+        return scores_of(shifted, true, self._classes)
+
+    def series(self, image: int, name: str, fields: dict[str, Any]) -> SegmentationSeries:
+        """Sums, and the worst shift."""
+        kept = self._kept.get((image, name))
+        if kept is None or None in fields["change"]:
+            return SegmentationSeries(**fields)
+        each = np.stack([kept.scores[slot] for slot in sorted(kept.scores)])
+        own = mean_iou(each.astype(np.float64))
+        worst = int(np.nanargmin(own)) if np.isfinite(own).any() else 0
+        objects = tuple((c, kept.lost[c], kept.found[c]) for c in sorted(kept.found))
+        return SegmentationSeries(
+            **fields, shifted=_plain(each.sum(0)), worst=_plain(each[worst]), objects=objects
+        )
+
+    def record(self, image: int, **fields: Any) -> SegmentationRecord:
+        """With the unshifted scores."""
+        mask = self._masks.get(image)
+        return SegmentationRecord(
+            **fields, unshifted=() if mask is None else _plain(mask.unshifted)
+        )
+
+
+def _plain(scores: Counts) -> Scores:
+    return tuple((int(a), int(b), int(c)) for a, b, c in scores)

@@ -1,0 +1,142 @@
+"""The `Task` of segmentation models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from equiaudit.tasks.base import Measure, TruthWords
+from equiaudit.tasks.maps.task import MOVED_BACK, MapTask
+from equiaudit.tasks.samples import MeanSample, Sample, real, whole
+from equiaudit.tasks.sections import HtmlSections, Section
+from equiaudit.tasks.segmentation.catalog import METRICS
+from equiaudit.tasks.sentences import counted, one_in
+
+if TYPE_CHECKING:
+    from equiaudit.audit.options import ScanOptions
+    from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
+    from equiaudit.models.types import Model
+    from equiaudit.results import Result
+    from equiaudit.shifts import ShiftPlan
+    from equiaudit.tasks.segmentation.audit import SegmentationAudit
+    from equiaudit.training.losses import Losses
+
+
+def _lost(share: float, moved: str) -> str:
+    where = "while the window slides 1 px a frame"
+    if share <= 0:
+        return f"No frame loses the defect {where}"
+    words, plural = one_in(share, "frame")
+    verb = "lose" if plural else "loses"
+    return f"{words[0].upper()}{words[1:]} {verb} the defect {where}"
+
+
+class Segmentation(MapTask):
+    """A class per pixel."""
+
+    name = "segmentation"
+    returns = "segmentations"
+    guessed = True
+    scores = True
+    protocols = ("caps",)
+
+    metrics = METRICS
+    leading = ("mascc", "massc")
+    change = "flip_rate"
+    subject = "a pixel's label"
+    measures = (
+        Measure("flip_rate", "of pixels change", counted("pixel", "No pixel changes its label")),
+        Measure("lost_share", "of frames lose the defect", _lost, unit="sequence"),
+    )
+    about = (
+        MOVED_BACK,
+        (
+            "mASCC, mASSC",
+            "the share of pixels that keep their label, averaged over shifts and images: of all "
+            "pixels under circular shifts, of those that both windows show otherwise.",
+        ),
+        (
+            "mIoU",
+            "the mean over classes of intersection over union, each summed over all images. At the "
+            "worst shift, each image counts with the shift that is worst for it.",
+        ),
+    )
+    truth = TruthWords("masks", "masks", "DATA is then a folder with images/ and masks/.")
+    means = ("mean_iou", "iou_variance", "area_variance", "lost_share")
+    """Of sequences."""
+
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
+        """With the mask of each image, in the numbering of the model."""
+        from equiaudit.data import ClassTable, MaskReader, open_dense_dataset, read_class_table
+
+        self.refuse_labels(model, reading)
+        classes = reading.classes_place
+        table = ClassTable() if classes is None else read_class_table(classes)
+        count = max(2, model.num_classes or 2)
+        named = reading.names_for(model.name, model.class_names, count)
+        stated = dict(table.names) or dict(enumerate(named.names))
+        return open_dense_dataset(
+            data,
+            self.name,
+            MaskReader(count, reading.ignore_index, table),
+            class_names={index: name for index, name in stated.items() if index < count},
+            layout=reading.layout,
+            limit=limit,
+            seed=seed,
+        )
+
+    def unsettled(self, data: str | Place) -> str:
+        """Without masks, maps may as well be images."""
+        from equiaudit.data import has_masks
+
+        if has_masks(data):
+            return ""
+        return "task segmentation, from the shape of the output; --task image for image outputs"
+
+    def audit(
+        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
+    ) -> SegmentationAudit:
+        """Label maps compared with label maps, moved back."""
+        from equiaudit.tasks.segmentation.audit import SegmentationAudit
+
+        return SegmentationAudit(model, dataset, plan, options)
+
+    def losses(self, *, probabilities: bool) -> Losses:
+        """Of scores."""
+        from equiaudit.training.losses import ScoreLosses
+
+        return ScoreLosses(probabilities)
+
+    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
+        """A table of classes before those of all maps."""
+        from equiaudit.tasks.segmentation import classes
+
+        return chain(
+            classes.sections(result, narrow=narrow), super().sections(result, narrow=narrow)
+        )
+
+    def html(self, result: Result, room: int) -> HtmlSections:
+        """The same."""
+        from equiaudit.tasks.segmentation import classes
+
+        own = super().html(result, room)
+        return HtmlSections(classes.html(result) + own.figures, own.causes)
+
+    def wrote(self, columns: Collection[str]) -> bool:
+        """Pixels that keep their label, or sequences."""
+        return "kept" in columns or super().wrote(columns)
+
+    def sample(self, row: Mapping[str, str]) -> Sample:
+        """What is kept is mASCC and mASSC, what is not the flip rate."""
+        kept = real(row.get("kept", ""))
+        if kept is None:
+            return super().sample(row)
+        figures = {"mascc": kept, "massc": kept, "flip_rate": 1 - kept}
+        return MeanSample(figures, bool(whole(row["nonfinite"])))
+
+
+TASK = Segmentation()
