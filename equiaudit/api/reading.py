@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.api.class_order import settled_labels
 from equiaudit.data.reading import DataSettings, Reading
+from equiaudit.errors import InputError
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
 
 __all__ = ["DataSettings", "Reading", "open_data", "open_sequence_data", "settled_task"]
+
+
+_MOST_LABELS = 256
+"""Classes of a map of labels where nothing says how many there are."""
 
 
 def open_data(
@@ -57,9 +63,6 @@ def _counted(model: Model, data: str | Place, classes: str | Path | Place | None
             tip="Name them with --classes FILE.csv (columns name,index).",
         )
     return replace(model, num_classes=_MOST_LABELS)
-
-
-_MOST_LABELS = 256
 
 
 def settled_task(

@@ -51,7 +51,7 @@ _SUPPRESSIONS = ("NonMaxSuppression", "EfficientNMS", "BatchedNMS", "NMS")
 
 
 def onnx_origins(path: Path, sides: tuple[int, int, int], layout: str, image: str) -> Origins:
-    """Of every output of the graph at `path`, for an image of `sides` (C, H, W) at the input `image`."""
+    """Of every output of the graph at `path`, for an image of `sides` (C, H, W) at `image`."""
     proto = onnx.load(path, load_external_data=False)
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)

@@ -29,6 +29,11 @@ __all__ = ["LayoutChoice", "choose_output"]
 
 LayoutChoice = Literal["auto", "NCHW", "NHWC"]
 
+_SCORES, _MAPS = (
+    next(task.name for task in TASKS.values() if task.guessed and task.maps is maps)
+    for maps in (False, True)
+)
+"""What numbers and what maps are taken for where no task was named."""
 _INSIST = "--task classification reads it as scores all the same"
 _STATED = {"detect": "a detector", "segment": "a segmenter of objects", "pose": "a pose estimator"}
 """The tasks that Ultralytics writes into the metadata of a file, where nothing here audits them."""
@@ -86,7 +91,7 @@ def _insisted(
     candidates: Sequence[Output], seen: Seen, task: str, layout: LayoutChoice
 ) -> OutputChoice | None:
     """The first output that fits, whatever it looks like."""
-    wanted: tuple[str, ...] = ("classification", "segmentation")
+    wanted: tuple[str, ...] = (_SCORES, _MAPS)
     for candidate in candidates:
         for reading in wanted if task == "auto" else (task,):
             try:
@@ -115,7 +120,7 @@ def _listed(outputs: Sequence[Output]) -> str:
 
 def _is_single(output: Output, choice: OutputChoice) -> bool:
     """One score beside outputs that are no scores is a part of what they say, not a class."""
-    return choice.task == "classification" and not choice.labels and output.rows.shape[1] == 1
+    return choice.task == _SCORES and not choice.labels and output.rows.shape[1] == 1
 
 
 def _nothing_fits(seen: Seen, candidates: Sequence[Output], task: str, what: str) -> InputError:
@@ -128,8 +133,8 @@ def _nothing_fits(seen: Seen, candidates: Sequence[Output], task: str, what: str
         elif rank == 3:
             tip = "--task segmentation or image reads (N, H, W) as maps of one channel."
     return InputError(
-        f"{what} returns no {' or '.join(each.output for each in asked)} for a batch of {seen.batch}: "
-        f"{_listed(candidates)}.",
+        f"{what} returns no {' or '.join(each.output for each in asked)} for a batch of"
+        f" {seen.batch}: {_listed(candidates)}.",
         tip=tip,
     )
 
@@ -167,11 +172,11 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
     if not tensor.dim() or tensor.shape[0] != seen.batch or tensor.dtype.is_complex:
         return None
     places = tensor.dim() == 3 or has_map_shape(tensor)
-    if task not in ("auto", "classification") and not TASKS.named(task).maps:
+    if task not in ("auto", _SCORES) and not TASKS.named(task).maps:
         return _read_as(task, output)
     if not places:
-        return _read_numbers(output, seen, task) if task in ("auto", "classification") else None
-    if task == "classification":
+        return _read_numbers(output, seen, task) if task in ("auto", _SCORES) else None
+    if task == _SCORES:
         return None
     if tensor.dim() == 3:
         return _read_flat_map(output, seen, task)
@@ -191,7 +196,7 @@ def _read_as(task: str, output: Output) -> OutputChoice | None:
 
 def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
     tensor, rows, origin = output.tensor, output.rows, output.origin
-    choice = OutputChoice(output.name, output.place, "classification", tensor.dim())
+    choice = OutputChoice(output.name, output.place, _SCORES, tensor.dim())
     if origin.maker == "topk-index":
         return replace(choice, labels=True, classes=origin.length)
     if rows.shape[1] == 1 and (origin.maker == "argmax" or is_whole(tensor)):
@@ -249,7 +254,7 @@ def _read_flat_map(output: Output, seen: Seen, task: str) -> OutputChoice | None
     labels = _holds_labels(output, seen, task)
     if task == "auto" and not labels and maker != "compare":
         return None
-    wanted = "segmentation" if task == "auto" else task
+    wanted = _MAPS if task == "auto" else task
     choice = OutputChoice(output.name, output.place, wanted, 3, labels=labels)
     return replace(choice, classes=output.origin.length if labels else None)
 
@@ -262,7 +267,7 @@ def _read_map(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Ou
     if channels > 1 and is_whole(output.tensor) and output.tensor.dtype != torch.uint8:
         return None
     labels = channels == 1 and _holds_labels(output, seen, task)
-    wanted = "segmentation" if task == "auto" else task
+    wanted = _MAPS if task == "auto" else task
     choice = OutputChoice(output.name, output.place, wanted, 4, found, labels=labels)
     return replace(choice, classes=output.origin.length if labels else None)
 
@@ -338,9 +343,9 @@ def _reading(choice: OutputChoice, output: Output) -> str:
     if choice.labels:
         which = "" if choice.classes is None else f" of {choice.classes} classes"
         made = {"argmax": ", behind an argmax", "topk-index": ", the first of a top-k"}
-        per = "image" if choice.task == "classification" else "pixel"
+        per = "image" if choice.task == _SCORES else "pixel"
         return f"one label per {per}{which}{made.get(output.origin.maker, '')}: there are no scores"
-    if choice.task != "classification":
+    if TASKS[choice.task].maps:
         return f"maps of {output.tensor.shape[1 if choice.layout == 'NCHW' else -1]} channels"
     count = output.rows.shape[1]
     if count == 1:
