@@ -41,11 +41,22 @@ def open_data(
     return settled_labels(model, dataset) if settle else dataset
 
 
-def open_sequence_data(data: Place, reading: Reading, limit: int | None, seed: int) -> SequenceData:
+def open_sequence_data(
+    model: Model, data: Place, reading: Reading, limit: int | None, seed: int
+) -> SequenceData:
     """The sequences of `data`, for the caps protocol."""
+    from equiaudit.data.mask_flags import mask_reader
     from equiaudit.data.sequences import open_sequences
 
-    return open_sequences(data, layout=reading.layout, limit=limit, seed=seed)
+    return open_sequences(
+        data,
+        mask_reader(model.num_classes, reading),
+        layout=reading.layout,
+        split=reading.split,
+        no_mask=reading.no_mask,
+        limit=limit,
+        seed=seed,
+    )
 
 
 def _counted(model: Model, data: str | Place, classes: str | Path | Place | None) -> Model:

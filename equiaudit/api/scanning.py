@@ -157,6 +157,6 @@ def _sequences(
     require_segmenter(model)
     if stopping is not None:
         raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
-    dataset = open_sequence_data(data, reading, options.limit, options.seed)
+    dataset = open_sequence_data(model, data, reading, options.limit, options.seed)
     judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
     return Work(model, dataset, partial(run_sequences, model, dataset, options))

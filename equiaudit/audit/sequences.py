@@ -32,7 +32,6 @@ from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord
 from equiaudit.audit.setup import refuse_lost_folders
-from equiaudit.data import Place
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames
 from equiaudit.errors import InputError, RunError
 from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
@@ -128,18 +127,18 @@ def _complete(
     observer.begin(sum(frames.values()), sum(frames[index] for index in done))
     for source in data.items:
         if source.index not in journal.records:
-            journal.append([_record(model, data.root, source, options)])
+            journal.append([_record(model, data, source, options)])
             observer.advance(frames[source.index])
 
 
 def _record(
-    model: Model, root: Place, source: SequenceSource, options: ScanOptions
+    model: Model, data: SequenceData, source: SequenceSource, options: ScanOptions
 ) -> SequenceRecord:
     how = model.preprocess
     kind = f"{CAPS}-{source.setting}"
-    frames = read_frames(source, how.size, gray=how.channels == "gray")
+    frames = read_frames(source, how.size, gray=how.channels == "gray", reader=data.reader)
     if isinstance(frames, Skipped):
-        refuse_lost_folders(root, ())
+        refuse_lost_folders(data.root, ())
         if options.strict and frames.name != source.name:
             raise InputError(f"{frames.name}: {frames.reason}.")
         return SequenceRecord(source.index, source.name, "", kind=kind, unreadable=frames.reason)
@@ -295,7 +294,11 @@ def _plan(model: Model, data: SequenceData, seed: int) -> dict[str, Any]:
 def _key(model: Model, data: SequenceData) -> str:
     how = {k: v for k, v in vars(model.preprocess).items() if k != "source"}
     parts = [__version__, model.sha256, model.backend, str(model.device), data.listing_sha256]
-    parts += [json.dumps(_plan(model, data, 0), sort_keys=True), json.dumps(how, sort_keys=True)]
+    parts += [
+        json.dumps(_plan(model, data, 0), sort_keys=True),
+        repr(data.reader),
+        json.dumps(how, sort_keys=True),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -15,8 +15,10 @@ from equiaudit.config import Settings
 
 __all__ = ["register"]
 
-_HOW_READ = ("task", "output_name", "output_layout", "input")
-_OF_THE_DEMO = ("arch", "weights", "trust", "size", "mean", "std", "preprocess", *_HOW_READ)
+_OF_THE_DEMO = (
+    *("arch", "weights", "trust", "size", "mean", "std", "image_range", "preprocess", "task"),
+    *("output_name", "output_layout", "input"),
+)
 _OF_OTHER_DATA = (
     "labels",
     "class_order",

@@ -75,11 +75,7 @@ def _refuse_unread(call: Call) -> None:
         call.refuse(("shifts", "max_shift", "offsets"), fixed, tip=leave_out)
     if settings.protocol == "caps":
         unread = "is not read by the protocol caps"
-        call.refuse(
-            ("labels", "class_order", "class_names", "classes", "ignore_index", "workers"),
-            unread,
-            tip=leave_out,
-        )
+        call.refuse(("labels", "class_order", "class_names", "workers"), unread, tip=leave_out)
     if settings.engine != "ray":
         call.refuse(("address",), "is of a Ray cluster", tip="Add --engine ray.")
 

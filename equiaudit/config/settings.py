@@ -76,6 +76,15 @@ class Settings(BaseModel):
         Floats, Flag(_MODEL, "Per channel, on RGB in [0, 1]: 0.485,0.456,0.406.", "R,G,B")
     ] = None
     std: Annotated[Floats, Flag(_MODEL, "Per channel, on RGB in [0, 1].", "R,G,B")] = None
+    image_range: Annotated[
+        tuple[float, float] | None,
+        BeforeValidator(bounds),
+        Flag(
+            _MODEL,
+            "Black and white of images with more than 8 bits: 0,4095 of 12 bits, -1,1 of floats.",
+            "LOW,HIGH",
+        ),
+    ] = None
     preprocess: Annotated[
         Path | None,
         Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),
@@ -143,7 +152,29 @@ class Settings(BaseModel):
         Flag(_DATA, "CSV with name, index and colour of mask classes, or its URL.", "FILE"),
     ] = None
     ignore_index: Annotated[
-        int | None, Field(ge=0), Flag(_DATA, "Id of mask pixels to leave out (255).", "N")
+        int | None, Flag(_DATA, "Value of mask pixels to leave out (255).", "N")
+    ] = None
+    split: Annotated[
+        str | None,
+        Flag(
+            _DATA, "Which part of a data set: train, val or test; the layout has a default.", "NAME"
+        ),
+    ] = None
+    no_mask: Annotated[
+        Literal["refuse", "background"] | None,
+        Flag(_DATA, "What an image without a mask means: refuse, or background.", "WHAT"),
+    ] = None
+    mask_offset: Annotated[
+        int | None, Flag(_DATA, "Added to mask values: -1 where id 1 is the model's class 0.", "N")
+    ] = None
+    mask_threshold: Annotated[
+        int | None,
+        Field(ge=1),
+        Flag(_DATA, "Mask values from N on are class 1, others class 0.", "N"),
+    ] = None
+    mask_orientation: Annotated[
+        Literal["stored", "upright"] | None,
+        Flag(_DATA, "How masks lie of images that EXIF turns: stored or upright.", "HOW"),
     ] = None
     output_range: Annotated[
         tuple[float, float] | None,

@@ -1,6 +1,7 @@
 """``--classes FILE``: names and colours of the classes of masks.
 
-A CSV with the columns name and index, and colour where masks are colour maps:
+A CSV with the columns name and index, and colour where masks are colour maps, or with name, r, g
+and b (0 to 255), where the index is the place of the row:
 
     name,index,colour
     background,0,#000000
@@ -25,6 +26,7 @@ __all__ = ["ClassTable", "read_class_table"]
 
 Colour = tuple[int, int, int]
 _COLUMNS = {"name", "index", "colour"}
+_CHANNELS = ("r", "g", "b")
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,14 @@ def read_class_table(table: str | Place) -> ClassTable:
 
 
 def _table(path: Place, reader: csv.DictReader[str]) -> ClassTable:
-    columns = set(reader.fieldnames or ())
+    columns = {(name or "").strip() for name in reader.fieldnames or ()}
+    if columns == {"name", *_CHANNELS}:
+        return _of_channels(path, reader)
     if not {"name", "index"} <= columns <= _COLUMNS:
         raise InputError(
             f"{path} has the columns {', '.join(sorted(columns)) or 'none'}.",
-            tip="A table of classes has the columns name, index and, for colour maps, colour.",
+            tip="A table of classes has the columns name, index and, for colour maps, colour; or"
+            " name, r, g, b.",
         )
     names: dict[int, str] = {}
     colours: dict[Colour, int] = {}
@@ -73,6 +78,29 @@ def _table(path: Place, reader: csv.DictReader[str]) -> ClassTable:
     if not names:
         raise InputError(f"{path} names no class.")
     return ClassTable(names, colours, str(path))
+
+
+def _of_channels(path: Place, reader: csv.DictReader[str]) -> ClassTable:
+    names: dict[int, str] = {}
+    colours: dict[Colour, int] = {}
+    for index, row in enumerate(reader):
+        cells = {key.strip(): (cell or "").strip() for key, cell in row.items() if key is not None}
+        try:
+            red, green, blue = (_level(cells.get(channel, "")) for channel in _CHANNELS)
+        except ValueError as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
+        if (red, green, blue) in colours:
+            raise InputError(f"{path}, line {reader.line_num}, repeats a colour.")
+        names[index], colours[red, green, blue] = cells.get("name", ""), index
+    if not names:
+        raise InputError(f"{path} names no class.")
+    return ClassTable(names, colours, str(path))
+
+
+def _level(cell: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", cell, re.ASCII) or int(cell) > 255:
+        raise ValueError(f"{cell!r} is not a whole number from 0 to 255")
+    return int(cell)
 
 
 def _index(cell: str) -> int:

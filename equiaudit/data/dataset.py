@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.items import NO_LABEL, Item, Items, Names, Truths
-from equiaudit.data.layouts import Asked, Kind, Listing, Tree, find
+from equiaudit.data.layouts import Asked, Kind, Listing, Rank, Tree, find
+from equiaudit.data.layouts.beside import left_beside
 from equiaudit.data.layouts.classes import read_labels_file
-from equiaudit.data.listing import EXTENSIONS
+from equiaudit.data.listing import EXTENSIONS, ImageFile
+from equiaudit.data.mask_survey import settled
+from equiaudit.data.masks import MaskReader
 from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["Dataset", "has_masks", "has_targets", "open_dataset", "open_dense_dataset"]
+__all__ = ["Dataset", "has_masks", "has_targets", "open_dataset", "open_dense_dataset", "told"]
 
 
 @dataclass(frozen=True)
@@ -115,36 +119,61 @@ def open_dense_dataset(
     *,
     class_names: Mapping[int, str] | None = None,
     layout: str = "auto",
+    split: str | None = None,
+    no_mask: Literal["refuse", "background"] | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
     """List the images under `root`, and the mask (or target) of each, which `reader` will read.
 
-    Every image has one or none has: InputError names the first that lacks it. `layout`, `limit`
-    and `seed` choose as for `open_dataset`.
+    Every image has one or none has: InputError names the first that lacks it, unless the layout
+    or `no_mask` says that such an image shows background. A `MaskReader` is told what the layout
+    says of values, and what 255 means, by a look at the masks. `split` is one of train, val and
+    test; `layout`, `limit` and `seed` choose as for `open_dataset`.
     """
     _check_limit(limit)
     top = folder_of(root)
-    name, listing = _read(top, kind, layout, Asked())
+    asked = Asked(split=split, no_mask=no_mask, named=layout != "auto")
+    if isinstance(reader, MaskReader):
+        asked = replace(
+            asked,
+            known=Known(reader.num_classes),
+            table=reader.table,
+        )
+    name, listing = _read(top, kind, layout, asked)
+    truth, notes = told(reader, listing)
     let_go(top)
     found = _dataset(name, listing, limit, seed)
-    return replace(
-        found,
-        class_names=dict(class_names or {}),
-        truth=reader if listing.truth else None,
-    )
+    names = dict(class_names or {}) or _names(truth)
+    return replace(found, class_names=names, truth=truth, notes=found.notes + notes)
+
+
+def told(reader: TruthReader, listing: Listing) -> tuple[TruthReader | None, tuple[str, ...]]:
+    """The reader of a listing's masks or targets, None where it has none; and how it reads."""
+    if not (listing.truth or listing.masked):
+        return None, ()
+    if not isinstance(reader, MaskReader):
+        return reader, ()
+    truth = (listing.truth.get(image.name) for image in listing.images)
+    return settled(reader.under(listing.rule), [file.path for file in truth if file is not None])
+
+
+def _names(truth: TruthReader | None) -> dict[int, str]:
+    if not isinstance(truth, MaskReader):
+        return {}
+    return {i: name for i, name in truth.table.names.items() if i < truth.num_classes}
 
 
 def has_targets(root: str | Place) -> bool:
     """Whether `root` holds targets and no masks."""
     root = folder_of(root)
-    return (root / "targets").is_dir() and not (root / "masks").is_dir()
+    return (root / "targets").is_dir() and not has_masks(root)
 
 
 def has_masks(root: str | Place) -> bool:
     """Whether `root` holds masks, in one of the layouts."""
-    root = folder_of(root)
-    return (root / "masks").is_dir() or (root / "SegmentationClass").is_dir()
+    found = find(Tree(folder_of(root)), "segmentation")
+    return found is not None and found.rank is not Rank.PLAIN
 
 
 def _check_limit(limit: int | None) -> None:
@@ -159,6 +188,7 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     if found is None:
         raise InputError(f"{root} has no layout that is known for {kind}.", tip="See docs/data.md.")
     listing: Listing = found.read(tree, asked)
+    listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     if not listing.images:
         raise InputError(
             f"There are no images in {listing.root}.",
@@ -176,25 +206,33 @@ def _dataset(
 ) -> Dataset:
     chosen = _chosen(listing, limit, seed)
     images = [listing.images[i] for i in chosen]
-    truths = [listing.truth[image.name] for image in images] if listing.truth else []
     labels = None if listing.labels is None else listing.labels[chosen]
     items = Items.of(
         listing.root,
         (image.relative for image in images),
         labels,
         chosen,
-        Truths(truths[0].root, Names.of(truth.relative for truth in truths)) if truths else None,
+        _truths(images, listing.truth),
+        _truths(images, listing.regions),
     )
     return Dataset(
         root=listing.root,
         items=items,
         class_names=listing.class_names or dict(enumerate(names or ())),
-        labelled=labels is not None or bool(truths),
+        labelled=labels is not None or bool(listing.truth) or listing.masked,
         listing_sha256=_digest(listing, chosen),
         notes=listing.notes,
         layout=layout,
         doubt=None if listing.doubt is None else listing.doubt.of(chosen),
     )
+
+
+def _truths(images: Sequence[ImageFile], of: Mapping[str, ImageFile]) -> Truths | None:
+    if not of:
+        return None
+    found = [of.get(image.name) for image in images]
+    root = next(iter(of.values())).root
+    return Truths(root, Names.of("" if file is None else file.relative for file in found))
 
 
 def _chosen(listing: Listing, limit: int | None, seed: int) -> NDArray[np.int32]:
@@ -222,8 +260,7 @@ def _digest(listing: Listing, chosen: NDArray[np.int32]) -> str:
         image, stated = listing.images[i], "None"
         if listing.labels is not None:
             stated = str(int(listing.labels[i]))
-        elif listing.truth:
-            truth = listing.truth[image.name]
+        elif truth := listing.truth.get(image.name):
             stated = f"{truth.name}:{truth.size}"
         digest.update(f"{len(image.name)}:{image.name}:{image.size}:{stated}\n".encode())
     return digest.hexdigest()

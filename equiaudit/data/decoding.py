@@ -13,10 +13,20 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from equiaudit.data.arrays import (
+    NO_SCALE,
+    array_planes,
+    array_size,
+    in_range,
+    is_array,
+    is_tiff,
+    tiff_planes,
+    tiff_size,
+)
 from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.data.items import Item
 from equiaudit.data.places import Place, read_bytes
-from equiaudit.data.truth import Truth, TruthReader, UnreadableTruth
+from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 
@@ -26,23 +36,28 @@ __all__ = [
     "Geometry",
     "TooSmall",
     "centre_box",
-    "check_pixels",
+    "check_area",
     "check_size",
     "decode",
     "open_image",
+    "orientation_of",
     "pixel_array",
     "read_content",
     "read_header",
     "reason_of",
     "resized",
     "resized_size",
+    "turn_of",
     "upright_planes",
 ]
 
 # The content decides, not the suffix; formats that call other programs are not among these.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF")
 _MAX_FILE_BYTES = 1 << 30
 _HEADER_BYTES = 1 << 18
+_FIRST = 132
+"""Bytes that tell an array from an image."""
+_TWELVE_BITS = 4095
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -73,6 +88,8 @@ class Geometry:
     opposite sides. `resize` is the length of the shorter side before the crop, None to keep
     the pixels as they are. `gray` asks for one channel instead of three. Images of more than
     `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
+    file says (0 and 65535 of 16 bits, the window of a DICOM file).
     """
 
     window: tuple[int, int]
@@ -82,6 +99,7 @@ class Geometry:
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     gray: bool = False
     max_pixels: int = 89_478_485
+    value_range: tuple[float, float] | None = None
 
     @property
     def needed(self) -> tuple[int, int]:
@@ -128,36 +146,40 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     # Hostile files raise whatever a decoder may: struct.error, SyntaxError, MemoryError, ...
     except Exception as error:
         return Skipped(name=item.file, reason=reason_of(error))
-    width, height = planes[0].size
     try:
-        known = None if truth is None else truth.read(item, geometry, (height, width))
+        known = None if truth is None else truth.read(item, geometry, _frame(content, planes[0]))
     except UnreadableTruth as error:
         return Skipped(name=item.file, reason=str(error))
     if geometry.resize is not None:
         planes = [resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
     box = centre_box(item.file, planes[0].size, geometry)
     pixels = pixel_array([plane.crop(box) for plane in planes], geometry.gray)
+    notes += () if known is None else known.notes
     return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes, known)
+
+
+def _frame(content: bytes, upright: Image.Image) -> Frame:
+    return Frame(upright.size[::-1], _header(io.BytesIO(content))[1])
 
 
 def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> None:
     """Raise as `decode` would of sizes, from the files' headers alone; other faults pass."""
     try:
-        size, sideways = read_header(item.path)
+        size, orientation = read_header(item.path)
     except EquiauditError:
         raise
     except Exception:
         return  # `decode` says why, in its turn.
-    size = size[::-1] if sideways else size
+    size = size[::-1] if orientation >= 5 else size
     if truth is not None:
-        truth.check(item, size[::-1])
+        truth.check(item, Frame(size[::-1], orientation))
     if geometry.resize is not None:
         size = resized_size(size, geometry.resize)
     centre_box(item.file, size, geometry)
 
 
-def read_header(place: Place) -> tuple[tuple[int, int], bool]:
-    """(width, height) as stored, and whether EXIF lays the image on its side.
+def read_header(place: Place) -> tuple[tuple[int, int], int]:
+    """(width, height) as stored, and EXIF's orientation: from 5 on the image lies on its side.
 
     Of a remote file the first 256 KiB are read, and the rest where the header is not there.
     """
@@ -171,9 +193,24 @@ def read_header(place: Place) -> tuple[tuple[int, int], bool]:
         return _header(io.BytesIO(read_content(place)))
 
 
-def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], bool]:
-    with Image.open(file, formats=FORMATS) as image:
-        return image.size, image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], int]:
+    first = file.getvalue() if isinstance(file, io.BytesIO) else read_bytes(file, _FIRST)
+    if is_array(first):
+        head = first if isinstance(file, io.BytesIO) else read_bytes(file, _HEADER_BYTES)
+        return array_size(head), 1
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return image.size, orientation_of(image)
+    except UnidentifiedImageError:
+        if not is_tiff(first):
+            raise
+        return tiff_size(file), 1
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where the file states none."""
+    found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return found if found in _UPRIGHT else 1
 
 
 def read_content(place: Place) -> bytes:
@@ -189,42 +226,62 @@ def open_image(content: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
-def check_pixels(image: ImageFile.ImageFile, geometry: Geometry) -> None:
-    """ValueError for an image that is not to be decoded, by the size its header states."""
-    if image.width * image.height > geometry.max_pixels:
-        raise ValueError(
-            f"{image.width}x{image.height} px are more than the {geometry.max_pixels} allowed"
-        )
+def check_area(size: tuple[int, int], max_pixels: int) -> None:
+    """ValueError for an image that is not to be decoded, by the (width, height) it states."""
+    if size[0] * size[1] > max_pixels:
+        raise ValueError(f"{size[0]}x{size[1]} px are more than the {max_pixels} allowed")
 
 
 def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image], tuple[str, ...]]:
     """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
-    image = open_image(content)
-    check_pixels(image, geometry)
-    planes, notes = _planes(content, image)
+    stated = geometry.value_range
+    if is_array(content):
+        return array_planes(content, stated, geometry.max_pixels)
+    try:
+        image = open_image(content)
+    except UnidentifiedImageError:
+        if not is_tiff(content):
+            raise
+        return tiff_planes(content, stated, geometry.max_pixels), ()
+    check_area(image.size, geometry.max_pixels)
+    planes, notes = _planes(content, image, stated)
     turn = _turn(image)
     if turn is not None:
         planes = [plane.transpose(turn) for plane in planes]
     return planes, notes
 
 
+def turn_of(orientation: int) -> Image.Transpose | None:
+    """What turns stored pixels upright, None where they are."""
+    return _UPRIGHT.get(orientation)
+
+
 def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
     if image.format == "TIFF":  # Pillow has turned these on loading
         return None
-    return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    return _UPRIGHT.get(orientation_of(image))
 
 
 def _planes(
-    content: bytes, image: ImageFile.ImageFile
+    content: bytes, image: ImageFile.ImageFile, stated: tuple[float, float] | None
 ) -> tuple[list[Image.Image], tuple[str, ...]]:
     notes = []
     deep = None
-    if is_deep(image):
+    if stated is not None and (image.mode == "F" or image.mode.startswith("I")):
+        deep = [in_range(np.asarray(image), stated)]
+    elif is_deep(image):
         deep = read_deep(partial(open_image, content))
         if deep is None:
             notes.append(f"16-bit {image.mode} read as 8-bit")
+        elif stated is not None:
+            deep = [in_range(np.asarray(plane), stated) for plane in deep]
+        elif max(float(np.asarray(plane).max()) for plane in deep) <= _TWELVE_BITS:
+            notes.append(
+                "16-bit values up to 4095 at most, with 65535 taken for white; --image-range"
+                " 0,4095 says otherwise"
+            )
     elif image.mode == "F":
-        raise ValueError("floating-point pixels have no known scale")
+        raise ValueError(f"floating-point pixels {NO_SCALE}")
     planes = deep or [_eight_bit(image)]
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("the first of several frames")

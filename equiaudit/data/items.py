@@ -31,6 +31,8 @@ class Item:
     left out: what is drawn for an image does not depend on its companions."""
     truth: Place | None = None
     """Its mask or target."""
+    region: Place | None = None
+    """A mask of the pixels that count, where only some do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +56,15 @@ class Names:
 
 @dataclass(frozen=True)
 class Truths:
-    """The masks or targets of all images, in a folder of their own."""
+    """The masks or targets of the images, in a folder of their own."""
 
     root: Place
     names: Names
+    """An empty one where an image has none."""
+
+    def __getitem__(self, place: int) -> Place | None:
+        name = self.names[place]
+        return self.root / name if name else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +83,7 @@ class Items(Sequence[Item]):
     rows: NDArray[np.int32]
     """(m,) the names that are meant, in order."""
     truths: Truths | None = None
+    regions: Truths | None = None
 
     @classmethod
     def of(
@@ -85,11 +93,13 @@ class Items(Sequence[Item]):
         labels: NDArray[np.int32] | None = None,
         listed: NDArray[np.int32] | None = None,
         truths: Truths | None = None,
+        regions: Truths | None = None,
     ) -> Items:
         """All of `names`, relative to `root`; `listed` is 0, 1, ... where it is not given."""
         packed = Names.of(names)
         rows = np.arange(len(packed.ends), dtype=np.int32)
-        return cls(root, packed, labels, rows if listed is None else listed, rows, truths)
+        places = rows if listed is None else listed
+        return cls(root, packed, labels, places, rows, truths, regions)
 
     @property
     def indices(self) -> NDArray[np.int32]:
@@ -124,12 +134,13 @@ class Items(Sequence[Item]):
         return hash(tuple(self))
 
     def _item(self, row: int) -> Item:
-        name, truths = self.names[row], self.truths
+        name, truths, regions = self.names[row], self.truths, self.regions
         label = NO_LABEL if self.labels is None else int(self.labels[row])
         return Item(
             file=printable(name),
             path=self.root / name,
             label=None if label == NO_LABEL else label,
             index=int(self.listed[row]),
-            truth=None if truths is None else truths.root / truths.names[row],
+            truth=None if truths is None else truths[row],
+            region=None if regions is None else regions[row],
         )

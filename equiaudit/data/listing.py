@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,26 @@ from equiaudit.errors import InputError
 
 __all__ = [
     "EXTENSIONS",
+    "MASK_EXTENSIONS",
     "ImageFile",
     "is_image",
+    "is_mask",
     "list_files",
     "list_images",
     "printable",
     "sub_folders",
 ]
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif"}
+    | {".jp2", ".j2k", ".jpx", ".dcm", ".dicom", ".npy"}
+)
 """File name endings that count as images, in any case."""
+_ARRAY = ".npy"
+"""Counts where there is no other image: beside some, it holds features or a mask."""
+
+MASK_EXTENSIONS = EXTENSIONS | {".gif", ".npy"}
+"""Those of masks."""
 
 _FOREIGN_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 
@@ -49,10 +59,17 @@ class ImageFile:
         """Where it is."""
         return self.root / self.relative
 
+    def below(self, base: str) -> ImageFile:
+        """The same file, named without `base`, with which `relative` begins ("images/")."""
+        if not base:
+            return self
+        return ImageFile(self.root / base[:-1], self.relative[len(base) :], self.size)
+
 
 def list_images(root: Place) -> tuple[ImageFile, ...]:
     """Every image file under `root`, see `list_files`."""
-    return _listed(root, is_image)
+    found = _listed(root, is_image)
+    return without_arrays(found)
 
 
 def list_files(root: Place) -> tuple[ImageFile, ...]:
@@ -71,6 +88,12 @@ def _listed(root: Place, wanted: Callable[[str], bool]) -> tuple[ImageFile, ...]
     return tuple(sorted(files, key=lambda file: os.fsencode(file.relative)))
 
 
+def without_arrays(images: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+    """Images, or the arrays among them where there is nothing else."""
+    others = tuple(image for image in images if not image.relative.lower().endswith(_ARRAY))
+    return others or tuple(images)
+
+
 def is_image(name: str) -> bool:
     """Whether a file name ends as that of an image."""
     return posixpath.splitext(name)[1].lower() in EXTENSIONS
@@ -86,6 +109,11 @@ def sub_folders(root: Place) -> tuple[str, ...]:
 def printable(name: str) -> str:
     """Reports are UTF-8, file names need not be: odd bytes are written as ``\\xNN``."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_mask(name: str) -> bool:
+    """Whether a file name ends as that of an image or a mask."""
+    return posixpath.splitext(name)[1].lower() in MASK_EXTENSIONS
 
 
 def _remote_files(root: RemotePath, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:

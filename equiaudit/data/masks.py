@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
 
 from equiaudit.data.class_table import ClassTable
 from equiaudit.data.decoding import (
     Geometry,
     centre_box,
-    check_pixels,
-    open_image,
     pixel_array,
     read_content,
     read_header,
@@ -23,78 +22,124 @@ from equiaudit.data.decoding import (
     resized_size,
     upright_planes,
 )
+from equiaudit.data.fitting import Lying, fitted, lies
 from equiaudit.data.items import Item
+from equiaudit.data.mask_files import read_stored, stored_header
+from equiaudit.data.mask_values import IGNORED, ids_of
 from equiaudit.data.places import Place
-from equiaudit.data.truth import Truth, UnreadableTruth
+from equiaudit.data.rules import Drawings, MaskRule
+from equiaudit.data.truth import Frame, Truth, UnreadableTruth
 from equiaudit.errors import EquiauditError, InputError
 
 __all__ = ["IGNORED", "MaskReader", "TargetReader"]
 
 Ids = NDArray[np.int32]
 
-IGNORED = -1
-"""The class id of pixels of which nothing is said."""
-_VOID = 255
-
 
 @dataclass(frozen=True)
 class MaskReader:
     """Reads masks into class ids below `num_classes`.
 
-    Palette, grey, 1-bit and 16-bit files hold the ids themselves; colour files need the
-    colours of `table`. `ignore` is the id that says nothing. Where it is None, that is 255,
-    except that of a model with two classes a grey mask of 0 and 255 alone means 0 and 1.
+    Palette, grey, 1-bit, 16-bit and signed files and NumPy arrays hold the ids themselves;
+    colour files need the colours of `table`. `ignore` is the stored value that says nothing.
+    Where it is None, that is 255, except that of a model with two classes a mask of 0 and 255
+    alone means 0 and 1. An image without a mask shows class 0.
     """
 
     num_classes: int
     ignore: int | None = None
     table: ClassTable = field(default_factory=ClassTable)
+    offset: int | None = None
+    """What is added to a stored value; None is 0 that nobody has stated."""
+    threshold: int | None = None
+    """Stored values from here on are class 1, others class 0."""
+    lying: Lying | None = None
+    """How masks lie of images with an EXIF orientation; None where their sizes have to tell."""
+    renumbered: tuple[tuple[int, int], ...] = ()
+    """(stored value, id); others say nothing."""
+    white: Literal["class", "ignore"] | None = None
+    """What 255 means in all masks; None where each has to tell."""
+    by_colour: bool | None = None
+    """Whether palettes and grey levels are looked up in `table`; None where each has to tell."""
+    drawn: Drawings | None = field(default=None, repr=False)
+    """In place of files."""
+    drawn_sha256: str = ""
+    """Of `drawn`, for telling readers apart."""
 
-    def read(self, item: Item, geometry: Geometry, size: tuple[int, int]) -> Truth:
+    def under(self, rule: MaskRule) -> MaskReader:
+        """With what a layout says, where no flag says otherwise."""
+        by_value = self.threshold is None and self.ignore is None and self.num_classes == 2
+        return replace(
+            self,
+            ignore=rule.ignore if self.ignore is None else self.ignore,
+            offset=rule.offset if self.offset is None else self.offset,
+            threshold=rule.threshold if by_value else self.threshold,
+            renumbered=rule.renumbered,
+            table=self.table if self.table.names else rule.table,
+            drawn=rule.drawn,
+            drawn_sha256="" if rule.drawn is None else rule.drawn.sha256,
+        )
+
+    def read(self, item: Item, geometry: Geometry, frame: Frame) -> Truth:
         """(h, w) int16 ids, `IGNORED` where nothing is to be said."""
-        path = _path(item)
+        ids, digest, notes = self._whole(item, geometry, frame)
+        if item.region is not None:
+            region, more = self._laid(item.region, "region", geometry, frame)
+            ids = np.where(region, ids, IGNORED).astype(np.int32)
+            digest = hashlib.sha256(f"{digest}{more}".encode()).hexdigest()
+        return Truth(_cut(ids, item.file, geometry), digest, notes)
+
+    def check(self, item: Item, frame: Frame) -> None:
+        """Raise InputError where the mask does not fit its image by its header."""
+        for path in (item.truth, item.region):
+            if path is not None:
+                _check_header(path, frame, "mask", self.lying)
+
+    def _whole(
+        self, item: Item, geometry: Geometry, frame: Frame
+    ) -> tuple[Ids, str, tuple[str, ...]]:
+        """The ids over the whole image, a digest, and what was done."""
+        if self.drawn is not None:
+            return self._draw(item, frame)
+        if item.truth is None:
+            return np.zeros(frame.size, np.int32), hashlib.sha256(b"").hexdigest(), ()
+        stored = read_stored(item.truth, geometry.max_pixels)
+        lying = lies("mask", item.truth, stored.shape, stored.orientation, frame, self.lying)
+        ids = ids_of(stored, item.truth, self)
+        laid, notes = fitted(ids, lying, stored.orientation, frame, "mask")
+        return laid, stored.sha256, notes
+
+    def _draw(self, item: Item, frame: Frame) -> tuple[Ids, str, tuple[str, ...]]:
+        assert self.drawn is not None
         try:
-            content = read_content(path)
-            image = open_image(content)
-            check_pixels(image, geometry)
-            image.load()
+            ids = self.drawn.draw(item.file, frame.stored)
         except EquiauditError:
             raise
-        except Exception as error:  # what hostile files raise is up to them
-            raise UnreadableTruth(f"its mask cannot be read: {reason_of(error)}") from None
-        _check_size(path, image.size, size, "mask")
-        ids = self._checked(self._meant(_raw_ids(path, image, self.table), image.mode, path), path)
-        return Truth(_cut(ids, path, geometry), hashlib.sha256(content).hexdigest())
-
-    def check(self, item: Item, size: tuple[int, int]) -> None:
-        """Raise InputError where the mask is not of the image's size."""
-        _check_header(_path(item), size, "mask")
-
-    def _meant(self, ids: Ids, mode: str, path: Place) -> Ids:
-        """`ids` with `IGNORED` for those to leave out, and 255 as 1 where masks are 0 and 255."""
-        if self.ignore is not None:
-            return np.where(ids == self.ignore, IGNORED, ids)
-        if not (ids == _VOID).any():
-            return ids
-        if self.num_classes > 2 or mode == "P" or self.table.colours:
-            return np.where(ids == _VOID, IGNORED, ids)
-        if (ids == 1).any():
+        except Exception as error:
+            raise UnreadableTruth(f"its mask cannot be drawn: {reason_of(error)}") from None
+        wrong = ids >= self.num_classes
+        if wrong.any():
             raise InputError(
-                f"The mask {path} holds both 1 and 255, so what 255 means cannot be told.",
-                tip="Give --ignore-index 255 if these pixels are to be left out.",
+                f"The mask of {item.file} holds class {int(ids[wrong][0])}, and the model's"
+                f" {self.num_classes} classes are 0 to {self.num_classes - 1}.",
+                tip="Name classes by --classes FILE.csv (columns name,index).",
             )
-        return np.where(ids == _VOID, 1, ids)
+        laid, notes = fitted(ids, "stored", 1, frame, "mask")
+        void = laid == self.ignore if self.ignore is not None else np.zeros(laid.shape, bool)
+        digest = hashlib.sha256(np.ascontiguousarray(laid).tobytes()).hexdigest()
+        return np.where(void, IGNORED, laid).astype(np.int32), digest, notes
 
-    def _checked(self, ids: Ids, path: Place) -> Ids:
-        beyond = np.argwhere(ids >= self.num_classes)
-        if len(beyond):
-            row, column = (int(place) for place in beyond[0])
+    def _laid(
+        self, path: Place, what: str, geometry: Geometry, frame: Frame
+    ) -> tuple[NDArray[np.bool_], str]:
+        stored = read_stored(path, geometry.max_pixels)
+        if stored.values is None:
             raise InputError(
-                f"The mask {path} holds class {ids[row, column]} (row {row}, column {column}), and "
-                f"the model's {self.num_classes} classes are 0 to {self.num_classes - 1}.",
-                tip="Renumber the mask, or name the id to leave out with --ignore-index N.",
+                f"The {what} {path} is in colours.", tip="Write it in black and white."
             )
-        return ids
+        lying = lies(what, path, stored.shape, stored.orientation, frame, self.lying)
+        laid, _ = fitted(stored.values > 0, lying, stored.orientation, frame, what)
+        return laid, stored.sha256
 
 
 @dataclass(frozen=True)
@@ -103,7 +148,7 @@ class TargetReader:
 
     gray: bool = False
 
-    def read(self, item: Item, geometry: Geometry, size: tuple[int, int]) -> Truth:
+    def read(self, item: Item, geometry: Geometry, frame: Frame) -> Truth:
         """(h, w, 3 or 1) pixels, uint8 or uint16."""
         path = _path(item)
         try:
@@ -113,81 +158,54 @@ class TargetReader:
             raise
         except Exception as error:
             raise UnreadableTruth(f"its target cannot be read: {reason_of(error)}") from None
-        _check_size(path, planes[0].size, size, "target")
+        _check_size(path, planes[0].size[::-1], frame)
         if geometry.resize is not None:
             planes = [resized(p, geometry.resize, geometry.interpolation) for p in planes]
         box = centre_box(path.name, planes[0].size, geometry)
         pixels = pixel_array([plane.crop(box) for plane in planes], self.gray)
         return Truth(pixels, hashlib.sha256(content).hexdigest())
 
-    def check(self, item: Item, size: tuple[int, int]) -> None:
+    def check(self, item: Item, frame: Frame) -> None:
         """Raise InputError where the target is not of the image's size."""
-        _check_header(_path(item), size, "target")
+        try:
+            (width, height), orientation = read_header(_path(item))
+        except EquiauditError:
+            raise
+        except Exception:
+            return  # `read` says why, in its turn.
+        size = (width, height) if orientation >= 5 else (height, width)
+        _check_size(_path(item), size, frame)
 
 
 def _path(item: Item) -> Place:
     if item.truth is None:
-        raise ValueError(f"{item.file} has neither mask nor target")
+        raise ValueError(f"{item.file} has no target")
     return item.truth
 
 
-def _raw_ids(path: Place, image: ImageFile.ImageFile, table: ClassTable) -> Ids:
-    if image.mode in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
-        return np.asarray(image).astype(np.int32)
-    if image.mode in ("LA", "PA"):
-        return np.asarray(image)[..., 0].astype(np.int32)
-    if image.mode not in ("RGB", "RGBA"):
-        raise InputError(
-            f"The mask {path} has Pillow's mode {image.mode}, which holds no class ids.",
-            tip="Write masks as grey or palette PNG files of class ids.",
-        )
-    if not table.colours:
-        raise InputError(
-            f"The mask {path} is in colours, and which class each stands for is not known.",
-            tip="Name them with --classes FILE.csv (columns name,index,colour).",
-        )
-    return _ids_of_colours(path, np.asarray(image.convert("RGB")).astype(np.int32), table)
-
-
-def _ids_of_colours(path: Place, pixels: Ids, table: ClassTable) -> Ids:
-    packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-    known = {r << 16 | g << 8 | b: index for (r, g, b), index in table.colours.items()}
-    present, place = np.unique(packed, return_inverse=True)
-    for colour in present.tolist():
-        if colour not in known:
-            row, column = (int(at) for at in np.argwhere(packed == colour)[0])
-            raise InputError(
-                f"The mask {path} holds the colour #{colour:06x} (row {row}, column {column}), "
-                f"which {table.source} does not name.",
-                tip="Add it to the table; a JPEG blurs colours, so write masks as PNG.",
-            )
-    ids = np.array([known[colour] for colour in present.tolist()], np.int32)
-    return ids[place].reshape(packed.shape)
-
-
-def _cut(ids: Ids, path: Place, geometry: Geometry) -> NDArray[np.int16]:
-    image = Image.fromarray(ids)
+def _cut(ids: Ids, file: str, geometry: Geometry) -> NDArray[np.int16]:
+    image = Image.fromarray(np.ascontiguousarray(ids))
     if geometry.resize is not None:
         image = image.resize(resized_size(image.size, geometry.resize), Image.Resampling.NEAREST)
-    box = centre_box(path.name, image.size, geometry)
+    box = centre_box(file, image.size, geometry)
     return np.ascontiguousarray(np.asarray(image.crop(box)).astype(np.int16))
 
 
-def _check_header(path: Place, size: tuple[int, int], what: str) -> None:
+def _check_header(path: Place, frame: Frame, what: str, lying: Lying | None) -> None:
     try:
-        found, _ = read_header(path)
+        size, own = stored_header(path)
     except EquiauditError:
         raise
     except Exception:
         return  # `read` says why, in its turn.
-    _check_size(path, found, size, what)
+    lies(what, path, size, own, frame, lying)
 
 
-def _check_size(path: Place, found: tuple[int, int], size: tuple[int, int], what: str) -> None:
-    """`found` is Pillow's (width, height), `size` the image's (H, W)."""
-    if found[::-1] != size:
+def _check_size(path: Place, size: tuple[int, int], frame: Frame) -> None:
+    """Of a target; `size` (H, W)."""
+    if size != frame.size:
         raise InputError(
-            f"The {what} {path} is {found[1]}x{found[0]} px (height x width), and its image is "
-            f"{size[0]}x{size[1]}.",
-            tip=f"A {what} has the size of its image.",
+            f"The target {path} is {size[0]}x{size[1]} px (height x width), and its image is "
+            f"{frame.size[0]}x{frame.size[1]}.",
+            tip="A target has the size of its image.",
         )

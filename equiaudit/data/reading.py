@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
 from equiaudit.data.class_names import ClassNames, read_class_names
 from equiaudit.data.classes import ClassOrder
@@ -28,7 +28,17 @@ class DataSettings(TypedDict, total=False):
     classes: str | Path | Place | None
     """A CSV with the columns name, index and colour, or its URL."""
     ignore_index: int | None
-    """The id of mask pixels that do not count."""
+    """The stored value of mask pixels that do not count."""
+    split: str | None
+    """train, val or test, where a data set is so parted; None for what the layout says."""
+    no_mask: Literal["refuse", "background"] | None
+    """What an image without a mask means; None for what the layout says."""
+    mask_offset: int | None
+    """What is added to the values of masks: -1 where id 1 is the model's class 0."""
+    mask_threshold: int | None
+    """The value from which on a mask's pixel is class 1; all below are class 0."""
+    mask_orientation: Literal["stored", "upright"] | None
+    """Whether masks lie as stored pixels or upright, of images that EXIF turns."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,11 @@ class Reading:
     class_names: str | Path | Place | None = None
     classes: str | Path | Place | None = None
     ignore_index: int | None = None
+    split: str | None = None
+    no_mask: Literal["refuse", "background"] | None = None
+    mask_offset: int | None = None
+    mask_threshold: int | None = None
+    mask_orientation: Literal["stored", "upright"] | None = None
 
     @classmethod
     def taken_from(cls, settings: MutableMapping[str, Any]) -> Self:
@@ -86,3 +101,8 @@ class Reading:
 
 
 _FILES = ("labels", "class_names", "classes")
+OF_MASKS = (
+    *("classes", "ignore_index", "mask_offset", "mask_threshold", "mask_orientation"),
+    *("split", "no_mask"),
+)
+"""Settings that only masks are read by."""

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from equiaudit.data.decoding import Decoded, Geometry, decode, read_content, read_header
-from equiaudit.data.items import Item
-from equiaudit.data.layouts import Asked, Tree, find
-from equiaudit.data.layouts.sequences import Group, Pair, numbered
+from equiaudit.data.classes import Known
+from equiaudit.data.decoding import Decoded, Geometry, decode, read_header, reason_of
+from equiaudit.data.layouts import Asked, Listing, Rank, Tree, find
+from equiaudit.data.layouts.sequences import Group, Pair, numbered, photo_groups
+from equiaudit.data.mask_survey import settled
+from equiaudit.data.masks import MaskReader
 from equiaudit.data.places import Place, let_go, place_of
+from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 from equiaudit.shifts.sliding import SETTINGS, place
 
 __all__ = ["Frames", "SequenceData", "SequenceSource", "open_sequences", "read_frames"]
 
-_IGNORED = 255
-_FORMATS = ("PNG", "BMP", "TIFF", "GIF")
+_ANY_DEFECT = MaskReader(2)
 _LAYOUTS = (
-    "DATA has images/ and masks/ with large photos, or image_middle/, mask_middle/,"
-    " image_boundary/ and mask_boundary/ with frames NAME_0, NAME_1, ..."
+    "DATA has images/ and masks/ with large photos, or another layout of masks, or image_middle/,"
+    " mask_middle/, image_boundary/ and mask_boundary/ with frames NAME_0, NAME_1, ..."
 )
 
 
@@ -52,6 +53,8 @@ class SequenceData:
     labelled: bool = True
     layout: str = ""
     """The name of the layout that was found, or asked for."""
+    reader: MaskReader = _ANY_DEFECT
+    """How masks are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,28 +70,59 @@ class Frames:
 
 
 def open_sequences(
-    root: str | Place, *, layout: str = "auto", limit: int | None = None, seed: int = 0
+    root: str | Place,
+    reader: MaskReader = _ANY_DEFECT,
+    *,
+    layout: str = "auto",
+    split: str | None = None,
+    no_mask: Literal["refuse", "background"] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> SequenceData:
     """Find the sequences under `root`: frames where there are such folders, else photos.
 
     Frames lie in ``image_middle`` and ``image_boundary``, their masks of the same stem in
-    ``mask_middle`` and ``mask_boundary``. Photos lie in ``images`` with masks in ``masks``;
-    each gives one sequence per setting. `limit` keeps that many photos, or sequences of
-    frames per setting, drawn by `seed`. Raises InputError where neither layout is found or a
-    mask is missing.
+    ``mask_middle`` and ``mask_boundary``. Photos lie as the images of a segmentation do; each
+    gives one sequence per setting. A defect is what `reader` reads as another class than 0.
+    `limit` keeps that many photos, or sequences of frames per setting, drawn by `seed`. Raises
+    InputError where no layout is found or a mask is missing.
     """
     root = place_of(root)
     if not root.is_dir():
         raise InputError(f"There is no folder {root}.", tip=_LAYOUTS + ".")
-    tree = Tree(root)
-    found = find(tree, "sequences", layout)
-    groups: Sequence[Group] = () if found is None else found.read(tree, Asked())
+    asked = Asked(
+        split=split,
+        no_mask=no_mask,
+        known=Known(reader.num_classes),
+        table=reader.table,
+        named=layout != "auto",
+    )
+    name, groups, rule, notes = _found(root, layout, asked)
     made = [(s, group) for s in SETTINGS for group in _kept(_in_setting(groups, s), limit, seed)]
-    if found is None or not made:
+    if not made:
         raise InputError(f"There are no sequences in {root}.", tip=_LAYOUTS + ".")
     items = tuple(_source(i, setting, group) for i, (setting, group) in enumerate(made))
+    masks = [pair.item.truth for group in groups for pair in group.pairs if pair.item.truth]
+    reader, said = settled(reader.under(rule), masks)
     let_go(root)
-    return SequenceData(root, items, _listing(items), layout=found.name)
+    return SequenceData(
+        root, items, _listing(items), notes=notes + said, layout=name, reader=reader
+    )
+
+
+def _found(
+    root: Place, layout: str, asked: Asked
+) -> tuple[str, Sequence[Group], MaskRule, tuple[str, ...]]:
+    tree = Tree(root)
+    frames = find(tree, "sequences") if layout in ("auto", "frames") else None
+    if frames is not None:
+        groups: tuple[Group, ...] = frames.read(tree, asked)
+        return frames.name, groups, NO_RULE, ()
+    photos = find(tree, "segmentation", layout)
+    if photos is None or photos.rank is Rank.PLAIN:
+        raise InputError(f"There are no sequences in {root}.", tip=_LAYOUTS + ".")
+    listing: Listing = photos.read(tree, asked)
+    return photos.name, photo_groups(listing), listing.rule, listing.notes
 
 
 def _in_setting(groups: Sequence[Group], setting: str) -> list[Group]:
@@ -117,13 +151,19 @@ def _listing(items: Sequence[SequenceSource]) -> str:
     return digest.hexdigest()
 
 
-def read_frames(source: SequenceSource, window: tuple[int, int], *, gray: bool) -> Frames | Skipped:
+def read_frames(
+    source: SequenceSource,
+    window: tuple[int, int],
+    *,
+    gray: bool,
+    reader: MaskReader = _ANY_DEFECT,
+) -> Frames | Skipped:
     """The frames of one sequence, each of `window` (H, W) px; `Skipped` says why there are none.
 
     Raises InputError, naming the file, for frames of another size than the window and for
     masks of another size than their image.
     """
-    read = [_read(pair, gray) for pair in source.pairs]
+    read = [_read(pair, gray, reader) for pair in source.pairs]
     lost = next((r for r in read if isinstance(r, Skipped)), None)
     if lost is not None:
         return lost
@@ -140,42 +180,20 @@ class _Loaded:
     mask_sha256: str
 
 
-def _read(pair: Pair, gray: bool) -> _Loaded | Skipped:
-    """One image, whole, and its mask."""
+def _read(pair: Pair, gray: bool, reader: MaskReader) -> _Loaded | Skipped:
+    """One image, whole, and its mask; pixels of which the mask says nothing are no defect."""
     try:
-        (width, height), sideways = read_header(pair.image)
-        content = read_content(pair.mask)
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as mask:
-            values = np.asarray(mask)
+        (width, height), orientation = read_header(pair.item.path)
     except EquiauditError:
         raise
     except Exception as error:  # hostile files raise whatever a decoder may
-        return Skipped(
-            name=pair.name, reason=f"the image or its mask cannot be read ({error})"[:200]
-        )
-    size = (width, height) if sideways else (height, width)
-    image = decode(Item(pair.name, pair.image, None, 0), Geometry(window=size, gray=gray))
+        return Skipped(name=pair.name, reason=f"the image cannot be read: {reason_of(error)}")
+    size = (width, height) if orientation >= 5 else (height, width)
+    image = decode(pair.item, Geometry(window=size, gray=gray), reader)
     if isinstance(image, Skipped):
         return image
-    defects = _defects(values)
-    if defects.shape != size:
-        raise InputError(
-            f"{pair.mask} is {defects.shape[0]}x{defects.shape[1]} px (height x width), and its"
-            f" image {size[0]}x{size[1]}.",
-            tip="A mask has the size of its image.",
-        )
-    return _Loaded(image, defects, hashlib.sha256(content).hexdigest())
-
-
-def _defects(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Where a mask is not 0; beside other class ids, 255 says nothing and counts as 0."""
-    if values.ndim == 3:
-        values = values[..., :3].max(axis=-1)
-    ids = values.astype(np.int64)
-    found: NDArray[np.bool_] = ids != 0
-    if bool(((ids > 1) & (ids < _IGNORED)).any()) or bool((ids == 1).any()):
-        found &= ids != _IGNORED
-    return found
+    assert image.truth is not None
+    return _Loaded(image, image.truth.values.astype(np.int16) > 0, image.truth.sha256)
 
 
 def _slid(source: SequenceSource, photo: _Loaded, window: tuple[int, int]) -> Frames | Skipped:

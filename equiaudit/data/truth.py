@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from equiaudit.data.decoding import Geometry
     from equiaudit.data.items import Item
 
-__all__ = ["Truth", "TruthReader", "UnreadableTruth"]
+__all__ = ["Frame", "Truth", "TruthReader", "UnreadableTruth"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,23 @@ class Truth:
 
     values: NDArray[np.generic]
     sha256: str
+    notes: tuple[str, ...] = ()
+    """How it was made to fit."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The image that a truth belongs to, upright and before any resizing."""
+
+    size: tuple[int, int]
+    """(H, W), px."""
+    orientation: int = 1
+    """EXIF's: how the stored pixels were turned to stand upright."""
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(H, W) of the pixels as the file stores them."""
+        return self.size[::-1] if self.orientation >= 5 else self.size
 
 
 class UnreadableTruth(Exception):
@@ -34,12 +51,12 @@ class UnreadableTruth(Exception):
 class TruthReader(Protocol):
     """Reads the mask or target of an image."""
 
-    def read(self, item: Item, geometry: Geometry, size: tuple[int, int]) -> Truth:
-        """The truth of `item`, whose upright image has `size` (H, W) px before any resizing.
+    def read(self, item: Item, geometry: Geometry, frame: Frame) -> Truth:
+        """The truth of `item`, whose image is `frame`.
 
         Raises InputError, naming the file, for a truth that does not fit image or model, and
         UnreadableTruth for a file that cannot be read.
         """
 
-    def check(self, item: Item, size: tuple[int, int]) -> None:
+    def check(self, item: Item, frame: Frame) -> None:
         """Raise as `read` would of sizes, from the file's header alone; other faults pass."""

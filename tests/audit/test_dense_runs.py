@@ -74,7 +74,7 @@ def test_a_journal_made_with_another_ignore_index_is_not_read(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         dense_scan(segmentation_data(root), offsets=2, folder=out, observer=_Stop())
-    other = dense_scan(segmentation_data(root, ignore=0), offsets=2, folder=out)
+    other = dense_scan(segmentation_data(root, ignore=0, offset=0), offsets=2, folder=out)
     assert not other.result.timings.resumed
 
 

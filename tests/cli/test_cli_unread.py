@@ -36,7 +36,6 @@ CONTRADICTORY = [
     ((*SCAN, "--protocol", "mass"), ("--max-shift", 4)),
     ((*SCAN, "--protocol", "mass"), ("--offsets", 4)),
     ((*SCAN, "--protocol", "caps"), ("--labels", "labels.csv")),
-    ((*SCAN, "--protocol", "caps"), ("--ignore-index", 0)),
     ((*SCAN, "--shard", "1/2"), ("--baseline", "result.json")),
     ((*SCAN, "--shard", "1/2"), ("--require-baseline",)),
     ((*SCAN, "--shard", "1/2"), ("--format", "json")),

@@ -146,7 +146,7 @@ def test_a_folder_is_listed_once_and_the_listing_is_let_go(tmp_path: Path) -> No
     Shaky.fault = staticmethod(listed.append)
     assert has_masks(place)
     dataset = open_dense_dataset(place, "segmentation", MaskReader(2))
-    assert listed == ["/b/d"]
+    assert listed == ["/b/d", "/b/d/masks/a.png"]  # The mask is looked at, once.
     assert b"a.png" not in pickle.dumps(place)
     assert pickle.loads(pickle.dumps(dataset.items[0].path)).read(9)[1:4] == b"PNG"
 

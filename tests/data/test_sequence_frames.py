@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from equiaudit.data.masks import MaskReader
 from equiaudit.data.sequences import Frames, SequenceSource, open_sequences, read_frames
 from equiaudit.errors import InputError
 from equiaudit.results import Skipped
@@ -49,8 +50,12 @@ def frames(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(source: SequenceSource, window: tuple[int, int] = WINDOW) -> Frames:
-    found = read_frames(source, window, gray=True)
+def read(
+    source: SequenceSource,
+    window: tuple[int, int] = WINDOW,
+    reader: MaskReader = MaskReader(2),  # noqa: B008
+) -> Frames:
+    found = read_frames(source, window, gray=True, reader=reader)
     assert isinstance(found, Frames)
     return found
 
@@ -98,17 +103,36 @@ def test_limit_keeps_photos_with_both_settings(photos: Path) -> None:
     assert len({s.name for s in kept}) == 1
 
 
-@pytest.mark.parametrize(("value", "area"), [(1, 48), (255, 48), (7, 48)])
-def test_any_class_but_the_background_is_a_defect(photos: Path, value: int, area: int) -> None:
+@pytest.mark.parametrize(("value", "classes"), [(1, 2), (255, 2), (7, 8)])
+def test_any_class_but_the_background_is_a_defect(photos: Path, value: int, classes: int) -> None:
+    (photos / "masks" / "b.png").unlink()
+    (photos / "images" / "b.png").unlink()
     save(photos / "masks" / "a.png", mask(value=value))
-    assert read(open_sequences(photos).items[0]).defects[0].sum() == area
+    data = open_sequences(photos, MaskReader(classes))
+    assert read(data.items[0], reader=data.reader).defects[0].sum() == 48
 
 
-def test_beside_class_ids_255_says_nothing(photos: Path) -> None:
+def test_beside_class_ids_255_says_nothing_where_that_is_stated(photos: Path) -> None:
     values = mask(value=1)
     values[38:40, 70:78] = 255
     save(photos / "masks" / "a.png", values)
-    assert read(open_sequences(photos).items[0]).defects[0].sum() == 48
+    with pytest.raises(InputError, match=r"both 1 and 255.*--ignore-index 255"):
+        read(open_sequences(photos).items[0])
+    data = open_sequences(photos, MaskReader(2, ignore=255))
+    assert read(data.items[0], reader=data.reader).defects[0].sum() == 48
+
+
+def test_soft_masks_need_a_threshold(photos: Path) -> None:
+    """Their 255 is the middle of the defect, no void."""
+    soft = mask(value=255)
+    soft[39, 70:78] = soft[46, 70:78] = 90
+    save(photos / "masks" / "a.png", soft)
+    with pytest.raises(InputError, match=r"holds class 90.*--mask-threshold 128"):
+        read(open_sequences(photos).items[0])
+    data = open_sequences(photos, MaskReader(2, threshold=128))
+    assert read(data.items[0], reader=data.reader).defects[0].sum() == 48
+    data = open_sequences(photos, MaskReader(2, threshold=1))
+    assert read(data.items[0], reader=data.reader).defects[0].sum() == 64
 
 
 def test_what_makes_no_sequence_is_skipped_with_the_reason(photos: Path) -> None:

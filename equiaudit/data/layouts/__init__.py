@@ -8,16 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from equiaudit.data.layouts import classes, labelled, paired, sequences
-from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Tree
+from equiaudit.data.layouts import (
+    classes,
+    coco,
+    inspection,
+    labelled,
+    paired,
+    scenes,
+    sequences,
+    tables,
+)
+from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Rank, Tree
 from equiaudit.errors import InputError
 
-__all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Tree", "find"]
+__all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "find"]
 
 ALL: tuple[Layout[Any], ...] = (
     *classes.LAYOUTS,
     *labelled.LAYOUTS,
     *paired.LAYOUTS,
+    *inspection.LAYOUTS,
+    *scenes.LAYOUTS,
+    *tables.LAYOUTS,
+    *coco.LAYOUTS,
     *sequences.LAYOUTS,
 )
 

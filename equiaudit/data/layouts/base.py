@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.class_table import ClassTable
 from equiaudit.data.classes import ClassOrder, Doubt, Known
-from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
+from equiaudit.data.listing import ImageFile, is_image, list_files, list_images, without_arrays
 from equiaudit.data.places import Place
+from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.errors import InputError
 
 __all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "by_stem", "stem"]
@@ -29,9 +31,11 @@ class Rank(IntEnum):
 
     PUBLISHED = 0
     """The layout of one data set, told by names of its own."""
-    GENERAL = 1
+    SECOND = 1
+    """That, in a form which counts only where the first is not there."""
+    GENERAL = 2
     """A habit that many share."""
-    PLAIN = 2
+    PLAIN = 3
     """Images of which nothing is known."""
 
 
@@ -53,7 +57,12 @@ class Tree:
     @cached_property
     def images(self) -> tuple[ImageFile, ...]:
         """Those of `files` that are images by their ending."""
-        return tuple(file for file in self.files if is_image(file.relative))
+        return without_arrays([file for file in self.files if is_image(file.relative)])
+
+    @cached_property
+    def folders(self) -> str:
+        """The folders that hold files, relative to `root`, one a line."""
+        return "\n".join(sorted({file.name.rpartition("/")[0] for file in self.files}))
 
     @cached_property
     def tops(self) -> frozenset[str]:
@@ -78,6 +87,14 @@ class Asked:
     """Of the model's classes."""
     order: ClassOrder | None = None
     """How classes are counted, where that is said."""
+    table: ClassTable = field(default_factory=ClassTable)
+    """Of --classes."""
+    split: str | None = None
+    """Which of train, val and test is read; None for what the layout says."""
+    no_mask: Literal["refuse", "background"] | None = None
+    """What an image without a mask means; None for what the layout says."""
+    named: bool = False
+    """The layout was asked for by its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +108,15 @@ class Listing:
     """(n,) of every image, `NO_LABEL` where it has none; None where none has."""
     class_names: Mapping[int, str] = field(default_factory=dict)
     truth: Mapping[str, ImageFile] = field(default_factory=dict)
-    """Name of an image -> its mask or target; empty where none has one."""
+    """Name of an image -> its mask or target."""
+    regions: Mapping[str, ImageFile] = field(default_factory=dict)
+    """Name of an image -> a mask of the pixels that count, where only some do."""
+    masked: bool = False
+    """Masks are known; an image that `truth` lacks shows background, or `rule` draws it."""
+    rule: MaskRule = NO_RULE
+    """How masks are read."""
+    read_too: tuple[str, ...] = ()
+    """Names, relative to DATA, of tables that were read beside the images."""
     notes: tuple[str, ...] = ()
     doubt: Doubt | None = None
     """Where `labels` are one of several meanings."""
@@ -112,6 +137,8 @@ class Layout(Generic[L]):
     fits: Callable[[Tree], bool]
     read: Callable[[Tree, Asked], L]
     """InputError where the folder is not so laid out."""
+    source: str = ""
+    """Where it is described."""
 
 
 def stem(name: str) -> str:

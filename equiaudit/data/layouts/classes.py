@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ def read_labels_file(tree: Tree, asked: Asked) -> Listing:
     if asked.labels is None:
         raise InputError("Which file has the labels?", tip="Give --labels FILE.csv.")
     folder, images = _listed(tree)
-    return by_table(folder, images, asked.labels, asked)
+    own = tuple(file.name for file in tree.files if file.path == asked.labels)
+    return replace(by_table(folder, images, asked.labels, asked), read_too=own)
 
 
 def by_table(

@@ -1,86 +1,83 @@
-"""Layouts of images with a mask or a target each."""
+"""General layouts of images with a mask or a target each, and of images alone."""
 
 from __future__ import annotations
 
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree, by_stem, stem
+from equiaudit.data.layouts.pairs import SUFFIXES, Pairs, paired_layout
+from equiaudit.data.layouts.suspicion import refuse_masks
 from equiaudit.data.listing import list_images
-from equiaudit.data.places import Place, read_text
 from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS"]
 
-_VOC = ("JPEGImages", "SegmentationClass")
-
-
-def _paired(folder: Place, beside: Place, what: str) -> Listing:
-    images = list_images(folder)
-    truth = by_stem(beside)
-    for image in images:
-        if stem(image.name) not in truth:
-            raise InputError(
-                f"{folder / image.name} has no {what}: there is no {stem(image.name)}.* in "
-                f"{beside}.",
-                tip=f"Add the {what}, or move the image away; each needs one.",
-            )
-    found = {image.name: truth[stem(image.name)] for image in images}
-    spare = len(truth) - len({stem(name) for name in found})
-    notes = (f"{beside.name} without an image, left out: {spare}.",) if spare else ()
-    return Listing(folder, images, truth=found, notes=notes)
-
-
-def _masks(tree: Tree, asked: Asked) -> Listing:
-    return _paired(tree.root / "images", tree.root / "masks", "mask")
+_IMAGES = "images?|imgs?|photos?|inputs?"
+_MASKS = (
+    "masks?|labels?|annotations?|annots?|gts?|ground_?truths?|segmentations?|segmentation_masks?"
+    "|[12]st_manual"
+)
 
 
 def _targets(tree: Tree, asked: Asked) -> Listing:
-    return _paired(tree.root / "images", tree.root / "targets", "target")
-
-
-def _voc(tree: Tree, asked: Asked) -> Listing:
-    """Images with a mask, those of the validation set where it is listed."""
-    folder, beside = (tree.root / name for name in _VOC)
-    truth = by_stem(beside)
-    images = [image for image in list_images(folder) if stem(image.name) in truth]
-    note = "VOC layout: the images that have a mask"
-    table = tree.root / "ImageSets" / "Segmentation" / "val.txt"
-    if table.is_file():
-        wanted = set(read_text(table).split())
-        missing = sorted(wanted - {stem(image.name) for image in images})
-        if missing:
+    folder, beside = tree.root / "images", tree.root / "targets"
+    images, truth = list_images(folder), by_stem(beside)
+    for image in images:
+        if stem(image.name) not in truth:
             raise InputError(
-                f"{table} lists {missing[0]}, which lacks an image in {folder} or a mask in "
-                f"{beside}."
+                f"{folder / image.name} has no target: there is no {stem(image.name)}.* in "
+                f"{beside}.",
+                tip="Add the target, or move the image away; each needs one.",
             )
-        images = [image for image in images if stem(image.name) in wanted]
-        note = "VOC layout: the images that ImageSets/Segmentation/val.txt lists"
     found = {image.name: truth[stem(image.name)] for image in images}
-    return Listing(folder, images, truth=found, notes=(note,))
+    spare = len(truth) - len({stem(name) for name in found})
+    notes = (f"targets without an image, left out: {spare}.",) if spare else ()
+    return Listing(folder, images, truth=found, notes=notes)
 
 
-def _plain(tree: Tree, asked: Asked) -> Listing:
+def _flat(tree: Tree, asked: Asked) -> Listing:
     if tree.has("images") and tree.tops <= {"images", "masks", "targets"}:
         return Listing(tree.root / "images", tree.under("images"))
+    if not asked.named:
+        refuse_masks(tree)
     return Listing(tree.root, tree.images)
 
 
 LAYOUTS = (
-    Layout(
-        name="voc",
-        kind="segmentation",
-        rank=Rank.PUBLISHED,
-        looks="JPEGImages/1.jpg\nSegmentationClass/1.png\nImageSets/Segmentation/val.txt",
-        assumed="The images that val.txt lists, else those with a mask.",
-        fits=lambda tree: tree.has(*_VOC),
-        read=_voc,
-    ),
-    Layout(
-        name="images-masks",
-        kind="segmentation",
+    paired_layout(
+        "images-masks",
+        Pairs(
+            images=rf"(?P<base><top>(?P<set>(?:[^/]+[_-])?)(?:{_IMAGES})(?:[_-]\w+)?/)(?P<stem>.+)EXT",
+            masks=rf"<top>(?P<set>(?:[^/]+[_-])?)(?:{_MASKS})(?:[_-]\w+)?/(?P<stem>.+)EXT",
+            suffixes=("", *SUFFIXES),
+            folders=("images", "masks"),
+            marks=rf"(?:^|[/_-])(?:{_MASKS})(?:$|[/_-])",
+        ),
         rank=Rank.GENERAL,
-        looks="images/1.jpg\nmasks/1.png",
-        assumed="A mask per image, of the same name, any ending, at any depth.",
-        fits=lambda tree: tree.has("images", "masks"),
-        read=_masks,
+        looks="images/1.jpg\nmasks/1.png       (or labels/, gt/, 1_mask.png, 1_gt.gif, ...)",
+        assumed="A mask per image, of the same name and perhaps a suffix, any ending, at any depth."
+        " train_images/ goes with train_masks/, a/images/ with a/masks/.",
+    ),
+    paired_layout(
+        "pairs",
+        Pairs(
+            images=r"<top><stem>EXT",
+            masks=r"<top><stem>EXT",
+            suffixes=SUFFIXES,
+            apart=False,
+        ),
+        rank=Rank.GENERAL,
+        looks="1.jpg\n1_mask.png         (or _label, _gt, _seg, ...)",
+        assumed="The mask lies beside its image and has its name and a suffix.",
+    ),
+    paired_layout(
+        "jpg-png",
+        Pairs(
+            images=r"<top><stem>\.jpe?g",
+            masks=r"<top><stem>\.(?:png|bmp|gif|tiff?|npy)",
+            apart=False,
+        ),
+        rank=Rank.GENERAL,
+        looks="1.jpg\n1.png",
+        assumed="The photo is a JPEG, the mask beside it has the same name.",
     ),
     Layout(
         name="flat",
@@ -89,7 +86,7 @@ LAYOUTS = (
         looks="1.jpg\n2.jpg",
         assumed="Images without masks.",
         fits=lambda tree: True,
-        read=_plain,
+        read=_flat,
     ),
     Layout(
         name="images-targets",
@@ -107,6 +104,6 @@ LAYOUTS = (
         looks="1.jpg\n2.jpg",
         assumed="Images without targets.",
         fits=lambda tree: True,
-        read=_plain,
+        read=_flat,
     ),
 )

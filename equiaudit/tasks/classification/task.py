@@ -73,9 +73,10 @@ class Classification(Task):
     ) -> Dataset:
         """With the label of each image in the numbering of the model."""
         from equiaudit.data import open_dataset
+        from equiaudit.data.reading import OF_MASKS
 
         reading.refuse(
-            ("classes", "ignore_index"),
+            OF_MASKS,
             f"is of masks, and {model.name} is a classifier",
             "Leave it out; --labels FILE.csv gives labels.",
         )

@@ -51,8 +51,10 @@ class Images(MapTask):
     ) -> Dataset:
         """With the target of each image."""
         from equiaudit.data import TargetReader, open_dense_dataset
+        from equiaudit.data.reading import OF_MASKS
 
         self.refuse_labels(model, reading)
+        reading.refuse(OF_MASKS, "is of masks, and targets are images", "Leave it out.")
         return open_dense_dataset(
             data, self.name, TargetReader(), layout=reading.layout, limit=limit, seed=seed
         )

@@ -71,20 +71,22 @@ class Segmentation(MapTask):
         self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
     ) -> Dataset:
         """With the mask of each image, in the numbering of the model."""
-        from equiaudit.data import ClassTable, MaskReader, open_dense_dataset, read_class_table
+        from equiaudit.data import open_dense_dataset
+        from equiaudit.data.mask_flags import mask_reader
 
         self.refuse_labels(model, reading)
-        classes = reading.classes_place
-        table = ClassTable() if classes is None else read_class_table(classes)
-        count = max(2, model.num_classes or 2)
-        named = reading.names_for(model.name, model.class_names, count)
-        stated = dict(table.names) or dict(enumerate(named.names))
+        reader = mask_reader(model.num_classes, reading)
+        named = reading.names_for(model.name, model.class_names, reader.num_classes)
+        stated = dict(reader.table.names) or dict(enumerate(named.names))
+        names = {index: name for index, name in stated.items() if index < reader.num_classes}
         return open_dense_dataset(
             data,
             self.name,
-            MaskReader(count, reading.ignore_index, table),
-            class_names={index: name for index, name in stated.items() if index < count},
+            reader,
+            class_names=names,
             layout=reading.layout,
+            split=reading.split,
+            no_mask=reading.no_mask,
             limit=limit,
             seed=seed,
         )
