@@ -190,7 +190,7 @@ class _One:
                 f"has {rank} axes, and is neither a map nor a row per image",
                 f"Leave it out of the export, or say --positions {self.name}=none.",
             )
-        if rank == 2 and self.every.probed > 1 and not self.every.per_image:
+        if rank == 2 and self.shape[0] != self.every.probed:
             raise self._rows()
         if rank < 3 and any(part in self.name.lower() for part in _NAMES):
             raise self._refused(
