@@ -386,3 +386,27 @@ def test_a_list_of_as_many_boxes_as_are_left_is_moved_back(tmp_path: Path) -> No
     )
     assert len(still) == len(moved) > 0
     np.testing.assert_allclose(moved, still + np.array([9, 5, 9, 5]), atol=1e-3)
+
+
+class Square(nn.Module):
+    """A map of as many channels as rows: only who made it knows which are which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.conv(x)
+        return y.mean((2, 3)), y
+
+
+def test_a_map_that_fits_both_layouts_is_that_of_torch_or_refused(tmp_path: Path) -> None:
+    net = Square().eval()
+    report = fix(model_of(net, SIZE), tmp_path / "a.pt", options())
+    assert report.outcome == "written", report.reason
+    x = picture()
+    still, moved = (outputs(tmp_path / "a.pt", torch.roll(x, s, (1, 2))) for s in ((0, 0), (4, 6)))
+    assert torch.equal(moved[1], torch.roll(still[1], (2, 3), (2, 3)))
+    file = of_file(written(net, tmp_path / "net.onnx", ["scores", "features"]))
+    with pytest.raises(NothingToDo, match="channels first or last"):
+        fix(file, tmp_path / "a.onnx", options())
