@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 from equiaudit import api
 from equiaudit.errors import EquiauditError
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _RENAMED = {"gate": "gates"}
 _NO = {"no-accuracy-check": "accuracy_check", "no-resume": "resume"}
