@@ -41,6 +41,7 @@ from equiaudit.repair.plain import (
     padded_by_slices,
     plain_graph,
     with_own_names,
+    with_plain_sorts,
 )
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import export_dynamic
@@ -68,6 +69,11 @@ class Format(Protocol):
     @property
     def bit_equal(self) -> bool:
         """Whether the file computes the very bits of the graph it was written from."""
+        ...
+
+    @property
+    def leeway(self) -> float:
+        """How much more than rounding outputs may differ, as a share of their range."""
         ...
 
     @property
@@ -112,6 +118,7 @@ class TorchScript:
     """A scripted graph of aten operators."""
 
     bit_equal: bool = True
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
@@ -141,6 +148,7 @@ class Exported:
     """A program of torch.export."""
 
     bit_equal: bool = True
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
@@ -168,6 +176,7 @@ class Onnx:
 
     pad: Pad = "wrap"
     bit_equal: bool = False
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
@@ -203,7 +212,7 @@ def exported_onnx(
     where a Pad(mode="wrap") is left that was not wanted.
     """
     sample = _two_or_more(example)
-    plain = with_own_names(plain_graph(native_pools(module)))
+    plain = with_plain_sorts(with_own_names(plain_graph(native_pools(module))))
     padded = padded_by_slices(plain) if pad == "slices" else plain
     with quiet():
         program = torch.onnx.export(
@@ -248,6 +257,7 @@ class Checkpoint:
     """
 
     bit_equal: bool = True
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
