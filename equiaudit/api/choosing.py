@@ -15,7 +15,7 @@ from equiaudit.api.room import fitting, has_room
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError, NothingToDo, RunError
-from equiaudit.results.repair import Candidate, Choice, FixReport
+from equiaudit.results.repair import Candidate, Choice, Claim, FixReport
 from equiaudit.tasks.columns import accuracy_of, consistency_of
 
 if TYPE_CHECKING:
@@ -101,14 +101,15 @@ class Comparison:
         refused: dict[str, Candidate] = {}
         for name in _names():
             self.observer.note(f"trying {name}")
-            outcome = self._tried(name)
+            outcome = self.tried(name)
             if isinstance(outcome, Candidate):
                 refused[name] = outcome
             else:
                 made[name] = outcome
         return made, refused
 
-    def _tried(self, name: str) -> Converted | Candidate:
+    def tried(self, name: str) -> Converted | Candidate:
+        """The model converted by a method, or why that does not fit."""
         from equiaudit.repair.methods import method
 
         recipe = method(name)
@@ -132,18 +133,27 @@ class Comparison:
         self, name: str, made: Converted, options: ScanOptions, before: Scan
     ) -> Candidate:
         from equiaudit.repair.latency import slowdown
-        from equiaudit.repair.methods import method
         from equiaudit.repair.pictures import example_images
 
-        scan = self._scan(self._as_model(name, made), options, name)
+        scan = self._scan(self.as_model(name, made), options, name)
         (image,) = example_images(made.preprocess, count=1)
         return Candidate(
             method=name,
-            claim=method(name).promise(self._subject, self.options),
+            claim=self.promise(name),
             metrics=figures_of(scan),
             same_label=_same_label(before, scan),
             slowdown=slowdown(made.original, made.net, image[None]),
         )
+
+    def promise(self, name: str) -> Claim:
+        """What a method promises for this model."""
+        from equiaudit.repair.methods import method
+
+        return method(name).promise(self._subject, self.options)
+
+    def planned(self, model: Model) -> Model:
+        """`model` with the stride of all, so that all are shifted alike."""
+        return replace(model, total_stride=self._stride)
 
     @cached_property
     def _subject(self) -> Subject:
@@ -151,7 +161,8 @@ class Comparison:
 
         return Subject(self.model)
 
-    def _as_model(self, name: str, made: Converted) -> Model:
+    def as_model(self, name: str, made: Converted) -> Model:
+        """What a method made, as a model to scan."""
         return replace(
             self.model,
             name=f"{self.model.name}, {name}",
@@ -167,14 +178,12 @@ class Comparison:
         from equiaudit.audit.engine import run_scan
 
         self.observer.note(f"scanning {name}")
-        same_plan = replace(model, total_stride=self._stride)
-        done, journal = run_scan(same_plan, self.dataset, options, observer=self.observer)
+        done, journal = run_scan(self.planned(model), self.dataset, options, observer=self.observer)
         journal.discard()
         return done
 
     @cached_property
     def _stride(self) -> tuple[int, int] | None:
-        """One for all, so that all are shifted alike."""
         return self._subject.inspection.total_stride or self.model.total_stride
 
     def _said(self, options: ScanOptions) -> str:

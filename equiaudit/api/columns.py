@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from equiaudit.api.loading import load_model
+from equiaudit.api.losses import changed_pixels, loss_between
 from equiaudit.api.room import fitting, has_room, named, sources
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
-from equiaudit.tasks import TASKS, metric_info
-from equiaudit.tasks.columns import accuracy_name
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from equiaudit.audit.assemble import Scan
     from equiaudit.data import Dataset
     from equiaudit.models import Model
     from equiaudit.results import Estimate
+    from equiaudit.results.loss import Loss
     from equiaudit.results.repair import Agreement, Borders, FixReport
 
 
@@ -32,7 +34,7 @@ class BeforeAfter:
     folder: Path | None
     observer: Observer
 
-    def added_to(self, report: FixReport, max_accuracy_drop: float | None) -> FixReport:
+    def added_to(self, report: FixReport, allowed: float) -> FixReport:
         """`report` with both columns, and held against the accuracy it may lose."""
         if report.output is None:
             return report
@@ -53,16 +55,33 @@ class BeforeAfter:
             self.options,
             crop_counts=bool(report.agreement),
         )
+        unchecked = replace(options, accuracy_check=False)  # a ruined net is a finding here
+        first, then = self._scan(before, options, "before"), self._scan(after, unchecked, "after")
         full = report.model_copy(
             update={
-                "before": figures_of(self._scan(before, options, "before")),
-                "after": figures_of(self._scan(after, options, "after")),
+                "before": first.figures,
+                "after": then.figures,
+                "loss": self._loss(first, then, before, after, allowed),
+                "images": len(self.dataset.items),
                 "agreement": self._agreement(report, before, after),
                 "borders": self._borders(report, after),
                 "notes": (*report.notes, *notes),
             }
         )
-        return full if max_accuracy_drop is None else held(full, max_accuracy_drop)
+        return held(full)
+
+    def _loss(
+        self, first: _Seen, then: _Seen, before: Model, after: Model, allowed: float
+    ) -> Loss | None:
+        return loss_between(
+            self.model.task,
+            first.records,
+            then.records,
+            labelled=self.dataset.labelled,
+            pixels=partial(changed_pixels, before, after, self.dataset),
+            allowed=allowed,
+            seed=self.options.seed,
+        )
 
     def _agreement(self, report: FixReport, before: Model, after: Model) -> tuple[Agreement, ...]:
         """The rows, measured as far as the images reach beyond the larger input."""
@@ -91,7 +110,7 @@ class BeforeAfter:
             return None
         return borders_of(named(self.dataset, after.preprocess))
 
-    def _scan(self, model: Model, options: ScanOptions, name: str) -> Scan:
+    def _scan(self, model: Model, options: ScanOptions, name: str) -> _Seen:
         from equiaudit.audit.engine import run_scan
         from equiaudit.report import write_reports
 
@@ -101,7 +120,13 @@ class BeforeAfter:
         if home is not None:
             write_reports(done.result, home, samples_csv=done.rows())
         journal.discard()
-        return done
+        return _Seen(figures_of(done), tuple(journal.records.values()))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    figures: dict[str, Estimate]
+    records: tuple[Any, ...]
 
 
 def figures_of(scan: Scan) -> dict[str, Estimate]:
@@ -109,23 +134,23 @@ def figures_of(scan: Scan) -> dict[str, Estimate]:
     return {name: scan.result.metric(name) for name in scan.result.metric_names()}
 
 
-def held(report: FixReport, most: float) -> FixReport:
-    """`report`, its file renamed where the unshifted accuracy fell by more than `most`."""
-    name = accuracy_name(report.before)
-    if name is None or report.outcome != "written":
-        return report
-    before, after = (float(column[name]) for column in (report.before, report.after))
-    if before - after <= most:
+def held(report: FixReport) -> FixReport:
+    """`report`, its file renamed where more accuracy was lost than is allowed."""
+    loss = report.loss
+    if loss is None or loss.verdict != "lost" or report.outcome != "written":
         return report
     places = [Path(place) for place in (*report.companions, report.output or "")]
     for place in places:
         os.replace(place, f"{place}.unverified")
-    what = metric_info(name).accuracy
-    reason = f"{what} fell from {before:.1%} to {after:.1%}, by more than {most:.2%}"
     moved = {
         "outcome": "unverified",
-        "reason": reason,
+        "reason": f"It loses more than the {percent(loss.allowed or 0.0)} allowed",
         "output": f"{places[-1]}.unverified",
         "companions": tuple(f"{place}.unverified" for place in places[:-1]),
     }
     return report.model_copy(update=moved)
+
+
+def percent(share: float) -> str:
+    """``1 point``, ``0.5 points``."""
+    return "1 point" if share == 0.01 else f"{100 * share:g} points"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from equiaudit.api.choosing import GOALS, Comparison, Goal
 from equiaudit.api.columns import BeforeAfter
+from equiaudit.api.defaults import Trial, default_names, few, without_data
+from equiaudit.api.losses import ALLOWED
 from equiaudit.api.reading import Reading, open_data
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import pictures, require_room
@@ -26,10 +28,7 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
     from equiaudit.models.types import Preprocess
     from equiaudit.repair import FixOptions
-    from equiaudit.results.repair import FixReport, Verification
-
-_MOST_LOSS = 0.01
-"""Accuracy that a method may lose to be picked, unless said."""
+    from equiaudit.results.repair import Candidate, Choice, FixReport, Verification
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,11 @@ class Picking:
     goal: Goal
     max_accuracy_drop: float | None
 
+    @property
+    def allowed(self) -> float:
+        """Accuracy that may be lost."""
+        return ALLOWED if self.max_accuracy_drop is None else self.max_accuracy_drop
+
     def checked(self, images: Images, training: Training) -> None:
         """Raise InputError where methods cannot be compared as asked."""
         if self.goal not in GOALS:
@@ -104,6 +108,8 @@ class Request:
     folder: Path | None
     """Where the report goes."""
     observer: Observer
+    by_default: bool = False
+    """No method was named: an exact one that costs least is taken."""
 
     @property
     def scans(self) -> bool:
@@ -122,7 +128,9 @@ class Request:
         self.images.checked()
         self.picking.checked(self.images, self.training)
         if not self.picking.wanted:
-            checked_request(self.out, self.options, trains=self.training.wanted)
+            first, *_ = self._defaults("classification") if self.by_default else (None,)
+            options = self.options if first is None else replace(self.options, method=first)
+            checked_request(self.out, options, trains=self.training.wanted)
         elif self.out is not None:
             checked_target(self.out, self.options.pad)
         elif not (self.picking.only_compare or self.options.dry_run):
@@ -131,15 +139,62 @@ class Request:
     def run(self, model: Model) -> FixReport:
         """The report, written to its folder too where there is one."""
         dataset = self.images.dataset(model) if self.scans else None
+        if self.by_default and not self.picking.wanted:
+            return self._kept(self._exact(model, dataset))
         if not self.picking.wanted or dataset is None:
-            return self._kept(self._fixed(model, dataset, self.options))
+            fixed = self._fixed(model, dataset, self.options)
+            return self._kept(self._with_remedy(model, dataset, fixed))
         comparison = self._comparison(model, dataset)
-        most = self.picking.max_accuracy_drop
-        compared = comparison.report(_MOST_LOSS if most is None else most)
+        compared = comparison.report(self.picking.allowed)
         if self.picking.only_compare:
             return self._kept(compared)
         fixed = self._fixed(model, dataset, comparison.chosen(compared))
-        return self._kept(_with_choice(fixed, compared))
+        return self._kept(_with_choice(fixed, compared.candidates, compared.choice, compared.notes))
+
+    def _defaults(self, task: str) -> tuple[str, ...]:
+        return default_names(task, self.options, trains=self.training.wanted)
+
+    def _exact(self, model: Model, dataset: Dataset | None) -> FixReport:
+        """By the exact method that costs least; without images by the one named first."""
+        names = self._defaults(model.task)
+        task = TASKS[model.task]
+        if dataset is None or len(names) == 1 or not task.scores:
+            from equiaudit.repair.methods import Subject
+
+            chosen = names[0]
+            if task.maps and len(names) > 1:
+                chosen = without_data(names, Subject(model, self.options.pad), self.options)
+            return self._fixed(model, dataset, replace(self.options, method=chosen))
+        trial = self._trial(model, dataset, names, self.options)
+        rows, losses = trial.candidates()
+        choice = trial.choice(rows, losses)
+        options = replace(self.options, method=choice.method or names[0])
+        return _with_choice(self._fixed(model, dataset, options), rows, choice, ())
+
+    def _trial(
+        self, model: Model, dataset: Dataset, names: tuple[str, ...], options: FixOptions
+    ) -> Trial:
+        comparison = Comparison(
+            model, few(dataset), self.images.shifting, options, "circular", self.observer
+        )
+        return Trial(comparison, names, self.picking.allowed)
+
+    def _with_remedy(self, model: Model, dataset: Dataset | None, fixed: FixReport) -> FixReport:
+        """`fixed`, and where it loses too much, an exact method that does not."""
+        loss = fixed.loss
+        if loss is None or loss.verdict != "lost" or dataset is None:
+            return fixed
+        from equiaudit.repair import FixOptions
+
+        options = FixOptions(pad=self.options.pad, seed=self.options.seed)
+        names = default_names(model.task, options, trains=False)
+        others = tuple(name for name in names if name != self.options.method)
+        trial = self._trial(model, dataset, others, options)
+        rows, losses = trial.candidates()
+        best = trial.choice(rows, losses).method
+        if best not in losses or float(losses[best].lost) > self.picking.allowed:
+            return fixed
+        return fixed.model_copy(update={"loss": loss.model_copy(update={"keeps": best})})
 
     def _comparison(self, model: Model, dataset: Dataset) -> Comparison:
         task = TASKS[model.task]
@@ -170,7 +225,7 @@ class Request:
         if dataset is None or options.dry_run:
             return report
         table = BeforeAfter(model, dataset, self.images.shifting, self.folder, self.observer)
-        return table.added_to(report, self.picking.max_accuracy_drop)
+        return table.added_to(report, self.picking.allowed)
 
     def _kept(self, report: FixReport) -> FixReport:
         if self.folder is not None:
@@ -203,7 +258,12 @@ def _given(
     return pictures(dataset, how)
 
 
-def _with_choice(found: FixReport, compared: FixReport) -> FixReport:
-    notes = tuple(dict.fromkeys((*compared.notes, *found.notes)))
-    update = {"candidates": compared.candidates, "choice": compared.choice, "notes": notes}
+def _with_choice(
+    found: FixReport,
+    candidates: tuple[Candidate, ...],
+    choice: Choice | None,
+    notes: tuple[str, ...],
+) -> FixReport:
+    said = tuple(dict.fromkeys((*notes, *found.notes)))
+    update = {"candidates": candidates, "choice": choice, "notes": said}
     return found.model_copy(update=update)

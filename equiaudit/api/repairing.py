@@ -85,7 +85,7 @@ def fix(
     model: str | Path | nn.Module | Model,
     out: str | Path | None,
     *,
-    method: str = "mass",
+    method: str | None = None,
     select: Literal["features", "input"] = "features",
     only: str | Sequence[str] | None = None,
     skip: str | Sequence[str] | None = None,
@@ -149,7 +149,7 @@ def fix(
     request = Request(
         out=as_path(out),
         options=FixOptions(
-            method=method,
+            method=method or "mass",
             select=select,
             only=only,
             skip=skip,
@@ -182,6 +182,7 @@ def fix(
         ),
         folder=as_path(report),
         observer=observer or Silent(),
+        by_default=method is None,
     )
     request.checked()
     loaded = load_model(model, normalisation=request.scans, **model_settings)

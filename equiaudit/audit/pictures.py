@@ -16,7 +16,7 @@ from equiaudit.data import Decoded
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.canvas import canvas, cut
 
-__all__ = ["data_uri", "views"]
+__all__ = ["data_uri", "reduced", "views"]
 
 Bytes = NDArray[np.uint8]
 
@@ -35,6 +35,34 @@ def views(
 
 def _bytes(view: Tensor, top: int) -> Bytes:
     return (view.permute(1, 2, 0).numpy() * (255 / top)).round().astype(np.uint8)
+
+
+def reduced(pictures: Sequence[Bytes], change: NDArray[np.uint8], longest: int) -> list[Bytes]:
+    """Pictures (H, W, C) of one scene with sides of `longest` px at most, by the same pixels.
+
+    Of every block the pixel is kept that changes most by `change` (H, W), else the middle one: a
+    change of few pixels is seen, and in every picture at the same place. No colours are mixed.
+    """
+    height, width = change.shape
+    step = -(-max(height, width) // longest)
+    if step == 1:
+        return list(pictures)
+    rows, columns = -(-height // step), -(-width // step)
+
+    def blocks(picture: Bytes) -> Bytes:
+        """(H, W, C) -> (rows, columns, step^2, C); edges are repeated to fill the last blocks."""
+        short = ((0, rows * step - height), (0, columns * step - width), (0, 0))
+        whole = np.pad(picture, short, mode="edge")
+        cut_up = whole.reshape(rows, step, columns, step, -1).swapaxes(1, 2)
+        return cut_up.reshape(rows, columns, step * step, -1)
+
+    degrees = blocks(change[..., None])[..., 0]
+    middle = (step // 2) * step + step // 2
+    chosen = np.where(degrees.any(axis=2), degrees.argmax(axis=2), middle)
+    return [
+        np.take_along_axis(blocks(each), chosen[..., None, None], axis=2)[:, :, 0]
+        for each in pictures
+    ]
 
 
 def data_uri(pixels: Bytes, longest: int, *, smooth: bool = True) -> str:

@@ -23,16 +23,17 @@ class Conversion:
     """By which method, and its own settings."""
 
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="mass rewrites the net; canonical rolls the input of the net as it is,"
             " canonical+border also pads by whether it shows a border; crop-select chooses a crop"
             " of a larger input; aps, lps, caps, lpf and ddac, and mass, aps, lps or caps with +lpf"
             " or +ddac, are for training. A+B puts A around B; auto measures those that need no"
-            " training on --data and picks.",
+            " training on --data and picks. Default: the exact method that costs"
+            " least on --data; without, mass for classifiers and canonical+border for maps.",
             metavar="NAME",
         ),
-    ] = "mass"
+    ] = None
     goal: Annotated[
         str,
         typer.Option(help="The shifts that auto picks by: circular or crop.", metavar="KIND"),

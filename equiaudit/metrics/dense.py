@@ -16,7 +16,15 @@ from scipy.special import ndtr, ndtri
 from equiaudit.metrics.intervals import bca_interval
 from equiaudit.results import Estimate
 
-__all__ = ["iou", "iou_estimates", "largest", "mean_difference", "mean_iou", "smallest"]
+__all__ = [
+    "iou",
+    "iou_difference",
+    "iou_estimates",
+    "largest",
+    "mean_difference",
+    "mean_iou",
+    "smallest",
+]
 
 Floats = NDArray[np.float64]
 
@@ -65,8 +73,23 @@ def iou_estimates(scores: Floats, *, seed: int = 0) -> tuple[Estimate, list[Esti
     return mean, each
 
 
+def iou_difference(a: Floats, b: Floats, *, seed: int = 0) -> Estimate:
+    """mIoU of b less that of a, over the sums of (n, C, 3) counts each of the same n images.
+
+    The interval is that of the BCa bootstrap over images, both counts of one drawn together.
+    """
+
+    def figures(sums: Floats) -> Floats:
+        return mean_iou(sums[..., 1, :, :]) - mean_iou(sums[..., 0, :, :])
+
+    both = np.stack([a, b], axis=1)
+    total = both.sum(axis=0)
+    resampled = figures(_resampled_sums(both, seed))
+    return _bca(float(figures(total)), resampled, figures(total[None] - both), len(both))
+
+
 def _resampled_sums(scores: Floats, seed: int) -> Floats:
-    """(B, C, 3) sums over images drawn with replacement, a chunk of resamples at a time."""
+    """(B, ...) sums over (n, ...) images drawn with replacement, a chunk of resamples at a time."""
     n = len(scores)
     rng = np.random.default_rng(seed)
     chunks = []

@@ -41,6 +41,7 @@ from equiaudit.repair.plain import (
     padded_by_slices,
     plain_graph,
     with_own_names,
+    with_plain_sorts,
 )
 from equiaudit.repair.quiet import quiet
 from equiaudit.repair.routes import export_dynamic
@@ -203,7 +204,7 @@ def exported_onnx(
     where a Pad(mode="wrap") is left that was not wanted.
     """
     sample = _two_or_more(example)
-    plain = with_own_names(plain_graph(native_pools(module)))
+    plain = with_plain_sorts(with_own_names(plain_graph(native_pools(module))))
     padded = padded_by_slices(plain) if pad == "slices" else plain
     with quiet():
         program = torch.onnx.export(

@@ -11,7 +11,7 @@ from torch import fx
 
 from equiaudit.errors import RunError
 
-__all__ = ["padded_by_slices", "plain_graph", "scriptable", "with_own_names"]
+__all__ = ["padded_by_slices", "plain_graph", "scriptable", "with_own_names", "with_plain_sorts"]
 
 aten = torch.ops.aten
 
@@ -58,6 +58,17 @@ def with_own_names(module: fx.GraphModule) -> fx.GraphModule:
     for old in (*module._parameters, *module._buffers):
         if _EXPORTERS_NAME.fullmatch(old):
             delattr(module, old)
+    return module
+
+
+def with_plain_sorts(module: fx.GraphModule) -> fx.GraphModule:
+    """`module` itself, stable sorts written as torch.onnx knows them; ONNX sorts stably anyway."""
+    for node in module.graph.nodes:
+        if node.target is aten.sort.stable:
+            dim, descending = node.kwargs["dim"], node.kwargs["descending"]
+            node.target, node.args = aten.sort.default, (node.args[0], dim, descending)
+            node.kwargs = {}
+    module.recompile()
     return module
 
 

@@ -94,14 +94,22 @@ def quantity(estimate: Estimate | None, info: MetricInfo) -> str:
 def drop(estimate: Estimate, info: MetricInfo) -> str:
     """How much worse a metric got: ``3.0 points worse [1.1, 4.9]``, ``0.2 px better [0.1, 0.3]``.
 
-    Shares in points; the interval is that of the loss, so below 0 it is better.
+    Shares in points; the interval is that of what the word says.
     """
     if estimate.value is None:
         return NOTHING
     number = _fixed(_scaled(abs(estimate.value), info), _decimals_of(estimate, info), (0.0,))
     way = "worse" if estimate.value > 0 else "better"
     said = "no worse" if estimate.value == 0 else f"{number}{_unit(in_points(info))} {way}"
-    return f"{said} {interval(estimate, info)}".rstrip()
+    return f"{said} {interval(_towards(estimate), info)}".rstrip()
+
+
+def _towards(estimate: Estimate) -> Estimate:
+    """Of a gain, the interval of the gain, so that it stands on the side of the word."""
+    if estimate.value is None or estimate.value >= 0 or None in (estimate.low, estimate.high):
+        return estimate
+    low, high = float(estimate.low or 0.0), float(estimate.high or 0.0)
+    return estimate.model_copy(update={"value": -estimate.value, "low": -high, "high": -low})
 
 
 def in_points(info: MetricInfo) -> MetricInfo:

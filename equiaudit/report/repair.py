@@ -12,6 +12,7 @@ from rich.text import Text
 from equiaudit.kinds import KINDS
 from equiaudit.report import comparing, figures
 from equiaudit.report.escape import terminal
+from equiaudit.report.loss import cost_in_words
 from equiaudit.report.parts import Part, bullets, counted, markdown, pair, sentence, table, text
 from equiaudit.results.repair import (
     Claim,
@@ -196,6 +197,9 @@ def _setting(record: Verification) -> str:
 def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     method = report.method + (f", origins from {report.select}" if report.select else "")
     said = "" if report.outcome == "compared" else f" ({terminal(method)})"
+    if cost := cost_in_words(report):
+        lost = report.loss is not None and report.loss.verdict == "lost"
+        yield Text(sentence(cost), style="bold red" if lost else "bold")
     yield Text(f"{_done(report)}{said}.", style="bold")
     if report.outcome == "compared":
         yield from comparing.candidates(report)

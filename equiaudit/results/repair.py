@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from equiaudit.results.loss import Loss
 from equiaudit.results.types import Estimate, Skipped
 
 __all__ = [
@@ -359,6 +360,11 @@ class FixReport(_Frozen):
     """All methods on the same images, the unmodified model first, where they were compared;
     for a dry run those there are, with no figures."""
     choice: Choice | None = None
+    loss: Loss | None = None
+    """What it costs on the unshifted images of the data; None where no image was looked at, or
+    nothing says what a change of the output is worth."""
+    images: int | None = None
+    """How many images of the data were looked at; None without data."""
     before: dict[str, Estimate] = {}
     """``<kind>.<metric>`` of the unmodified model on the data, where data was given."""
     after: dict[str, Estimate] = {}

@@ -1,6 +1,7 @@
 """equiaudit inspect, fix and verify, on the built-in model."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,21 +76,20 @@ def test_fix_shows_both_columns_and_holds_the_accuracy(run, tmp_path):
 def test_a_model_that_loses_more_accuracy_is_not_left_at_its_name(run, tmp_path, monkeypatch):
     from equiaudit.api import columns
 
+    real = columns.loss_between
+
+    def worse(task, before, after, **how):
+        """As if the repaired model knew nothing any more."""
+        return real(task, before, [replace(r, clean=(r.clean + 1) % 6) for r in after], **how)
+
+    monkeypatch.setattr(columns, "loss_between", worse)
     out = tmp_path / "a.pt"
-    real = columns.figures_of
-    seen = []
-
-    def figures(scan):
-        seen.append(real(scan))
-        worse = seen[-1]["circular.accuracy_clean"].model_copy(update={"value": 0.5})
-        return seen[-1] | ({"circular.accuracy_clean": worse} if len(seen) == 2 else {})
-
-    monkeypatch.setattr(columns, "figures_of", figures)
-    data = ("--data", images_path(), "--limit", 16, "--offsets", 2)
-    held = ("--max-accuracy-drop", "1%")
-    code, text, _ = run("fix", weights_path(), *ARCH, "-o", out, *data, *held, *QUICK)
+    data = ("--data", images_path(), "--limit", 16, "--offsets", 2, "--method", "mass")
+    code, text, _ = run("fix", weights_path(), *ARCH, "-o", out, *data, *QUICK)
     assert code == 1
-    assert "Accuracy fell" in text
+    assert text.startswith("Accuracy ")
+    assert "points worse" in text.splitlines()[0]
+    assert "more than the 1 point allowed" in " ".join(text.split())
     assert not out.exists()
     assert out.with_name("a.pt.unverified").exists()
 

@@ -300,3 +300,38 @@ def test_a_detector_with_topk_is_carried_along(tmp_path: Path, kind: str) -> Non
     moved, _ = outputs(out, torch.roll(x, SHIFT, (1, 2)))
     torch.testing.assert_close(moved, boxes + torch.tensor([SHIFT[1], SHIFT[0]] * 2),
                                atol=1e-3, rtol=0)  # fmt: skip
+
+
+class Ranked(nn.Module):
+    """Scores of a strided net, and the best of them: values and places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        scores = torch.relu(self.conv(x) - 0.5).mean((2, 3))
+        return (scores, *torch.topk(scores, 3))
+
+
+def test_mass_keeps_the_ranking_of_scores(tmp_path: Path) -> None:
+    path = written(Ranked(), tmp_path / "net.onnx", ["scores", "best", "classes"], "input")
+    report = fix(of_file(path), tmp_path / "a.onnx", FixOptions(comparisons=64))
+    assert report.outcome == "written", report.reason
+    x = picture()
+    still, moved = (outputs(tmp_path / "a.onnx", torch.roll(x, s, (1, 2))) for s in ((0, 0), SHIFT))
+    for first, second in zip(still, moved, strict=True):
+        assert torch.equal(first, second)
+    values, places = torch.sort(still[0], dim=1, descending=True, stable=True)
+    assert torch.equal(still[1], values[:, :3])
+    assert torch.equal(still[2], places[:, :3])
+
+
+def test_an_input_of_any_name_reaches_into_the_branches(tmp_path: Path) -> None:
+    """The branch that decides ties reads the image by its name."""
+    net = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1))
+    path = written(net, tmp_path / "net.onnx", ["map"], "pixel_values")
+    told = FixOptions(method="canonical+border", comparisons=32)
+    report = fix(of_file(path), tmp_path / "a.onnx", told)
+    assert report.outcome == "written", report.reason
+    onnx.checker.check_model(tmp_path / "a.onnx", full_check=True)

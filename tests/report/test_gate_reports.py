@@ -57,7 +57,7 @@ def test_a_drop_is_said_in_before_and_after(result: Result, format: str) -> None
     ("ends", "said"),
     [
         ((0.0, -0.009, 0.009), "no worse [-0.9, 0.9]"),
-        ((-0.03, -0.049, -0.011), "3.0 points better [-4.9, -1.1]"),
+        ((-0.03, -0.049, -0.011), "3.0 points better [1.1, 4.9]"),
     ],
 )
 def test_no_drop_is_said_as_such(

@@ -49,9 +49,9 @@ class Call:
         (value,) = self._tracer.emit(target, *args, **kwargs)
         return value
 
-    def emit_parts(self, target: Any, *args: Any) -> list[Value]:
+    def emit_parts(self, target: Any, *args: Any, **kwargs: Any) -> list[Value]:
         """Call an aten operator of several results."""
-        return self._tracer.emit(target, *args)
+        return self._tracer.emit(target, *args, **kwargs)
 
     def input(self, index: int) -> Value:
         """An input that must be there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Iterable, Mapping, MutableSequence
 from typing import Any
 
 import numpy as np
@@ -94,12 +94,9 @@ def _insert_first(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
 
 def _free_names(graph: onnx.GraphProto, wanted: set[str]) -> None:
     """Rename whatever in the graph has a name that an input or output is to get."""
-    tensors = {name for node in graph.node for name in (*node.input, *node.output)}
-    tensors |= {item.name for item in (*graph.input, *graph.output, *graph.initializer)}
+    tensors = _names(graph) | {item.name for item in (*graph.input, *graph.output)}
     renamed = {name: _unused(f"inner_{name}", tensors | wanted) for name in wanted & tensors}
-    for node in graph.node:
-        _rename(node.input, renamed)
-        _rename(node.output, renamed)
+    _rename_all(graph.node, renamed)
     for item in (*graph.input, *graph.output, *graph.initializer):
         item.name = renamed.get(item.name, item.name)
 
@@ -108,6 +105,22 @@ def _unused(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     return name
+
+
+def _rename_all(nodes: Iterable[onnx.NodeProto], renamed: Mapping[str, str]) -> None:
+    """Where a tensor is made and where it is read, inside the branches of an If too."""
+    for node in nodes:
+        _rename(node.input, renamed)
+        _rename(node.output, renamed)
+        for inner in _graphs(node):
+            _rename_all(inner.node, renamed)
+            for item in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
+                item.name = renamed.get(item.name, item.name)
+
+
+def _graphs(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs)
 
 
 def _rename(names: MutableSequence[str], renamed: Mapping[str, str]) -> None:
@@ -127,8 +140,7 @@ def _restore_input(graph: onnx.GraphProto, imported: ImportedOnnx) -> None:
     if steps:
         _prepend(graph, port.name, inner.name, steps)
     else:
-        for node in graph.node:
-            _rename(node.input, {inner.name: port.name})
+        _rename_all(graph.node, {inner.name: port.name})
     sides: list[int | str] = [d.dim_value for d in inner.type.tensor_type.shape.dim[1:]]
     if imported.layout == "NHWC":
         sides = [*sides[1:], sides[0]]
@@ -168,7 +180,8 @@ def _prepend(
 
 def _names(graph: onnx.GraphProto) -> set[str]:
     used = {name for node in graph.node for name in (*node.input, *node.output)}
-    return used | {item.name for item in graph.initializer}
+    used |= {item.name for item in graph.initializer}
+    return used.union(*(_names(inner) for node in graph.node for inner in _graphs(node)))
 
 
 def _restore_output(graph: onnx.GraphProto, index: int, port: Port, imported: ImportedOnnx) -> None:
@@ -181,9 +194,7 @@ def _restore_output(graph: onnx.GraphProto, index: int, port: Port, imported: Im
             helper.make_node("Cast", [inner.name], [port.name], f"{port.name}_Cast", to=own)
         )
     else:
-        for node in graph.node:
-            _rename(node.output, {inner.name: port.name})
-            _rename(node.input, {inner.name: port.name})
+        _rename_all(graph.node, {inner.name: port.name})
     kept = next(item for item in imported.shell.graph.output if item.name == port.name)
     inner.CopyFrom(_border(kept, own, [_batch(port, imported), *sizes[1:]]))
 

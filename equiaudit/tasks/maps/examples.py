@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from equiaudit.audit.forward import Scene, outputs_of
 from equiaudit.audit.geometry import geometry
-from equiaudit.audit.pictures import data_uri, views
+from equiaudit.audit.pictures import data_uri, reduced, views
 from equiaudit.audit.task import Source
 from equiaudit.data import Dataset, Decoded, TruthReader, decode
 from equiaudit.models.types import Model
@@ -103,6 +103,7 @@ def _example(
     unshifted, shifted = _both(model, plan, source, series, (dy, dx))
     drawn = draw(Seen(source, series, (dy, dx), moved, unshifted, shifted))
     before, after = views(image, plan, series, [(0, 0), (dy, dx)])
+    outputs = _small(drawn, moved, plan.window, smooth)
     return DenseExample(
         file=record.file,
         kind=series.name,
@@ -112,11 +113,28 @@ def _example(
         miou_shifted=drawn.miou_shifted,
         input=data_uri(before, _LONGEST),
         shifted_input=data_uri(after, _LONGEST),
-        clean=data_uri(drawn.clean, _LONGEST, smooth=smooth),
-        shifted_back=data_uri(_placed(drawn.back, moved, plan.window), _LONGEST, smooth=smooth),
-        difference=data_uri(_placed(drawn.difference, moved, plan.window), _LONGEST, smooth=smooth),
-        truth=None if drawn.truth is None else data_uri(drawn.truth, _LONGEST, smooth=smooth),
+        clean=data_uri(outputs["clean"], _LONGEST, smooth=smooth),
+        shifted_back=data_uri(outputs["back"], _LONGEST, smooth=smooth),
+        difference=data_uri(outputs["difference"], _LONGEST, smooth=smooth),
+        truth=None if drawn.truth is None else data_uri(outputs["truth"], _LONGEST, smooth=smooth),
     )
+
+
+def _small(
+    drawn: Pictured, moved: Moved, window: tuple[int, int], smooth: bool
+) -> dict[str, Bytes]:
+    """The pictures, reduced so that what changed is seen; smooth ones but for the difference."""
+    found = {
+        "clean": drawn.clean,
+        "back": _placed(drawn.back, moved, window),
+        "difference": _placed(drawn.difference, moved, window),
+    }
+    found |= {} if drawn.truth is None else {"truth": drawn.truth}
+    change = np.zeros(window, np.uint8)
+    change[moved.rows, moved.columns] = drawn.difference.max(axis=2)
+    names = ["difference"] if smooth else list(found)
+    small = reduced([found[name] for name in names], change, _LONGEST)
+    return found | dict(zip(names, small, strict=True))
 
 
 @torch.inference_mode()

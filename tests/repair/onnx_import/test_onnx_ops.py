@@ -67,6 +67,27 @@ POOL = {
     "global max": one("GlobalMaxPool"),
 }  # fmt: skip
 
+
+def _top(k, opset=13, **attributes):
+    """The strongest of whole numbers, many of them equal: values and places."""
+    given = {"constants": {"k": ints(k)}} if opset > 9 else {}
+    if opset < 10:
+        attributes["k"] = k
+    rounded = [
+        node("Floor", "x", "f"),
+        node("TopK", "f k" if opset > 9 else "f", "v i", **attributes),
+    ]
+    rounded.append(node("Cast", "i", "c", to=TensorProto.FLOAT))
+    return model(*rounded, node("Add", "v c", "y"), opset=opset, **given)
+
+
+TOP = {
+    "channels": _top(2, axis=1),
+    "smallest": _top(3, axis=1, largest=0),
+    "columns": _top(5),
+    "of opset 7": _top(2, opset=7, axis=1),
+}
+
 NORM = {
     "batch": one("BatchNormalization", BN, constants=PER_CHANNEL, opset=15),
     "batch of opset 7": one("BatchNormalization", BN, constants=PER_CHANNEL, opset=7, attributes={"epsilon": 0.01, "spatial": 1}),
@@ -279,7 +300,7 @@ RESIZE = {
 }  # fmt: skip
 
 FAMILIES = {
-    "conv": CONV, "pool": POOL, "norm": NORM, "activation": ACTIVATION, "arithmetic": ARITHMETIC,
+    "conv": CONV, "pool": POOL, "top": TOP, "norm": NORM, "activation": ACTIVATION, "arithmetic": ARITHMETIC,
     "dense": DENSE, "reduce": REDUCE, "layout": LAYOUT, "indexing": INDEXING, "pad": PAD,
     "resize": RESIZE,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from equiaudit.repair.onnx.ops import (  # noqa: F401  (each module registers its operators)
     activation,
     arithmetic,
+    choice,
     constant,
     conv,
     dense,
