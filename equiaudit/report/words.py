@@ -55,11 +55,8 @@ class GateRow:
 
 def method_notes(result: Result) -> tuple[tuple[str, str], ...]:
     """What the terms of the report mean: (term, meaning)."""
-    kinds = "; ".join(
-        f"{kind.name} {kind.about}"
-        for kind in KINDS.values()
-        if kind.usual or kind.name in result.shifts
-    )
+    shown = (k for k in KINDS.values() if k.usual or k.name in result.shifts)
+    kinds = "; ".join(f"{kind.name} {kind.about}" for kind in shown)
     own = of_result(result).about
     return (*own, _ABOUT_INTERVALS, ("Shift kinds", f"{kinds}."), *_ABOUT_JUDGING)
 
