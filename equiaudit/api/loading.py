@@ -30,6 +30,8 @@ class ModelSettings(TypedDict, total=False):
     mean: Sequence[float] | None
     """Per channel, RGB order, for pixels in [0, 1]."""
     std: Sequence[float] | None
+    image_range: tuple[float, float] | None
+    """(black, white) of images with more than 8 bits a channel."""
     preprocess: str | Path | None
     """A TOML file with the whole preprocessing."""
     task: str
@@ -65,6 +67,7 @@ def load_model(
         size=named.pop("size", None),
         mean=_floats(named.pop("mean", None)),
         std=_floats(named.pop("std", None)),
+        image_range=_bounds(named.pop("image_range", None)),
         file=as_path(named.pop("preprocess", None)),
     )
     output = named.pop("output_name", None)
@@ -102,6 +105,10 @@ def as_place(value: str | Path | Place) -> Place:
     from equiaudit.data import place_of
 
     return place_of(value)
+
+
+def _bounds(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]))
 
 
 def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -16,4 +16,5 @@ def geometry(how: Preprocess, margin: int) -> Geometry:
         resize=how.resize,
         interpolation=how.interpolation,
         gray=how.channels == "gray",
+        value_range=how.image_range,
     )

@@ -16,8 +16,8 @@ from equiaudit.config import Settings
 __all__ = ["register"]
 
 _OF_THE_DEMO = (
-    *("arch", "weights", "trust", "size", "mean", "std", "preprocess", "task", "output_name"),
-    "input",
+    *("arch", "weights", "trust", "size", "mean", "std", "image_range", "preprocess", "task"),
+    *("output_name", "input"),
 )
 _OF_OTHER_DATA = (
     "labels",

@@ -18,6 +18,7 @@ MODEL_FLAGS = (
     "size",
     "mean",
     "std",
+    "image_range",
     "preprocess",
     "task",
     "output_name",

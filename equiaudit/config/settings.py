@@ -77,6 +77,15 @@ class Settings(BaseModel):
         Floats, Flag(_MODEL, "Per channel, on RGB in [0, 1]: 0.485,0.456,0.406.", "R,G,B")
     ] = None
     std: Annotated[Floats, Flag(_MODEL, "Per channel, on RGB in [0, 1].", "R,G,B")] = None
+    image_range: Annotated[
+        tuple[float, float] | None,
+        BeforeValidator(bounds),
+        Flag(
+            _MODEL,
+            "Black and white of images with more than 8 bits: 0,4095 of 12 bits, -1,1 of floats.",
+            "LOW,HIGH",
+        ),
+    ] = None
     preprocess: Annotated[
         Path | None,
         Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),

@@ -13,6 +13,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from equiaudit.data.arrays import (
+    NO_SCALE,
+    array_planes,
+    array_size,
+    in_range,
+    is_array,
+    is_tiff,
+    tiff_planes,
+    tiff_size,
+)
 from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.data.items import Item
 from equiaudit.data.places import Place, read_bytes
@@ -42,9 +52,12 @@ __all__ = [
 ]
 
 # The content decides, not the suffix; formats that call other programs are not among these.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF")
 _MAX_FILE_BYTES = 1 << 30
 _HEADER_BYTES = 1 << 18
+_FIRST = 132
+"""Bytes that tell an array from an image."""
+_TWELVE_BITS = 4095
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -75,6 +88,8 @@ class Geometry:
     opposite sides. `resize` is the length of the shorter side before the crop, None to keep
     the pixels as they are. `gray` asks for one channel instead of three. Images of more than
     `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
+    file says (0 and 65535 of 16 bits, the window of a DICOM file).
     """
 
     window: tuple[int, int]
@@ -84,6 +99,7 @@ class Geometry:
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     gray: bool = False
     max_pixels: int = 89_478_485
+    value_range: tuple[float, float] | None = None
 
     @property
     def needed(self) -> tuple[int, int]:
@@ -178,8 +194,17 @@ def read_header(place: Place) -> tuple[tuple[int, int], int]:
 
 
 def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], int]:
-    with Image.open(file, formats=FORMATS) as image:
-        return image.size, orientation_of(image)
+    first = file.getvalue() if isinstance(file, io.BytesIO) else read_bytes(file, _FIRST)
+    if is_array(first):
+        head = first if isinstance(file, io.BytesIO) else read_bytes(file, _HEADER_BYTES)
+        return array_size(head), 1
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return image.size, orientation_of(image)
+    except UnidentifiedImageError:
+        if not is_tiff(first):
+            raise
+        return tiff_size(file), 1
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -209,9 +234,17 @@ def check_area(size: tuple[int, int], max_pixels: int) -> None:
 
 def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image], tuple[str, ...]]:
     """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
-    image = open_image(content)
+    stated = geometry.value_range
+    if is_array(content):
+        return array_planes(content, stated, geometry.max_pixels)
+    try:
+        image = open_image(content)
+    except UnidentifiedImageError:
+        if not is_tiff(content):
+            raise
+        return tiff_planes(content, stated, geometry.max_pixels), ()
     check_area(image.size, geometry.max_pixels)
-    planes, notes = _planes(content, image)
+    planes, notes = _planes(content, image, stated)
     turn = _turn(image)
     if turn is not None:
         planes = [plane.transpose(turn) for plane in planes]
@@ -230,16 +263,25 @@ def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
 
 
 def _planes(
-    content: bytes, image: ImageFile.ImageFile
+    content: bytes, image: ImageFile.ImageFile, stated: tuple[float, float] | None
 ) -> tuple[list[Image.Image], tuple[str, ...]]:
     notes = []
     deep = None
-    if is_deep(image):
+    if stated is not None and (image.mode == "F" or image.mode.startswith("I")):
+        deep = [in_range(np.asarray(image), stated)]
+    elif is_deep(image):
         deep = read_deep(partial(open_image, content))
         if deep is None:
             notes.append(f"16-bit {image.mode} read as 8-bit")
+        elif stated is not None:
+            deep = [in_range(np.asarray(plane), stated) for plane in deep]
+        elif max(float(np.asarray(plane).max()) for plane in deep) <= _TWELVE_BITS:
+            notes.append(
+                "16-bit values up to 4095 at most, with 65535 taken for white; --image-range"
+                " 0,4095 says otherwise"
+            )
     elif image.mode == "F":
-        raise ValueError("floating-point pixels have no known scale")
+        raise ValueError(f"floating-point pixels {NO_SCALE}")
     planes = deep or [_eight_bit(image)]
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("the first of several frames")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageFile
 
+from equiaudit.data.arrays import NO_SCALE
+
 __all__ = ["is_deep", "read_deep"]
 
 _NATIVE_SWAPPED = "B" if sys.byteorder == "little" else "L"
@@ -76,7 +78,7 @@ def _joined(high: np.ndarray, low: np.ndarray) -> list[np.ndarray]:
 
 def _in_range(grey: np.ndarray) -> np.ndarray:
     if grey.min() < 0 or grey.max() > 65535:
-        raise ValueError("integer pixels outside 0..65535 have no known scale")
+        raise ValueError(f"integer pixels outside 0..65535 {NO_SCALE}")
     return grey
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,13 @@ __all__ = [
     "sub_folders",
 ]
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif"}
+    | {".jp2", ".j2k", ".jpx", ".dcm", ".dicom", ".npy"}
+)
 """File name endings that count as images, in any case."""
+_ARRAY = ".npy"
+"""Counts where there is no other image: beside some, it holds features or a mask."""
 
 MASK_EXTENSIONS = EXTENSIONS | {".gif", ".npy"}
 """Those of masks."""
@@ -63,7 +68,8 @@ class ImageFile:
 
 def list_images(root: Place) -> tuple[ImageFile, ...]:
     """Every image file under `root`, see `list_files`."""
-    return _listed(root, is_image)
+    found = _listed(root, is_image)
+    return without_arrays(found)
 
 
 def list_files(root: Place) -> tuple[ImageFile, ...]:
@@ -80,6 +86,12 @@ def _listed(root: Place, wanted: Callable[[str], bool]) -> tuple[ImageFile, ...]
     found = _remote_files(root, wanted) if isinstance(root, RemotePath) else _files(root, wanted)
     files = (ImageFile(root, *file) for file in found)
     return tuple(sorted(files, key=lambda file: os.fsencode(file.relative)))
+
+
+def without_arrays(images: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+    """Images, or the arrays among them where there is nothing else."""
+    others = tuple(image for image in images if not image.relative.lower().endswith(_ARRAY))
+    return others or tuple(images)
 
 
 def is_image(name: str) -> bool:

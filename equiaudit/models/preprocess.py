@@ -11,6 +11,7 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     layout = "NCHW"               # "NCHW" | "NHWC"
     resize = 256                  # shorter side before the centre crop, px
     interpolation = "bilinear"    # "nearest" | "bilinear" | "bicubic"
+    image_range = [0, 4095]       # black and white of images with more than 8 bits a channel
 
 The model receives (pixel_range * x - mean) / std for x in [0, 1]. The same text can travel
 inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, TorchScript and
@@ -56,12 +57,18 @@ _DEFAULTS: dict[str, Any] = {
     "layout": "NCHW",
     "resize": None,
     "interpolation": "bilinear",
+    "image_range": None,
 }
 _LONGEST_SIDE = 1 << 16
 _LARGEST_NUMBER = 1e30
 # Bytes. Reading TOML takes time that grows with the square of a dotted key.
 _LARGEST_FILE = 1 << 14
-_FLAGS = {"size": "--size HxW", "mean": "--mean R,G,B", "std": "--std R,G,B"}
+_FLAGS = {
+    "size": "--size HxW",
+    "mean": "--mean R,G,B",
+    "std": "--std R,G,B",
+    "image_range": "--image-range LOW,HIGH",
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class PreprocessOverrides:
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    image_range: tuple[float, float] | None = None
     file: Path | str | None = None
 
 
@@ -145,6 +153,8 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     lines += [f'{key} = "{getattr(preprocess, key)}"' for key in _CHOICES]
     if preprocess.resize is not None:
         lines.append(f"resize = {preprocess.resize}")
+    if preprocess.image_range is not None:
+        lines.append(f"image_range = {list(preprocess.image_range)}")
     return "\n".join(lines) + "\n"
 
 
@@ -194,10 +204,14 @@ def _first_stated(layers: Iterable[PreprocessFields]) -> dict[str, Given]:
 def _from_flags(overrides: PreprocessOverrides) -> PreprocessFields:
     stated = {key: getattr(overrides, key) for key in _FLAGS}
     return {
-        key: Given(_checked(key, list(value), f"--{key}"), f"flag --{key}")
+        key: Given(_checked(key, list(value), _flag(key)), f"flag {_flag(key)}")
         for key, value in stated.items()
         if value is not None
     }
+
+
+def _flag(key: str) -> str:
+    return _FLAGS[key].partition(" ")[0]
 
 
 def _from_file(overrides: PreprocessOverrides) -> PreprocessFields:
@@ -320,6 +334,14 @@ def _deviations(value: Any) -> tuple[float, ...] | None:
     return numbers if numbers and min(numbers) > 0 else None
 
 
+def _bounds(value: Any) -> tuple[float, float] | None:
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    usable = real and all(abs(v) < _LARGEST_NUMBER for v in value) and value[0] < value[1]
+    return (float(value[0]), float(value[1])) if usable else None
+
+
 def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[Any], Any]]:
     return " or ".join(f'"{c}"' for c in choices), lambda v: v if v in choices else None
 
@@ -328,6 +350,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "size": ("two positive whole numbers [H, W]", _size),
     "mean": ("3 numbers, or 1 for gray", _numbers),
     "std": ("3 positive numbers, or 1 for gray", _deviations),
+    "image_range": ("two numbers [black, white], the second larger", _bounds),
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
     "resize": ("a positive whole number", _side),
     **{key: _one_of(choices) for key, choices in _CHOICES.items()},

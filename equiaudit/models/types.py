@@ -34,6 +34,8 @@ class Preprocess:
     resize: int | None = None
     """Shorter side of the image before the centre crop, px; None keeps its pixels."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    image_range: tuple[float, float] | None = None
+    """(black, white) of images with more than 8 bits a channel; None for what the file says."""
     source: dict[str, str] = field(default_factory=dict)
     """Field name -> where its value came from: "flag --mean", "sidecar NAME", "torchvision
     weights NAME", "ONNX input shape", "default"."""

@@ -188,7 +188,7 @@ def test_nothing_to_open(tmp_path: Path) -> None:
         open_dataset(tmp_path / "none")
     with pytest.raises(InputError, match="no images"):
         open_dataset(tmp_path)
-    touch(tmp_path, "a.txt", "sub/b.npy")
+    touch(tmp_path, "a.txt", "sub/b.npz")
     with pytest.raises(InputError, match="no images"):
         open_dataset(tmp_path)
     with pytest.raises(InputError, match="not a folder"):

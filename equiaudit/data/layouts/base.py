@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from equiaudit.data.class_table import ClassTable
 from equiaudit.data.classes import ClassOrder, Doubt, Known
-from equiaudit.data.listing import ImageFile, is_image, list_files, list_images
+from equiaudit.data.listing import ImageFile, is_image, list_files, list_images, without_arrays
 from equiaudit.data.places import Place
 from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.errors import InputError
@@ -57,7 +57,7 @@ class Tree:
     @cached_property
     def images(self) -> tuple[ImageFile, ...]:
         """Those of `files` that are images by their ending."""
-        return tuple(file for file in self.files if is_image(file.relative))
+        return without_arrays([file for file in self.files if is_image(file.relative)])
 
     @cached_property
     def folders(self) -> str:
