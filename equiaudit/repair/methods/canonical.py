@@ -102,7 +102,8 @@ def _untold(subject: Subject, options: FixOptions) -> Misfit | None:
 
 
 def _reading(subject: Subject, every: EveryRun, options: FixOptions) -> Reading:
-    main: Role = Map() if subject.dense else None
+    last = getattr(subject.model, "output_layout", "NCHW") == "NHWC"
+    main: Role = Map(channels_last=last) if subject.dense else None
     return read_outputs(
         every,
         told_of(every.names, options.positions, subject.model.name),
@@ -110,6 +111,7 @@ def _reading(subject: Subject, every: EveryRun, options: FixOptions) -> Reading:
         main=(subject.main_place, main),
         size=subject.model.preprocess.size,
         model=subject.model.name,
+        channels_first=subject.model.kind != "onnx",
     )
 
 
