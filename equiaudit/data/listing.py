@@ -96,7 +96,7 @@ def without_arrays(images: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
 
 def is_image(name: str) -> bool:
     """Whether a file name ends as that of an image."""
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS
+    return name[name.rfind(".") :].lower() in EXTENSIONS
 
 
 def sub_folders(root: Place) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def printable(name: str) -> str:
 
 def is_mask(name: str) -> bool:
     """Whether a file name ends as that of an image or a mask."""
-    return posixpath.splitext(name)[1].lower() in MASK_EXTENSIONS
+    return name[name.rfind(".") :].lower() in MASK_EXTENSIONS
 
 
 def _remote_files(root: RemotePath, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:
