@@ -12,7 +12,7 @@ from equiaudit._version import __version__
 from equiaudit.errors import EquiauditError, InputError, NothingToDo, RunError
 
 if TYPE_CHECKING:
-    from equiaudit.api import fix, inspect, load_model, scan, verify
+    from equiaudit.api.python import fix, inspect, load_model, scan, verify
     from equiaudit.comparison import compare
     from equiaudit.results import Estimate, Result, load_result
 
@@ -20,12 +20,12 @@ _LAZY = {
     "Estimate": "equiaudit.results",
     "Result": "equiaudit.results",
     "compare": "equiaudit.comparison",
-    "fix": "equiaudit.api",
-    "inspect": "equiaudit.api",
-    "load_model": "equiaudit.api",
+    "fix": "equiaudit.api.python",
+    "inspect": "equiaudit.api.python",
+    "load_model": "equiaudit.api.python",
     "load_result": "equiaudit.results",
-    "scan": "equiaudit.api",
-    "verify": "equiaudit.api",
+    "scan": "equiaudit.api.python",
+    "verify": "equiaudit.api.python",
 }
 
 __all__ = [

@@ -51,8 +51,9 @@ def assert_shift_consistent(
     if "protocol" not in scan_options:
         scan_options.setdefault("shifts", (kind,))
     from equiaudit.api import scan
+    from equiaudit.api.python import in_python
 
-    result = scan(model, data, **scan_options)
+    result = in_python(scan)(model, data, **scan_options)
     estimate = result.metric(f"{kind}.{metric}")
     held = _held_figure(estimate, judge, allow_inconclusive)
     if held is None or held < min:

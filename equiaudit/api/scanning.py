@@ -120,7 +120,7 @@ def scan(
     else:
         backend = model_settings.get("backend")
         automatic = engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading.classes)
         crew = crew_for(engine, address, model, model_settings)
         work = work_on_images(
             loaded, place, reading, options, judge, stopping, folder, automatic, crew

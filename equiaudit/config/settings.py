@@ -98,6 +98,10 @@ class Settings(BaseModel):
         str | None,
         Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),
     ] = None
+    output_layout: Annotated[
+        Literal["auto", "NCHW", "NHWC"],
+        Flag(_MODEL, "Where a map that the model returns has its channels.", "auto|NCHW|NHWC"),
+    ] = "auto"
     input: Annotated[
         tuple[str, ...],
         BeforeValidator(assignments),

@@ -103,9 +103,12 @@ def open_dataset(
     _check_limit(limit)
     top = folder_of(root)
     table = None if labels is None else place_of(labels)
-    asked = Asked(table, Known(num_classes, class_names, class_ids), class_order)
+    known = Known(num_classes, class_names, class_ids)
+    asked = Asked(table, known, class_order, named=layout != "auto")
     if table is not None:
-        name, listing = "labels-file", read_labels_file(Tree(top), asked)
+        tree = Tree(top)
+        name, listing = "labels-file", read_labels_file(tree, asked)
+        listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     else:
         name, listing = _read(top, "classification", layout, asked)
     let_go(top)

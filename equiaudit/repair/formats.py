@@ -72,6 +72,11 @@ class Format(Protocol):
         ...
 
     @property
+    def leeway(self) -> float:
+        """How much more than rounding outputs may differ, as a share of their range."""
+        ...
+
+    @property
     def output_dtypes(self) -> tuple[torch.dtype, ...]:
         """What the graph's outputs, in order, are cast to; () where they are left alone."""
         ...
@@ -113,6 +118,7 @@ class TorchScript:
     """A scripted graph of aten operators."""
 
     bit_equal: bool = True
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
@@ -142,6 +148,7 @@ class Exported:
     """A program of torch.export."""
 
     bit_equal: bool = True
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
@@ -169,6 +176,7 @@ class Onnx:
 
     pad: Pad = "wrap"
     bit_equal: bool = False
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(
@@ -249,6 +257,7 @@ class Checkpoint:
     """
 
     bit_equal: bool = True
+    leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
 
     def write(

@@ -165,7 +165,7 @@ def _differences(
     dtypes = kind.output_dtypes or tuple(y.dtype for y in ours)
     for place, (x, y, dtype) in enumerate(zip(ours, theirs, dtypes, strict=True)):
         own = partial(rounding.of, place, x)
-        reason = _difference(x, y, dtype, own, bit_equal=kind.bit_equal, labelled=place == 0)
+        reason = _difference(x, y, dtype, own, kind=kind, labelled=place == 0)
         if reason is not None:
             return reason if place == 0 else f"{reason} (output {place + 1} of {len(ours)})"
     return None
@@ -177,11 +177,12 @@ def _difference(
     dtype: torch.dtype,
     rounding: Callable[[], float],
     *,
-    bit_equal: bool,
+    kind: Format,
     labelled: bool,
 ) -> str | None:
     if actual.shape != expected.shape:
         return f"The saved file returns {tuple(actual.shape)}, not {tuple(expected.shape)}"
+    bit_equal = kind.bit_equal
     wide, found = expected.to(dtype).double(), actual.double()
     if torch.equal(found, wide):
         return None
@@ -191,12 +192,12 @@ def _difference(
         return None if same else f"The saved file's whole numbers differ in {share:.1%} of places"
     error, spread = (found - wide).abs().max().item(), (wide.max() - wide.min()).item()
     step = torch.finfo(dtype).eps if dtype == torch.float16 else 0.0
-    allowed = _ONNX_TOLERANCE * spread + step * wide.abs().max().item()
+    allowed = max(_ONNX_TOLERANCE, kind.leeway) * spread + step * wide.abs().max().item()
     if bit_equal or not (error <= allowed or error <= _LEEWAY * rounding()):
         hint = "" if bit_equal else _OTHER_ORIGIN
         share = error / spread if spread else float("inf")
         return f"The saved file differs from the graph by {share:.1e} of the output range{hint}"
-    several = labelled and wide.dim() > 1 and wide.shape[1] > 1
+    several = labelled and not kind.leeway and wide.dim() > 1 and wide.shape[1] > 1
     if several and not torch.equal(found.argmax(1), wide.argmax(1)):
         return "The saved file predicts other labels than the graph"
     return None

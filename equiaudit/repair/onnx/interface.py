@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from equiaudit.errors import RunError
 from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.onnx.reader import Port
+from equiaudit.repair.onnx.requantise import requantise
 
 __all__ = ["restore_interface"]
 
@@ -50,6 +51,8 @@ def restore_interface(model: onnx.ModelProto, imported: ImportedOnnx) -> onnx.Mo
     _reorder_outputs(graph, [item.name for item in shell.graph.output])
     if imported.widened:
         _compact(graph)
+    if imported.quantised:
+        requantise(graph, imported.quantised)
     graph.name, graph.doc_string = imported.graph_name or graph.name, shell.graph.doc_string
     result.domain, result.model_version = shell.domain, shell.model_version
     result.doc_string = shell.doc_string

@@ -10,6 +10,7 @@ from torch import fx
 
 from equiaudit.models.onnx import onnx_forward
 from equiaudit.repair.formats import Pad, Run, exported_onnx, write_onnx
+from equiaudit.repair.onnx.check import QUANTISED_TOLERANCE
 from equiaudit.repair.onnx.interface import restore_interface
 from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.outputs import graph_outputs
@@ -38,6 +39,11 @@ class LikeOnnx:
     imported: ImportedOnnx
     pad: Pad = "wrap"
     bit_equal: bool = False
+
+    @property
+    def leeway(self) -> float:
+        """Steps of integers, where the file has them."""
+        return QUANTISED_TOLERANCE if self.imported.quantised else 0.0
 
     @property
     def output_dtypes(self) -> tuple[torch.dtype, ...]:

@@ -20,6 +20,7 @@ from equiaudit.repair.onnx.reader import (
     output_ports,
     read_model,
 )
+from equiaudit.repair.onnx.requantise import Quantised, quantised
 from equiaudit.repair.onnx.trace import trace
 from equiaudit.repair.onnx.values import BATCH
 from equiaudit.repair.quiet import quiet
@@ -62,6 +63,7 @@ class ImportedOnnx:
     shell: onnx.ModelProto
     """The file without its nodes and tensors: borders, metadata, versions."""
     metadata_props: Mapping[str, str] = field(default_factory=dict)
+    quantised: Quantised = field(default_factory=Quantised)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -103,6 +105,11 @@ def _notes(imported: ImportedOnnx) -> Iterator[str]:
             "the file computes in float16, what is converted in float32 with the same weights,"
             " since rounding to float16 along the way differs from position to position;"
             " inputs and outputs keep their type"
+        )
+    if imported.quantised:
+        yield (
+            "the file computes in integers; what is written has them and their scales again, each"
+            " operator in float between DequantizeLinear and QuantizeLinear"
         )
     if len(imported.outputs) > 1:
         names = ", ".join(imported.output_names)
@@ -154,6 +161,7 @@ def import_onnx(
         error=error,
         shell=_shell(model),
         metadata_props={item.key: item.value for item in model.metadata_props},
+        quantised=quantised(model),
     )
 
 

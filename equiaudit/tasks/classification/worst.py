@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from equiaudit.audit.geometry import geometry
@@ -67,7 +69,7 @@ def _worst(
         kind=series.name,
         label=record.label,
         clean_label=record.clean,
-        clean_confidence=record.confidence,
+        clean_confidence=None if math.isnan(record.confidence) else record.confidence,
         flipped_label=label,
         offset=offset,
         agreement=_agreement(record, series.name),

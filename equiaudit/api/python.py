@@ -1,0 +1,121 @@
+"""The verbs as Python calls them: what goes wrong is said in parameters, not in flags.
+
+Errors name options as the command line has them, since most are read there. At this border
+``--size HxW`` becomes ``size=(H, W)``; the functions themselves are those of `equiaudit.api`.
+"""
+
+from __future__ import annotations
+
+import inspect as introspection
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
+
+from equiaudit import api
+from equiaudit.errors import EquiauditError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RENAMED = {"gate": "gates"}
+_NO = {"no-accuracy-check": "accuracy_check", "no-resume": "resume"}
+_SWITCHES = (
+    *("trust", "early_stop", "strict", "compare_methods", "dry_run", "calibrate"),
+    "require_baseline",
+)
+_WORDS = (
+    r"auto|cpu|cuda|torch|compile|onnxruntime|classification|segmentation|image|input|features"
+    r"|wrap|slices|circular|crop|local|ray|mass|canonical(?:\+border)?|crop-select"
+)
+_PLACES = r"[A-Z]+(?:[x,:][A-Z]+)*(?:\.csv)?|[a-z]+(?:\|[a-z]+)+"
+_VALUE = rf"(?: (?P<value>{_PLACES}|\d[\dx.]*%?|(?:{_WORDS})(?:,[a-z-]+)*)(?![\w-]))?"
+_FLAG = re.compile(rf"(?<![\w-])--(?P<flag>[a-z]+(?:-[a-z]+)*){_VALUE}")
+_OUTPUT = re.compile(r"(?<![\w-])-o(?: (?P<value>OUT|DIR))?(?![\w-])")
+_TUPLES = ("size", "mean", "std", "stride")
+
+
+def in_python(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with errors that speak of parameters, and its own name for a wrong one."""
+    known = _parameters(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if known and name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"{function.__name__}() has no parameter {name!r}.{hint}")
+        try:
+            return function(*args, **kwargs)
+        except EquiauditError as error:
+            error.message = in_parameters(error.message)
+            error.tip = None if error.tip is None else in_parameters(error.tip)
+            error.args = (error.message,)
+            raise
+
+    return call
+
+
+def in_parameters(text: str) -> str:
+    """`text` with the flags that are parameters of some verb written as such."""
+    text = _OUTPUT.sub(lambda hit: 'out="OUT"' if hit["value"] == "OUT" else "output", text)
+    return _FLAG.sub(_as_parameter, text)
+
+
+def _as_parameter(hit: re.Match[str]) -> str:
+    flag, value = hit["flag"], hit["value"]
+    if flag in _NO:
+        return f"{_NO[flag]}=False"
+    name = flag.replace("-", "_")
+    name = _RENAMED.get(name, name)
+    if name not in _all_parameters():
+        return hit[0]
+    if name in _SWITCHES:
+        return f"{name}=True" + ("" if value is None else f" {value}")
+    return name if value is None else f"{name}={_written(name, value)}"
+
+
+def _written(name: str, value: str) -> str:
+    """A value as Python has it."""
+    if "|" in value:
+        return " or ".join(f'"{each}"' for each in value.split("|"))
+    if name in _TUPLES:
+        parts = re.split("[x,]", value)
+        return f"({', '.join(parts if len(parts) > 1 else parts * 2)})"
+    if name == "gates":
+        return f'["{value}"]'
+    if name == "shifts":
+        return repr(tuple(value.split(","))).replace("'", '"')
+    if value.endswith("%"):
+        return f"{float(value[:-1]) / 100:g}"
+    return value if re.fullmatch(r"[\d.]+|[A-Z]", value) else f'"{value}"'
+
+
+def _parameters(function: Callable[..., object]) -> tuple[str, ...]:
+    """The names that a call may have, also those that it passes on as a TypedDict.
+
+    None at all where it passes on whatever it is given.
+    """
+    found = introspection.signature(function).parameters.values()
+    own = [p.name for p in found if p.kind is not p.VAR_KEYWORD]
+    rest = [str(p.annotation) for p in found if p.kind is p.VAR_KEYWORD]
+    if not rest:
+        return tuple(own)
+    packed = re.fullmatch(r"Unpack\[(\w+)\]", rest[0])
+    more = getattr(function, "__globals__", {}).get(packed[1]) if packed else None
+    return () if more is None else (*own, *more.__annotations__)
+
+
+@cache
+def _all_parameters() -> frozenset[str]:
+    verbs = (api.scan, api.fix, api.verify, api.inspect, api.load_model)
+    return frozenset(name for verb in verbs for name in _parameters(verb))
+
+
+scan = in_python(api.scan)
+fix = in_python(api.fix)
+verify = in_python(api.verify)
+inspect = in_python(api.inspect)
+load_model = in_python(api.load_model)
