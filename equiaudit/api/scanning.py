@@ -21,6 +21,7 @@ from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
+from equiaudit.kinds import usual
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ def scan(
     *,
     output_range: tuple[float, float] | None = None,
     limit: int | None = None,
-    shifts: Sequence[str] = ("circular", "crop", "zero-pad"),
+    shifts: Sequence[str] = usual(),
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
     seed: int = 0,

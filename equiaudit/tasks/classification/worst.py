@@ -87,9 +87,7 @@ def _with_thumbnails(
 ) -> WorstImage:
     """The image may be gone or unreadable by now; then it stays without thumbnails."""
     item = dataset.item(record.index)
-    reach = max(-series.low, series.high)
-    margin = reach if series.kind == "crop" else 0
-    image = decode(item, geometry(model.preprocess, margin))
+    image = decode(item, geometry(model.preprocess, series.margin))
     if not isinstance(image, Decoded):
         return worst
     clean, shifted = (

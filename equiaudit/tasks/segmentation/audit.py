@@ -197,7 +197,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     ) -> float | None:
         if mask is None or seen.source.truth is None:
             return None
-        if seen.series.kind != "crop":
+        if not seen.series.moves.real:
             back, true = seen.moved.back(shifted), seen.moved.clean(mask)
             return _own_mean_iou(back, true, self.classes)
         whole = torch.from_numpy(seen.source.truth.values).to(self.model.device)
@@ -239,7 +239,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
 
 
 def _agreement(series: Series) -> str:
-    return "mascc" if series.kind == "circular" else "massc"
+    return "mascc" if series.moves.whole else "massc"
 
 
 def _scores(each: Sequence[Scores]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -100,7 +100,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         self._labels: dict[int, Tensor] = {}
         self._masks: dict[int, _Mask] = {}
         self._kept: dict[tuple[int, str], _Kept] = {}
-        self._crops = {s.name for s in plan.series if s.kind == "crop"}
+        self._real = {s.name for s in plan.series if s.moves.real}
 
     def reduced(self, outputs: Tensor) -> Tensor:
         """(n, H, W) labels."""
@@ -131,7 +131,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
 
     def _scores(self, job: Job, shifted: Tensor, back: Tensor, mask: _Mask, moved: Moved) -> Counts:
         """Against the mask moved with the image: real mask enters with real pixels, else none."""
-        if job.name not in self._crops:
+        if job.name not in self._real:
             return scores_of(back, moved.clean(mask.window), self._classes)
         true = cut(mask.whole[None], self.plan.window, self.plan.margin, job.offset)[0]
         return scores_of(shifted, true, self._classes)
