@@ -15,9 +15,9 @@ _MOST = 4
 
 def left_beside(tree: Tree, listing: Listing) -> tuple[str, ...]:
     """Files in the folders of the images that are neither images nor masks, by their ending."""
-    others = [file for file in tree.files if not is_mask(file.relative)]
-    if not others:
+    if len(tree.files) == len(tree.images):
         return ()
+    others = [file for file in tree.files if not is_mask(file.relative)]
     full = {_folder(image) for image in listing.images}
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
