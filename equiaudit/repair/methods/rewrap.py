@@ -11,7 +11,7 @@ from equiaudit.errors import NothingToDo
 from equiaudit.graphs.capture import capture
 from equiaudit.graphs.outputs import channels_first, graph_outputs
 from equiaudit.models.types import Layout, Preprocess
-from equiaudit.repair.methods.protocol import Net
+from equiaudit.repair.save.net import Net
 
 __all__ = ["graph_inside", "of_layout", "recaptured", "with_channels_first"]
 
