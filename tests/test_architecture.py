@@ -18,7 +18,7 @@ LAYERS = (
     ("api", "testing"),
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison", "config"),
-    ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
+    ("graphs", "models", "data", "shifts", "metrics", "sampling", "training", "demo"),
     ("tasks", "kinds"),
     ("results", "registry", "formats"),
     ("errors", "_version"),

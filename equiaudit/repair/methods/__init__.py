@@ -13,7 +13,12 @@ both parts change the same ops.
 from __future__ import annotations
 
 from equiaudit.errors import InputError
-from equiaudit.repair.methods.base import (
+from equiaudit.repair.methods.border import Border
+from equiaudit.repair.methods.canonical import CanonicalInput
+from equiaudit.repair.methods.crop_select import CropSelectInput
+from equiaudit.repair.methods.mass import Mass
+from equiaudit.repair.methods.polyphase import POLYPHASE
+from equiaudit.repair.methods.protocol import (
     Check,
     Converted,
     FixOptions,
@@ -23,14 +28,9 @@ from equiaudit.repair.methods.base import (
     Recover,
     Wrapper,
 )
-from equiaudit.repair.methods.border import Border
-from equiaudit.repair.methods.canonical import CanonicalInput
-from equiaudit.repair.methods.crop_select import CropSelectInput
-from equiaudit.repair.methods.mass import Mass
-from equiaudit.repair.methods.nets import GraphNet
-from equiaudit.repair.methods.polyphase import POLYPHASE
 from equiaudit.repair.methods.recipe import Recipe
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.save.graph_net import GraphNet
 
 __all__ = [
     "COMPARED",

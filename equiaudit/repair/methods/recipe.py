@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.repair.methods.base import (
+from equiaudit.repair.methods.partial import ops_left, weakened
+from equiaudit.repair.methods.protocol import (
     Converted,
     FixOptions,
     Method,
@@ -14,9 +15,8 @@ from equiaudit.repair.methods.base import (
     Recover,
     Wrapper,
 )
-from equiaudit.repair.methods.checks import Circular, Moved
-from equiaudit.repair.methods.partial import ops_left, weakened
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.verify.checks import Circular, Moved
 from equiaudit.results.repair import Claim
 
 __all__ = ["Recipe"]

@@ -15,9 +15,9 @@
 
 from equiaudit.repair.onnx.capturing import OnnxCaptured, capture_onnx
 from equiaudit.repair.onnx.interface import restore_interface
-from equiaudit.repair.onnx.like import LikeOnnx
 from equiaudit.repair.onnx.module import ImportedOnnx, import_onnx
 from equiaudit.repair.onnx.reader import Port
+from equiaudit.repair.save.onnx_like import LikeOnnx
 
 __all__ = [
     "ImportedOnnx",
