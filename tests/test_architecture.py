@@ -21,8 +21,8 @@ LAYERS = (
     ("repair.methods",),
     ("repair.verify", "repair.save", "repair.inspection"),
     ("repair.canonical", "repair.onnx", "repair.rewrite", "repair.outputs"),
-    ("graphs", "models", "data", "shifts", "metrics", "sampling", "training", "demo"),
-    ("tasks", "kinds"),
+    ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
+    ("tasks", "kinds", "graphs"),
     ("results", "registry", "formats"),
     ("errors", "_version"),
 )
