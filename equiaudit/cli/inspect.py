@@ -21,6 +21,7 @@ MODEL_FLAGS = (
     "image_range",
     "preprocess",
     "task",
+    "threshold",
     "output_name",
     "output_layout",
     "input",

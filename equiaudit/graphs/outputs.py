@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from equiaudit.errors import InputError
+from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Layout, Model
 from equiaudit.tasks import TASKS
 
@@ -24,7 +25,7 @@ __all__ = [
     "relative_error",
 ]
 
-Threshold = float | Literal["ids"] | None
+Threshold = float | Decisions | Literal["ids"] | None
 """Above it a single score or channel is another label; "ids" where it is the label itself, None
 where it has none, as the values of images."""
 
@@ -86,6 +87,8 @@ def label_threshold(model: Model) -> Threshold:
         return None
     if model.outputs_labels:
         return "ids"
+    if decide := decisions_of(model):
+        return decide
     return 0.5 if model.outputs_probabilities else 0.0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from equiaudit.graphs.outputs import Threshold
+from equiaudit.models.outputs import Decisions
 from equiaudit.results.repair import Mismatch, ShiftErrors
 
 __all__ = ["Tally", "largest"]
@@ -58,6 +59,8 @@ class Tally:
         """Of an output (C, ...): (...), or nothing where it has none."""
         if self.threshold == "ids":
             return output
+        if isinstance(self.threshold, Decisions):
+            return self.threshold(output[None])[0]
         if output.shape[:1] > (1,):
             return output.argmax(0)
         return output[:0] if self.threshold is None else output[:1] > self.threshold
