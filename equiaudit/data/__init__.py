@@ -12,7 +12,8 @@ from equiaudit.data.dataset import (
     open_dataset,
     open_dense_dataset,
 )
-from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
+from equiaudit.data.decoding import Decoded, decode
+from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item, Items
 from equiaudit.data.label_sets import class_folders_in, open_label_sets
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader

@@ -20,18 +20,21 @@ from torch.export import Dim, ExportedProgram
 
 from equiaudit.graphs.nodes import module_path
 from equiaudit.graphs.normal_form import module_of, normal_form, single_output_program
-from equiaudit.graphs.outputs import main_output
-from equiaudit.models.outputs import named_tensors
+from equiaudit.graphs.outputs import main_output, named_tensors
+from equiaudit.graphs.quiet import quiet
 
 __all__ = [
     "convert_torchscript",
     "export_dynamic",
     "export_eager",
+    "inlined",
     "reexport",
     "retrace_torchscript",
 ]
 
 aten = torch.ops.aten
+_SAMPLE_BATCH = 7
+"""Of a sample to record with: unlikely to be the size of another axis."""
 _SIZED = ("view", "reshape", "_unsafe_view", "expand")
 
 
@@ -48,6 +51,18 @@ def export_eager(
 ) -> fx.GraphModule:
     """Route 1: a module of Python code; `every_output` as in `reexport`."""
     return single_output_program(export_dynamic(module, sample), every_output=every_output)
+
+
+def inlined(graph: fx.GraphModule, example: torch.Tensor) -> fx.GraphModule:
+    """`graph` as it runs in its present mode, its modules dissolved; itself where it calls none.
+
+    `example` is a batch (N, C, H, W). Parameters and buffers keep their names and are shared.
+    """
+    if not any(node.op == "call_module" for node in graph.graph.nodes):
+        return graph
+    sample = example[:1].repeat(_SAMPLE_BATCH, 1, 1, 1)
+    with quiet():
+        return export_eager(graph, sample, every_output=True).train(graph.training)
 
 
 def reexport(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from equiaudit.models.outputs import named_tensors
+from equiaudit.graphs.outputs import named_tensors
 
 __all__ = ["UNKNOWN", "Origin", "Origins", "torch_origins"]
 

@@ -144,7 +144,7 @@ def test_control_a_graph_that_computes_something_else_is_not_taken(
 ) -> None:
     other = nets.randomise(nets.TinyResNet(), seed=1)
     honest = routes.export_eager
-    monkeypatch.setattr(routes, "export_eager", lambda module, x: honest(other, x))
+    monkeypatch.setattr(routes, "export_eager", lambda module, x, **how: honest(other, x, **how))
     with pytest.raises(NothingToDo, match="differs from the model by"):
         capture(nets.TinyResNet(), size=SIZE)
 

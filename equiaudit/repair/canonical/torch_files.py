@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from equiaudit.graphs.inline import inlined
 from equiaudit.graphs.normal_form import single_output_program
 from equiaudit.graphs.portable import plain_graph, scriptable
-from equiaudit.graphs.routes import export_dynamic
+from equiaudit.graphs.routes import export_dynamic, inlined
 from equiaudit.repair.canonical.operators import ORIGIN, ROLL, calls
 from equiaudit.sampling.canonical import clear_origin, decided_origin
 from equiaudit.sampling.wrapping import roll_by

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from equiaudit.models.outputs import named_tensors
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.types import Model
 
 __all__ = ["EveryRun", "every_run"]
