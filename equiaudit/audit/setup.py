@@ -36,7 +36,6 @@ def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
             f"--output-range is of images, and {model.name} returns scores.",
             tip="Leave it out, or give --task image.",
         )
-    refuse_threshold(model)
     return make_plan(
         options.shifts,
         window=model.preprocess.size,
@@ -47,17 +46,6 @@ def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
         protocol=options.protocol,
         # They decompose what a scan that ends early does not ask about, at 4 passes per image.
         aligned=not options.early_stop and options.precision is None,
-    )
-
-
-def refuse_threshold(model: Model) -> None:
-    """InputError where --threshold is given to a task that reads none."""
-    if model.threshold is None or TASKS.named(model.task).decides:
-        return
-    tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
-    raise InputError(
-        f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
-        tip=f"Leave it out, or give --task {tasks}.",
     )
 
 

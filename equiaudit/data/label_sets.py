@@ -188,8 +188,22 @@ class _Reading:
         label = column_named(names, LABEL_COLUMNS, without=file)
         others = [i for i in range(len(header)) if i != file]
         if label is not None and not all(spelling(header[i]) in self._by_name() for i in others):
+            self._refuse_marks(table, header, label, others)
             return None
         return header, file, others
+
+    def _refuse_marks(
+        self, table: Table, header: Sequence[str], label: int, others: Sequence[int]
+    ) -> None:
+        """A column called as labels are, beside others of 0 and 1: it may be one of the classes."""
+        rows = table.rows if table.header is not None else table.rows[1:]
+        marks = {row[i] if i < len(row) else "" for row in rows for i in others}
+        if len(others) == self.count and marks <= _YES | _NO:
+            raise InputError(
+                f"The column {header[label]} of {self.path} may hold the labels, or be one of"
+                f" {self.count} columns of 0 and 1, one per class.",
+                tip=f"{_NAMES_TIP} The columns are then read by these names.",
+            )
 
     def _of_columns(
         self, table: Table, header: Sequence[str], file: int, columns: list[int]
@@ -254,7 +268,10 @@ class _Reading:
                 f"The labels of {self.path} can be read as {distinct[0]} and as {distinct[1]}.",
                 tip="Put | between the names of an image's classes.",
             )
-        return ways[distinct[0]], f"{read.columns} ({distinct[0]})"
+        how, sets = distinct[0], ways[distinct[0]]
+        if how.startswith("indices") and not any(0 in own for own in sets):
+            how += ", counted from 0, which no image has"
+        return sets, f"{read.columns} ({how})"
 
     def _unreadable(self, read: Rows) -> InputError:
         known = {**self._by_name(), **self._by_index()}

@@ -164,17 +164,25 @@ def load(
     seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    found = _model(runner, seen, engine, _stride_pair(stride))
-    return replace(found, threshold=_checked_threshold(threshold))
+    return _deciding(_model(runner, seen, engine, _stride_pair(stride)), threshold)
 
 
-def _checked_threshold(threshold: float | None) -> float | None:
-    if threshold is not None and not 0 < threshold < 1:
+def _deciding(model: Model, threshold: float | None) -> Model:
+    """With the threshold; InputError for a task that reads none, and for what is none."""
+    if threshold is None:
+        return model
+    if not TASKS[model.task].decides:
+        tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
+        raise InputError(
+            f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
+            tip=f"Leave it out, or give --task {tasks}.",
+        )
+    if not 0 < threshold < 1:
         raise InputError(
             f"--threshold is {threshold:g}; it is a probability between 0 and 1.",
             tip="Logits are held against its logit, ln(t / (1 - t)).",
         )
-    return threshold
+    return replace(model, threshold=threshold)
 
 
 def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
