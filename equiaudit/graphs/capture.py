@@ -231,15 +231,15 @@ class _evaluating:
     def __init__(self, module: nn.Module) -> None:
         # An exported graph has its mode built in, and refuses `eval()`; a frozen script has none.
         built_in = isinstance(module, fx.GraphModule) or not hasattr(module, "training")
-        self._modules = [] if built_in else list(module.modules())
+        self._every = [] if built_in else list(module.modules())
 
     def __enter__(self) -> None:
-        self._modes = [module.training for module in self._modules]
-        for module in self._modules[:1]:
+        self._modes = [module.training for module in self._every]
+        for module in self._every[:1]:
             module.eval()
 
     def __exit__(self, *_: object) -> None:
-        for module, mode in zip(self._modules, self._modes, strict=True):
+        for module, mode in zip(self._every, self._modes, strict=True):
             module.training = mode
 
 

@@ -19,6 +19,7 @@ from equiaudit.graphs.routes import export_dynamic, inlined
 from equiaudit.repair.canonical.operators import ORIGIN, ROLL, calls
 from equiaudit.sampling.canonical import clear_origin, decided_origin
 from equiaudit.sampling.wrapping import roll_by
+from equiaudit.torch_private import OpOverloadPacket
 
 __all__ = ["as_exportable", "as_script", "replaced_calls"]
 
@@ -42,7 +43,7 @@ def as_exportable(module: fx.GraphModule, example: Tensor) -> fx.GraphModule:
 
 def replaced_calls(
     module: fx.GraphModule,
-    operator: torch._ops.OpOverloadPacket,
+    operator: OpOverloadPacket,
     make: Callable[[fx.Node], nn.Module],
 ) -> fx.GraphModule:
     """`module`, where each call of `operator` becomes one of the module that is made for it."""
