@@ -15,6 +15,7 @@ from equiaudit.data.dataset import (
 from equiaudit.data.decoding import Decoded, decode
 from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item, Items
+from equiaudit.data.label_sets import class_folders_in, open_label_sets
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of
 from equiaudit.data.prefetch import check_sizes, decode_ahead
@@ -38,6 +39,7 @@ __all__ = [
     "Truth",
     "TruthReader",
     "check_sizes",
+    "class_folders_in",
     "decode",
     "decode_ahead",
     "has_masks",
@@ -45,6 +47,7 @@ __all__ = [
     "is_lost",
     "open_dataset",
     "open_dense_dataset",
+    "open_label_sets",
     "place_of",
     "read_class_table",
     "without_secrets",
