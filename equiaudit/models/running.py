@@ -29,8 +29,6 @@ __all__ = [
 
 Backend = Literal["auto", "torch", "compile", "onnxruntime"]
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
-
 
 def resolve_device(name: str) -> torch.device:
     """The device that `name` (auto, cpu, cuda or cuda:N) means here; InputError if absent."""
@@ -82,7 +80,7 @@ def probe_batch(preprocess: Preprocess, count: int, device: torch.device) -> Ten
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
     normal = (pixels - mean) / std
     ordered = normal.flip(1) if preprocess.channels == "bgr" else normal
-    return ordered.to(_DTYPES[preprocess.dtype]).to(device)
+    return ordered.to(preprocess.tensor_dtype).to(device)
 
 
 def torch_forward(module: nn.Module, *, compiled: bool) -> Forward:
@@ -166,4 +164,4 @@ def sample_of(how: Preprocess, count: int, seed: int = 0) -> Tensor:
     """Noise as a batch (count, C, H, W) of the model's dtype."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((count, how.planes, *how.size), generator=generator)
-    return noise.to(getattr(torch, how.dtype))
+    return noise.to(how.tensor_dtype)

@@ -46,6 +46,14 @@ class Preprocess:
         """Channels of an image: 1 or 3."""
         return 1 if self.channels == "gray" else 3
 
+    @property
+    def tensor_dtype(self) -> torch.dtype:
+        """`dtype` as torch has it."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
+
 
 @dataclass(frozen=True)
 class Model:
