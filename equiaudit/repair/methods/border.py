@@ -12,7 +12,7 @@ from equiaudit.repair.methods.options import Converted, FixOptions
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.bordered import bordered
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["Border"]
