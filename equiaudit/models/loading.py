@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
     choose_output,
@@ -21,12 +22,10 @@ from equiaudit.models.outputs import (
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
 from equiaudit.models.running import (
-    Backend,
     export_to_onnx,
     guarded,
     in_pieces,
     probe_batch,
-    resolve_backend,
     resolve_device,
     torch_forward,
 )
@@ -63,7 +62,7 @@ class _Seen:
 
 
 def load(
-    spec: str | Path | nn.Module,
+    spec: str | Path | nn.Module | Outline,
     *,
     arch: str | None = None,
     trust: bool = False,
@@ -81,7 +80,7 @@ def load(
 
     Args:
         spec: a file (its kind is told from its content), `torchvision:NAME/WEIGHTS`,
-            `timm:NAME`, or a module.
+            `timm:NAME`, a module; or what is `foreseen` of one, with the same settings.
         arch: the architecture of a state dict: `torchvision:NAME`, `timm:NAME` or
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
@@ -103,15 +102,27 @@ def load(
             not known; the architecture does not fit; the device or backend cannot run it.
         RunError: the model raises on a batch of noise of the stated size.
     """
-    if task != "auto":
-        TASKS.named(task)
+    overrides = preprocess or PreprocessOverrides()
+    if not isinstance(spec, Outline):
+        spec = foreseen(
+            spec,
+            arch=arch,
+            trust=trust,
+            weights=weights,
+            backend=backend,
+            task=task,
+            preprocess=overrides,
+            normalisation=normalisation,
+            inputs=inputs,
+        )
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
-    engine = resolve_backend(backend, artefact)
+    artefact = read_artefact(spec)
+    onnx = artefact.onnx is not None
+    engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
     prepared = resolve_preprocess(
-        preprocess or PreprocessOverrides(),
+        overrides,
         model=artefact.path,
         name=artefact.name,
         hints=_with_weights_dtype(artefact),
