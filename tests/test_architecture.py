@@ -19,7 +19,7 @@ LAYERS = (
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison", "config"),
     ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
-    ("tasks",),
+    ("tasks", "kinds"),
     ("results", "registry", "formats"),
     ("errors", "_version"),
 )
@@ -134,7 +134,7 @@ def too_heavy(arrow: Arrow) -> bool:
     """A light part that loads more than results, errors and light parts as it is imported."""
     if arrow.source not in LIGHT or arrow.inside is None or arrow.inside == arrow.source:
         return False
-    allowed = {"results", "tasks", "formats", "errors", "_version", *LIGHT}
+    allowed = {"results", "tasks", "kinds", "formats", "errors", "_version", *LIGHT}
     allowed |= {"metrics"} if arrow.lazy else set()
     return arrow.inside not in allowed
 
@@ -201,6 +201,38 @@ def test_only_a_task_knows_its_name():
 )
 def test_names_of_tasks_are_noticed(source):
     assert any(map(names_a_task, ast.walk(ast.parse(source))))
+
+
+SHIFTS = {"crop", "zero-pad"}
+
+
+def compares_a_kind(node: ast.AST) -> bool:
+    """A comparison with the name of a shift kind; of "circular" where it speaks of kinds."""
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    words = {n.value for side in sides for n in ast.walk(side) if isinstance(n, ast.Constant)}
+    said = ast.unparse(node)
+    told = any(word in said for word in ("kind", "shifts", "names", "series"))
+    return bool(words & SHIFTS) or ("circular" in words and told)
+
+
+def test_only_a_kind_knows_its_name():
+    found = [
+        f"{path}:{node.lineno}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if compares_a_kind(node)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ['series.kind == "circular"', '"circular" in plan.names', 'name in ("crop", "zero-pad")'],
+)
+def test_names_of_kinds_are_noticed(source):
+    assert any(map(compares_a_kind, ast.walk(ast.parse(source))))
 
 
 def test_nothing_imports_a_task_but_tasks():

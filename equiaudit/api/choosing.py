@@ -166,7 +166,7 @@ class Comparison:
         return replace(
             self.model,
             name=f"{self.model.name}, {name}",
-            run=_as_run(made.net.on(str(self.model.device)), self._subject.dense),
+            run=_as_run(made.net.on(str(self.model.device)), self.model),
             preprocess=made.preprocess,
             backend="torch",
             module=None,
@@ -282,16 +282,21 @@ def _clean_labels(scan: Scan) -> dict[str, str]:
 
 
 def _as_run(
-    run: Callable[[torch.Tensor], object], dense: bool
+    run: Callable[[torch.Tensor], object], model: Model
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The main output as float32: maps, or (N, classes) less the axes of one element behind."""
+    """The main output as `model.run` gives it."""
     import torch
 
+    from equiaudit.models.outputs import OutputChoice, take_output
     from equiaudit.repair.outputs import main_output
+
+    choice = OutputChoice(
+        "", 0, model.task, layout=model.output_layout, labels=model.outputs_labels
+    )
+    take = take_output(choice, what=model.name)
 
     def main(batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            output: torch.Tensor = main_output(run(batch)).float()
-            return output if dense else output.flatten(1)
+            return take(main_output(run(batch)), len(batch))
 
     return main

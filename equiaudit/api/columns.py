@@ -47,6 +47,7 @@ class BeforeAfter:
             device=str(self.model.device),
             size=size,
             task=self.model.task,
+            output_layout=self.model.output_layout,
         )
         after = replace(fixed, class_names=self.model.class_names)
         options, notes = fitting(

@@ -37,6 +37,8 @@ class ModelSettings(TypedDict, total=False):
     task: str
     output_name: str | None
     """Which output tensor counts, where the model has several."""
+    output_layout: str
+    """Where its channels are, where it is a map: auto, NCHW or NHWC."""
     input: Sequence[str]
     """NAME=VALUE for each input of an ONNX file that is not the image; a number, or zeros."""
     device: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.api.class_order import settled_labels
 from equiaudit.data.reading import DataSettings, Reading
+from equiaudit.errors import InputError
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
 
 __all__ = ["DataSettings", "Reading", "open_data", "open_sequence_data", "settled_task"]
+
+
+_MOST_LABELS = 256
+"""Classes of a map of labels where nothing says how many there are."""
 
 
 def open_data(
@@ -53,12 +59,34 @@ def open_sequence_data(
     )
 
 
-def settled_task(model: Model, data: str | Place, task: str) -> Model:
+def _counted(model: Model, data: str | Place, classes: str | Path | Place | None) -> Model:
+    """`model` with a number of classes, where it returns maps of labels and does not say."""
+    from equiaudit.data import has_masks, place_of, read_class_table
+
+    if not model.outputs_labels or not TASKS[model.task].maps or model.num_classes is not None:
+        return model
+    if classes is not None:
+        names = read_class_table(place_of(classes)).names
+        return replace(model, num_classes=max(2, max(names) + 1))
+    if has_masks(data):
+        raise InputError(
+            f"{model.name} returns labels, and nothing says how many classes there are.",
+            tip="Name them with --classes FILE.csv (columns name,index).",
+        )
+    return replace(model, num_classes=_MOST_LABELS)
+
+
+def settled_task(
+    model: Model, data: str | Place, task: str, classes: str | Path | Place | None = None
+) -> Model:
     """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
 
     What outputs were taken for, from their shape, gives way to a task of the same shape that
-    `data` tells of.
+    `data` tells of. Where labels are returned and nothing says how many classes there are,
+    `classes` does.
     """
+    if model.outputs_labels:
+        return _counted(model, data, classes)
     if task != "auto":
         return model
     guess = TASKS[model.task]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
+from equiaudit.kinds import KINDS
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,8 @@ def fitting(
     reaches = range(options.max_shift - 1, _LEAST_REACH - 1, -1) if crop_counts else ()
     reach = next((r for r in reaches if has_room(dataset, largest, r)), None)
     if reach is None:
-        note = f"crop shifts are left out: {shortage}"
-        return replace(options, shifts=("circular", "zero-pad")), (note,)
+        left = tuple(kind for kind in options.shifts if not KINDS[kind].real)
+        out = ", ".join(kind for kind in options.shifts if KINDS[kind].real)
+        return replace(options, shifts=left), (f"{out} shifts are left out: {shortage}",)
     note = f"shifts reach {reach} px, as the images have no room for more: {shortage}"
     return replace(options, max_shift=reach), (note,)

@@ -21,6 +21,7 @@ from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
+from equiaudit.kinds import usual
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ def scan(
     *,
     output_range: tuple[float, float] | None = None,
     limit: int | None = None,
-    shifts: Sequence[str] = ("circular", "crop", "zero-pad"),
+    shifts: Sequence[str] = usual(),
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
     seed: int = 0,
@@ -120,7 +121,7 @@ def scan(
     else:
         backend = model_settings.get("backend")
         automatic = engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading.classes)
         crew = crew_for(engine, address, model, model_settings)
         work = work_on_images(
             loaded, place, reading, options, judge, stopping, folder, automatic, crew

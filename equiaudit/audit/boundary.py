@@ -8,12 +8,13 @@ padding can answer to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.kinds import CIRCULAR, KINDS, Cause, Kind
 from equiaudit.results import BoundaryPart, Estimate
 from equiaudit.shifts import ShiftPlan
 
@@ -25,12 +26,6 @@ _MEANINGS = {
     "sampling": "under circular shifts, less those under shifts by multiples of the total stride",
     "padding": "under circular shifts by multiples of the total stride",
     "sampling + padding": "under circular shifts",
-    "content": "under crop shifts, less those under circular shifts",
-    "black border": "under zero-pad shifts, less those under crop shifts",
-}
-_NEEDS = {
-    "content": ("circular", "crop"),
-    "black border": ("crop", "zero-pad"),
 }
 
 
@@ -55,16 +50,15 @@ def boundary_parts(plan: ShiftPlan, changes: Changes) -> tuple[BoundaryPart, ...
         return ()
     return (
         *_within_circular(changes),
-        _between("content", changes),
-        _between("black border", changes),
+        *(_beyond(kind, kind.cause, changes) for kind in _told(changes) if kind.cause),
     )
 
 
 def _within_circular(changes: Changes) -> tuple[BoundaryPart, ...]:
-    if "circular" not in changes.by_kind:
-        reason = "needs circular shifts"
+    circular = changes.by_kind.get(CIRCULAR.name)
+    if circular is None:
+        reason = f"needs {CIRCULAR.name} shifts"
         return tuple(_part(name, changes, reason=reason) for name in ("sampling", "padding"))
-    circular = changes.by_kind["circular"]
     if changes.aligned is None:
         reason = "the total stride is not known (--stride), so they cannot be told apart"
         return (_part("sampling + padding", changes, changes.mean(circular), reason),)
@@ -74,15 +68,27 @@ def _within_circular(changes: Changes) -> tuple[BoundaryPart, ...]:
     )
 
 
-def _between(name: str, changes: Changes) -> BoundaryPart:
-    less, more = _NEEDS[name]
-    if less not in changes.by_kind or more not in changes.by_kind:
-        return _part(name, changes, reason=f"needs {less} and {more} shifts")
-    return _part(name, changes, changes.difference(changes.by_kind[less], changes.by_kind[more]))
+def _told(changes: Changes) -> Iterator[Kind]:
+    """The usual kinds, and those that were run."""
+    return (k for k in KINDS.values() if k.usual or k.name in changes.by_kind)
+
+
+def _beyond(kind: Kind, cause: Cause, changes: Changes) -> BoundaryPart:
+    """What `kind` changes beyond the kind that its cause is measured against."""
+    meaning = f"under {kind.name} shifts, less those under {cause.beyond} shifts"
+    less, more = (changes.by_kind.get(name) for name in (cause.beyond, kind.name))
+    if less is None or more is None:
+        reason = f"needs {cause.beyond} and {kind.name} shifts"
+        return _part(cause.name, changes, reason=reason, meaning=meaning)
+    return _part(cause.name, changes, changes.difference(less, more), meaning=meaning)
 
 
 def _part(
-    name: str, changes: Changes, estimate: Estimate | None = None, reason: str | None = None
+    name: str,
+    changes: Changes,
+    estimate: Estimate | None = None,
+    reason: str | None = None,
+    meaning: str = "",
 ) -> BoundaryPart:
-    meaning = f"{changes.subject} {_MEANINGS[name]}"
-    return BoundaryPart(name=name, meaning=meaning, estimate=estimate, reason=reason)
+    said = f"{changes.subject} {meaning or _MEANINGS[name]}"
+    return BoundaryPart(name=name, meaning=said, estimate=estimate, reason=reason)

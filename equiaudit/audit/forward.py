@@ -17,8 +17,10 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import ALIGNED, Jobs, jobs_of
 from equiaudit.audit.task import R, Source, TaskAudit
+from equiaudit.kinds import CIRCULAR, KINDS
+from equiaudit.kinds.pixels import middle
 from equiaudit.models.types import Model, Preprocess
-from equiaudit.shifts.canvas import cut, fill, middle, normalise
+from equiaudit.shifts.canvas import cut, normalise
 from equiaudit.shifts.plan import ShiftPlan
 
 __all__ = ["Scene", "outputs_of", "run_block"]
@@ -65,7 +67,7 @@ class Scene:
         self._black = normalise(black, how, device).reshape(-1)
         kinds = {s.name: s.kind for s in plan.series}
         if plan.measures_alignment:
-            kinds[ALIGNED] = "circular"
+            kinds[ALIGNED] = CIRCULAR.name
         self._kinds = tuple(dict.fromkeys(kinds.values()))
         self._canvas_of = {name: self._kinds.index(kind) for name, kind in kinds.items()}
         height, width = (side + 2 * self._reach for side in self._window)
@@ -129,7 +131,7 @@ class Scene:
         if self._drawn == image:
             return
         for canvas, kind in zip(self._canvases, self._kinds, strict=True):
-            fill(canvas, self._pixels[image], kind, self._window, self._black)
+            KINDS[kind].draw(canvas, self._pixels[image], self._window, self._black)
         self._drawn = image
 
 

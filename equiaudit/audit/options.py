@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["KINDS", "ScanOptions"]
-
-KINDS = ("circular", "crop", "zero-pad")
+from equiaudit.kinds import usual
 
 
 @dataclass(frozen=True)
 class ScanOptions:
     """Settings of one scan; all but the last group change the result."""
 
-    shifts: tuple[str, ...] = KINDS
+    shifts: tuple[str, ...] = usual()
     max_shift: int = 16
     """R: offsets live in [-R, R]^2, px at the model's input."""
     offsets: int | Literal["full"] = 16

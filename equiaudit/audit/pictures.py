@@ -27,7 +27,7 @@ def views(
     """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed."""
     source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)
     black = torch.zeros(len(source), dtype=source.dtype)
-    reach = max(-series.low, series.high)
+    reach = series.reach
     made = canvas(source, series.kind, plan.window, reach, black)
     top = 65535 if image.pixels.dtype == np.uint16 else 255
     return [_bytes(cut(made, plan.window, reach, at), top) for at in offsets]

@@ -167,7 +167,7 @@ def predicted_defects(model: Model, frames: Frames) -> NDArray[np.bool_]:
 
 
 def _foreground(outputs: Tensor, model: Model) -> Tensor:
-    outputs = _at_input_size(outputs, model.preprocess.size)
+    outputs = _at_input_size(outputs, model)
     if not bool(outputs.isfinite().all()):
         raise RunError(
             f"{model.name} returned NaN or infinite outputs.",
@@ -178,9 +178,9 @@ def _foreground(outputs: Tensor, model: Model) -> Tensor:
     return outputs[:, 0] > (0.5 if model.outputs_probabilities else 0.0)
 
 
-def _at_input_size(outputs: Tensor, window: tuple[int, int]) -> Tensor:
-    """A smaller map is enlarged bilinearly, as its users would."""
-    size = (outputs.shape[2], outputs.shape[3])
+def _at_input_size(outputs: Tensor, model: Model) -> Tensor:
+    """A smaller map is enlarged bilinearly, as its users would; labels are repeated."""
+    size, window = (outputs.shape[2], outputs.shape[3]), model.preprocess.size
     if size == window:
         return outputs
     if window[0] % size[0] or window[1] % size[1]:
@@ -189,6 +189,8 @@ def _at_input_size(outputs: Tensor, window: tuple[int, int]) -> Tensor:
             " which have no place in them.",
             tip="Use a --size that is a multiple of the map's.",
         )
+    if model.outputs_labels:
+        return F.interpolate(outputs, size=window, mode="nearest")
     return F.interpolate(outputs, size=window, mode="bilinear", align_corners=False)
 
 

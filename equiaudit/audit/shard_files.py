@@ -51,6 +51,7 @@ class ModelFacts(_Frozen):
     sha256: str
     backend: str
     outputs_probabilities: bool
+    outputs_labels: bool = False
     num_classes: int | None
     class_names: tuple[str, ...] | None
     total_stride: tuple[int, int] | None

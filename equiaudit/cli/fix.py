@@ -54,7 +54,7 @@ def fix(
     measuring: Measuring,
     recovery: Recovery,
     seconds: Annotated[
-        float, typer.Option(help="About how long each verification goes on.", min=0.0)
+        float, typer.Option(help="About how long verification goes on, in all.", min=0.0)
     ] = 20.0,
     report: Annotated[
         Path | None,

@@ -22,6 +22,7 @@ MODEL_FLAGS = (
     "preprocess",
     "task",
     "output_name",
+    "output_layout",
     "input",
     "stride",
     "device",

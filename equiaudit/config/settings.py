@@ -22,6 +22,7 @@ from equiaudit.config.checks import (
 )
 from equiaudit.config.checks import device as check_device
 from equiaudit.formats import FORMATS
+from equiaudit.kinds import KINDS, usual
 from equiaudit.tasks import TASKS
 
 __all__ = ["Flag", "Settings"]
@@ -98,6 +99,10 @@ class Settings(BaseModel):
         str | None,
         Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),
     ] = None
+    output_layout: Annotated[
+        Literal["auto", "NCHW", "NHWC"],
+        Flag(_MODEL, "Where a map that the model returns has its channels.", "auto|NCHW|NHWC"),
+    ] = "auto"
     input: Annotated[
         tuple[str, ...],
         BeforeValidator(assignments),
@@ -187,9 +192,9 @@ class Settings(BaseModel):
 
     shifts: Annotated[
         tuple[str, ...],
-        one_of(("circular", "crop", "zero-pad")),
-        Flag(_SHIFTS, "Kinds of shift, comma separated: circular, crop, zero-pad.", "KINDS"),
-    ] = ("circular", "crop", "zero-pad")
+        one_of(tuple(KINDS)),
+        Flag(_SHIFTS, f"Kinds of shift, comma separated: {', '.join(KINDS)}.", "KINDS"),
+    ] = usual()
     max_shift: Annotated[
         int, Field(ge=1), Flag(_SHIFTS, "Furthest shift along each axis, px.", "PX")
     ] = 16

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from equiaudit.data.classes import Known
 from equiaudit.data.decoding import Decoded, Geometry, decode, read_header, reason_of
-from equiaudit.data.layouts import Asked, Listing, Rank, Tree, find
+from equiaudit.data.layouts import Asked, Listing, Rank, find
 from equiaudit.data.layouts.sequences import Group, Pair, numbered, photo_groups
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.places import Place, let_go, place_of
 from equiaudit.data.rules import NO_RULE, MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 from equiaudit.shifts.sliding import SETTINGS, place

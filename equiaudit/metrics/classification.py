@@ -50,10 +50,10 @@ class Observations:
     """(n, K) label at each offset."""
     clean: Ints
     """(n,) label of the unshifted image."""
-    wobble: Floats
+    wobble: Floats | None = None
     """(n,) largest less smallest probability of the clean label over the K shifts."""
-    logit_error: Floats
-    """(n,) max |f(Sx) - f(x)| over the range of f(x)."""
+    logit_error: Floats | None = None
+    """(n,) max |f(Sx) - f(x)| over the range of f(x). Both None where there are no scores."""
     labels: Ints | None = None
     """(n,) true labels where they are known."""
 
@@ -104,9 +104,11 @@ def summarise(observations: Observations, *, seed: int = 0) -> dict[str, Estimat
     flips = np.isfinite(radius)
     estimates["flipped"] = proportion_interval(int(flips.sum()), len(flips))
     estimates["flip_radius"] = bca_interval(radius[flips], seed=seed)
-    estimates["confidence_wobble"] = mean_interval(observations.wobble)
-    estimates["logit_error"] = bca_interval(observations.logit_error, seed=seed)
-    estimates["logit_error_max"] = _largest(observations.logit_error)
+    if observations.wobble is not None:
+        estimates["confidence_wobble"] = mean_interval(observations.wobble)
+    if observations.logit_error is not None:
+        estimates["logit_error"] = bca_interval(observations.logit_error, seed=seed)
+        estimates["logit_error_max"] = _largest(observations.logit_error)
     return estimates
 
 
@@ -134,8 +136,9 @@ def shares(observations: Observations) -> dict[str, Floats]:
         "consistency": consistency(observations.predicted),
         "agreement": observations.kept.mean(axis=1),
         "flipped": (~observations.kept).any(axis=1).astype(np.float64),
-        "confidence_wobble": observations.wobble,
     }
+    if observations.wobble is not None:
+        per_image["confidence_wobble"] = observations.wobble
     if observations.labels is not None:
         right = observations.right
         per_image |= {

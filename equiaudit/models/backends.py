@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from equiaudit.errors import InputError, first_line
 from equiaudit.models.folding import fold_batch_norms
-from equiaudit.models.outputs import OutputChoice, take_output
+from equiaudit.models.outputs import OutputChoice, labels_of, spread_of, take_output
 from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
 from equiaudit.models.types import Model
 
@@ -205,13 +205,18 @@ class _Contest:
         error = _difference(outputs, self.expected)
         if error is None:
             self._reject(way.backend, f"it returns {tuple(outputs.shape[1:])}", size)
-        elif not torch.equal(outputs.argmax(1), self.expected.argmax(1)):
+        elif not torch.equal(self._labels(outputs), self._labels(self.expected)):
             self._reject(way.backend, "labels differ", size, error)
         elif not error <= TOLERANCE:
             self._reject(way.backend, f"outputs differ by {error:.1e} of their range", size, error)
         else:
             return True
         return False
+
+    def _labels(self, outputs: Tensor) -> Tensor:
+        if self.model.outputs_labels:
+            return outputs
+        return labels_of(outputs, probabilities=self.model.outputs_probabilities)
 
     def _reject(
         self, backend: str, reason: str, size: int | None = None, error: float | None = None
@@ -242,7 +247,10 @@ def _built(model: Model, backend: str, graph: fx.GraphModule) -> Model:
         forward: Callable[[Tensor], Any] = onnx_forward(exported, model.device, what=model.name)
     else:
         forward = _channels_last(graph, model.device, compiled=backend == "compile")
-    take = take_output(OutputChoice("", 0, model.task), what=model.name)
+    choice = OutputChoice(
+        "", 0, model.task, layout=model.output_layout, labels=model.outputs_labels
+    )
+    take = take_output(choice, what=model.name)
     run = in_pieces(guarded(forward, layout="NCHW", what=model.name), take, None)
     return replace(model, run=run, backend=backend, fixed_batch=None)
 
@@ -282,8 +290,7 @@ def _difference(outputs: Tensor, expected: Tensor) -> float | None:
     """The largest difference over the range of what is expected; None for another shape."""
     if outputs.shape != expected.shape:
         return None
-    spread = (expected.max() - expected.min()).clamp_min(torch.finfo(torch.float32).tiny)
-    return float((outputs - expected).abs().max() / spread)
+    return float((outputs - expected).abs().max()) / spread_of(expected)
 
 
 def _said(best: Trial, given: float, trials: Sequence[Trial]) -> str:

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.evidence import Output, Seen
+from equiaudit.models.layouts import followed, patched
+from equiaudit.models.origins import Origins, torch_origins
 from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
-    choose_output,
     is_share,
+    labels_of,
+    named_tensors,
+    spread_of,
     sums_to_one,
     take_output,
 )
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
+from equiaudit.models.readings import LayoutChoice, choose_output
 from equiaudit.models.running import (
     export_to_onnx,
     guarded,
@@ -31,7 +38,7 @@ from equiaudit.models.running import (
 )
 from equiaudit.models.stride import total_stride
 from equiaudit.models.torch_input import refuse_other_input
-from equiaudit.models.types import Model, Preprocess
+from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.tasks import TASKS
 
 _PROBE = 2
@@ -50,15 +57,45 @@ class _Runner:
     def probe(self, count: int) -> Tensor:
         return probe_batch(self.preprocess, count, self.device)
 
+    def louder(self, count: int) -> Tensor:
+        """The probe a hundred times as strong; as it is where pixels are raw."""
+        batch = self.probe(count)
+        return batch if batch.dtype == torch.uint8 else batch * 100
+
+    def origins(self, count: int) -> Origins:
+        """What makes the outputs, for a batch of `count`."""
+        how = self.preprocess
+        if self.artefact.onnx is not None:
+            from equiaudit.models.onnx_origins import onnx_origins
+
+            sides = (len(how.mean), *how.size)
+            return onnx_origins(self.artefact.onnx, sides, how.layout, self.artefact.image_input)
+        if self.artefact.module is None:
+            return Origins({})
+        batch = self.probe(count)
+        image = batch.permute(0, 2, 3, 1) if how.layout == "NHWC" else batch
+        return torch_origins(self.artefact.module, image)
+
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one run over fixed noise tells."""
+class _Looked:
+    """What a run over fixed noise came to."""
 
     choice: OutputChoice
     output: Tensor
     fixed_batch: int | None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the caller states of the output."""
+
+    task: str
+    layout: LayoutChoice
+    output: str | int | None
+    doubtful: bool
+    """No label is taken from it: what else it may be is no matter."""
 
 
 def load(
@@ -71,6 +108,7 @@ def load(
     backend: Backend = "auto",
     output: str | int | None = None,
     task: str = "auto",
+    output_layout: LayoutChoice = "auto",
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
     normalisation: bool = True,
@@ -91,15 +129,18 @@ def load(
         backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
         output: name or place of the output to take, where the model returns several.
         task: auto, or a name of `equiaudit.tasks.TASKS`.
+        output_layout: auto, NCHW or NHWC: where the channels of a map that the model returns are.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
-        normalisation: whether mean and std must be known; not for work without images.
+        normalisation: whether mean and std must be known; not for work without images, which
+            takes no labels from outputs either: what they may be besides is then noted only.
         inputs: values for the inputs of an ONNX file that are not the image, by name: numbers
             with commas between, or "zeros".
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
-            not known; the architecture does not fit; the device or backend cannot run it.
+            not known; the architecture does not fit; the device or backend cannot run it; the
+            output can be read in more than one way.
         RunError: the model raises on a batch of noise of the stated size.
     """
     overrides = preprocess or PreprocessOverrides()
@@ -129,7 +170,7 @@ def load(
         normalisation=normalisation,
     )
     runner = _native_runner(artefact, prepared, target, compiled=engine == "compile")
-    seen = _look(runner, task, output)
+    seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
     return _model(runner, seen, engine, _stride_pair(stride))
@@ -176,50 +217,75 @@ def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Fo
     return guarded(forward, layout=preprocess.layout, what=artefact.name)
 
 
-def _look(runner: _Runner, task: str, output: str | int | None) -> _Seen:
+def _look(runner: _Runner, asked: _Asked) -> _Looked:
     """Run on noise: two images, or one where the model takes or returns only one."""
     fixed = runner.artefact.fixed_batch
     if fixed is not None:
-        return _look_at(runner, fixed, task, output, fixed_batch=fixed)
+        return _look_at(runner, fixed, asked, fixed_batch=fixed)
     try:
-        return _look_at(runner, _PROBE, task, output, fixed_batch=None)
+        return _look_at(runner, _PROBE, asked, fixed_batch=None)
     except (InputError, RunError) as failure:
-        return _look_again(runner, task, output, failure)
+        return _look_again(runner, asked, failure)
 
 
-def _look_again(
-    runner: _Runner, task: str, output: str | int | None, failure: EquiauditError
-) -> _Seen:
+def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Looked:
     """On batches that may be built into the model: one image, or what its shapes name."""
     for count in (1, *runner.artefact.batches):
         try:
-            seen = _look_at(runner, count, task, output, fixed_batch=count)
+            seen = _look_at(runner, count, asked, fixed_batch=count)
         except (InputError, RunError):
             continue
         said = "one image" if count == 1 else f"{count} images"
-        return replace(seen, notes=(*seen.notes, f"runs {said} per batch: two images failed"))
+        return replace(seen, notes=(f"runs {said} per batch: two images failed", *seen.notes))
     if runner.artefact.module is not None:
         refuse_other_input(runner.artefact.module, runner.artefact.name)
     raise failure from failure.__cause__
 
 
-def _look_at(
-    runner: _Runner,
-    count: int,
-    task: str,
-    output: str | int | None,
-    *,
-    fixed_batch: int | None,
-) -> _Seen:
+def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
     name = runner.artefact.name
     returned = runner.forward(runner.probe(count))
-    choice = choose_output(returned, batch=count, task=task, output=output, what=name)
+    choice = choose_output(
+        _seen(runner, returned, count),
+        task=asked.task,
+        layout=asked.layout,
+        output=asked.output,
+        what=name,
+        doubtful=asked.doubtful,
+    )
     taken = take_output(choice, what=name)(returned, count)
-    notes = (f"output {choice.name!r} taken",) if choice.name else ()
-    return _Seen(choice, taken, fixed_batch, notes)
+    return _Looked(choice, taken, fixed_batch, choice.notes)
 
 
-def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Seen) -> _Runner:
+def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
+    origins = runner.origins(count)
+    named = list(named_tensors(returned))
+
+    def at(place: int, batch: Tensor) -> Tensor:
+        return list(named_tensors(runner.forward(batch)))[place][1]
+
+    def louder(place: int) -> Tensor | None:
+        try:
+            return at(place, runner.louder(count))
+        except RunError:
+            return None
+
+    def follows(place: int) -> Layout | None:
+        changed = patched(runner.probe(count))
+        return followed(named[place][1], lambda k: at(place, changed[k]))
+
+    return Seen(
+        count,
+        runner.preprocess.size,
+        tuple(Output(n, i, tensor, origins.of(n)) for i, (n, tensor) in enumerate(named)),
+        louder,
+        follows,
+        origins.suppresses,
+        origins.stated,
+    )
+
+
+def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Looked) -> _Runner:
     """The module exported to ONNX; InputError where its outputs differ from torch's."""
     name, preprocess = runner.artefact.name, runner.preprocess
     batch = runner.probe(len(seen.output))
@@ -228,17 +294,17 @@ def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Seen) -> _Ru
     forward = _guarded(
         _onnx_forward(exported, runner.device, runner.artefact), runner.artefact, preprocess
     )
-    _refuse_disagreement(
-        take_output(seen.choice, what=name)(forward(batch), len(batch)), seen, name
-    )
+    taken = take_output(seen.choice, what=name)(forward(batch), len(batch))
+    _refuse_disagreement(taken, seen, _are_probabilities(runner, seen), name)
     return replace(runner, forward=forward)
 
 
-def _refuse_disagreement(output: Tensor, seen: _Seen, name: str) -> None:
+def _refuse_disagreement(output: Tensor, seen: _Looked, probabilities: bool, name: str) -> None:
     """Labels must be the same and outputs within `_TOLERANCE` of their range."""
-    span = (seen.output.max() - seen.output.min()).clamp_min(torch.finfo(torch.float32).tiny)
-    error = float((output - seen.output).abs().max() / span)
-    same = torch.equal(output.argmax(1), seen.output.argmax(1))
+    error = float((output - seen.output).abs().max()) / spread_of(seen.output)
+    same = torch.equal(
+        *(labels_of(each, probabilities=probabilities) for each in (output, seen.output))
+    )
     if not same or not error <= _TOLERANCE:
         raise InputError(
             f"{name} run by onnxruntime differs from torch by {error:.1e} of the output's range.",
@@ -246,9 +312,11 @@ def _refuse_disagreement(output: Tensor, seen: _Seen, name: str) -> None:
         )
 
 
-def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | None) -> Model:
+def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] | None) -> Model:
     artefact, task = runner.artefact, TASKS[seen.choice.task]
     take = take_output(seen.choice, what=artefact.name)
+    count = seen.choice.classes if seen.choice.labels else seen.output.shape[1]
+    classes = count if task.scores else None
     return Model(
         name=artefact.name,
         kind=artefact.kind,
@@ -263,12 +331,13 @@ def _model(runner: _Runner, seen: _Seen, engine: str, stride: tuple[int, int] | 
         module=artefact.module,
         fixed_batch=seen.fixed_batch,
         outputs_probabilities=task.scores and _are_probabilities(runner, seen),
-        num_classes=seen.output.shape[1] if task.scores else None,
-        class_names=_fitting_names(
-            artefact.class_names, seen.output.shape[1] if task.scores else None
-        ),
+        outputs_labels=seen.choice.labels,
+        output_layout=seen.choice.layout,
+        num_classes=classes,
+        class_names=_fitting_names(artefact.class_names, classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         one_size="size" in artefact.hints.fixed,
+        doubt=seen.choice.doubt,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
@@ -281,19 +350,20 @@ def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[
     return names if len(names) == max(2, classes) else None
 
 
-def _are_probabilities(runner: _Runner, seen: _Seen) -> bool:
+def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:
     """Whether the scores are probabilities already, so that no softmax is due.
 
     A single score per image or pixel, and scores of which several may be right, are taken for a
     sigmoid's when they stay in [0, 1] under noise a hundred times too strong, where a logit does
     not.
     """
+    if seen.choice.labels:
+        return False
     if seen.output.shape[1] != 1 and TASKS[seen.choice.task].exclusive:
         return sums_to_one(seen.output)
-    batch = runner.probe(len(seen.output))
-    loud = batch if batch.dtype == torch.uint8 else batch * 100
+    count = len(seen.output)
     take = take_output(seen.choice, what=runner.artefact.name)
-    return is_share(seen.output) and is_share(take(runner.forward(loud), len(batch)))
+    return is_share(seen.output) and is_share(take(runner.forward(runner.louder(count)), count))
 
 
 def _found_stride(runner: _Runner, fixed_batch: int | None) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ from equiaudit.models.grids import (
 from equiaudit.models.onnx_functions import constant_tensors, every_node, sort_nodes
 from equiaudit.models.onnx_shapes import Shapes, inferred_shapes, shapes_in_a_run
 
-__all__ = ["onnx_total_stride"]
+__all__ = ["fix_input", "onnx_total_stride"]
 
 _RESIZES = ("Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "MaxUnpool")
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -60,7 +60,7 @@ def onnx_total_stride(
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     sort_nodes(proto.graph)
-    given = _fix_input(proto, (channels, *size), layout, image)
+    given = fix_input(proto, (channels, *size), layout, image)
     shapes = _Shapes(proto, path.parent)
     start = Grids(given, Grid(1, 2) if layout == "NHWC" else Grid(2, 3), shapes.get(given))
     walk = _Walk(start, shapes, _constants(proto.graph))
@@ -69,7 +69,7 @@ def onnx_total_stride(
     return walk.grids.total()
 
 
-def _fix_input(proto: onnx.ModelProto, sides: tuple[int, int, int], layout: str, image: str) -> str:
+def fix_input(proto: onnx.ModelProto, sides: tuple[int, int, int], layout: str, image: str) -> str:
     """The image input at `sides` (C, H, W), one image where the batch is free; its name."""
     initialisers = {tensor.name for tensor in proto.graph.initializer}
     inputs = [item for item in proto.graph.input if item.name not in initialisers]

@@ -1,4 +1,4 @@
-"""Which tensor of what a model returns is the task's output, and what it is."""
+"""The tensors that a model returns, by name, and one of them as its task's output."""
 
 from __future__ import annotations
 
@@ -10,17 +10,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equiaudit.errors import InputError, RunError
-from equiaudit.tasks import TASKS, Task
+from equiaudit.errors import RunError
+from equiaudit.models.types import Layout
+from equiaudit.tasks import TASKS
+
+__all__ = [
+    "OutputChoice",
+    "is_share",
+    "labels_of",
+    "named_tensors",
+    "spread_of",
+    "sums_to_one",
+    "take_output",
+]
 
 
 @dataclass(frozen=True)
 class OutputChoice:
-    """The output taken: its name ("" where the model returns one tensor), place and task."""
+    """The output taken and how it is read."""
 
     name: str
+    """"" where the model returns one tensor."""
     place: int
     task: str
+    rank: int | None = None
+    """Axes that every batch's output has to have; None for any."""
+    layout: Layout = "NCHW"
+    """Of a map as the model returns it."""
+    labels: bool = False
+    """Ids of classes in place of scores; of several per image the first counts."""
+    classes: int | None = None
+    """How many there are, where labels are returned and something tells."""
+    notes: tuple[str, ...] = ()
+    """How it is read and why, in words."""
+    doubt: str = ""
+    """What else it may be, where it was taken all the same."""
 
 
 def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -43,71 +67,60 @@ def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((f.name, getattr(returned, f.name)) for f in dataclasses.fields(returned))
 
 
-def choose_output(
-    returned: Any, *, batch: int, task: str, output: str | int | None, what: str
-) -> OutputChoice:
-    """The output named `output` (or at that place), else the first that fits the task.
-
-    Raises InputError that lists the outputs and their shapes where none does.
-    """
-    tensors = list(named_tensors(returned))
-    places = list(range(len(tensors))) if output is None else [_place(output, tensors, what)]
-    # Several classes before a single score: a second head often is one (depth, quality, ...).
-    places.sort(key=lambda place: tensors[place][1].shape[1:2] == (1,))
-    asked = [t for t in TASKS.values() if t.guessed] if task == "auto" else [TASKS.named(task)]
-    for place in places:
-        name, tensor = tensors[place]
-        for each in asked:
-            if _fits(each, tensor, batch):
-                return OutputChoice(name, place, each.name)
-    raise InputError(
-        f"{what} returns no {' or '.join(each.output for each in asked)} for a batch of {batch}: "
-        f"{_listed([tensors[place] for place in places])}.",
-        tip="Choose another --output-name or --task." if len(tensors) > 1 else None,
-    )
-
-
-def _place(output: str | int, tensors: list[tuple[str, Tensor]], what: str) -> int:
-    names = [name for name, _ in tensors]
-    if str(output) in names:
-        return names.index(str(output))
-    if str(output).isdecimal() and int(output) < len(tensors):
-        return int(output)
-    raise InputError(
-        f"{what} has no output {str(output)!r}.", tip=f"Its outputs: {_listed(tensors)}."
-    )
-
-
-def _listed(tensors: list[tuple[str, Tensor]]) -> str:
-    shapes = [f"{name or 'output'} {tuple(tensor.shape)}" for name, tensor in tensors]
-    return ", ".join(shapes) or "no tensor"
-
-
-def _fits(task: Task, tensor: Tensor, batch: int) -> bool:
-    batched = tensor.dim() >= 2 and tensor.shape[0] == batch
-    return batched and _is_numeric(tensor) and task.fits(tensor)
-
-
-def _is_numeric(tensor: Tensor) -> bool:
-    return tensor.dtype.is_floating_point or tensor.dtype == torch.uint8
-
-
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:
     """A function (returned, batch) -> the chosen output as float32, in the shape of its task.
 
-    It raises RunError where a batch's output is not what the first one was.
+    Labels come as (N, 1) and (N, 1, H, W). It raises RunError where a batch's output is not
+    what the first one was.
     """
     task = TASKS[choice.task]
 
     def take(returned: Any, batch: int) -> Tensor:
         tensors = [tensor for _, tensor in named_tensors(returned)]
         tensor = tensors[choice.place] if choice.place < len(tensors) else None
-        if tensor is None or not _fits(task, tensor, batch):
+        if tensor is None or not _is_like(choice, tensor, batch):
             shape = "nothing" if tensor is None else tuple(tensor.shape)
             raise RunError(f"{what} returned {shape} for a batch of {batch} images.")
-        return task.taken(tensor).float()
+        return task.taken((_map if task.maps else _numbers)(choice, tensor)).float()
 
     return take
+
+
+def _is_like(choice: OutputChoice, tensor: Tensor, batch: int) -> bool:
+    return choice.rank in (None, tensor.dim()) and tensor.dim() > 0 and len(tensor) == batch
+
+
+def _numbers(choice: OutputChoice, tensor: Tensor) -> Tensor:
+    rows = tensor if tensor.dim() > 1 else tensor[:, None]
+    if rows.dim() == 4 and rows.shape[1:3] == (1, 1):
+        rows = rows.flatten(1)
+    return rows[:, :1] if choice.labels else rows
+
+
+def _map(choice: OutputChoice, tensor: Tensor) -> Tensor:
+    if tensor.dim() == 3:
+        return tensor[:, None]
+    return tensor.permute(0, 3, 1, 2).contiguous() if choice.layout == "NHWC" else tensor
+
+
+def labels_of(output: Tensor, *, probabilities: bool) -> Tensor:
+    """The label of every image or pixel: the largest along axis 1, or whether a single one is
+    above 0, or above 0.5 where it is a probability."""
+    if output.shape[1] > 1:
+        return output.argmax(1)
+    return output[:, 0] > (0.5 if probabilities else 0.0)
+
+
+def spread_of(output: Tensor) -> float:
+    """The range of an output (N, ...), which errors are measured by, as float32 can tell it.
+
+    Where it is one number per image its size counts too: how far images differ says nothing
+    about how exactly one of them can be computed.
+    """
+    spread = float(output.max() - output.min())
+    if output[0].numel() == 1:
+        spread = max(spread, float(output.abs().max()))
+    return max(spread, torch.finfo(torch.float32).tiny)
 
 
 def sums_to_one(output: Tensor) -> bool:

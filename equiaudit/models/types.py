@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
+Layout = Literal["NCHW", "NHWC"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Preprocess:
     std: tuple[float, ...]
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    layout: Layout = "NCHW"
     resize: int | None = None
     """Shorter side of the image before the centre crop, px; None keeps its pixels."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
@@ -53,8 +54,10 @@ class Model:
     `run` takes a batch (N, C, H, W) on `device` that `Preprocess` has normalised and put in
     channel order and dtype (layout NHWC is `run`'s own business), and returns the task's
     output as float32 on `device`: logits (N, classes) for classification, (N, C, H, W) for
-    dense tasks. It accepts any N (a model exported with a fixed batch is fed in pieces,
-    padded by repetition) and raises RunError naming the cause when the model raises.
+    dense tasks, whatever the layout of the model's own output; with `outputs_labels` the ids of
+    classes as (N, 1) and (N, 1, H, W). It accepts any N (a model exported with a fixed batch is
+    fed in pieces, padded by repetition) and raises RunError naming the cause when the model
+    raises.
     """
 
     name: str
@@ -76,10 +79,17 @@ class Model:
     fixed_batch: int | None = None
     outputs_probabilities: bool = False
     """The output already sums to one per image (a softmax is part of the model)."""
+    outputs_labels: bool = False
+    """The output is the label itself (an argmax is part of the model): there are no scores."""
+    output_layout: Layout = "NCHW"
+    """Of the model's own output, where it is a map."""
     num_classes: int | None = None
+    """None where it is not known, as of a model that returns labels."""
     class_names: tuple[str, ...] | None = None
     total_stride: tuple[int, int] | None = None
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""
+    doubt: str = ""
+    """What else the output may be than what it was taken for; "" where nothing says so."""
     one_size: bool = False
     """The file takes images of its window's size only."""
     trusted: bool = False

@@ -43,13 +43,14 @@ def canonical_onnx(
     roles: Mapping[str, Role] | None = None,
     ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
+    output_layout: Layout | None = None,
 ) -> tuple[Path, ...]:
     """Write the model at `source`, behind a roll of its input to a canonical position, to `target`.
 
     The outputs named are maps and are rolled back, or `every_output`; the others are left as
-    they are, and must say nothing about places. `layout` is that of the input and of the maps.
-    `roles` say of outputs by name what they are instead, positions among them, and `ranks` how
-    many axes those have.
+    they are, and must say nothing about places. `layout` is that of the input, `output_layout`
+    that of the maps (None: the same); maps without channels have neither. `roles` say of outputs
+    by name what they are instead, positions among them, and `ranks` how many axes those have.
     Names, types and dynamic axes of inputs and outputs, metadata and every node of the model
     stay. Files below operator set 10 are declared to be of that (see `raise_opset`).
 
@@ -68,6 +69,7 @@ def canonical_onnx(
         roles=roles,
         ranks=ranks,
         layout=layout,
+        output_layout=output_layout,
         what=source.name,
     )
     if not target.parent.is_dir():
@@ -126,6 +128,7 @@ def with_canonical(
     roles: Mapping[str, Role] | None = None,
     ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
+    output_layout: Layout | None = None,
     what: str = "The model",
 ) -> onnx.ModelProto:
     """The model with the nodes added; see `canonical_onnx`. `model` itself is left as it is."""
@@ -143,7 +146,9 @@ def with_canonical(
     before = list(writer.nodes)
     writer.nodes.clear()
     for name in dense_outputs:
-        _put_back(writer, graph, name, origin, image, axes, what)
+        rank = _rank(graph, name, what)
+        last = (output_layout or layout) == "NHWC" or rank == 3
+        _put_back(writer, graph, name, origin, image, (1, 2) if last else (2, 3), what, rank)
     for name, role in (roles or {}).items():
         rank = (ranks or {}).get(name, 4)
         if isinstance(role, Map):
@@ -250,6 +255,16 @@ def _rolled(w: Writer, x: str, starts: str, axes: tuple[int, int], rows: tuple[s
 
 
 # The outputs
+
+
+def _rank(graph: onnx.GraphProto, name: str, what: str) -> int:
+    """Of an output that is a map: 4, or 3 where it has no channels."""
+    kinds = {item.name: item.type.tensor_type for item in graph.output}
+    stated = name in kinds and kinds[name].HasField("shape")
+    rank = len(kinds[name].shape.dim) if stated else 4
+    if rank not in (3, 4):
+        raise InputError(f"The output {name!r} of {what} is no map: it has {rank} axes, not 4.")
+    return rank
 
 
 def _put_back(

@@ -87,7 +87,7 @@ def inspection_of(model: Model, captured: Captured, analysis: Analysis) -> Inspe
             )
             for r in analysis.refusals
         ),
-        notes=captured.notes,
+        notes=captured.notes + ((model.doubt,) if model.doubt else ()),
     )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from equiaudit.errors import InputError
+from equiaudit.models.types import Layout
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.outputs import output_per_image
+from equiaudit.repair.outputs import Threshold, output_per_image
 from equiaudit.repair.tally import Tally
 from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
 
@@ -46,7 +47,8 @@ def verify_moves(
     margin: int,
     window: tuple[int, int],
     dense: bool = False,
-    threshold: float | None = 0.0,
+    layout: Layout = "NCHW",
+    threshold: Threshold = 0.0,
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -67,7 +69,7 @@ def verify_moves(
         offsets = position(stack)
         count = max(_LEAST_ROUNDS, comparisons // len(names))
         rounds = _rounds(stack, offsets, position, margin, count, seed)
-        compare = _Comparison(names, stack, rounds, window, dense, threshold)
+        compare = _Comparison(names, stack, rounds, window, dense, layout, threshold)
         figures = compare.errors(fixed, offsets)
         control = compare.first(_CONTROL_ROUNDS).errors(original, None)
     tried, kept = len(rounds) * len(names), figures.comparisons
@@ -134,7 +136,8 @@ class _Comparison:
     rounds: list[_Round]
     window: tuple[int, int]
     dense: bool
-    threshold: float | None
+    layout: Layout
+    threshold: Threshold
 
     def first(self, count: int) -> _Comparison:
         return replace(self, rounds=self.rounds[:count])
@@ -144,7 +147,7 @@ class _Comparison:
         tally = Tally(self.threshold)
         for start in range(0, len(self.names), _BLOCK):
             block = slice(start, min(start + _BLOCK, len(self.names)))
-            before = output_per_image(run, self.stack[block], self.dense)
+            before = output_per_image(run, self.stack[block], self.dense, self.layout)
             for moves in self.rounds:
                 if any(moves.kept[block]):
                     self._add(tally, run, block, moves, before, offsets)
@@ -160,7 +163,8 @@ class _Comparison:
         offsets: torch.Tensor | None,
     ) -> None:
         shifts = moves.shifts[block]
-        after = output_per_image(run, _moved(self.stack[block], shifts), self.dense)
+        moved = _moved(self.stack[block], shifts)
+        after = output_per_image(run, moved, self.dense, self.layout)
         for i, (shift, kept) in enumerate(zip(shifts, moves.kept[block], strict=True)):
             if not kept:
                 continue

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx
 
 from equiaudit.errors import InputError
-from equiaudit.models.types import Model
+from equiaudit.models.types import Layout, Model
 from equiaudit.tasks import TASKS
 
 __all__ = [
+    "Threshold",
     "all_outputs",
+    "channels_first",
     "graph_outputs",
     "label_threshold",
     "main_output",
@@ -21,6 +23,10 @@ __all__ = [
     "output_per_image",
     "relative_error",
 ]
+
+Threshold = float | Literal["ids"] | None
+"""Above it a single score or channel is another label; "ids" where it is the label itself, None
+where it has none, as the values of images."""
 
 
 def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
@@ -42,18 +48,31 @@ def main_output_name(output: Any) -> str | None:
 
 
 def output_per_image(
-    run: Callable[[torch.Tensor], object], batch: torch.Tensor, dense: bool
+    run: Callable[[torch.Tensor], object],
+    batch: torch.Tensor,
+    dense: bool,
+    layout: Layout = "NCHW",
 ) -> torch.Tensor:
     """The main output of `run` for batch (N, C, H, W): (N, ...), with `dense` maps (N, C, h, w).
 
+    `layout` is that of the maps as `run` returns them; those without channels get one.
     Raises InputError where it is something else.
     """
     output = main_output(run(batch))
     if not isinstance(output, torch.Tensor) or len(output) != len(batch):
         raise InputError("The model does not return one output per image.")
+    if dense:
+        output = channels_first(output, layout)
     if dense and output.dim() != 4:
         raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
     return output
+
+
+def channels_first(output: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """A map of `layout`, or (N, h, w), as (N, C, h, w)."""
+    if output.dim() == 3:
+        return output.unsqueeze(1)
+    return output.permute(0, 3, 1, 2) if layout == "NHWC" and output.dim() == 4 else output
 
 
 def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
@@ -61,10 +80,12 @@ def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torc
     return [outputs] if isinstance(outputs, torch.Tensor) else outputs
 
 
-def label_threshold(model: Model) -> float | None:
-    """Above it a single score or channel is another label, as in a scan; None for images."""
+def label_threshold(model: Model) -> Threshold:
+    """How a single score or channel becomes a label, as in a scan."""
     if not TASKS[model.task].scores:
         return None
+    if model.outputs_labels:
+        return "ids"
     return 0.5 if model.outputs_probabilities else 0.0
 
 

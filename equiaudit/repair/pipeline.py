@@ -226,6 +226,14 @@ class _Job:
         return verification_images(self.converted.preprocess, self.images)
 
     @property
+    def _share(self) -> float:
+        """Seconds for one of the verifications: `FixOptions.seconds` are for all of them."""
+        net = self.converted.net
+        of_graph = len(net.devices(self.options.devices or _devices()))
+        of_file = 1 + len(self.subject.further_outputs(net))
+        return self.options.seconds / (of_graph + of_file)
+
+    @property
     def _claim(self) -> Claim:
         return self.recipe.promise(self.subject, self.options)
 
@@ -238,7 +246,7 @@ class _Job:
     ) -> Verification:
         pictures = self._pictures()
         options = self.options
-        affordable = options.comparisons or _affordable(run, pictures, options.seconds, device)
+        affordable = options.comparisons or _affordable(run, pictures, self._share, device)
         found = self.converted.check(
             run,
             control or self.converted.original.on(device),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from equiaudit.repair.outputs import Threshold
 from equiaudit.results.repair import Mismatch, ShiftErrors
 
 __all__ = ["Tally", "largest"]
@@ -22,7 +23,7 @@ def largest(difference: torch.Tensor) -> float:
 class Tally:
     """Adds comparisons up to `ShiftErrors`."""
 
-    threshold: float | None = 0.0
+    threshold: Threshold = 0.0
     """Where a single score is another label: above it. None where a single channel is none."""
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
@@ -55,6 +56,8 @@ class Tally:
 
     def _labels(self, output: torch.Tensor) -> torch.Tensor:
         """Of an output (C, ...): (...), or nothing where it has none."""
+        if self.threshold == "ids":
+            return output
         if output.shape[:1] > (1,):
             return output.argmax(0)
         return output[:0] if self.threshold is None else output[:1] > self.threshold

@@ -10,8 +10,9 @@ from functools import partial
 import torch
 
 from equiaudit.errors import InputError
+from equiaudit.models.types import Layout
 from equiaudit.repair.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.outputs import output_per_image
+from equiaudit.repair.outputs import Threshold, output_per_image
 from equiaudit.repair.periodic import breaking_period
 from equiaudit.repair.phases import Schedule, schedule
 from equiaudit.repair.tally import Tally, largest
@@ -40,7 +41,8 @@ def verify(
     *,
     total_stride: tuple[int, int],
     dense: bool = False,
-    threshold: float | None = 0.0,
+    layout: Layout = "NCHW",
+    threshold: Threshold = 0.0,
     device: torch.device | str = "cpu",
     comparisons: int = 4096,
     seed: int = 0,
@@ -50,11 +52,11 @@ def verify(
     """Compare `fixed` on images with `fixed` on their circular shifts, bit for bit.
 
     `fixed` and `original` map a batch (N, C, H, W) on `device` to their output; `images` are
-    (C, H, W), as the model receives them. `total_stride` is (rows, columns). With `dense`,
-    the output of the shifted image is compared with the shifted output; where the output is
-    coarser than the input, a shift that is no whole number of its steps may come out as
-    either neighbouring step. Batches mix images that are each shifted differently, and both
-    members of a pair lie at the same place of a batch of the same size.
+    (C, H, W), as the model receives them. `total_stride` is (rows, columns). With `dense`
+    (maps of `layout`), the output of the shifted image is compared with the shifted output; where
+    the output is coarser than the input, a shift that is no whole number of its steps may come
+    out as either neighbouring step. Batches mix images that are each shifted differently, and
+    both members of a pair lie at the same place of a batch of the same size.
 
     `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
     `coverage` in the result says which phases that paid for. With `dense`, images that equal
@@ -70,7 +72,7 @@ def verify(
     stack = torch.stack(list(images.values())).to(device)
     unable = _periodic(images, total_stride) if dense else []
     main, apart = _parts(images, unable, total_stride, comparisons, seed)
-    compared = partial(_errors, dense=dense, threshold=threshold, device=device)
+    compared = partial(_errors, dense=dense, layout=layout, threshold=threshold, device=device)
     with exact_arithmetic():
         figures, unfixable = compared(fixed, main), compared(fixed, apart)
         shorter = main.first(_control_comparisons(comparisons))
@@ -133,17 +135,23 @@ def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> li
 
 
 def _errors(
-    run: Run, part: _Part, *, dense: bool, threshold: float | None, device: torch.device | str
+    run: Run,
+    part: _Part,
+    *,
+    dense: bool,
+    layout: Layout,
+    threshold: Threshold,
+    device: torch.device | str,
 ) -> ShiftErrors:
     tally, names = Tally(threshold), list(part.images)
     for block in _blocks(len(names)):
         batch = torch.stack([part.images[name] for name in names[block]]).to(device)
-        expected = output_per_image(run, batch, dense)
+        expected = output_per_image(run, batch, dense, layout)
         for shifts in part.plan.shifts[:, block].tolist():
             moved = torch.stack(
                 [torch.roll(x, s, (-2, -1)) for x, s in zip(batch, shifts, strict=True)]
             )
-            actual = output_per_image(run, moved, dense)
+            actual = output_per_image(run, moved, dense, layout)
             for name, shift, before, after in zip(
                 names[block], shifts, expected, actual, strict=True
             ):

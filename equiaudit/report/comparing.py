@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
+from equiaudit.kinds import usual
 from equiaudit.report import figures
 from equiaudit.report.escape import terminal
 from equiaudit.report.parts import Part, bullets, counted, sentence, table
@@ -23,7 +24,6 @@ from equiaudit.tasks.columns import accuracy_of, consistency_of
 
 __all__ = ["agreement", "borders", "candidates", "training"]
 
-_KINDS = ("circular", "crop", "zero-pad")
 _RATIO = MetricInfo("slowdown", "latency", "x", False, upper_bound=None, is_share=False)
 _SHARE = figures.info_of("agreement")
 
@@ -34,7 +34,7 @@ def candidates(report: FixReport) -> Iterable[Part]:
         yield from _fits(report.candidates)
         return
     measured = [one for one in report.candidates if one.measured]
-    shown = table("method", "accuracy", *_KINDS, "latency")
+    shown = table("method", "accuracy", *usual(), "latency")
     for one in measured:
         picked = report.choice is not None and one.method == report.choice.method
         shown.add_row(terminal(one.method) + ("\n(chosen)" if picked else ""), *_cells(one))
@@ -84,7 +84,7 @@ def _cells(one: Candidate) -> list[str]:
         accuracy = f"same label\n{_stacked(one.same_label, _SHARE)}"
     kinds = [
         _stacked(consistency_of(one.metrics, kind), figures.info_of("consistency"))
-        for kind in _KINDS
+        for kind in usual()
     ]
     return [accuracy, *kinds, _latency(one)]
 

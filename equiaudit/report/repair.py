@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 
+from equiaudit.kinds import KINDS
 from equiaudit.report import comparing, figures
 from equiaudit.report.escape import terminal
 from equiaudit.report.loss import cost_in_words
@@ -137,7 +138,7 @@ def _verification(record: Verification) -> Iterable[Part]:
     yield Text(f"Verification of the {terminal(record.subject)}: {verdict}", style=style)
     yield Text(f"Criterion: {record.criterion}.")
     yield _figures(record)
-    if record.shifts == "crop":
+    if KINDS[record.shifts].real:
         yield Text(f"Moves: {record.coverage}.")
     else:
         yield Text(f"Phases: {record.coverage}, at stride {pair(record.total_stride)}.")

@@ -7,23 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from equiaudit.kinds import KINDS
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
 from equiaudit.results import Estimate, GateVerdict, MetricInfo, Result, Skipped
 from equiaudit.tasks import METRICS, of_result
 
-_ABOUT_ALL = (
-    (
-        "Intervals",
-        "95% intervals for the population the images were drawn from. The image is the sampling "
-        "unit, since the shifts of one image are correlated: more images narrow an interval, "
-        "more shifts of the same images hardly do.",
-    ),
-    (
-        "Shift kinds",
-        "circular rolls the image, so that nothing enters or leaves; crop slides the window over "
-        "a larger image, so that real pixels enter; zero-pad moves the content over black.",
-    ),
+_ABOUT_INTERVALS = (
+    "Intervals",
+    "95% intervals for the population the images were drawn from. The image is the sampling "
+    "unit, since the shifts of one image are correlated: more images narrow an interval, "
+    "more shifts of the same images hardly do.",
+)
+_ABOUT_JUDGING = (
     (
         "Protocols",
         "figures of different shift kinds or protocols measure different things and are never "
@@ -59,7 +55,10 @@ class GateRow:
 
 def method_notes(result: Result) -> tuple[tuple[str, str], ...]:
     """What the terms of the report mean: (term, meaning)."""
-    return of_result(result).about + _ABOUT_ALL
+    shown = (k for k in KINDS.values() if k.usual or k.name in result.shifts)
+    kinds = "; ".join(f"{kind.name} {kind.about}" for kind in shown)
+    own = of_result(result).about
+    return (*own, _ABOUT_INTERVALS, ("Shift kinds", f"{kinds}."), *_ABOUT_JUDGING)
 
 
 def metric_rows(result: Result) -> tuple[MetricRow, ...]:
@@ -120,7 +119,7 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
-_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "input", "trust")
+_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
 _FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 

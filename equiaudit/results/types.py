@@ -107,7 +107,8 @@ class WorstImage(Frozen):
     kind: str
     label: int | None
     clean_label: int
-    clean_confidence: float
+    clean_confidence: float | None
+    """None where the model returns labels without scores."""
     flipped_label: int
     offset: tuple[int, int]
     """The smallest tried shift (dy, dx) that changed the label."""

@@ -1,6 +1,6 @@
 """Circular, crop and zero-pad shifts: which offsets, and how pixels move. `canvas` needs torch."""
 
-from equiaudit.shifts.plan import KINDS, Series, ShiftPlan, make_plan
+from equiaudit.shifts.plan import Series, ShiftPlan, make_plan
 from equiaudit.shifts.protocols import PROTOCOLS, Protocol
 
-__all__ = ["KINDS", "PROTOCOLS", "Protocol", "Series", "ShiftPlan", "make_plan"]
+__all__ = ["PROTOCOLS", "Protocol", "Series", "ShiftPlan", "make_plan"]

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
+from equiaudit.kinds import CIRCULAR, KINDS, Kind
 from equiaudit.shifts.protocols import PROTOCOLS
 from equiaudit.shifts.sliding import CAPS
 
-__all__ = ["ALIGNED_OFFSETS", "KINDS", "Offsets", "Series", "ShiftPlan", "make_plan"]
+__all__ = ["ALIGNED_OFFSETS", "Offsets", "Series", "ShiftPlan", "make_plan"]
 
-KINDS = ("circular", "crop", "zero-pad")
 ALIGNED_OFFSETS = 4
 """Circular shifts by multiples of the total stride, per image: they leave the sampling grid
 where it was, so what they change is padding alone."""
@@ -44,6 +44,21 @@ class Series:
     count: int | None
     pair: bool = False
 
+    @property
+    def moves(self) -> Kind:
+        """How its pixels move."""
+        return KINDS[self.kind]
+
+    @property
+    def reach(self) -> int:
+        """How far a canvas reaches beyond the window, px."""
+        return max(-self.low, self.high)
+
+    @property
+    def margin(self) -> int:
+        """Real pixels needed beyond the window, px; 0 where none enter."""
+        return self.reach if self.moves.real else 0
+
 
 @dataclass(frozen=True)
 class ShiftPlan:
@@ -59,9 +74,8 @@ class ShiftPlan:
 
     @property
     def margin(self) -> int:
-        """Real pixels needed beyond the window on every side; 0 without crop shifts."""
-        crops = [max(-s.low, s.high) for s in self.series if s.kind == "crop"]
-        return max(crops, default=0)
+        """Real pixels needed beyond the window on every side."""
+        return max((series.margin for series in self.series), default=0)
 
     @property
     def reach(self) -> int:
@@ -75,7 +89,7 @@ class ShiftPlan:
     def measures_alignment(self) -> bool:
         """Whether circular shifts by multiples of the stride are run as well."""
         known = self.protocol is None and self.stride is not None
-        return self.aligned and known and "circular" in self.names
+        return self.aligned and known and CIRCULAR.name in self.names
 
     @property
     def names(self) -> tuple[str, ...]:

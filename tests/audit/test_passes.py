@@ -15,7 +15,8 @@ from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.setup import plan_of
 from equiaudit.audit.task import Source
 from equiaudit.data import Decoded, decode
-from equiaudit.shifts.canvas import canvas, cut, middle
+from equiaudit.kinds.pixels import middle
+from equiaudit.shifts.canvas import canvas, cut
 from equiaudit.tasks.classification.records import LabelRecord
 
 OPTIONS = ScanOptions(max_shift=3, offsets=5, images=False)

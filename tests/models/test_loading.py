@@ -249,7 +249,9 @@ def test_modules_of_exported_programs_have_no_modes():
     def module_of(net):
         return torch.export.export(net, (EXAMPLE,)).module()
 
-    assert loaded(module_of(tiny_net().eval())).notes == ("exported in eval mode",)
+    eval_mode, reading = loaded(module_of(tiny_net().eval())).notes
+    assert eval_mode == "exported in eval mode"
+    assert reading == "read as scores of 5 classes, which nothing contradicts"
     with pytest.raises(InputError, match="in training mode"):
         loaded(module_of(tiny_net().train()))
 

@@ -90,7 +90,7 @@ def test_scores_of_a_classifier_are_not_refused_and_it_is_said_why(tmp_path: Pat
     assert any("do not follow small shifts" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("unit", ["px", "share"])
+@pytest.mark.parametrize("unit", ["share"])
 def test_landmarks_are_moved_back_in_the_written_file(tmp_path: Path, unit: str) -> None:
     path = written(Landmarks(unit), tmp_path / "net.onnx", ["points"], "pixel_values")
     model = of_file(path, task="classification")

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equiaudit.errors import InputError
-from equiaudit.shifts import KINDS, make_plan
+from equiaudit.kinds import KINDS
+from equiaudit.shifts import make_plan
 
 WINDOW = (32, 32)
 
@@ -61,9 +62,9 @@ def test_every_offset_is_equally_likely():
 
 
 def test_offsets_depend_on_seed_and_index_alone():
-    plan = make_plan(KINDS, window=WINDOW)
-    again = make_plan(KINDS, window=WINDOW)
-    other = make_plan(KINDS, window=WINDOW, seed=1)
+    plan = make_plan(tuple(KINDS), window=WINDOW)
+    again = make_plan(tuple(KINDS), window=WINDOW)
+    other = make_plan(tuple(KINDS), window=WINDOW, seed=1)
     for index in (7, 3, 7):
         first = plan.offsets(plan.series[0], index)
         assert np.array_equal(first, again.offsets(again.series[2], index))
@@ -87,7 +88,7 @@ def test_aligned_offsets_are_multiples_of_the_stride():
     ("name", "low", "high"), [("zhang2019", -15, 16), ("mass", 0, 31), ("aps", -32, 31)]
 )
 def test_protocols_draw_pairs_over_their_whole_range(name, low, high):
-    plan = make_plan(KINDS, window=WINDOW, protocol=name)
+    plan = make_plan(tuple(KINDS), window=WINDOW, protocol=name)
     flat = draws(plan, 4000)
     assert flat.shape == (4000, 2, 2)
     assert flat.min() == low
@@ -97,16 +98,16 @@ def test_protocols_draw_pairs_over_their_whole_range(name, low, high):
 
 def test_the_hash_tells_plans_apart():
     plans = [
-        make_plan(KINDS, window=WINDOW),
-        make_plan(KINDS, window=WINDOW, seed=1),
-        make_plan(KINDS, window=WINDOW, max_shift=8),
-        make_plan(KINDS, window=WINDOW, offsets=8),
-        make_plan(KINDS, window=WINDOW, stride=(4, 4)),
+        make_plan(tuple(KINDS), window=WINDOW),
+        make_plan(tuple(KINDS), window=WINDOW, seed=1),
+        make_plan(tuple(KINDS), window=WINDOW, max_shift=8),
+        make_plan(tuple(KINDS), window=WINDOW, offsets=8),
+        make_plan(tuple(KINDS), window=WINDOW, stride=(4, 4)),
         make_plan(("circular",), window=WINDOW),
-        make_plan(KINDS, window=WINDOW, protocol="mass"),
+        make_plan(tuple(KINDS), window=WINDOW, protocol="mass"),
     ]
     assert len({plan.hash for plan in plans}) == len(plans)
-    assert plans[0].hash == make_plan(KINDS, window=WINDOW).hash
+    assert plans[0].hash == make_plan(tuple(KINDS), window=WINDOW).hash
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,6 @@ def test_the_hash_tells_plans_apart():
     ],
 )
 def test_wrong_settings_are_named(settings, word):
-    kinds = settings.pop("kinds", KINDS)
+    kinds = settings.pop("kinds", tuple(KINDS))
     with pytest.raises(InputError, match=word):
         make_plan(kinds, window=WINDOW, **settings)

@@ -18,10 +18,11 @@ from equiaudit.data.layouts import (
     sequences,
     tables,
 )
-from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Rank
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "find"]
+__all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "find"]
 
 ALL: tuple[Layout[Any], ...] = (
     *classes.LAYOUTS,

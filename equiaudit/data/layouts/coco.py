@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from equiaudit.data.decoding import open_image, read_content
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.runs import counts_of_text, filled_counts
 from equiaudit.data.layouts.splits import chosen_split
 from equiaudit.data.listing import ImageFile
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.rules import MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS", "PolygonDrawings"]

@@ -53,8 +53,8 @@ class FixOptions:
     the name or place of an output with "boxes", "keypoints" or "none"; `window` is how many px of a
     map's border are left out of choices (see `equiaudit.sampling.windowing`).
     `comparisons` bounds each verification (see `verify`); where it is None, as many are made as
-    take about `seconds`. `devices` are those to verify on; None means the CPU, and CUDA where
-    there is one. `pad` is how an ONNX file pads circularly.
+    take about `seconds` for all of them together. `devices` are those to verify on; None means the
+    CPU, and CUDA where there is one. `pad` is how an ONNX file pads circularly.
     """
 
     method: str = "mass"

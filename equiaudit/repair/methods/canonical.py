@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.canonical_ops import with_operators
 from equiaudit.repair.every_check import EveryOutput
@@ -13,7 +15,7 @@ from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
 from equiaudit.repair.methods.canonical_file import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.methods.checks import Circular
 from equiaudit.repair.methods.positions import Reading, Refused, ragged, read_outputs, told_of
-from equiaudit.repair.methods.rewrap import graph_inside, recaptured
+from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
@@ -76,8 +78,14 @@ class CanonicalInput:
 
         def as_graph() -> Net:
             net = inner.net if inner.net.graph is not None else subject.net(subject.graph)
-            wrapped = with_operators(Canonical(graph_inside(net), dense=subject.dense))
-            return subject.net(recaptured(wrapped, how, self.name))
+            inside = graph_inside(net)
+            if not subject.dense:
+                whole: nn.Module = with_operators(Canonical(inside))
+            else:
+                maps = with_channels_first(inside, subject.layout)
+                rolled = with_operators(Canonical(maps, dense=True))
+                whole = of_layout(rolled, inside, subject.layout)
+            return subject.net(recaptured(whole, how, self.name))
 
         if onnx_path(subject.model) is None or inner.net is not subject.original:
             return replace(inner, net=as_graph())

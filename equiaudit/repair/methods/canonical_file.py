@@ -138,7 +138,13 @@ class CanonicalOnnx(OnnxFile):
                 source, path, roles=self.roles, ranks=self.ranks, layout=how.layout
             )
         dense = TASKS[self.model.task].maps
-        return canonical_onnx(source, path, every_output=dense, layout=how.layout)
+        return canonical_onnx(
+            source,
+            path,
+            every_output=dense,
+            layout=how.layout,
+            output_layout=self.model.output_layout,
+        )
 
     def _loaded(self, path: Path) -> Run:
         """The changed file, prepared for as the original is."""
@@ -158,6 +164,7 @@ class CanonicalOnnx(OnnxFile):
                 device="cpu",
                 task=self.model.task,
                 output=self.model.output or None,
+                output_layout=self.model.output_layout,
                 preprocess=PreprocessOverrides(file=sidecar),
             )
         return _on_cpu(loaded)
@@ -172,4 +179,11 @@ def _all_on_cpu(every: EveryRun) -> Run:
 
 
 def _on_cpu(model: Model) -> Run:
-    return lambda batch: model.run(batch.to(model.device)).cpu()
+    """The main output, maps in the layout that the file has them in."""
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        output = model.run(batch.to(model.device)).cpu()
+        dense = TASKS[model.task].maps
+        return output.permute(0, 2, 3, 1) if dense and model.output_layout == "NHWC" else output
+
+    return run

@@ -9,10 +9,12 @@ from functools import partial
 import torch
 from torch import fx
 
+from equiaudit.models.types import Layout
 from equiaudit.repair.borders import borders_of
 from equiaudit.repair.formats import Run
 from equiaudit.repair.margins import selection_margin
 from equiaudit.repair.moves import verify_moves
+from equiaudit.repair.outputs import Threshold
 from equiaudit.repair.verify import verify
 from equiaudit.results.repair import Verification
 from equiaudit.sampling.crop_select import CropPosition
@@ -31,8 +33,10 @@ class Circular:
     """The graph chooses origins from features: say how clearly it did."""
     borders: bool = False
     """The graph rolls its input: say whether the images had a border to be cut at."""
-    threshold: float | None = 0.0
+    threshold: Threshold = 0.0
     """Above it a single score is another label; None where it is none."""
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
 
     def __call__(
         self,
@@ -54,6 +58,7 @@ class Circular:
             images,
             total_stride=self.total_stride,
             dense=self.dense,
+            layout=self.layout,
             threshold=self.threshold,
             device=device,
             comparisons=comparisons,
@@ -73,7 +78,9 @@ class Moved:
     margin: int
     window: tuple[int, int]
     dense: bool
-    threshold: float | None = 0.0
+    threshold: Threshold = 0.0
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
 
     def __call__(
         self,
@@ -95,6 +102,7 @@ class Moved:
             margin=self.margin,
             window=self.window,
             dense=self.dense,
+            layout=self.layout,
             threshold=self.threshold,
             device=device,
             comparisons=comparisons,

@@ -12,7 +12,7 @@ from equiaudit.models.types import Preprocess
 from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
 from equiaudit.repair.methods.checks import Moved
 from equiaudit.repair.methods.positions import looks_like_positions
-from equiaudit.repair.methods.rewrap import graph_inside, recaptured
+from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.real_shifts import expectations
 from equiaudit.results.repair import Claim
@@ -61,7 +61,12 @@ class CropSelectInput:
         """The net behind the choice, as one graph; the control sees the middle crop."""
         margin, window = options.margin, inner.preprocess.size
         how = _larger(inner.preprocess, margin)
-        chosen = CropSelect(graph_inside(inner.net), margin, window, dense=subject.dense)
+        inside = graph_inside(inner.net)
+        chosen: nn.Module = CropSelect(inside, margin, window)
+        if subject.dense:
+            maps = with_channels_first(inside, subject.layout)
+            chosen = CropSelect(maps, margin, window, dense=True)
+            chosen = of_layout(chosen, inside, subject.layout)
         middle = _Middle(inner.original.graph or subject.graph, margin, window)
         return replace(
             inner,

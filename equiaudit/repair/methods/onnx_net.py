@@ -69,7 +69,8 @@ class Further:
     def alone(self, converted: Converted) -> Converted:
         """`converted` with the check that this output has to pass."""
         check: Any = converted.check
-        return replace(converted, check=replace(check, dense=self.dense, threshold=None))
+        own = {"dense": self.dense, "layout": "NCHW", "threshold": None}
+        return replace(converted, check=replace(check, **own))
 
     def of(self, run: Run) -> Run:
         """`run` for this output: maps as (N, C, h, w), anything else as it is."""

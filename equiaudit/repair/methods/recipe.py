@@ -14,7 +14,7 @@ from equiaudit.repair.methods.base import (
     Recover,
     Wrapper,
 )
-from equiaudit.repair.methods.checks import Circular
+from equiaudit.repair.methods.checks import Circular, Moved
 from equiaudit.repair.methods.partial import ops_left, weakened
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.results.repair import Claim
@@ -107,7 +107,9 @@ class Recipe:
             converted = self._recovered(converted, subject, recover)
         for wrapper in reversed(self.wrappers):
             converted = wrapper.around(converted, subject, options)
-        return converted
+        if not isinstance(converted.check, Circular | Moved):
+            return converted
+        return replace(converted, check=replace(converted.check, layout=subject.layout))
 
     @property
     def _parts(self) -> Sequence[Wrapper | Method]:

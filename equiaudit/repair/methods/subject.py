@@ -11,7 +11,7 @@ from torch import fx
 
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
-from equiaudit.models.types import Model, Preprocess
+from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.analyse import Analysis, analyse
 from equiaudit.repair.capture import Captured
 from equiaudit.repair.every_output import sample_of
@@ -24,7 +24,7 @@ from equiaudit.repair.methods.canonical_file import OnnxFile, onnx_path
 from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
 from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
-from equiaudit.repair.outputs import graph_outputs, label_threshold
+from equiaudit.repair.outputs import Threshold, graph_outputs, label_threshold
 from equiaudit.repair.pictures import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
@@ -112,7 +112,12 @@ class Subject:
         return TASKS[self.model.task].maps
 
     @property
-    def threshold(self) -> float | None:
+    def layout(self) -> Layout:
+        """Of maps as the model returns them."""
+        return self.model.output_layout
+
+    @property
+    def threshold(self) -> Threshold:
         """Above it a single score or channel is another label; None for values of images."""
         return label_threshold(self.model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ _CHECK_AFTER = 100
 """Labelled images after which accuracy is compared with chance."""
 _CHECK_LEAST = 30
 _CHECK_P = 0.01
+_NO_SCORES = (
+    "the model returns labels without scores, so there is no confidence wobble and no logit error"
+)
 
 
 class LabelAudit:
@@ -64,7 +67,12 @@ class LabelAudit:
 
     def open_block(self, sources: Sequence[Source]) -> LabelBlock:
         """Begin with some images."""
-        return LabelBlock(self._plan, sources, self._model.outputs_probabilities)
+        return LabelBlock(
+            self._plan,
+            sources,
+            self._model.outputs_probabilities,
+            labels=self._model.outputs_labels,
+        )
 
     def check(self, records: Records[LabelRecord]) -> None:
         """Stop when accuracy is no better than chance."""
@@ -81,7 +89,7 @@ class LabelAudit:
 
     def shift_result(self, series: Series, records: Records[LabelRecord]) -> ShiftResult:
         """Consistency and its kin, and the maps."""
-        seen = _observe(series, self._plan, records)
+        seen = self._observe(series, records)
         stride = self._plan.stride if not series.pair else None
         return ShiftResult(
             kind=series.name,
@@ -92,13 +100,25 @@ class LabelAudit:
             notes=_notes(series, seen),
         )
 
-    bounded = classification.SHARES
+    @property
+    def bounded(self) -> tuple[str, ...]:
+        """Without what needs scores, where the model returns labels."""
+        scored = () if self._model.outputs_labels else ("confidence_wobble",)
+        return tuple(n for n in classification.SHARES if n != "confidence_wobble") + scored
 
     def figures(
         self, series: Series, records: Records[LabelRecord]
     ) -> dict[str, NDArray[np.float64]]:
         """One share per image and metric."""
-        return classification.shares(_observe(series, self._plan, records))
+        return classification.shares(self._observe(series, records))
+
+    def _observe(
+        self, series: Series, records: Records[LabelRecord]
+    ) -> classification.Observations:
+        seen = _observe(series, self._plan, records)
+        if not self._model.outputs_labels:
+            return seen
+        return replace(seen, wobble=None, logit_error=None)
 
     def boundary(self, records: Records[LabelRecord]) -> tuple[BoundaryPart, ...]:
         """What changes the label."""
@@ -133,9 +153,11 @@ class LabelAudit:
         return samples_csv(self._plan, records, names)
 
     def notes(self, records: Records[LabelRecord]) -> tuple[str, ...]:
-        """That logit errors may be errors of probabilities, and few labels no check of them."""
+        """What logit errors are errors of, or that there are none; few labels no check of them."""
         found = _accuracy(self._model, records)
         notes = () if found is None or not found.too_few else (found.said,)
+        if self._model.outputs_labels:
+            return (*notes, _NO_SCORES)
         if not self._model.outputs_probabilities:
             return notes
         said = "the model returns probabilities, so its logit errors are errors of probabilities"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -22,8 +23,15 @@ _AT_ONCE = 4096
 class LabelBlock:
     """A `Block` of classifier outputs (n, classes); one score per image makes two classes."""
 
-    def __init__(self, plan: ShiftPlan, sources: Sequence[Source], probabilities: bool) -> None:
-        self._sources, self._probabilities = sources, probabilities
+    def __init__(
+        self,
+        plan: ShiftPlan,
+        sources: Sequence[Source],
+        probabilities: bool,
+        *,
+        labels: bool = False,
+    ) -> None:
+        self._sources, self._probabilities, self._labels = sources, probabilities, labels
         self._columns = columns_of(plan)
         shape = (len(sources), max(part.stop for part in self._columns.values()))
         self._predicted = np.full(shape, NONFINITE, np.int32)
@@ -33,14 +41,17 @@ class LabelBlock:
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Keep the unshifted outputs."""
-        self._clean.append(_two_columns(outputs, self._probabilities).clone())
+        self._clean.append(self._columned(outputs))
 
     def shifted(self, jobs: Jobs, outputs: Tensor) -> None:
         """Keep them until there are enough to be compared at once."""
-        columns = _two_columns(outputs, self._probabilities).clone()
+        columns = self._columned(outputs)
         self._waiting.append((jobs.image, jobs.column, columns))
         if len(self._waiting) * columns.numel() >= _AT_ONCE:
             self._compare()
+
+    def _columned(self, outputs: Tensor) -> Tensor:
+        return (outputs if self._labels else _two_columns(outputs, self._probabilities)).clone()
 
     def _compare(self) -> None:
         """Compare what waits with the unshifted outputs, and keep three numbers each."""
@@ -94,8 +105,9 @@ class LabelBlock:
         return np.stack(found, axis=1)
 
     @cached_property
-    def _reference(self) -> _Reference:
-        return _Reference(torch.cat(self._clean), self._probabilities)
+    def _reference(self) -> _Reference | _LabelReference:
+        clean = torch.cat(self._clean)
+        return _LabelReference(clean) if self._labels else _Reference(clean, self._probabilities)
 
 
 def _two_columns(outputs: Tensor, probabilities: bool) -> Tensor:
@@ -134,3 +146,24 @@ class _Reference:
         change = (outputs - self._outputs[of]).abs_().amax(1).double()
         error = change / self._range[of]
         return label.cpu().numpy(), probability.cpu().numpy(), error.cpu().numpy()
+
+
+class _LabelReference:
+    """The same for outputs (n, 1) that are labels: there is nothing but the label."""
+
+    def __init__(self, outputs: Tensor) -> None:
+        self.finite = outputs.isfinite().all(1).tolist()
+        self.label = _ids(outputs).tolist()
+        self.confidence = [math.nan] * len(outputs)
+
+    def compare(
+        self, outputs: Tensor, images: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Label (or NONFINITE), and no numbers."""
+        nothing = np.full(len(outputs), math.nan)
+        return _ids(outputs).cpu().numpy(), nothing, nothing
+
+
+def _ids(outputs: Tensor) -> Tensor:
+    """(n, 1) -> (n,) labels, NONFINITE where there is none."""
+    return torch.where(outputs.isfinite(), outputs, NONFINITE).long()[:, 0]

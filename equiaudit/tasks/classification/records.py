@@ -44,7 +44,7 @@ class LabelSeries:
 class LabelRecord(ImageRecord):
     """One image: unshifted label and its probability, and every series; or why it has none.
 
-    Packed as a row of a `LabelTable` is.
+    What needs scores is NaN where the model returns labels. Packed as a row of a `LabelTable` is.
     """
 
     label: int | None = None

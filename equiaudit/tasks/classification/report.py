@@ -67,8 +67,12 @@ def _card(result: Result, worst: WorstImage) -> dict[str, Any]:
         "kind": visible(worst.kind),
         "truth": words.label_name(result, worst.label) if worst.label is not None else "",
         "clean": words.label_name(result, worst.clean_label),
-        "confidence": figures.share(worst.clean_confidence, 0),
+        "confidence": _sureness(worst.clean_confidence),
         "flipped": words.label_name(result, worst.flipped_label),
         "offset": f"({dy}, {dx})".replace("-", "−"),
         "agreement": figures.share(worst.agreement, 0),
     }
+
+
+def _sureness(confidence: float | None) -> str:
+    return "" if confidence is None else f"{figures.share(confidence, 0)} sure unshifted"

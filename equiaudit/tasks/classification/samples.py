@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def _rows(
     figures = figures_of(records, series.name).tolist()
     for i, record in enumerate(records):
         unshifted = record.clean if record.clean != NONFINITE else None
-        confidence, count = f"{record.confidence:.6g}", predicted.shape[1]
+        confidence, count = _cell(record.confidence), predicted.shape[1]
         row = (record.file, series.name, record.label, unshifted, confidence, count)
         if lost[i]:
             yield (*row, *(None,) * 9, lost[i])
@@ -86,7 +87,12 @@ def _rows(
         flipped = _flipped(plan.offsets(series, record.index), predicted[i], record.clean)
         wobble, error = figures[i]
         kept = (agree[i], repr(agreement[i]), correct)
-        yield (*row, *kept, *flipped, f"{wobble:.6g}", f"{error:.6g}", 0)
+        yield (*row, *kept, *flipped, _cell(wobble), _cell(error), 0)
+
+
+def _cell(figure: float) -> str | None:
+    """Empty for what needs scores, where the model returns labels."""
+    return None if math.isnan(figure) else f"{figure:.6g}"
 
 
 def _flipped(offsets: Offsets, predicted: Ints, clean: int) -> tuple[object, ...]:

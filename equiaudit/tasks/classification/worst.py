@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from equiaudit.audit.geometry import geometry
@@ -67,7 +69,7 @@ def _worst(
         kind=series.name,
         label=record.label,
         clean_label=record.clean,
-        clean_confidence=record.confidence,
+        clean_confidence=None if math.isnan(record.confidence) else record.confidence,
         flipped_label=label,
         offset=offset,
         agreement=_agreement(record, series.name),
@@ -85,9 +87,7 @@ def _with_thumbnails(
 ) -> WorstImage:
     """The image may be gone or unreadable by now; then it stays without thumbnails."""
     item = dataset.item(record.index)
-    reach = max(-series.low, series.high)
-    margin = reach if series.kind == "crop" else 0
-    image = decode(item, geometry(model.preprocess, margin))
+    image = decode(item, geometry(model.preprocess, series.margin))
     if not isinstance(image, Decoded):
         return worst
     clean, shifted = (

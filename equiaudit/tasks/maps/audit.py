@@ -195,8 +195,8 @@ def _check_plan(plan: ShiftPlan) -> None:
             tip="Leave --protocol out; --shifts and --max-shift choose the shifts.",
         )
     for series in plan.series:
-        reach = max(-series.low, series.high)
-        if series.kind != "circular" and reach >= min(plan.window):
+        reach = series.reach
+        if not series.moves.whole and reach >= min(plan.window):
             raise InputError(
                 f"{series.kind} shifts of up to {reach} px leave no overlap of two windows of "
                 f"{plan.window[0]}x{plan.window[1]}.",

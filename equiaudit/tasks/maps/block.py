@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import ALIGNED, Job, Jobs
 from equiaudit.audit.task import Source
+from equiaudit.kinds import CIRCULAR
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.maps.frames import Frames, Moved
 from equiaudit.tasks.maps.records import MapRecord, MapSeries
@@ -23,7 +24,7 @@ class MapBlock(ABC, Generic[S]):
 
     def __init__(self, plan: ShiftPlan, frames: Frames, sources: Sequence[Source]) -> None:
         self.plan, self.frames, self.sources = plan, frames, sources
-        self._kind = {s.name: s.kind for s in plan.series} | {ALIGNED: "circular"}
+        self._kind = {s.name: s.moves for s in plan.series} | {ALIGNED: CIRCULAR}
         self._finite: dict[int, bool] = {}
         self._tallies: dict[tuple[int, str], Tally] = {}
         for image, source in enumerate(sources):
@@ -45,8 +46,7 @@ class MapBlock(ABC, Generic[S]):
         finite = outputs.isfinite().flatten(1).all(1).tolist()
         for job, output, is_finite in zip(jobs, self.reduced(outputs), finite, strict=True):
             if is_finite and self._finite[job.image]:
-                circular = self._kind[job.name] == "circular"
-                moved = self.frames.moved(circular, job.offset)
+                moved = self.frames.moved(self._kind[job.name], job.offset)
                 change, values = self.compare(job, output, moved)
                 self._tallies[job.image, job.name].add(job.slot, change, values, moved)
 

@@ -99,7 +99,7 @@ def _example(
     slot = int(changes.argmax())
     dy, dx = (int(d) for d in plan.offsets(series, record.index)[slot])
     source = Source(image.item, image.sha256, image.pixels, image.notes, image.truth)
-    moved = frames.moved(series.kind == "circular", (dy, dx))
+    moved = frames.moved(series.moves, (dy, dx))
     unshifted, shifted = _both(model, plan, source, series, (dy, dx))
     drawn = draw(Seen(source, series, (dy, dx), moved, unshifted, shifted))
     before, after = views(image, plan, series, [(0, 0), (dy, dx)])

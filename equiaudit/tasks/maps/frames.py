@@ -13,6 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from equiaudit.kinds import Kind
+
 _MOST_CELLS = 32
 """Cells along the longer side of a heat map."""
 
@@ -37,8 +39,8 @@ def border_bins(window: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 class Moved:
     """One shift, seen from the unshifted window."""
 
+    kind: Kind
     offset: tuple[int, int]
-    circular: bool
     rows: slice
     columns: slice
     """Of the unshifted window, the pixels that are compared."""
@@ -54,10 +56,7 @@ class Moved:
 
     def back(self, shifted: Tensor) -> Tensor:
         """The same part of a map (..., H, W) of the shifted window, moved back."""
-        dy, dx = self.offset
-        if self.circular:
-            return torch.roll(shifted, (-dy, -dx), (-2, -1))
-        return shifted[..., _later(self.rows, dy), _later(self.columns, dx)]
+        return self.kind.back(shifted, self.offset, (self.rows, self.columns))
 
 
 class Frames:
@@ -74,18 +73,12 @@ class Frames:
         height, width = (max(1, round(side * scale)) for side in self.window)
         return height, width
 
-    def moved(self, circular: bool, offset: tuple[int, int]) -> Moved:
-        """The shift by `offset`, which leaves some overlap."""
-        bins = self._bins
-        if circular:
-            dy, dx = offset
-            nearer = torch.minimum(bins, torch.roll(bins, (-dy, -dx), (-2, -1)))
-            whole = slice(None)
-            return Moved(offset, True, whole, whole, nearer, self._cells)
-        rows, columns = (_overlap(s, d) for s, d in zip(self.window, offset, strict=True))
-        there = bins[_later(rows, offset[0]), _later(columns, offset[1])]
-        nearer = torch.minimum(bins[rows, columns], there)
-        return Moved(offset, False, rows, columns, nearer, self._cells[rows, columns])
+    def moved(self, kind: Kind, offset: tuple[int, int]) -> Moved:
+        """The shift of `kind` by `offset`, which leaves some overlap."""
+        rows, columns = common = kind.common(self.window, offset)
+        there = kind.back(self._bins, offset, common)
+        nearer = torch.minimum(self._bins[rows, columns], there)
+        return Moved(kind, offset, rows, columns, nearer, self._cells[rows, columns])
 
     @cached_property
     def _bins(self) -> Tensor:
@@ -105,11 +98,3 @@ class Frames:
         row = torch.arange(height) * rows // height
         column = torch.arange(width) * columns // width
         return (row[:, None] * columns + column[None]).to(torch.int32).to(self._device)
-
-
-def _overlap(side: int, shift: int) -> slice:
-    return slice(max(0, -shift), min(side, side - shift))
-
-
-def _later(part: slice, shift: int) -> slice:
-    return slice(part.start + shift, part.stop + shift)

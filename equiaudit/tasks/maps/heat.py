@@ -93,7 +93,7 @@ def pixel_maps(plan: ShiftPlan, series: Series, records: Records) -> tuple[GridM
     changes = np.concatenate([r.of(series.name).changes for r in records])
     height, width = plan.window
     overlap = (height - np.abs(offsets[:, 0])) * (width - np.abs(offsets[:, 1]))
-    pixels = np.full(len(offsets), height * width) if series.kind == "circular" else overlap
+    pixels = np.full(len(offsets), height * width) if series.moves.whole else overlap
     kept = pixels - np.rint(changes * pixels).astype(np.int64)
     axis = tuple(range(series.low, series.high + 1))
     whole = _grid_map(axis, axis, offsets - series.low, kept, pixels)

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
 
+LABELS = 256
+"""Classes that a map of labels may have where nothing says how many there are."""
 Upsampling = tuple[int, int]
 """How often smaller than the window the output is, along rows and columns."""
 
@@ -39,6 +41,27 @@ def labels_of(outputs: Tensor, factor: Upsampling, probabilities: bool) -> Tenso
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > (0.5 if probabilities else 0.0)).to(torch.uint8)
     return _largest(outputs)
+
+
+def labels_by(model: Model, outputs: Tensor, factor: Upsampling) -> Tensor:
+    """The same of outputs of `model`, which may be the labels (n, 1, h, w): those are repeated.
+
+    RunError for a label that is not below the model's number of classes.
+    """
+    if not model.outputs_labels:
+        return labels_of(outputs, factor, model.outputs_probabilities)
+    ids = outputs[:, 0]
+    least, most = float(ids.min()), float(ids.max())
+    count = model.num_classes or LABELS
+    if not 0 <= least <= most < count:
+        raise RunError(
+            f"{model.name} returns the label {least if least < 0 else most:g}, and its {count}"
+            f" classes are 0 to {count - 1}.",
+            tip="Name its classes with --classes FILE.",
+        )
+    for axis, times in enumerate(factor, start=1):
+        ids = ids.repeat_interleave(times, axis)
+    return ids.to(torch.uint8 if count <= 256 else torch.int16)
 
 
 def _largest(scores: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from equiaudit.shifts.canvas import cut
 from equiaudit.tasks.maps.audit import MapAudit
 from equiaudit.tasks.maps.examples import Pictured, Seen
 from equiaudit.tasks.maps.heat import border_bins_of, by_distance, pixel_maps
-from equiaudit.tasks.maps.outputs import labels_of
+from equiaudit.tasks.maps.outputs import LABELS, labels_by
 from equiaudit.tasks.maps.records import MapSeries
 from equiaudit.tasks.segmentation.block import (
     Scores,
@@ -62,7 +62,8 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
         super().__init__(model, dataset, plan, options)
-        self.classes = max(2, self.channels)
+        count = (self.model.num_classes or LABELS) if model.outputs_labels else self.channels
+        self.classes = max(2, count)
         reader = dataset.truth
         self._table = reader.table if isinstance(reader, MaskReader) else ClassTable()
         self._colours = palette(self.classes, self._table)
@@ -83,8 +84,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             sources,
             classes=self.classes,
             factor=self.factor,
-            probabilities=self.model.outputs_probabilities,
-            device=self.model.device,
+            model=self.model,
         )
 
     def metrics(self, series: Series, records: Sequence[SegmentationRecord]) -> dict[str, Estimate]:
@@ -171,7 +171,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     def draw(self, seen: Seen) -> Pictured:
         """Labels in their colours; white where they differ."""
         both = torch.stack([seen.unshifted, seen.shifted])
-        labels = labels_of(both, self.factor, self.model.outputs_probabilities)
+        labels = labels_by(self.model, both, self.factor)
         unshifted, back = labels[0], seen.moved.back(labels[1])
         flips = (back != seen.moved.clean(unshifted)).cpu().numpy()
         mask = self._mask(seen.source)
@@ -197,7 +197,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     ) -> float | None:
         if mask is None or seen.source.truth is None:
             return None
-        if seen.series.kind != "crop":
+        if not seen.series.moves.real:
             back, true = seen.moved.back(shifted), seen.moved.clean(mask)
             return _own_mean_iou(back, true, self.classes)
         whole = torch.from_numpy(seen.source.truth.values).to(self.model.device)
@@ -227,17 +227,19 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             rows, columns = self.factor
             times = f"{rows}" if rows == columns else f"{rows}x{columns}"
             found.append(
-                f"outputs are {times} times smaller than the window and were upsampled "
+                f"label maps are {times} times smaller than the window and were repeated"
+                if self.model.outputs_labels
+                else f"outputs are {times} times smaller than the window and were upsampled "
                 "bilinearly (align_corners=False) before labels were taken"
             )
-        if self.channels == 1:
+        if self.channels == 1 and not self.model.outputs_labels:
             limit = "0.5" if self.model.outputs_probabilities else "0"
             found.append(f"the single output channel means class 1 where it is above {limit}")
         return tuple(found)
 
 
 def _agreement(series: Series) -> str:
-    return "mascc" if series.kind == "circular" else "massc"
+    return "mascc" if series.moves.whole else "massc"
 
 
 def _scores(each: Sequence[Scores]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -17,11 +17,12 @@ from equiaudit.audit.jobs import ALIGNED, Job
 from equiaudit.audit.task import Source
 from equiaudit.data import IGNORED
 from equiaudit.metrics.dense import mean_iou
+from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.canvas import cut
 from equiaudit.tasks.maps.block import MapBlock
 from equiaudit.tasks.maps.frames import Frames, Moved
-from equiaudit.tasks.maps.outputs import Upsampling, labels_of
+from equiaudit.tasks.maps.outputs import Upsampling, labels_by
 from equiaudit.tasks.maps.records import MapRecord, MapSeries
 from equiaudit.tasks.segmentation.objects import Objects
 
@@ -91,20 +92,19 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         *,
         classes: int,
         factor: Upsampling,
-        probabilities: bool,
-        device: torch.device,
+        model: Model,
     ) -> None:
         super().__init__(plan, frames, sources)
-        self._classes, self._factor, self._probabilities = classes, factor, probabilities
-        self._device = device
+        self._classes, self._factor, self._model = classes, factor, model
+        self._device = model.device
         self._labels: dict[int, Tensor] = {}
         self._masks: dict[int, _Mask] = {}
         self._kept: dict[tuple[int, str], _Kept] = {}
-        self._crops = {s.name for s in plan.series if s.kind == "crop"}
+        self._real = {s.name for s in plan.series if s.moves.real}
 
     def reduced(self, outputs: Tensor) -> Tensor:
         """(n, H, W) labels."""
-        return labels_of(outputs, self._factor, self._probabilities)
+        return labels_by(self._model, outputs, self._factor)
 
     def take(self, image: int, unshifted: Tensor) -> None:
         """Keep labels, and how they meet the mask."""
@@ -131,7 +131,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
 
     def _scores(self, job: Job, shifted: Tensor, back: Tensor, mask: _Mask, moved: Moved) -> Counts:
         """Against the mask moved with the image: real mask enters with real pixels, else none."""
-        if job.name not in self._crops:
+        if job.name not in self._real:
             return scores_of(back, moved.clean(mask.window), self._classes)
         true = cut(mask.whole[None], self.plan.window, self.plan.margin, job.offset)[0]
         return scores_of(shifted, true, self._classes)

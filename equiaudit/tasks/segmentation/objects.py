@@ -34,7 +34,7 @@ class Objects:
         """Class -> (lost, found unshifted and whole in both windows), for one shift."""
         if not len(self._classes):
             return {}
-        whole = self._found if moved.circular else self._found & self._inside(moved)
+        whole = self._found if moved.kind.whole else self._found & self._inside(moved)
         lost = whole & ~self._hit(back, moved.clean(self._mask), moved.clean(self._ids))
         return {
             int(c): (int((lost & (self._classes == c)).sum()), int(n))

@@ -1,0 +1,14 @@
+"""Kinds of shift: how pixels move, how outputs move back, and how one speaks of it.
+
+    circular   the image is rolled, so that nothing enters or leaves
+    crop       the window slides over a larger image, so that real pixels enter
+    zero-pad   the content moves over black
+
+A kind is one value, and the registry names it. Torch is imported when pixels move, not before.
+"""
+
+from equiaudit.kinds.base import Cause, Kind, Slices
+from equiaudit.kinds.builtin import CIRCULAR
+from equiaudit.kinds.registry import KINDS, register, usual
+
+__all__ = ["CIRCULAR", "KINDS", "Cause", "Kind", "Slices", "register", "usual"]

@@ -1,0 +1,73 @@
+"""What a kind of shift is.
+
+Every kind is a window that slides over a larger canvas: `draw` fills the canvas of an image, and
+moving the content by (dy, dx) is cutting the window at (reach - dy, reach - dx), so a shift costs
+one copy and no arithmetic.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Slices = tuple[slice, slice]
+"""Rows and columns of the window."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A row of the table of causes: what this kind changes beyond another."""
+
+    name: str
+    beyond: str
+    """The kind that has all the others of its causes."""
+
+
+class Kind(ABC):
+    """One way to move the content of an image."""
+
+    name: ClassVar[str]
+    """As `--shifts` and results have it."""
+    about: ClassVar[str]
+    """What it does, behind its name: "rolls the image, so that nothing enters or leaves"."""
+    usual: ClassVar[bool] = False
+    """A scan runs it where no kinds are named."""
+    real: ClassVar[bool] = False
+    """Real pixels enter, so the image must reach beyond the window as far as a shift goes."""
+    whole: ClassVar[bool] = False
+    """All that the unshifted window shows is in the shifted one too."""
+    cause: ClassVar[Cause | None] = None
+
+    @abstractmethod
+    def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
+        """Fill `canvas`, (C, H + 2 reach, W + 2 reach), in place.
+
+        `source` (C, h, w) holds the H x W window in its middle, with real pixels around it where
+        they were loaded. `black` is (C,), a black pixel as the model receives it.
+        """
+
+    def common(self, window: tuple[int, int], offset: tuple[int, int]) -> Slices:
+        """Where the unshifted window shows what the shifted one shows too."""
+        if self.whole:
+            return slice(None), slice(None)
+        rows, columns = (
+            slice(max(0, -shift), min(side, side - shift))
+            for side, shift in zip(window, offset, strict=True)
+        )
+        return rows, columns
+
+    def back(self, shifted: Tensor, offset: tuple[int, int], common: Slices) -> Tensor:
+        """The part `common` of the unshifted frame, of a map (..., H, W) of the shifted window."""
+        dy, dx = offset
+        if self.whole:
+            rolled: Tensor = shifted.roll((-dy, -dx), (-2, -1))
+            return rolled
+        rows, columns = (
+            slice(part.start + shift, part.stop + shift)
+            for part, shift in zip(common, offset, strict=True)
+        )
+        return shifted[..., rows, columns]

@@ -1,0 +1,64 @@
+"""The kinds that come with the package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from equiaudit.kinds.base import Cause, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Circular(Kind):
+    """The image itself again around the window."""
+
+    name = "circular"
+    about = "rolls the image, so that nothing enters or leaves"
+    usual = True
+    whole = True
+
+    def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
+        """The torus, unrolled."""
+        from equiaudit.kinds.pixels import middle, wrap
+
+        wrap(canvas, middle(source, *window))
+
+
+class Crop(Kind):
+    """The real neighbouring pixels around the window."""
+
+    name = "crop"
+    about = "slides the window over a larger image, so that real pixels enter"
+    usual = True
+    real = True
+    cause = Cause("content", beyond=Circular.name)
+
+    def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
+        """What lies beyond the pixels of `source` keeps what it held."""
+        from equiaudit.kinds.pixels import middle
+
+        height, width = (
+            side + 2 * min((there - side) // 2, (whole - side) // 2)
+            for side, there, whole in zip(window, source.shape[1:], canvas.shape[1:], strict=True)
+        )
+        middle(canvas, height, width).copy_(middle(source, height, width))
+
+
+class ZeroPad(Kind):
+    """Black around the window, before normalisation."""
+
+    name = "zero-pad"
+    about = "moves the content over black"
+    usual = True
+    cause = Cause("black border", beyond=Crop.name)
+
+    def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
+        """The window on black."""
+        from equiaudit.kinds.pixels import middle
+
+        canvas.copy_(black.reshape(-1, 1, 1).expand_as(canvas))
+        middle(canvas, *window).copy_(middle(source, *window))
+
+
+CIRCULAR, CROP, ZERO_PAD = Circular(), Crop(), ZeroPad()

@@ -1,0 +1,23 @@
+"""The kinds of shift there are."""
+
+from __future__ import annotations
+
+from equiaudit.kinds.base import Kind
+from equiaudit.kinds.builtin import CIRCULAR, CROP, ZERO_PAD
+from equiaudit.registry import Registry
+
+KINDS: Registry[Kind] = Registry("shift kind", {})
+
+
+def register(kind: Kind) -> None:
+    """Make `kind` known; InputError where its name is taken. `KINDS.remove` takes it back."""
+    KINDS.add(kind.name, kind)
+
+
+def usual() -> tuple[str, ...]:
+    """The kinds that a scan runs where none is named, in that order."""
+    return tuple(kind.name for kind in KINDS.values() if kind.usual)
+
+
+for _kind in (CIRCULAR, CROP, ZERO_PAD):
+    register(_kind)
