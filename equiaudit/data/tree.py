@@ -12,6 +12,7 @@ from equiaudit.data.listing import (
     is_image,
     list_files,
     list_images,
+    without_arrays,
 )
 from equiaudit.data.places import Place, folder_of
 from equiaudit.errors import InputError
