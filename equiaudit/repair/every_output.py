@@ -26,7 +26,7 @@ Route = Callable[[torch.Tensor], fx.GraphModule]
 
 def sample_of(how: Preprocess, count: int, seed: int = 0) -> torch.Tensor:
     """Noise as a batch (count, C, H, W) of the model's dtype."""
-    shape = (count, 1 if how.channels == "gray" else 3, *how.size)
+    shape = (count, how.planes, *how.size)
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator).to(getattr(torch, how.dtype))
 

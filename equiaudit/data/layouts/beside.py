@@ -16,6 +16,8 @@ _MOST = 4
 
 def left_beside(tree: Tree, listing: Listing) -> tuple[str, ...]:
     """Files in the folders of the images that are neither images nor masks, by their ending."""
+    if len(tree.files) == len(tree.images):
+        return ()
     full = {_folder(image) for image in listing.images}
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}

@@ -32,7 +32,7 @@ def recaptured(module: nn.Module, how: Preprocess, method: str) -> fx.GraphModul
         return capture(
             module,
             size=how.size,
-            channels=1 if how.channels == "gray" else 3,
+            channels=how.planes,
             dtype=getattr(torch, how.dtype),
         ).graph_module
     except NothingToDo as failure:
