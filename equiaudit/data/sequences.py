@@ -88,9 +88,7 @@ def open_sequences(
     `limit` keeps that many photos, or sequences of frames per setting, drawn by `seed`. Raises
     InputError where no layout is found or a mask is missing.
     """
-    root = place_of(root)
-    if not root.is_dir():
-        raise InputError(f"There is no folder {root}.", tip=_LAYOUTS + ".")
+    root = require_folder(root)
     asked = Asked(
         split=split,
         no_mask=no_mask,
@@ -109,6 +107,14 @@ def open_sequences(
     return SequenceData(
         root, items, _listing(items), notes=notes + said, layout=name, reader=reader
     )
+
+
+def require_folder(root: str | Place) -> Place:
+    """Where the sequences are; InputError where that is no folder."""
+    place = place_of(root)
+    if not place.is_dir():
+        raise InputError(f"There is no folder {place}.", tip=_LAYOUTS + ".")
+    return place
 
 
 def _found(

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equiaudit.repair.capture import Captured
     from equiaudit.repair.inspection import inspect
-    from equiaudit.repair.methods.base import FixOptions, Recover
-    from equiaudit.repair.pipeline import checked_request, checked_target, fix, verify_model
+    from equiaudit.repair.methods.base import Recover
+    from equiaudit.repair.options import FixOptions, checked_out, checked_target
+    from equiaudit.repair.pipeline import checked_request, fix, verify_model
     from equiaudit.repair.save import Saved
 
 _HOME = {
     "Captured": "capture",
-    "FixOptions": "methods.base",
+    "FixOptions": "options",
     "Recover": "methods.base",
     "Saved": "save",
     "checked_request": "pipeline",
-    "checked_target": "pipeline",
+    "checked_out": "options",
+    "checked_target": "options",
     "fix": "pipeline",
     "inspect": "inspection",
     "verify_model": "pipeline",
@@ -33,6 +35,7 @@ __all__ = [
     "FixOptions",
     "Recover",
     "Saved",
+    "checked_out",
     "checked_request",
     "checked_target",
     "fix",

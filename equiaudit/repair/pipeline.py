@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 
 from equiaudit._version import __version__
-from equiaudit.errors import InputError, NothingToDo
+from equiaudit.errors import NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
-from equiaudit.repair.formats import Pad, Run, file_format
+from equiaudit.repair.formats import Run
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -24,6 +24,7 @@ from equiaudit.repair.methods import (
     Subject,
     method,
 )
+from equiaudit.repair.options import checked_out
 from equiaudit.repair.outputs import label_threshold
 from equiaudit.repair.pictures import example_images, verification_images
 from equiaudit.repair.save import Saved
@@ -36,7 +37,6 @@ __all__ = [
     "FixOptions",
     "Recover",
     "checked_request",
-    "checked_target",
     "fix",
     "verify_model",
 ]
@@ -106,20 +106,7 @@ def checked_request(
     is not, options that do not go together, a file that cannot be written.
     """
     method(options.method).checked(options, trains=trains)
-    if out is not None:
-        return checked_target(out, options.pad)
-    if options.dry_run:
-        return None
-    raise InputError("fix needs a file to write.", tip="Add -o OUT, or --dry-run.")
-
-
-def checked_target(out: Path | str, pad: Pad = "wrap") -> Path:
-    """`out`; InputError where its suffix names no kind of model, or its folder is not there."""
-    target = Path(out)
-    file_format(target, pad)
-    if not target.parent.is_dir():
-        raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
-    return target
+    return checked_out(out, options)
 
 
 def verify_model(

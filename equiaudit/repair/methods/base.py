@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import fx
 
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.formats import Pad, Run
+from equiaudit.repair.formats import Run
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.save import Saved
 from equiaudit.results.repair import Agreement, Claim, TrainingRecord, Verification
 
@@ -26,12 +27,8 @@ __all__ = [
     "Misfit",
     "Net",
     "Recover",
-    "Select",
     "Wrapper",
 ]
-
-Select = Literal["features", "input"]
-Window: TypeAlias = int | Literal["auto"] | None
 
 Recover: TypeAlias = Callable[
     [fx.GraphModule, fx.GraphModule], tuple[fx.GraphModule, TrainingRecord]
@@ -41,35 +38,6 @@ Recover: TypeAlias = Callable[
 Both graphs map the same (N, C, H, W) to the same outputs. What comes back may be `fixed` itself
 with other weights and statistics; it has to be a graph of the same operations.
 """
-
-
-@dataclass(frozen=True)
-class FixOptions:
-    """How to convert and how hard to check.
-
-    Each method names the fields it `understands`; one that no part of the method understands has
-    to keep its default. `only` and `skip` are globs over node names and module paths; `margin` is
-    how many px the input of `crop-select` is larger than the window; `positions` pairs
-    the name or place of an output with "boxes", "keypoints" or "none"; `window` is how many px of a
-    map's border are left out of choices (see `equiaudit.sampling.windowing`).
-    `comparisons` bounds each verification (see `verify`); where it is None, as many are made as
-    take about `seconds` for all of them together. `devices` are those to verify on; None means the
-    CPU, and CUDA where there is one. `pad` is how an ONNX file pads circularly.
-    """
-
-    method: str = "mass"
-    select: Select = "features"
-    only: str | Sequence[str] | None = None
-    skip: str | Sequence[str] | None = None
-    margin: int = 16
-    positions: tuple[tuple[str, str], ...] = ()
-    window: Window = None
-    comparisons: int | None = None
-    seconds: float = 20.0
-    seed: int = 0
-    devices: tuple[str, ...] | None = None
-    pad: Pad = "wrap"
-    dry_run: bool = False
 
 
 @dataclass(frozen=True)

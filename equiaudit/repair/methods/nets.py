@@ -11,8 +11,9 @@ import torch
 from torch import fx
 
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.formats import Pad, Run, file_format
+from equiaudit.repair.formats import Run, file_format
 from equiaudit.repair.graph import learned_numbers
+from equiaudit.repair.options import Pad
 from equiaudit.repair.save import Saved, save
 
 __all__ = ["GraphNet"]

@@ -12,9 +12,9 @@ from torch import nn
 from equiaudit.repair.builder import Builder
 from equiaudit.repair.graph import bind, shape_of, short_name
 from equiaudit.repair.grid import Grid
-from equiaudit.repair.methods.base import Window
 from equiaudit.repair.methods.scored import Sample, ScoredLevels, ratios
 from equiaudit.repair.methods.spec import MAX_SHIFT, Spec
+from equiaudit.repair.options import Window
 from equiaudit.repair.plan import Analysis, Step
 from equiaudit.repair.rewrite import Globs, rewrite_with
 from equiaudit.repair.rules import RULES, Call

@@ -17,13 +17,14 @@ from equiaudit.repair.capture import Captured
 from equiaudit.repair.every_output import sample_of
 from equiaudit.repair.every_run import EveryRun, every_run
 from equiaudit.repair.following import Following, every_following
-from equiaudit.repair.formats import Pad, Run
+from equiaudit.repair.formats import Run
 from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.base import Net
 from equiaudit.repair.methods.canonical_file import OnnxFile, onnx_path
 from equiaudit.repair.methods.nets import GraphNet
 from equiaudit.repair.methods.onnx_net import Further, OnnxNet, further_outputs
 from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
+from equiaudit.repair.options import Pad
 from equiaudit.repair.outputs import Threshold, graph_outputs, label_threshold
 from equiaudit.repair.pictures import verification_images, with_objects
 from equiaudit.results.repair import Inspection

@@ -9,10 +9,11 @@ import torch
 from torch import fx
 
 from equiaudit.models.onnx import onnx_forward
-from equiaudit.repair.formats import Pad, Run, exported_onnx, write_onnx
+from equiaudit.repair.formats import Run, exported_onnx, write_onnx
 from equiaudit.repair.onnx.check import QUANTISED_TOLERANCE
 from equiaudit.repair.onnx.interface import restore_interface
 from equiaudit.repair.onnx.module import ImportedOnnx
+from equiaudit.repair.options import Pad
 from equiaudit.repair.outputs import graph_outputs
 
 __all__ = ["LikeOnnx"]
