@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from equiaudit.api.choosing import Goal
-from equiaudit.api.fixing import Images, Picking, Request, write_verifications
 from equiaudit.api.loading import ModelSettings, as_path, as_place, prepare
 from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
-from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.api.choosing import Goal
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -80,6 +78,8 @@ def verify(
         seconds=seconds,
     )
     if output is not None:
+        from equiaudit.api.fixing import write_verifications
+
         write_verifications(Path(output), [found])
     return found
 
@@ -142,6 +142,8 @@ def fix(
     Raises NothingToDo (exit 5) where there is nothing to fix, the conversion is refused, or no
     method is within the accuracy.
     """
+    from equiaudit.api.fixing import Images, Picking, Request
+    from equiaudit.api.recovering import Training
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnxruntime as ort
 from onnx import numpy_helper
 
 from equiaudit.data.class_names import names_in_metadata
@@ -27,6 +26,7 @@ from equiaudit.models.preprocess import (
 )
 
 if TYPE_CHECKING:
+    import onnxruntime as ort
     import torch
 
 _SHAPE_SOURCE = "ONNX input shape"
@@ -288,6 +288,7 @@ def onnx_forward(
 
 def _session(source: Path | bytes, device: torch.device | None, what: str) -> ort.InferenceSession:
     """On `device`, or on the CPU; as many threads as torch has."""
+    import onnxruntime as ort
     import torch
 
     options = ort.SessionOptions()
@@ -309,6 +310,8 @@ def _not_run(error: str, what: str) -> InputError:
     newer = _NEWER_IR.search(error)
     if newer is None:
         return InputError(f"onnxruntime cannot run {what}: {reason}.")
+    import onnxruntime as ort
+
     return InputError(
         f"{what} is of ONNX IR version {newer[1]}; the installed onnxruntime {ort.__version__}"
         f" reads up to {newer[2]}.",
@@ -330,6 +333,8 @@ def _readable(path: Path, what: str) -> str | bytes:
 def _providers(device: torch.device | None, what: str) -> list[Any]:
     if device is None or device.type == "cpu":
         return ["CPUExecutionProvider"]
+    import onnxruntime as ort
+
     if _CUDA not in ort.get_available_providers():
         raise InputError(
             f"The installed onnxruntime cannot run {what} on {device}.",
