@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from equiaudit.data.decoding import open_image, read_content
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.runs import counts_of_text, filled_counts
 from equiaudit.data.layouts.splits import chosen_split
@@ -67,6 +65,8 @@ def _filled(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
         return filled_counts(
             counts_of_text(counts) if isinstance(counts, str) else counts or (), size
         )
+    from PIL import Image, ImageDraw
+
     canvas = Image.new("1", size[::-1])
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
@@ -86,6 +86,8 @@ class PanopticDrawings:
 
     def draw(self, name: str, size: tuple[int, int]) -> NDArray[np.int32]:
         """(H, W) class ids, -1 where there is no segment."""
+        from equiaudit.data.decoding import open_image, read_content
+
         image = open_image(read_content(self.files[name]))
         if image.size[::-1] != size:
             raise InputError(f"{self.files[name]} is not of the size of its image {name}.")
