@@ -40,10 +40,10 @@ from equiaudit.audit.backend import as_it_is
 from equiaudit.audit.engine import run_scan
 from equiaudit.audit.options import ScanOptions
 from equiaudit.data import Dataset, open_dataset
+from equiaudit.graphs.capture import capture
 from equiaudit.models.backends import Choice, rebuild
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.capture import capture
-from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

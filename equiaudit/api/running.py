@@ -77,7 +77,7 @@ def _absolute_settings(settings: ModelSettings) -> dict[str, Any]:
 def _graph(model: Model, module: nn.Module) -> fx.GraphModule:
     import torch
 
-    from equiaudit.repair.capture import capture
+    from equiaudit.graphs.capture import capture
 
     how = model.preprocess
     dtype: torch.dtype = getattr(torch, how.dtype)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
         open_dataset,
         open_dense_dataset,
     )
-    from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
+    from equiaudit.data.decoding import Decoded, decode
+    from equiaudit.data.geometry import Geometry, TooSmall
     from equiaudit.data.items import Item, Items
     from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
     from equiaudit.data.places import Place, is_lost, place_of
@@ -37,8 +38,8 @@ _HOME = {
     "open_dataset": "dataset",
     "open_dense_dataset": "dataset",
     "Decoded": "decoding",
-    "Geometry": "decoding",
-    "TooSmall": "decoding",
+    "Geometry": "geometry",
+    "TooSmall": "geometry",
     "decode": "decoding",
     "Item": "items",
     "Items": "items",

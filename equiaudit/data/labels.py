@@ -195,11 +195,12 @@ def _two_columns(
     table: Table, path: Place, files: Collection[str], file: int | None, label: int | None
 ) -> _Rows:
     """Files and labels without a header, or with one that says nothing; told by what they hold."""
-    keys = {_bare(posixpath.basename(name)) for name in files}
+    loosest = _SPELLINGS[-1]
+    keys = {loosest(name) for name in files}
 
     def hits(rows: Sequence[Sequence[str]], column: int) -> int:
         cells = (row[column] for row in rows if column < len(row))
-        return sum(_bare(posixpath.basename(cell.replace("\\", "/"))) in keys for cell in cells)
+        return sum(loosest(cell.replace("\\", "/")) in keys for cell in cells)
 
     found = [hits(table.rows, column) for column in (0, 1)]
     if file is None and label is not None:
@@ -304,6 +305,7 @@ _SPELLINGS: tuple[Callable[[str], str], ...] = (
     _bare,
     lambda name: _any_case(posixpath.basename(name)),
     lambda name: _bare(posixpath.basename(name)),
+    lambda name: _bare(posixpath.basename(name)).casefold(),
 )
 """How names of rows and of files are compared, the strictest first."""
 

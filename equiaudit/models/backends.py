@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from equiaudit.errors import InputError, first_line
-from equiaudit.models.folding import fold_batch_norms
+from equiaudit.graphs.folding import fold_batch_norms
 from equiaudit.models.outputs import OutputChoice, labels_of, spread_of, take_output
 from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
 from equiaudit.models.types import Model

@@ -10,24 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equiaudit.repair.capture import Captured
+    from equiaudit.graphs.capture import Captured
     from equiaudit.repair.inspection import inspect
-    from equiaudit.repair.methods.base import Recover
+    from equiaudit.repair.methods.converted import Recover
     from equiaudit.repair.options import FixOptions, checked_out, checked_target
     from equiaudit.repair.pipeline import checked_request, fix, verify_model
-    from equiaudit.repair.save import Saved
+    from equiaudit.repair.save.write import Saved
 
 _HOME = {
-    "Captured": "capture",
-    "FixOptions": "options",
-    "Recover": "methods.base",
-    "Saved": "save",
-    "checked_request": "pipeline",
-    "checked_out": "options",
-    "checked_target": "options",
-    "fix": "pipeline",
-    "inspect": "inspection",
-    "verify_model": "pipeline",
+    "Captured": "equiaudit.graphs.capture",
+    "FixOptions": "equiaudit.repair.options",
+    "Recover": "equiaudit.repair.methods.converted",
+    "Saved": "equiaudit.repair.save.write",
+    "checked_request": "equiaudit.repair.pipeline",
+    "checked_out": "equiaudit.repair.options",
+    "checked_target": "equiaudit.repair.options",
+    "fix": "equiaudit.repair.pipeline",
+    "inspect": "equiaudit.repair.inspection",
+    "verify_model": "equiaudit.repair.pipeline",
 }
 
 __all__ = [
@@ -46,5 +46,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"equiaudit.repair.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,9 +9,9 @@ import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
+from equiaudit.graphs.capture import Captured, capture
 from equiaudit.models.types import Model
-from equiaudit.repair.analyse import Analysis, OpPlan, analyse
-from equiaudit.repair.capture import Captured, capture
+from equiaudit.repair.rewrite.analyse import Analysis, OpPlan, analyse
 from equiaudit.results.repair import Inspection, OpRow
 from equiaudit.results.types import Skipped
 

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from equiaudit.errors import InputError
+from equiaudit.graphs.capture import capture
+from equiaudit.graphs.folding import fold_batch_norms
 from equiaudit.models import load
 from equiaudit.models.backends import choose, rebuild
-from equiaudit.models.folding import fold_batch_norms
 from equiaudit.models.preprocess import PreprocessOverrides
 from equiaudit.models.running import export_to_onnx
-from equiaudit.repair.capture import capture
 
 SIZE = 16
 IMAGES = torch.randn(16, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))

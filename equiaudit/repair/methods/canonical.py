@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.repair.canonical_ops import with_operators
-from equiaudit.repair.every_check import EveryOutput
-from equiaudit.repair.every_output import capture_every_output
-from equiaudit.repair.every_run import EveryRun
-from equiaudit.repair.methods.base import Converted, FixOptions, Misfit, Net
-from equiaudit.repair.methods.canonical_file import CanonicalOnnx, OnnxFile, onnx_path
-from equiaudit.repair.methods.checks import Circular
-from equiaudit.repair.methods.positions import Reading, Refused, ragged, read_outputs, told_of
+from equiaudit.graphs.every_output import capture_every_output
+from equiaudit.repair.canonical.operators import with_operators
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
+from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged, read_outputs, told_of
+from equiaudit.repair.outputs.run import EveryRun
+from equiaudit.repair.save.canonical_net import CanonicalOnnx, OnnxFile, onnx_path
+from equiaudit.repair.save.net import Net
+from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
 from equiaudit.sampling.positions import CanonicalOutputs, Map, Positions, Role

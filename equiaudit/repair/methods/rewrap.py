@@ -8,10 +8,10 @@ import torch
 from torch import fx, nn
 
 from equiaudit.errors import NothingToDo
+from equiaudit.graphs.capture import capture
+from equiaudit.graphs.outputs import channels_first, graph_outputs
 from equiaudit.models.types import Layout, Preprocess
-from equiaudit.repair.capture import capture
-from equiaudit.repair.methods.base import Net
-from equiaudit.repair.outputs import channels_first, graph_outputs
+from equiaudit.repair.save.net import Net
 
 __all__ = ["graph_inside", "of_layout", "recaptured", "with_channels_first"]
 

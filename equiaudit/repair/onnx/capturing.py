@@ -8,11 +8,11 @@ import torch
 from torch import fx
 
 from equiaudit.errors import NothingToDo, first_line
-from equiaudit.repair.capture import Captured
+from equiaudit.graphs.capture import Captured
+from equiaudit.graphs.outputs import all_outputs, relative_error
+from equiaudit.graphs.quiet import quiet
+from equiaudit.graphs.routes import reexport
 from equiaudit.repair.onnx.module import ImportedOnnx
-from equiaudit.repair.outputs import all_outputs, relative_error
-from equiaudit.repair.quiet import quiet
-from equiaudit.repair.routes import reexport
 
 __all__ = ["OnnxCaptured", "capture_onnx"]
 
