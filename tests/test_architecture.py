@@ -22,11 +22,11 @@ LAYERS = (
     ("repair.verify", "repair.save", "repair.inspection"),
     ("repair.canonical", "repair.onnx", "repair.rewrite", "repair.outputs"),
     ("repair.options",),
-    ("graphs", "models", "data", "shifts", "metrics", "sampling", "training", "demo"),
+    ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
     ("config",),
-    ("tasks", "kinds"),
+    ("tasks", "kinds", "graphs"),
     ("results", "registry", "formats"),
-    ("errors", "_version"),
+    ("errors", "_version", "torch_private"),
 )
 """From the top down. A folder in tasks/ is "a task": what lies below asks it by its name alone."""
 PUBLIC_LEVEL = 1
@@ -285,6 +285,72 @@ def test_every_part_has_a_layer():
 
 def test_no_arrow_goes_up():
     assert [a for a in all_arrows() if goes_up(a)] == []
+
+
+def private_uses(source: str) -> list[str]:
+    """What a file has of torch's private API: modules, and attributes of what torch made."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in names if is_private(name)]
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            dotted = ast.unparse(node)
+            own = dotted.startswith("torch.") and not dotted.startswith("torch.ops.")
+            found += [dotted] if own or node.attr in OF_TORCH else []
+        elif isinstance(node, ast.Constant) and node.value in OF_TORCH:
+            found.append(str(node.value))
+    return found
+
+
+def is_private(dotted: str) -> bool:
+    parts = dotted.split(".")
+    hidden = [part for part in parts if part.startswith("_") and not part.startswith("__")]
+    return bool(hidden) or "experimental" in parts
+
+
+OF_TORCH = {
+    "_buffers",
+    "_c",
+    "_codegen",
+    "_get_method",
+    "_method_names",
+    "_modules",
+    "_opname",
+    "_out_spec",
+    "_overloadname",
+    "_parameters",
+    "_schema",
+}
+"""Attributes of modules, graphs and operators."""
+
+
+def test_torchs_private_api_is_in_one_file():
+    paths = [path for path in modules() if private_uses(path.read_text(encoding="utf-8"))]
+    assert paths == [ROOT / "torch_private.py"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from torch._ops import OpOverload",
+        "from torch.utils import _pytree",
+        "from torch.fx.experimental.proxy_tensor import make_fx",
+        "torch._C._nn.pad",
+        "node.target._schema",
+        "getattr(node.target, '_opname', '')",
+    ],
+)
+def test_private_api_is_noticed(source):
+    assert private_uses(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["torch.ops.aten._to_copy", "self._graph", "from torch import fx", "torch.__version__"],
+)
+def test_public_api_is_none_of_it(source):
+    assert private_uses(source) == []
 
 
 def test_no_circles_between_files():

@@ -12,7 +12,6 @@ import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
-from equiaudit.graphs.outputs import label_threshold
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.methods import (
@@ -28,6 +27,7 @@ from equiaudit.repair.options import checked_out
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.circular import verify
+from equiaudit.repair.verify.compare import label_threshold
 from equiaudit.repair.verify.further import with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification

@@ -12,8 +12,8 @@ from torch import fx
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
 from equiaudit.graphs.capture import Captured
-from equiaudit.graphs.every_output import sample_of
-from equiaudit.graphs.outputs import Threshold, graph_outputs, label_threshold
+from equiaudit.graphs.outputs import graph_outputs
+from equiaudit.models.running import sample_of
 from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.further import Further, further_outputs
@@ -28,6 +28,7 @@ from equiaudit.repair.save.graph_net import GraphNet
 from equiaudit.repair.save.net import Net
 from equiaudit.repair.save.onnx_like import LikeOnnx
 from equiaudit.repair.save.onnx_net import OnnxNet
+from equiaudit.repair.verify.compare import Threshold, label_threshold
 from equiaudit.repair.verify.images import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from equiaudit.errors import NothingToDo
 from equiaudit.repair.onnx.reader import CANONICAL_TIP
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
+from equiaudit.torch_private import tree_leaves, tree_map
 
 __all__ = ["GraphBuilder"]
 
@@ -51,14 +51,14 @@ class GraphBuilder:
 
     def emit(self, target: Any, *args: Any, **kwargs: Any) -> list[Value]:
         """Call an aten operator on Values, for its results; folded where all are constant."""
-        leaves = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Value)]
+        leaves = [v for v in tree_leaves((args, kwargs)) if isinstance(v, Value)]
         meta = _shapes(target, args, kwargs)
-        for item in pytree.tree_leaves(meta):
+        for item in tree_leaves(meta):
             _check_shape(item)
         if all(value.is_constant for value in leaves):
             self._count_constants(meta)
             return _folded(target, args, kwargs, leaves)
-        mapped, named = pytree.tree_map(self._argument, (args, kwargs))
+        mapped, named = tree_map(self._argument, (args, kwargs))
         node = self.graph.call_function(target, mapped, named)
         node.meta["val"] = meta
         node.meta["nn_module_stack"] = {f"L__self__{self.place}": (self.place, "")}
@@ -66,7 +66,7 @@ class GraphBuilder:
 
     def _count_constants(self, meta: Any) -> None:
         self._constants += sum(
-            item.numel() for item in pytree.tree_leaves(meta) if isinstance(item, torch.Tensor)
+            item.numel() for item in tree_leaves(meta) if isinstance(item, torch.Tensor)
         )
         if self._constants > _CONSTANTS:
             raise Untranslated(f"the model's constants have more than {_CONSTANTS} elements")
@@ -158,7 +158,7 @@ class GraphBuilder:
 
 
 def _call(target: Any, args: Any, kwargs: Any, convert: Any) -> Any:
-    args, kwargs = pytree.tree_map(convert, (args, kwargs))
+    args, kwargs = tree_map(convert, (args, kwargs))
     with torch.no_grad():
         return target(*args, **kwargs)
 
