@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from equiaudit.data.decoding import Decoded, decode
     from equiaudit.data.geometry import Geometry, TooSmall
     from equiaudit.data.items import Item, Items
+    from equiaudit.data.label_sets import class_folders_in, open_label_sets
     from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
     from equiaudit.data.places import Place, is_lost, place_of
     from equiaudit.data.prefetch import check_sizes, decode_ahead
@@ -43,6 +44,8 @@ _HOME = {
     "decode": "decoding",
     "Item": "items",
     "Items": "items",
+    "class_folders_in": "label_sets",
+    "open_label_sets": "label_sets",
     "IGNORED": "masks",
     "MaskReader": "masks",
     "TargetReader": "masks",
@@ -73,6 +76,7 @@ __all__ = [
     "Truth",
     "TruthReader",
     "check_sizes",
+    "class_folders_in",
     "decode",
     "decode_ahead",
     "has_masks",
@@ -80,6 +84,7 @@ __all__ = [
     "is_lost",
     "open_dataset",
     "open_dense_dataset",
+    "open_label_sets",
     "place_of",
     "read_class_table",
     "without_secrets",
