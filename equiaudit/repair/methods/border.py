@@ -13,7 +13,7 @@ from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.bordered import bordered
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["Border"]

@@ -14,7 +14,7 @@ from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured,
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit, looks_like_positions
-from equiaudit.repair.verify.checks import Moved
+from equiaudit.repair.verify.crops import Moved
 from equiaudit.repair.verify.real_shifts import expectations
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.crop_select import CropSelect

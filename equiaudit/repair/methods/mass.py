@@ -12,7 +12,7 @@ from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.resample import resampled
 from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.repair.rewrite.spec import WINDOWED, Spec
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["Mass", "refused_ops"]

@@ -15,7 +15,7 @@ from equiaudit.repair.rewrite.filtered import filtered
 from equiaudit.repair.rewrite.plan import Refuse
 from equiaudit.repair.rewrite.resample import resampled
 from equiaudit.repair.rewrite.spec import WINDOWED, Filter, Spec
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["POLYPHASE", "Filtered", "Polyphase"]

@@ -12,7 +12,8 @@ from equiaudit.repair.methods.protocol import Method, Wrapper
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
-from equiaudit.repair.verify.checks import Circular, Moved
+from equiaudit.repair.verify.circular import Circular
+from equiaudit.repair.verify.crops import Moved
 from equiaudit.results.repair import Claim
 
 __all__ = ["Recipe"]
