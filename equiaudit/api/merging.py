@@ -55,9 +55,14 @@ def scan_shard(
     reading = Reading.taken_from(settings)
     place = as_place(data)
     task = settings.get("task", "auto")
-    loaded = settled_task(load_model(model, **settings), place, task, reading.classes)
+    loaded = settled_task(load_model(model, **settings), place, task, reading)
     dataset = open_data(loaded, place, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=loaded.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=loaded.task,
+        scored=not loaded.outputs_labels,
+    )
     observer.settings(in_force(loaded, dataset, options) | {"shard": f"{part}"})
     return run_shard(
         loaded,
@@ -109,7 +114,12 @@ def merge(
     found = open_shards([Path(shard) for shard in shards])
     header = found[0].header
     judge = Judge.prepare(gates or header.gates, baseline, require=require_baseline)
-    judge.check(kinds_of(header.options), labelled=header.data.labelled, task=header.model.task)
+    judge.check(
+        kinds_of(header.options),
+        labelled=header.data.labelled,
+        task=header.model.task,
+        scored=not header.model.outputs_labels,
+    )
     done = merged(found)
     images = header.options.images
     if folder is not None:

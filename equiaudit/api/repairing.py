@@ -184,7 +184,7 @@ def fix(
     request.checked()
     loaded = load_model(model, normalisation=request.scans, **model_settings)
     if place is not None and request.scans:
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
     return request.run(loaded)
 
 

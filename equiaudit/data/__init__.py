@@ -14,7 +14,8 @@ from equiaudit.data.dataset import (
 )
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
 from equiaudit.data.items import Item, Items
-from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
+from equiaudit.data.mask_values import IGNORED, VOID
+from equiaudit.data.masks import MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of
 from equiaudit.data.prefetch import check_sizes, decode_ahead
 from equiaudit.data.remote import without_secrets
@@ -22,6 +23,7 @@ from equiaudit.data.truth import Truth, TruthReader
 
 __all__ = [
     "IGNORED",
+    "VOID",
     "ClassOrder",
     "ClassTable",
     "Dataset",

@@ -85,9 +85,10 @@ class Geometry:
 
     `window` is (H, W), px. `margin` px more are taken on each side, for crop shifts; 0 when
     there are none, and up to `room` px beyond those as far as the image goes, the same on
-    opposite sides. `resize` is the length of the shorter side before the crop, None to keep
-    the pixels as they are. `gray` asks for one channel instead of three. Images of more than
-    `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    opposite sides. `resize` is the length of the shorter side before the crop, or (H, W) of the
+    whole image whatever its proportions, None to keep the pixels as they are. `gray` asks for one
+    channel instead of three. Images of more than `max_pixels` are not decoded (above twice
+    Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
     `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
     file says (0 and 65535 of 16 bits, the window of a DICOM file).
     """
@@ -95,7 +96,7 @@ class Geometry:
     window: tuple[int, int]
     margin: int = 0
     room: int = 0
-    resize: int | None = None
+    resize: int | tuple[int, int] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     gray: bool = False
     max_pixels: int = 89_478_485
@@ -303,19 +304,24 @@ def reason_of(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
-    """The shorter side to `shorter`; the longer is truncated, not rounded, as in torchvision."""
-    size = resized_size(plane.size, shorter)
+def resized(plane: Image.Image, to: int | tuple[int, int], interpolation: str) -> Image.Image:
+    """The shorter side, or height and width, to `to`, as in torchvision."""
+    size = resized_size(plane.size, to)
     return plane if size == plane.size else plane.resize(size, _RESAMPLING[interpolation])
 
 
-def resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """(width, height) after resizing the shorter side, as torchvision does."""
+def resized_size(size: tuple[int, int], to: int | tuple[int, int]) -> tuple[int, int]:
+    """(width, height) after resizing the shorter side, or both sides to (height, width).
+
+    The longer side is truncated, not rounded, as torchvision does.
+    """
+    if not isinstance(to, int):
+        return to[1], to[0]
     width, height = size
-    if min(width, height) == shorter:
+    if min(width, height) == to:
         return size
-    longer = int(shorter * max(width, height) / min(width, height))
-    return (shorter, longer) if width <= height else (longer, shorter)
+    longer = int(to * max(width, height) / min(width, height))
+    return (to, longer) if width <= height else (longer, to)
 
 
 def centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[int, int, int, int]:
