@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import fx
 
-from equiaudit.graphs.outputs import Threshold
 from equiaudit.models.types import Layout
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.verify.borders import borders_of
 from equiaudit.repair.verify.circular import verify
+from equiaudit.repair.verify.compare import Threshold
 from equiaudit.repair.verify.margins import selection_margin
 from equiaudit.repair.verify.moves import verify_moves
 from equiaudit.results.repair import Verification

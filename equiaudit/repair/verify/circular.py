@@ -10,12 +10,11 @@ from functools import partial
 import torch
 
 from equiaudit.errors import InputError
-from equiaudit.graphs.outputs import Threshold, output_per_image
 from equiaudit.models.types import Layout
+from equiaudit.repair.verify.compare import Tally, Threshold, largest, output_per_image
 from equiaudit.repair.verify.exactness import SETTINGS, exact_arithmetic
 from equiaudit.repair.verify.periodic import breaking_period
 from equiaudit.repair.verify.schedule import Schedule, schedule
-from equiaudit.repair.verify.tally import Tally, largest
 from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
 
 __all__ = ["NO_CONTROL", "PROVES_NOTHING", "shifted_like", "verify"]

@@ -11,11 +11,11 @@ from torch import Tensor
 from equiaudit.repair.outputs.following import every_following
 from equiaudit.repair.verify.borders import borders_of
 from equiaudit.repair.verify.circular import NO_CONTROL, PROVES_NOTHING, shifted_like
+from equiaudit.repair.verify.compare import Tally
 from equiaudit.repair.verify.exactness import SETTINGS, exact_arithmetic
 from equiaudit.repair.verify.images import with_objects
 from equiaudit.repair.verify.periodic import breaking_period
 from equiaudit.repair.verify.schedule import Schedule, schedule
-from equiaudit.repair.verify.tally import Tally
 from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
 from equiaudit.sampling.positions import Map, Positions, Role, roll_positions
 

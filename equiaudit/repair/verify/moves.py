@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from equiaudit.errors import InputError
-from equiaudit.graphs.outputs import Threshold, output_per_image
 from equiaudit.models.types import Layout
+from equiaudit.repair.verify.compare import Tally, Threshold, output_per_image
 from equiaudit.repair.verify.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.verify.tally import Tally
 from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
 
 __all__ = ["verify_moves"]
