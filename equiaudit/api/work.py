@@ -80,8 +80,8 @@ def work_on_images(
 
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
     """Settings of model and data that are no default."""
-    names = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
-    named = {name: settings.get(name) for name in names}
+    names = ("arch", "weights", "task", "threshold", "output_name", "output_layout", "input")
+    named = {name: settings.get(name) for name in (*names, "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     return said | reading.stated()
 

@@ -15,6 +15,7 @@ from equiaudit.data.dataset import (
 from equiaudit.data.decoding import Decoded, decode
 from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item, Items
+from equiaudit.data.label_sets import class_folders_in, open_label_sets
 from equiaudit.data.mask_values import IGNORED, VOID
 from equiaudit.data.masks import MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of
@@ -40,6 +41,7 @@ __all__ = [
     "Truth",
     "TruthReader",
     "check_sizes",
+    "class_folders_in",
     "decode",
     "decode_ahead",
     "has_masks",
@@ -47,6 +49,7 @@ __all__ = [
     "is_lost",
     "open_dataset",
     "open_dense_dataset",
+    "open_label_sets",
     "place_of",
     "read_class_table",
     "without_secrets",
