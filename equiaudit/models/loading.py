@@ -16,6 +16,7 @@ from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
+from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
     is_share,
@@ -28,12 +29,10 @@ from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resol
 from equiaudit.models.reading import read_artefact
 from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
-    Backend,
     export_to_onnx,
     guarded,
     in_pieces,
     probe_batch,
-    resolve_backend,
     resolve_device,
     torch_forward,
 )
@@ -100,7 +99,7 @@ class _Asked:
 
 
 def load(
-    spec: str | Path | nn.Module,
+    spec: str | Path | nn.Module | Outline,
     *,
     arch: str | None = None,
     trust: bool = False,
@@ -120,7 +119,7 @@ def load(
 
     Args:
         spec: a file (its kind is told from its content), `torchvision:NAME/WEIGHTS`,
-            `timm:NAME`, or a module.
+            `timm:NAME`, a module; or what is `foreseen` of one, with the same settings.
         arch: the architecture of a state dict: `torchvision:NAME`, `timm:NAME` or
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
@@ -146,15 +145,27 @@ def load(
             output can be read in more than one way.
         RunError: the model raises on a batch of noise of the stated size.
     """
-    if task != "auto":
-        TASKS.named(task)
+    overrides = preprocess or PreprocessOverrides()
+    if not isinstance(spec, Outline):
+        spec = foreseen(
+            spec,
+            arch=arch,
+            trust=trust,
+            weights=weights,
+            backend=backend,
+            task=task,
+            preprocess=overrides,
+            normalisation=normalisation,
+            inputs=inputs,
+        )
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
-    engine = resolve_backend(backend, artefact)
+    artefact = read_artefact(spec)
+    onnx = artefact.onnx is not None
+    engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
     prepared = resolve_preprocess(
-        preprocess or PreprocessOverrides(),
+        overrides,
         model=artefact.path,
         name=artefact.name,
         hints=_with_weights_dtype(artefact),
