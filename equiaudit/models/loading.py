@@ -175,7 +175,8 @@ def load(
     seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    return _deciding(_model(runner, seen, engine, _stride_pair(stride)), threshold)
+    pair = (stride, stride) if isinstance(stride, int) else stride
+    return _deciding(_model(runner, seen, engine, pair), threshold)
 
 
 def _deciding(model: Model, threshold: float | None) -> Model:
@@ -194,10 +195,6 @@ def _deciding(model: Model, threshold: float | None) -> Model:
             tip="Logits are held against its logit, ln(t / (1 - t)).",
         )
     return replace(model, threshold=threshold)
-
-
-def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (stride, stride) if isinstance(stride, int) else stride
 
 
 def _with_weights_dtype(artefact: Artefact) -> Hints:
