@@ -27,7 +27,7 @@ from equiaudit.models.outputs import (
 )
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
-from equiaudit.models.readings import LayoutChoice, choose_output
+from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
     export_to_onnx,
     guarded,
@@ -241,6 +241,8 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_at(runner, fixed, asked, fixed_batch=fixed)
     try:
         return _look_at(runner, _PROBE, asked, fixed_batch=None)
+    except AmbiguousOutput:
+        raise
     except (InputError, RunError) as failure:
         return _look_again(runner, asked, failure)
 
@@ -250,6 +252,8 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     for count in (1, *runner.artefact.batches):
         try:
             seen = _look_at(runner, count, asked, fixed_batch=count)
+        except AmbiguousOutput:
+            raise
         except (InputError, RunError):
             continue
         said = "one image" if count == 1 else f"{count} images"
