@@ -6,39 +6,42 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from equiaudit.config import DEFAULTS
 from equiaudit.config.groups import taken
+from equiaudit.kinds import usual
 
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """Settings of one scan; all but the last group change the result."""
+    """Settings of one scan; all but the last group change the result.
 
-    shifts: tuple[str, ...] = DEFAULTS.shifts
-    max_shift: int = DEFAULTS.max_shift
+    The defaults are those of `equiaudit.config.Settings`, which a test holds.
+    """
+
+    shifts: tuple[str, ...] = usual()
+    max_shift: int = 16
     """R: offsets live in [-R, R]^2, px at the model's input."""
-    offsets: int | Literal["full"] = DEFAULTS.offsets
+    offsets: int | Literal["full"] = 16
     """Shifts per image and kind, or "full" for all (2R + 1)^2 - 1."""
-    limit: int | None = DEFAULTS.limit
-    seed: int = DEFAULTS.seed
-    protocol: str | None = DEFAULTS.protocol
+    limit: int | None = None
+    seed: int = 0
+    protocol: str | None = None
     """A named protocol instead of `shifts`, `max_shift` and `offsets`."""
-    output_range: tuple[float, float] | None = DEFAULTS.output_range
+    output_range: tuple[float, float] | None = None
     """(black, white) of the images that an image-to-image model returns; None: (0, 1)."""
-    images: bool = DEFAULTS.images
+    images: bool = True
     """Keep thumbnails of the worst images."""
-    strict: bool = DEFAULTS.strict
+    strict: bool = False
     """An unreadable image stops the run."""
-    accuracy_check: bool = DEFAULTS.accuracy_check
+    accuracy_check: bool = True
     """With labels, accuracy near chance stops the run."""
-    early_stop: bool = DEFAULTS.early_stop
+    early_stop: bool = False
     """End when every gate is settled by bounds that hold at any time."""
-    precision: float | None = DEFAULTS.precision
+    precision: float | None = None
     """End when such bounds lie this near to the figures."""
 
-    batch_size: int | Literal["auto"] = DEFAULTS.batch_size
-    workers: int | Literal["auto"] = DEFAULTS.workers
-    resume: bool = DEFAULTS.resume
+    batch_size: int | Literal["auto"] = "auto"
+    workers: int | Literal["auto"] = "auto"
+    resume: bool = True
 
 
 def scan_options(settings: MutableMapping[str, Any]) -> ScanOptions:
