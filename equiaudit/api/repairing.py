@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from equiaudit.api.choosing import Goal
-from equiaudit.api.fixing import Images, Picking, Request, write_verifications
-from equiaudit.api.loading import ModelSettings, as_path, as_place, load_model
+from equiaudit.api.loading import ModelSettings, as_path, as_place, prepare
 from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
-from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
+from equiaudit.audit.options import scan_options
+from equiaudit.config import DEFAULTS
+from equiaudit.config.groups import RepairSettings, taken
 
 if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
-
-__all__ = ["fix", "inspect", "verify"]
 
 
 def inspect(
@@ -31,9 +30,10 @@ def inspect(
     Needs the input size, and no normalisation. Raises NothingToDo where the model cannot be
     captured as one graph.
     """
+    prepared = prepare(model, normalisation=False, **model_settings)
     from equiaudit.repair import inspect as inspect_model
 
-    return inspect_model(load_model(model, normalisation=False, **model_settings))
+    return inspect_model(prepared.load())
 
 
 def verify(
@@ -54,15 +54,17 @@ def verify(
     model, as a control, and what it is asked whether outputs are read rightly. Every output
     counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
     """
+    reading, model_settings = parted(settings)
+    prepared = [
+        prepare(each, normalisation=data is not None, **_for(each, model_settings))
+        for each in (model, against)
+        if each is not None
+    ]
+    if data is not None:
+        reading.check_places(data)
     from equiaudit.repair import verify_model
 
-    reading, model_settings = parted(settings)
-    needs_values = data is not None
-    loaded = load_model(model, normalisation=needs_values, **_for(model, model_settings))
-    control = None
-    if against is not None:
-        fitting = _for(against, model_settings)
-        control = load_model(against, normalisation=needs_values, **fitting)
+    loaded, *controls = (each.load() for each in prepared)
     images = None
     if data is not None:
         images = pictures(
@@ -70,49 +72,29 @@ def verify(
         )
     found = verify_model(
         loaded,
-        against=control,
+        against=controls[0] if controls else None,
         images=images,
         positions=tuple((positions or {}).items()),
         seed=seed,
         seconds=seconds,
     )
     if output is not None:
+        from equiaudit.api.fixing import write_verifications
+
         write_verifications(Path(output), [found])
     return found
+
+
+class FixSettings(ScanSettings, RepairSettings, total=False):
+    """All that `fix` may be told."""
 
 
 def fix(
     model: str | Path | nn.Module | Model,
     out: str | Path | None,
     *,
-    method: str | None = None,
-    select: Literal["features", "input"] = "features",
-    only: str | Sequence[str] | None = None,
-    skip: str | Sequence[str] | None = None,
-    margin: int = 16,
-    positions: Mapping[str, str] | None = None,
-    window: int | Literal["auto"] | None = None,
-    pad: Literal["wrap", "slices"] = "wrap",
-    compare_methods: bool = False,
-    goal: Goal = "circular",
-    dry_run: bool = False,
-    data: str | Path | None = None,
-    limit: int | None = None,
-    max_shift: int = 16,
-    offsets: int | Literal["full"] = 16,
-    seed: int = 0,
-    max_accuracy_drop: float | None = None,
-    seconds: float = 20.0,
-    report: str | Path | None = None,
-    calibrate: bool = False,
-    distil: int = 0,
-    finetune: int = 0,
-    learning_rate: float | None = None,
-    train_data: str | Path | None = None,
-    train_limit: int | None = None,
-    train_zero_pad: float | None = None,
     observer: Observer | None = None,
-    **settings: Unpack[ScanSettings],
+    **settings: Unpack[FixSettings],
 ) -> FixReport:
     """Convert `model` by `method`, verify it, and write it to `out`.
 
@@ -139,52 +121,42 @@ def fix(
     Raises NothingToDo (exit 5) where there is nothing to fix, the conversion is refused, or no
     method is within the accuracy.
     """
+    from equiaudit.api.fixing import Images, Picking, Request
+    from equiaudit.api.recovering import Training
     from equiaudit.repair import FixOptions
 
+    given: dict[str, Any] = dict(settings)
+    data, report = given.pop("data", None), given.pop("report", None)
+    seed, method = given.pop("seed", DEFAULTS.seed), given.pop("method", None)
+    positions = tuple((given.pop("positions", None) or {}).items())
+    named = {} if method is None else {"method": method}
+    options = taken(FixOptions, given, positions=positions, seed=seed, **named)
+    only_compare = given.pop("compare_methods", False)
+    picking = taken(
+        Picking, given, wanted=only_compare or method == "auto", only_compare=only_compare
+    )
     place = as_place(data) if data else None
-    reading, model_settings = parted(settings)
+    shifts = scan_options(given)
+    training = taken(Training, given, data=data, seed=seed)
+    reading, model_settings = parted(cast(ScanSettings, given))
     request = Request(
         out=as_path(out),
-        options=FixOptions(
-            method=method or "mass",
-            select=select,
-            only=only,
-            skip=skip,
-            margin=margin,
-            positions=tuple((positions or {}).items()),
-            window=window,
-            pad=pad,
-            seconds=seconds,
-            seed=seed,
-            dry_run=dry_run,
-        ),
-        images=Images(place, reading, limit, max_shift, offsets, seed),
-        training=Training(
-            calibrate=calibrate,
-            distil=distil,
-            finetune=finetune,
-            rate=learning_rate,
-            folder=train_data,
-            limit=train_limit,
-            zero_pad=train_zero_pad,
-            data=data,
-            reading=reading,
-            seed=seed,
-        ),
-        picking=Picking(
-            wanted=compare_methods or method == "auto",
-            only_compare=compare_methods,
-            goal=goal,
-            max_accuracy_drop=max_accuracy_drop,
-        ),
+        options=options,
+        images=Images(place, reading, replace(shifts, seed=seed)),
+        training=replace(training, reading=reading),
+        picking=picking,
         folder=as_path(report),
         observer=observer or Silent(),
         by_default=method is None,
     )
     request.checked()
-    loaded = load_model(model, normalisation=request.scans, **model_settings)
+    prepared = prepare(model, normalisation=request.scans, **model_settings)
     if place is not None and request.scans:
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
+        reading.check_places(place)
+    request.check_method()
+    loaded = prepared.load()
+    if place is not None and request.scans:
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
     return request.run(loaded)
 
 

@@ -17,6 +17,7 @@ from equiaudit.cli.inspect import (
 )
 from equiaudit.cli.progress import observing
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.repair.options import FixOptions
 
 if TYPE_CHECKING:
     from equiaudit.results.repair import FixReport
@@ -55,7 +56,7 @@ def fix(
     recovery: Recovery,
     seconds: Annotated[
         float, typer.Option(help="About how long verification goes on, in all.", min=0.0)
-    ] = 20.0,
+    ] = FixOptions().seconds,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +78,6 @@ def fix(
     if form == "json":
         call.refuse(("explain",), "is for text and md", tip="Leave it out; json has the plan.")
     from equiaudit.api import fix as run
-    from equiaudit.report.repair import render_fix
 
     if report is None and output is not None and not (dry_run or conversion.compare_methods):
         report = _default_folder(output)
@@ -99,6 +99,8 @@ def fix(
         call.terminal.say(f"Wrote {report / 'fix.json'}")
     if _is_refused(found):
         call.terminal.error(str(found.reason))
+    from equiaudit.report.repair import render_fix
+
     return Outcome(render_fix(found, form, explain=explain, **page(call)), exit_code(found))
 
 

@@ -16,6 +16,7 @@ from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
+from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
     is_share,
@@ -26,14 +27,12 @@ from equiaudit.models.outputs import (
 )
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
-from equiaudit.models.readings import LayoutChoice, choose_output
+from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
-    Backend,
     export_to_onnx,
     guarded,
     in_pieces,
     probe_batch,
-    resolve_backend,
     resolve_device,
     torch_forward,
 )
@@ -100,7 +99,7 @@ class _Asked:
 
 
 def load(
-    spec: str | Path | nn.Module,
+    spec: str | Path | nn.Module | Outline,
     *,
     arch: str | None = None,
     trust: bool = False,
@@ -120,7 +119,7 @@ def load(
 
     Args:
         spec: a file (its kind is told from its content), `torchvision:NAME/WEIGHTS`,
-            `timm:NAME`, or a module.
+            `timm:NAME`, a module; or what is `foreseen` of one, with the same settings.
         arch: the architecture of a state dict: `torchvision:NAME`, `timm:NAME` or
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
@@ -146,15 +145,27 @@ def load(
             output can be read in more than one way.
         RunError: the model raises on a batch of noise of the stated size.
     """
-    if task != "auto":
-        TASKS.named(task)
+    overrides = preprocess or PreprocessOverrides()
+    if not isinstance(spec, Outline):
+        spec = foreseen(
+            spec,
+            arch=arch,
+            trust=trust,
+            weights=weights,
+            backend=backend,
+            task=task,
+            preprocess=overrides,
+            normalisation=normalisation,
+            inputs=inputs,
+        )
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
-    engine = resolve_backend(backend, artefact)
+    artefact = read_artefact(spec)
+    onnx = artefact.onnx is not None
+    engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
     prepared = resolve_preprocess(
-        preprocess or PreprocessOverrides(),
+        overrides,
         model=artefact.path,
         name=artefact.name,
         hints=_with_weights_dtype(artefact),
@@ -164,7 +175,8 @@ def load(
     seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    return _deciding(_model(runner, seen, engine, _stride_pair(stride)), threshold)
+    pair = (stride, stride) if isinstance(stride, int) else stride
+    return _deciding(_model(runner, seen, engine, pair), threshold)
 
 
 def _deciding(model: Model, threshold: float | None) -> Model:
@@ -183,10 +195,6 @@ def _deciding(model: Model, threshold: float | None) -> Model:
             tip="Logits are held against its logit, ln(t / (1 - t)).",
         )
     return replace(model, threshold=threshold)
-
-
-def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (stride, stride) if isinstance(stride, int) else stride
 
 
 def _with_weights_dtype(artefact: Artefact) -> Hints:
@@ -233,6 +241,8 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_at(runner, fixed, asked, fixed_batch=fixed)
     try:
         return _look_at(runner, _PROBE, asked, fixed_batch=None)
+    except AmbiguousOutput:
+        raise
     except (InputError, RunError) as failure:
         return _look_again(runner, asked, failure)
 
@@ -242,6 +252,8 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     for count in (1, *runner.artefact.batches):
         try:
             seen = _look_at(runner, count, asked, fixed_batch=count)
+        except AmbiguousOutput:
+            raise
         except (InputError, RunError):
             continue
         said = "one image" if count == 1 else f"{count} images"
@@ -345,20 +357,13 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         outputs_labels=seen.choice.labels,
         output_layout=seen.choice.layout,
         num_classes=classes,
-        class_names=_fitting_names(artefact.class_names, classes),
+        class_names=artefact.names_of(classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
-
-
-def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
-    """Names that are as many as the output has classes."""
-    if names is None or classes is None:
-        return names
-    return names if len(names) == max(2, classes) else None
 
 
 def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:
