@@ -152,7 +152,13 @@ def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:
         point.model_copy(update={"agreement": _without_bounds(point.agreement)})
         for point in shift.by_distance
     )
-    update: dict[str, object] = {"metrics": metrics, "by_distance": distances}
+    parts = tuple(
+        part.model_copy(
+            update={"metrics": {n: _without_bounds(e) for n, e in part.metrics.items()}}
+        )
+        for part in shift.parts
+    )
+    update: dict[str, object] = {"metrics": metrics, "by_distance": distances, "parts": parts}
     if shift.dense is not None:
         update["dense"] = _map_without_bounds(shift.dense)
     return shift.model_copy(update=update)

@@ -9,6 +9,7 @@ from equiaudit.data.dataset import (
     Dataset,
     has_masks,
     has_targets,
+    open_bare_dataset,
     open_dataset,
     open_dense_dataset,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "has_masks",
     "has_targets",
     "is_lost",
+    "open_bare_dataset",
     "open_dataset",
     "open_dense_dataset",
     "place_of",

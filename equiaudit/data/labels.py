@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index, some
-from equiaudit.data.listing import EXTENSIONS
-from equiaudit.data.places import Place, posix_of
+from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index
+from equiaudit.data.places import Place
+from equiaudit.data.rows import (
+    FILE,
+    MANY_TIP,
+    Row,
+    bare,
+    best_placed,
+    leftovers,
+    named,
+    plain,
+    rows_by_file,
+)
 from equiaudit.data.tables import Table, read_table
 from equiaudit.errors import InputError
 
-_FILE = [
-    "file",
-    "file_name",
-    "filename",
-    "image",
-    "image_name",
-    "image_path",
-    "path",
-    "file_path",
-    "filepath",
-    "img",
-    "img_path",
-    "image_file",
-    "image_id",
-    "img_id",
-    "image_label",
-    "id_code",
-    "id",
-    "name",
-]
 _LABEL = [
     "label",
     "class",
@@ -57,21 +47,13 @@ _TIP = (
     "Name the columns file,label. Known are also filename, file_name, image, path, image_id for the"
     " file, and class, target, category, y for the label."
 )
-_MANY_TIP = "Give one class per image; a table with several is of another task than classification."
 _BETWEEN = ("|", ";", ",")
 """What stands between several labels in one cell."""
 
 
 @dataclass(frozen=True)
-class _Row:
-    line: int
-    file: str
-    label: str
-
-
-@dataclass(frozen=True)
 class _Rows:
-    rows: list[_Row]
+    rows: list[Row]
     columns: str
     """What they were read from, in words."""
 
@@ -96,8 +78,8 @@ def labels_of_table(
     two rows contradict each other, or a malformed row is an InputError.
     """
     read = _read_rows(read_table(path), path, files, columns)
-    rows = _best_placed(read.rows, files, root, path)
-    by_file = _rows_by_file(rows, files, path)
+    rows = best_placed(read.rows, files, root, path)
+    by_file = rows_by_file(rows, files, path)
     if not by_file:
         first = f"; the first row names {read.rows[0].file!r}" if read.rows else ""
         raise InputError(
@@ -118,7 +100,7 @@ def labels_of_table(
         )
     classes = classes_of(labels, known, source=source, order=order, table=True)
     said = f"{len(by_file)} of {len(files)} images labelled from {read.columns} of {path.name}."
-    notes = (said, *classes.notes, *_leftovers(rows, files, by_file, path.name))
+    notes = (said, *classes.notes, *leftovers(rows, files, by_file, path.name))
     found = {file: row.label for file, row in by_file.items()}
     return found, replace(classes, notes=notes)
 
@@ -134,9 +116,9 @@ def _read_rows(
     header = table.header
     if header is None:
         header, rows, lines = rows[0] if rows else (), rows[1:], lines[1:]
-    names = [_plain(name) for name in header]
-    file = _named(names, _FILE)
-    label = _named(names, _LABEL, without=file)
+    names = [plain(name) for name in header]
+    file = named(names, FILE)
+    label = named(names, _LABEL, without=file)
     if file is not None and label is not None:
         _refuse_two_labels(names, header, rows, label, path)
         return _by_place(rows, lines, file, label, path, f"columns {header[file]}, {header[label]}")
@@ -155,21 +137,9 @@ def _read_rows(
 def has_columns(table: Table) -> bool:
     """Whether a header names a column of files and one of labels."""
     header = table.header if table.header is not None else (table.rows[:1] or ((),))[0]
-    names = [_plain(name) for name in header]
-    file = _named(names, _FILE)
-    return file is not None and _named(names, _LABEL, without=file) is not None
-
-
-def _plain(name: str) -> str:
-    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
-
-
-def _named(names: Sequence[str], known: Sequence[str], without: int | None = None) -> int | None:
-    """The column with the likeliest of the `known` names."""
-    for name in known:
-        if name in names and names.index(name) != without:
-            return names.index(name)
-    return None
+    names = [plain(name) for name in header]
+    file = named(names, FILE)
+    return file is not None and named(names, _LABEL, without=file) is not None
 
 
 def _by_place(
@@ -186,7 +156,7 @@ def _by_place(
         shown = cells[label] if label < len(cells) else ""
         if not named or not shown:
             raise InputError(f"Line {line} of {path} lacks a file or a label.")
-        found.append(_Row(line, named.replace("\\", "/"), shown))
+        found.append(Row(line, named.replace("\\", "/"), shown))
     _refuse_several(found, path)
     return _Rows(found, columns)
 
@@ -195,11 +165,11 @@ def _two_columns(
     table: Table, path: Place, files: Collection[str], file: int | None, label: int | None
 ) -> _Rows:
     """Files and labels without a header, or with one that says nothing; told by what they hold."""
-    keys = {_bare(posixpath.basename(name)) for name in files}
+    keys = {bare(posixpath.basename(name)) for name in files}
 
     def hits(rows: Sequence[Sequence[str]], column: int) -> int:
         cells = (row[column] for row in rows if column < len(row))
-        return sum(_bare(posixpath.basename(cell.replace("\\", "/"))) in keys for cell in cells)
+        return sum(bare(posixpath.basename(cell.replace("\\", "/"))) in keys for cell in cells)
 
     found = [hits(table.rows, column) for column in (0, 1)]
     if file is None and label is not None:
@@ -247,9 +217,9 @@ def _one_hot(
             named = " and ".join(header[i] for i in hot[:3]) or "none"
             raise InputError(
                 f"Line {line} of {path} has {len(hot)} classes ({named}), and one was expected.",
-                tip=_MANY_TIP,
+                tip=MANY_TIP,
             )
-        found.append(_Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
+        found.append(Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
     names = ", ".join(header[i] for i in columns[:3]) + (", ..." if len(columns) > 3 else "")
     return _Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
 
@@ -272,7 +242,7 @@ def _refuse_two_labels(
             )
 
 
-def _refuse_several(rows: Sequence[_Row], path: Place) -> None:
+def _refuse_several(rows: Sequence[Row], path: Place) -> None:
     """Cells that hold several labels: their parts are labels of other rows, or they are lists."""
     labels = {row.label for row in rows}
     for between in _BETWEEN:
@@ -283,111 +253,5 @@ def _refuse_several(rows: Sequence[_Row], path: Place) -> None:
         if parted and parts and (lists or (alone and parts & alone)):
             raise InputError(
                 f"Line {parted[0].line} of {path} has several labels, {parted[0].label!r}.",
-                tip=_MANY_TIP,
+                tip=MANY_TIP,
             )
-
-
-def _bare(name: str) -> str:
-    """Without the ending of an image file."""
-    stem, ending = posixpath.splitext(name)
-    return stem if ending.lower() in EXTENSIONS else name
-
-
-def _any_case(name: str) -> str:
-    stem, ending = posixpath.splitext(name)
-    return stem + ending.lower()
-
-
-_SPELLINGS: tuple[Callable[[str], str], ...] = (
-    lambda name: name,
-    _any_case,
-    _bare,
-    lambda name: _any_case(posixpath.basename(name)),
-    lambda name: _bare(posixpath.basename(name)),
-)
-"""How names of rows and of files are compared, the strictest first."""
-
-
-def _best_placed(
-    rows: Sequence[_Row], files: Collection[str], root: Place, table: Place
-) -> list[_Row]:
-    """The rows, their files as they are listed, in the reading by which most of them exist."""
-    inside = posix_of(root)
-    bases = _bases(inside, posix_of(table))
-    placed = [[_placed(row.file, base, inside) for row in rows] for base in bases]
-    best: tuple[int, list[_Row]] = (-1, [])
-    for spelled in _SPELLINGS:
-        keys: dict[str, str | None] = {}
-        for file in files:
-            key = spelled(file)
-            keys[key] = None if key in keys else file
-        for names in placed:
-            found = [keys.get(key, key) for key in map(spelled, names)]
-            hits = sum(name is None or name in files for name in found)
-            if hits > best[0]:
-                if None in found:
-                    place = found.index(None)
-                    raise _twice(rows[place], spelled(names[place]), files, spelled, table)
-                best = (
-                    hits,
-                    [
-                        replace(row, file=name)
-                        for row, name in zip(rows, found, strict=True)
-                        if name
-                    ],
-                )
-        if best[0] == len(rows):
-            break
-    return best[1]
-
-
-def _twice(
-    row: _Row, key: str, files: Collection[str], spelled: Callable[[str], str], table: Place
-) -> InputError:
-    both = [file for file in files if spelled(file) == key]
-    return InputError(
-        f"Line {row.line} of {table} names {row.file!r}, which may be {some(both)}.",
-        tip="Write the names with their folders and endings.",
-    )
-
-
-def _bases(root: str, table: str) -> list[str]:
-    """The folders that a row's file may be relative to, as absolute posix paths."""
-    beside = posixpath.dirname(table)
-    return [root, f"{root}/images", posixpath.dirname(root), beside, f"{beside}/images"]
-
-
-def _placed(file: str, base: str, root: str) -> str:
-    """`file` relative to `root`; absolute where it lies outside."""
-    full = posixpath.normpath(posixpath.join(base, file))
-    return full.removeprefix(root.rstrip("/") + "/")
-
-
-def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Place) -> dict[str, _Row]:
-    by_file: dict[str, _Row] = {}
-    for row in rows:
-        if row.file not in files:
-            continue
-        first = by_file.setdefault(row.file, row)
-        if first.label != row.label:
-            raise InputError(
-                f"{path} labels {row.file!r} twice: {first.label!r} in line {first.line} and"
-                f" {row.label!r} in line {row.line}.",
-                tip=_MANY_TIP,
-            )
-    return by_file
-
-
-def _leftovers(
-    rows: Sequence[_Row], files: Collection[str], used: Collection[str], name: str
-) -> tuple[str, ...]:
-    absent = [row.file for row in rows if row.file not in used]
-    unlabelled = [file for file in files if file not in used]
-    notes = []
-    if absent:
-        notes.append(f"{len(absent)} rows of {name} name no image here ({some(absent)}).")
-    if unlabelled:
-        notes.append(
-            f"{len(unlabelled)} images have no row in {name} and are left out ({some(unlabelled)})."
-        )
-    return tuple(notes)

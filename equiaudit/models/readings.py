@@ -12,6 +12,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.evidence import (
     DETECTION,
     LOOKS,
+    POSITIONS,
     Look,
     Output,
     Seen,
@@ -42,9 +43,10 @@ _STATED = {"detect": "a detector", "segment": "a segmenter of objects", "pose": 
 class _Doubt(Exception):
     """Why an output is not read as what its shape suggests, and what to say instead."""
 
-    def __init__(self, why: str, tip: str) -> None:
+    def __init__(self, why: str, tip: str, sure: OutputChoice | None = None) -> None:
         super().__init__(why)
-        self.why, self.tip = why, tip
+        self.why, self.tip, self.sure = why, tip, sure
+        """`sure`: what the output is for certain, where no other is what was looked for."""
 
 
 def choose_output(
@@ -78,6 +80,10 @@ def choose_output(
             continue
         if choice is not None and not (doubts and _is_single(candidate, choice)):
             return replace(choice, notes=_said(choice, candidate, seen))
+    sure = [doubt.sure for doubt in doubts if doubt.sure is not None]
+    if sure and len(sure) == len(doubts):
+        taken = next(item for item in candidates if item.place == sure[0].place)
+        return replace(sure[0], notes=_said(sure[0], taken, seen))
     if doubts and doubtful:
         insisted = _insisted(candidates, seen, task, layout)
         if insisted is not None:
@@ -129,7 +135,7 @@ def _nothing_fits(seen: Seen, candidates: Sequence[Output], task: str, what: str
     if task == "auto" and len(candidates) == 1 and not is_whole(candidates[0].tensor):
         rank = candidates[0].tensor.dim()
         if rank == 1:
-            tip = "--task classification reads (N,) as one score per image."
+            tip = "--task classification reads (N,) as one score per image, regression as a number."
         elif rank == 3:
             tip = "--task segmentation or image reads (N, H, W) as maps of one channel."
     return InputError(
@@ -173,7 +179,7 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
         return None
     places = tensor.dim() == 3 or has_map_shape(tensor)
     if task not in ("auto", _SCORES) and not TASKS.named(task).maps:
-        return _read_as(task, output)
+        return _read_as(task, output, seen)
     if not places:
         return _read_numbers(output, seen, task) if task in ("auto", _SCORES) else None
     if task == _SCORES:
@@ -183,12 +189,25 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
     return _read_map(output, seen, task, layout) if tensor.dim() == 4 else None
 
 
-def _read_as(task: str, output: Output) -> OutputChoice | None:
+def _read_as(task: str, output: Output, seen: Seen) -> OutputChoice | None:
     """For a task that was named, by what it says of itself."""
-    tensor = output.tensor
-    if tensor.dim() < 2 or is_whole(tensor) or not TASKS.named(task).fits(tensor):
+    tensor, named = output.tensor, TASKS.named(task)
+    rows = tensor[:, None] if tensor.dim() == 1 else tensor
+    if rows.dim() == 4 and rows.shape[1:3] == (1, 1):
+        rows = rows.flatten(1)
+    if (is_whole(tensor) and not named.whole_numbers) or not named.fits(rows):
         return None
-    return OutputChoice(output.name, output.place, task, tensor.dim())
+    why = None if named.scores else POSITIONS.rule(output, seen)
+    return OutputChoice(
+        output.name, output.place, task, tensor.dim(), notes=(_of_positions(why),) if why else ()
+    )
+
+
+def _of_positions(why: str) -> str:
+    return (
+        f"it looks like positions in the image ({why}), which should move with it: what is measured"
+        " is what stays; fix and verify hold positions against the shift (--positions)"
+    )
 
 
 # Numbers per image
@@ -203,7 +222,7 @@ def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
         if task == "auto" and origin.maker not in ("argmax", "compare"):
             raise _Doubt(
                 f"{output.shown} holds a whole number per image, a label or a count",
-                "--task classification reads it as the label.",
+                "--task classification reads it as the label, --task regression as a number.",
             )
         classes = 2 if origin.maker == "compare" else origin.length
         return replace(choice, labels=True, classes=classes)
@@ -240,7 +259,12 @@ def _doubt_scores(output: Output, seen: Seen) -> None:
     if found is None:
         return
     look, why = found
-    raise _Doubt(f"{output.shown} looks like {look.name} ({why}): {look.loss}", _tip(look, seen))
+    sure = None
+    if look.task in TASKS and look.certain(output, seen):
+        read = _read_as(look.task, output, seen)
+        sure = None if read is None else replace(read, notes=(f"taken for {look.name}: {why}",))
+    said = f"{output.shown} looks like {look.name} ({why}): {look.loss}"
+    raise _Doubt(said, _tip(look, seen), sure)
 
 
 # Maps
@@ -336,7 +360,7 @@ def _said(choice: OutputChoice, output: Output, seen: Seen) -> tuple[str, ...]:
     notes.append(f"read as {_reading(choice, output)}")
     if choice.layout == "NHWC":
         notes.append("its channels are the last axis (NHWC)")
-    return tuple(notes)
+    return (*notes, *choice.notes)
 
 
 def _reading(choice: OutputChoice, output: Output) -> str:
@@ -348,6 +372,8 @@ def _reading(choice: OutputChoice, output: Output) -> str:
     if TASKS[choice.task].maps:
         return f"maps of {output.tensor.shape[1 if choice.layout == 'NCHW' else -1]} channels"
     count = output.rows.shape[1]
+    if not TASKS[choice.task].scores:
+        return f"{TASKS[choice.task].returns} ({count} numbers per image)"
     if count == 1:
         return "one score per image, for the second of two classes"
     if sums_to_one(output.rows):

@@ -28,6 +28,7 @@ __all__ = [
     "Fingerprint",
     "GateVerdict",
     "GridMap",
+    "PartFigures",
     "Result",
     "ShiftResult",
     "Skipped",
@@ -72,6 +73,14 @@ class DistancePoint(Frozen):
     agreement: Estimate
 
 
+class PartFigures(Frozen):
+    """One of the numbers or maps that a model returns together, by itself."""
+
+    name: str
+    """"output 3", or what the labels call it."""
+    metrics: dict[str, Estimate]
+
+
 class ShiftResult(Frozen):
     """All that was measured under one shift kind (or one named protocol)."""
 
@@ -83,6 +92,8 @@ class ShiftResult(Frozen):
     by_distance: tuple[DistancePoint, ...] = ()
     dense: DenseShift | None = None
     """Where the output is a map."""
+    parts: tuple[PartFigures, ...] = ()
+    """Of several numbers or heat maps per image, those that change most."""
     nonfinite: tuple[str, ...] = ()
     """Files left out because some output was NaN or infinite."""
     notes: tuple[str, ...] = ()
