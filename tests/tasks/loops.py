@@ -5,7 +5,10 @@ The nets sum integers below 2^24, so that no order of summing shows in any digit
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import nn
@@ -74,10 +77,15 @@ def outputs(net, file, kind, offsets):
 
 
 def offsets_of(net, task, kind, index):
-    options = ScanOptions(shifts=KINDS, max_shift=4, offsets=3)
-    plan = plan_of(equiaudit.load_model(net, task=task, **OF_MODEL), options)
+    plan = _plan(type(net), task)
     series = next(series for series in plan.series if series.name == kind)
     return [tuple(offset) for offset in plan.offsets(series, index).tolist()]
+
+
+@cache
+def _plan(make, task):
+    options = ScanOptions(shifts=KINDS, max_shift=4, offsets=3)
+    return plan_of(equiaudit.load_model(make(), task=task, **OF_MODEL), options)
 
 
 def scan(net, data, task, **settings):
@@ -86,11 +94,16 @@ def scan(net, data, task, **settings):
 
 def check_shards(make, data, task, folder, **settings):
     """Two shards, merged, come to what one scan does; and so does one that was interrupted."""
-    whole = scan(make(), data, task, output=folder / "whole", **settings)
+    net = make()
+    whole = scan(net, data, task, output=folder / "whole", **settings)
     for part in ("1/2", "2/2"):
         scan_shard(make(), data, part, output=folder / "parts", task=task, **HOW, **settings)
     merged = merge([folder / "parts"], output=folder / "merged")
-    resumed = interrupted(make, data, task, folder / "resumed", **settings)
+    settings |= {"output": folder / "resumed"}
+    with pytest.raises(equiaudit.RunError):
+        scan(make(broken=net.calls - 1), data, task, **settings)
+    resumed = scan(make(), data, task, **settings)
+    assert resumed.timings.resumed
     for other in (merged, resumed):
         assert (other.shifts, other.boundary, other.notes) == (
             whole.shifts,
@@ -101,17 +114,3 @@ def check_shards(make, data, task, folder, **settings):
     rows = [(folder / name / "samples.csv").read_text() for name in ("whole", "merged", "resumed")]
     assert len(set(rows)) == 1
     return whole
-
-
-def interrupted(make, data, task, folder, **settings):
-    """A scan of more than one block that fails in the middle, and is run again."""
-    settings |= {"output": folder}
-    whole = make()
-    scan(whole, data, task, **(settings | {"output": None}))
-    try:
-        scan(make(broken=whole.calls - 1), data, task, **settings)
-    except equiaudit.RunError:
-        pass
-    else:
-        raise AssertionError("it did not break")
-    return scan(make(), data, task, **settings)

@@ -25,7 +25,7 @@ class Vector(Whole):
 @pytest.fixture
 def data(tmp_path):
     for name, seed in (("cat", 0), ("dog", 1), ("emu", 2)):
-        write_images(tmp_path / "data" / name, 6, seed)
+        write_images(tmp_path / "data" / name, 4, seed)
     return tmp_path / "data"
 
 
@@ -128,7 +128,7 @@ def test_the_gallery_is_looked_through_in_parts(data, monkeypatch):
 
 def test_a_gallery_too_large_is_refused_with_a_limit(data, monkeypatch):
     monkeypatch.setattr(galleries, "_MOST_BYTES", 6 * 8 * 10)
-    with pytest.raises(InputError, match=r"embeddings of 18 images, 6 numbers each") as error:
+    with pytest.raises(InputError, match=r"embeddings of 12 images, 6 numbers each") as error:
         scan(Vector(), data, "embedding")
     assert "limit=10 keeps" in str(error.value.tip)
     assert scan(Vector(), data, "embedding", limit=10).fingerprint.n_images == 10
@@ -181,5 +181,5 @@ def test_a_settled_gate_ends_the_scan_and_neighbours_are_those_of_all(tmp_path):
 
 def test_shards_and_an_interrupted_scan_come_to_what_one_scan_does(tmp_path):
     for name, seed in (("cat", 0), ("dog", 1)):
-        write_images(tmp_path / "data" / name, 35, seed)
+        write_images(tmp_path / "data" / name, 20, seed)
     check_shards(Vector, tmp_path / "data", "embedding", tmp_path)

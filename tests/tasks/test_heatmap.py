@@ -184,5 +184,5 @@ def test_a_settled_gate_ends_the_scan(tmp_path):
 
 
 def test_shards_and_an_interrupted_scan_come_to_what_one_scan_does(tmp_path):
-    data = write_images(tmp_path / "data", 70)
+    data = write_images(tmp_path / "data", 40)
     check_shards(lambda **more: Maps(2, **more), data, "heatmap", tmp_path)

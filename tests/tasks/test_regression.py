@@ -132,10 +132,10 @@ def test_every_format_speaks_of_it_and_gates_judge_it(data, tmp_path):
 
 
 def test_shards_and_an_interrupted_scan_come_to_what_one_scan_does(tmp_path):
-    data = write_images(tmp_path / "data", 70)
+    data = write_images(tmp_path / "data", 40)
     write_labels(tmp_path / "labels.csv", data)
     whole = check_shards(Sums, data, "regression", tmp_path, labels=tmp_path / "labels.csv")
-    assert whole.fingerprint.n_images == 70
+    assert whole.fingerprint.n_images == 40
 
 
 def test_numbers_that_do_not_fit_are_refused(data, tmp_path):
@@ -159,7 +159,7 @@ def test_numbers_that_do_not_fit_are_refused(data, tmp_path):
         scan(Sums(), data, "regression", protocol="mass")
     with pytest.raises(InputError, match="output_range is of images"):
         scan(Sums(), data, "regression", output_range=(0.0, 1.0))
-    with pytest.raises(InputError, match="--early-stop and --precision"):
+    with pytest.raises(InputError, match="early_stop=True and precision are for"):
         scan(Sums(), data, "regression", precision=0.1)
 
 
