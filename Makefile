@@ -40,7 +40,7 @@ audit: $(VENV)/.dev
 # The lowest versions that pyproject.toml allows: every kind of file, a scan and a fix to the end.
 LOWEST ?= tests/models/test_loading.py tests/models/test_bounded_models.py tests/report/test_report.py \
   tests/test_gates.py tests/test_config.py tests/cli/test_app.py tests/cli/test_end_to_end.py \
-  tests/cli/test_cli_onnx.py tests/repair/test_save.py tests/repair/test_pipeline.py
+  tests/cli/test_cli_onnx.py tests/repair/save/test_save.py tests/repair/test_pipeline.py
 lowest:
 	$(PYTHON) -m venv .lowest
 	$(PYTHON) -c "import tomllib; print(*(d.replace('>=', '==') for d in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']), sep='\n')" > .lowest/constraints.txt

@@ -26,7 +26,7 @@ from canonical_files import FLOAT16, THREADS, report_exact, report_files, report
 from real_cases import Case, centre, cifar10, photos, share
 from torch import Tensor
 
-from equiaudit.repair.canonical_onnx import canonical_onnx
+from equiaudit.repair.canonical.onnx_file import canonical_onnx
 from equiaudit.sampling.canonical import Canonical, CanonicalPosition
 
 BATCH = 50

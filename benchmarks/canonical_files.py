@@ -14,10 +14,10 @@ from real_cases import Case, centre
 from torch import Tensor, fx, nn
 from torchvision import models
 
-from equiaudit.repair.canonical_onnx import canonical_onnx
-from equiaudit.repair.canonical_ops import with_operators
-from equiaudit.repair.capture import capture
-from equiaudit.repair.formats import file_format
+from equiaudit.graphs.capture import capture
+from equiaudit.repair.canonical.onnx_file import canonical_onnx
+from equiaudit.repair.canonical.operators import with_operators
+from equiaudit.repair.save.formats import file_format
 from equiaudit.sampling.canonical import Canonical
 
 THREADS = (1, 2)

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
 from dense_nets import SEGMENTERS, SMALL, dense_net
 from exact_nets import captured, photos, random_shifts, shifted, torchvision_net
 
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.rewrite import rewrite
-from equiaudit.repair.synthetic import synthetic_images
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
+from equiaudit.repair.verify.synthetic import synthetic_images
 
 NETS = (
     "resnet18",

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
 
 from exact_nets import captured, photos
 
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
 
 NETS = ("resnet18", "convnext_tiny", "densenet121", "mobilenet_v2")
 

@@ -23,11 +23,11 @@ from real_cases import Case, cifar10, share
 from torch import Tensor, fx
 
 from equiaudit.data import Geometry, open_dataset
-from equiaudit.repair.analyse import analyse
 from equiaudit.repair.inspection import captured_graph
-from equiaudit.repair.rewrite import rewrite
-from equiaudit.repair.save import save
-from equiaudit.repair.verify import verify
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
+from equiaudit.repair.save.write import save
+from equiaudit.repair.verify.circular import verify
 from equiaudit.training import TrainingOptions, load_examples, recover
 
 _SHIFTS = 4

@@ -40,10 +40,10 @@ from equiaudit.audit.backend import as_it_is
 from equiaudit.audit.engine import run_scan
 from equiaudit.audit.options import ScanOptions
 from equiaudit.data import Dataset, open_dataset
+from equiaudit.graphs.capture import capture
 from equiaudit.models.backends import Choice, rebuild
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.capture import capture
-from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -129,7 +129,7 @@ def _jobs(net: Net, folder: Path, compiled: bool) -> dict[str, Callable[[], int]
         "bare torch, batch 256": partial(_bare, model.run, net, min(256, net.paired)),
     }
     for name in ("torch", "torch-folded", "onnxruntime", *(("compile",) if compiled else ())):
-        made = rebuild(model, name, lambda _: graph)
+        made = rebuild(model, name)
         jobs[f"bare {name}"] = partial(_bare, made.run, net, size)
         jobs[f"scan {name}"] = partial(_scan, Choice(made, size, ""), data, net)
     jobs["bare graph"] = partial(_bare, graph, net, size)

@@ -28,8 +28,8 @@ from equiaudit import fix, load_model, scan
 from equiaudit.data import Decoded, Geometry, decode, open_dataset
 from equiaudit.errors import EquiauditError
 from equiaudit.models import Model
-from equiaudit.repair.pictures import as_input
-from equiaudit.repair.synthetic import synthetic_images
+from equiaudit.repair.verify.images import as_input
+from equiaudit.repair.verify.synthetic import synthetic_images
 from equiaudit.results import Result
 from equiaudit.shifts.canvas import normalise
 

@@ -133,7 +133,7 @@ class Comparison:
         self, name: str, made: Converted, options: ScanOptions, before: Scan
     ) -> Candidate:
         from equiaudit.repair.latency import slowdown
-        from equiaudit.repair.pictures import example_images
+        from equiaudit.repair.verify.images import example_images
 
         scan = self._scan(self.as_model(name, made), options, name)
         (image,) = example_images(made.preprocess, count=1)
@@ -287,8 +287,8 @@ def _as_run(
     """The main output as `model.run` gives it."""
     import torch
 
+    from equiaudit.graphs.outputs import main_output
     from equiaudit.models.outputs import OutputChoice, take_output
-    from equiaudit.repair.outputs import main_output
 
     choice = OutputChoice(
         "", 0, model.task, layout=model.output_layout, labels=model.outputs_labels

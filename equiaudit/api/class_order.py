@@ -39,14 +39,14 @@ def settled_labels(model: Model, dataset: Dataset) -> Dataset:
     best = _clearly_best(right, 2 if model.num_classes == 1 else model.num_classes or 2)
     said = _said(doubt, right)
     if doubt.settled and not best:
-        return dataset.read_as(0, f"The {doubt.source} are {doubt.meanings[0].said}.")
+        return dataset.read_as(0, f"The {doubt.source} are read by {doubt.meanings[0].said}.")
     if best is not None:
         return dataset.read_as(
-            best, f"The {doubt.source} are taken as {doubt.meanings[best].said}: {said}."
+            best, f"The {doubt.source} are read by {doubt.meanings[best].said}: {said}."
         )
     raise InputError(
         f"The {doubt.source} can be read in {len(doubt.meanings)} ways, and the model does not"
-        f" tell which is its own: {said}.",
+        f" tell which is its own (it is {said}).",
         tip=_tip(doubt),
     )
 
@@ -128,10 +128,10 @@ def _clearly_best(right: NDArray[np.bool_], classes: int) -> int | None:
 def _said(doubt: Doubt, right: NDArray[np.bool_]) -> str:
     """How often the model is right by each reading."""
     each = [
-        f"{int(own.sum())} {meaning.said}"
+        f"{int(own.sum())} by {meaning.said}"
         for meaning, own in zip(doubt.meanings, right, strict=True)
     ]
-    return f"of {right.shape[1]} images it is right on " + ", ".join(each)
+    return f"right on {', '.join(each)}, of {right.shape[1]} images"
 
 
 def _tip(doubt: Doubt) -> str:

@@ -86,7 +86,7 @@ class BeforeAfter:
 
     def _agreement(self, report: FixReport, before: Model, after: Model) -> tuple[Agreement, ...]:
         """The rows, measured as far as the images reach beyond the larger input."""
-        from equiaudit.repair.real_shifts import REACH, measured
+        from equiaudit.repair.verify.real_shifts import REACH, measured
 
         rows = report.agreement
         if not rows or not has_room(self.dataset, after.preprocess, REACH):
@@ -105,7 +105,7 @@ class BeforeAfter:
 
     def _borders(self, report: FixReport, after: Model) -> Borders | None:
         """Of all images, where the fixed model rolls its input."""
-        from equiaudit.repair.borders import borders_of
+        from equiaudit.repair.verify.borders import borders_of
 
         if not any(record.borders for record in report.verifications):
             return None

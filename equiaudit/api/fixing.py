@@ -18,6 +18,7 @@ from equiaudit.api.recovering import Training
 from equiaudit.api.room import pictures, require_room
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
+from equiaudit.data.reading import LAYING
 from equiaudit.errors import InputError
 from equiaudit.tasks import TASKS
 
@@ -47,7 +48,9 @@ class Images:
         if self.folder is not None:
             return
         why = "is about the images of --data"
-        self.reading.refuse(("labels", "class_order", "class_names"), why, "Add --data DIR.")
+        self.reading.refuse(
+            ("labels", "class_order", "class_names", *LAYING), why, "Add --data DIR."
+        )
         if self.limit is not None:
             raise InputError(f"--limit {why}.", tip="Add --data DIR.")
 

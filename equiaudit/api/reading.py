@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from equiaudit.api.class_order import settled_labels
+from equiaudit.api.loading import ModelSettings
 from equiaudit.data.reading import DataSettings, Reading
 from equiaudit.errors import InputError
 from equiaudit.tasks import TASKS
@@ -16,7 +17,25 @@ if TYPE_CHECKING:
     from equiaudit.data.sequences import SequenceData
     from equiaudit.models import Model
 
-__all__ = ["DataSettings", "Reading", "open_data", "open_sequence_data", "settled_task"]
+__all__ = [
+    "DataSettings",
+    "Reading",
+    "ScanSettings",
+    "open_data",
+    "open_sequence_data",
+    "parted",
+    "settled_task",
+]
+
+
+class ScanSettings(ModelSettings, DataSettings, total=False):
+    """How the model is loaded, and how the data are read."""
+
+
+def parted(settings: ScanSettings) -> tuple[Reading, ModelSettings]:
+    """How the data are read, and how the model is loaded."""
+    left: dict[str, Any] = dict(settings)
+    return Reading.taken_from(left), cast(ModelSettings, left)
 
 
 _MOST_LABELS = 256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from equiaudit.api.choosing import Goal
 from equiaudit.api.fixing import Images, Picking, Request, write_verifications
 from equiaudit.api.loading import ModelSettings, as_path, as_place, load_model
-from equiaudit.api.reading import Reading, open_data, settled_task
+from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
 from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
@@ -17,7 +17,6 @@ from equiaudit.audit.observer import Observer, Silent
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.data import ClassOrder
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -47,7 +46,7 @@ def verify(
     seed: int = 0,
     seconds: float = 60.0,
     output: str | Path | None = None,
-    **model_settings: Unpack[ModelSettings],
+    **settings: Unpack[ScanSettings],
 ) -> Verification:
     """Whether `model` is exactly equivariant to circular shifts, over every phase.
 
@@ -57,6 +56,7 @@ def verify(
     """
     from equiaudit.repair import verify_model
 
+    reading, model_settings = parted(settings)
     needs_values = data is not None
     loaded = load_model(model, normalisation=needs_values, **_for(model, model_settings))
     control = None
@@ -66,7 +66,7 @@ def verify(
     images = None
     if data is not None:
         images = pictures(
-            open_data(loaded, data, Reading(), limit, seed, settle=False), loaded.preprocess, limit
+            open_data(loaded, data, reading, limit, seed, settle=False), loaded.preprocess, limit
         )
     found = verify_model(
         loaded,
@@ -97,9 +97,6 @@ def fix(
     goal: Goal = "circular",
     dry_run: bool = False,
     data: str | Path | None = None,
-    labels: str | Path | None = None,
-    class_order: ClassOrder | None = None,
-    class_names: str | Path | None = None,
     limit: int | None = None,
     max_shift: int = 16,
     offsets: int | Literal["full"] = 16,
@@ -115,7 +112,7 @@ def fix(
     train_limit: int | None = None,
     train_zero_pad: float | None = None,
     observer: Observer | None = None,
-    **model_settings: Unpack[ModelSettings],
+    **settings: Unpack[ScanSettings],
 ) -> FixReport:
     """Convert `model` by `method`, verify it, and write it to `out`.
 
@@ -145,7 +142,7 @@ def fix(
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
-    reading = Reading(labels=labels, class_order=class_order, class_names=class_names)
+    reading, model_settings = parted(settings)
     request = Request(
         out=as_path(out),
         options=FixOptions(

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from equiaudit.api.loading import (
-    ModelSettings,
     as_path,
     as_place,
     load_model,
     require_segmenter,
 )
-from equiaudit.api.reading import DataSettings, Reading, open_sequence_data, settled_task
+from equiaudit.api.reading import Reading, ScanSettings, open_sequence_data, parted, settled_task
 from equiaudit.api.running import crew_for, is_left_to_choose
 from equiaudit.api.work import Work, in_force, judged, kinds_of, stated, work_on_images
 from equiaudit.audit.observer import Observer, Silent
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from equiaudit.results import Result
 
 __all__ = ["scan"]
-
-
-class ScanSettings(ModelSettings, DataSettings, total=False):
-    """How the model is loaded, and how the data are read."""
 
 
 _WHOLE = "Leave --early-stop and --precision out."
@@ -110,7 +105,7 @@ def scan(
     judge = Judge.prepare(gates, baseline, require=require_baseline)
     judge.check(kinds_of(options))
     stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
-    reading, model_settings = _parted(settings)
+    reading, model_settings = parted(settings)
     place = as_place(data)
     loaded = load_model(model, **model_settings)
     folder = as_path(output)
@@ -137,12 +132,6 @@ def scan(
         return judged(done, judge, folder, observer, images)
     finally:  # Killed before this, the next run reads the journal and judges again.
         journal.discard()
-
-
-def _parted(settings: ScanSettings) -> tuple[Reading, ModelSettings]:
-    left: dict[str, Any] = dict(settings)
-    reading = Reading.taken_from(left)
-    return reading, cast(ModelSettings, left)
 
 
 def _sequences(

@@ -10,9 +10,18 @@ import typer
 from equiaudit.cli.command import Call
 from equiaudit.errors import InputError
 
-__all__ = ["DATA_FLAGS", "Conversion", "Measuring", "Recovery", "parsed_positions"]
+__all__ = ["DATA_FLAGS", "LAYING_FLAGS", "Conversion", "Measuring", "Recovery", "parsed_positions"]
 
-DATA_FLAGS = ("labels", "class_order", "class_names", "limit", "max_shift", "offsets")
+LAYING_FLAGS = (
+    *("layout", "split", "classes", "ignore_index", "no_mask"),
+    *("mask_offset", "mask_threshold", "mask_orientation"),
+)
+"""The settings that say how images and masks lie."""
+DATA_FLAGS = (
+    *("labels", "class_order", "class_names"),
+    *LAYING_FLAGS,
+    *("limit", "max_shift", "offsets"),
+)
 """The settings that say how --data is read and shifted."""
 _RECOVERY = "Getting accuracy back"
 _LEAVE_OUT = "Leave one of them out."

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
-from equiaudit.cli.fix_options import parsed_positions
+from equiaudit.cli.fix_options import LAYING_FLAGS, parsed_positions
 from equiaudit.cli.inspect import (
     MODEL_FLAGS,
     FormatOption,
@@ -25,7 +25,7 @@ _PICTURES = 8
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    verb(app, "verify", flags=(*MODEL_FLAGS, "limit", "seed", "output"))(verify)
+    verb(app, "verify", flags=(*MODEL_FLAGS, *LAYING_FLAGS, "limit", "seed", "output"))(verify)
 
 
 def verify(
@@ -61,11 +61,16 @@ def verify(
     """
     form = checked_format(format)
     if data is None:
-        call.refuse(("limit",), "is about the images of DATA", tip="Name them, or leave it out.")
+        call.refuse(
+            (*LAYING_FLAGS, "limit"),
+            "is about the images of DATA",
+            tip="Name them, or leave it out.",
+        )
     from equiaudit.api import verify as run
     from equiaudit.report.repair import render_verification
 
     settings = call.settings
+    laying = {name: getattr(settings, name) for name in LAYING_FLAGS}
     found = run(
         model,
         data,
@@ -76,6 +81,7 @@ def verify(
         seconds=seconds,
         output=settings.output,
         **model_settings(settings),
+        **({} if data is None else laying),
     )
     if settings.output is not None:
         call.terminal.say(f"Wrote {Path(settings.output) / 'verification.json'}")

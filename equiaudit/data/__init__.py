@@ -13,7 +13,8 @@ from equiaudit.data.dataset import (
     open_dataset,
     open_dense_dataset,
 )
-from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
+from equiaudit.data.decoding import Decoded, decode
+from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item, Items
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of

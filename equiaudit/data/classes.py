@@ -50,7 +50,7 @@ class Meaning:
 
     order: ClassOrder
     said: str
-    """As part of "the ... are ..."."""
+    """As part of "the class folders are read by ..."."""
     index: Mapping[str, int]
     names: Mapping[int, str] = field(default_factory=dict)
     """Class index -> name; empty where the labels are indices and the model has no names."""
@@ -147,7 +147,7 @@ def _notes(only: Meaning, known: Known, source: str) -> tuple[str, ...]:
     if only.order == "index":
         return ()
     if _is_plain(only.index):
-        return (f"The {source} are {only.said}.",)
+        return (f"The {source} are read by {only.said}.",)
     unlike = "" if known.names is None else ", which do not bear the names of the model's classes"
     return (f"Classes are numbered from 0 in the sorted order of the {source}{unlike}.",)
 
@@ -224,8 +224,8 @@ def _meanings(labels: Sequence[str], known: Known, table: bool) -> Iterator[Mean
             return
     if count is None or count == len(labels):
         natural = sorted(labels, key=_natural_key)
-        yield _counted("string", "counted in the order of strings, as ImageFolder does", labels)
-        yield _counted("natural", "counted in natural order, as timm does", natural)
+        yield _counted("string", "string order (ImageFolder)", labels)
+        yield _counted("natural", "natural order (timm)", natural)
 
 
 def _counted(order: ClassOrder, said: str, labels: Sequence[str]) -> Meaning:
@@ -277,12 +277,12 @@ def _numbered(numbers: _Numbers, count: int | None) -> Iterator[Meaning]:
     bases = [b for b in (0, 1) if all(b <= n < b + min(count, _MOST_CLASSES) for n in of.values())]
     for base in bases:
         order: ClassOrder = "natural" if base else "index"
-        said = "counted from 1" if base else "class indices, counted from 0"
+        said = "numbers from 1" if base else "class indices from 0"
         yield Meaning(order, said, {label: n - base for label, n in of.items()})
     for base in bases:
         whole = sorted(map(numbers.spelled, range(base, base + count)))
         place = {name: i for i, name in enumerate(whole)}
-        said = f"counted in the order of strings from {whole[0]}, as ImageFolder does"
+        said = f"string order from {whole[0]} (ImageFolder)"
         index = {label: place[numbers.spelled(n)] for label, n in of.items()}
         yield Meaning("string", said, index)
 

@@ -311,11 +311,13 @@ def _lot(seed: int, index: int) -> bytes:
 
 def _digest(listing: Listing, chosen: NDArray[np.int32]) -> str:
     digest = hashlib.sha256()
-    for i in chosen:
+    labels = None if listing.labels is None else listing.labels.tolist()
+    for i in chosen.tolist():
         image, stated = listing.images[i], "None"
-        if listing.labels is not None:
-            stated = str(int(listing.labels[i]))
-        elif truth := listing.truth.get(image.name):
+        name = image.name
+        if labels is not None:
+            stated = str(labels[i])
+        elif truth := listing.truth.get(name):
             stated = f"{truth.name}:{truth.size}"
-        digest.update(f"{len(image.name)}:{image.name}:{image.size}:{stated}\n".encode())
+        digest.update(f"{len(name)}:{name}:{image.size}:{stated}\n".encode())
     return digest.hexdigest()

@@ -12,9 +12,9 @@ from equiaudit.data.rows import (
     FILE,
     MANY_TIP,
     Row,
-    bare,
     best_placed,
     leftovers,
+    loosest,
     named,
     plain,
     rows_by_file,
@@ -165,11 +165,11 @@ def _two_columns(
     table: Table, path: Place, files: Collection[str], file: int | None, label: int | None
 ) -> _Rows:
     """Files and labels without a header, or with one that says nothing; told by what they hold."""
-    keys = {bare(posixpath.basename(name)) for name in files}
+    keys = {loosest(name) for name in files}
 
     def hits(rows: Sequence[Sequence[str]], column: int) -> int:
         cells = (row[column] for row in rows if column < len(row))
-        return sum(bare(posixpath.basename(cell.replace("\\", "/"))) in keys for cell in cells)
+        return sum(loosest(cell.replace("\\", "/")) in keys for cell in cells)
 
     found = [hits(table.rows, column) for column in (0, 1)]
     if file is None and label is not None:

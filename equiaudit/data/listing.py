@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def without_arrays(images: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
 
 def is_image(name: str) -> bool:
     """Whether a file name ends as that of an image."""
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS
+    return _ending(name) in EXTENSIONS
 
 
 def sub_folders(root: Place) -> tuple[str, ...]:
@@ -113,7 +112,12 @@ def printable(name: str) -> str:
 
 def is_mask(name: str) -> bool:
     """Whether a file name ends as that of an image or a mask."""
-    return posixpath.splitext(name)[1].lower() in MASK_EXTENSIONS
+    return _ending(name) in MASK_EXTENSIONS
+
+
+def _ending(name: str) -> str:
+    """In lower case; of a visible file, so that no name begins with its ending."""
+    return name[place:].lower() if (place := name.rfind(".")) > name.rfind("/") else ""
 
 
 def _remote_files(root: RemotePath, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int]]:

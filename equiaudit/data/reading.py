@@ -106,3 +106,5 @@ OF_MASKS = (
     *("split", "no_mask"),
 )
 """Settings that only masks are read by."""
+LAYING = ("layout", *OF_MASKS)
+"""Those that say how DATA and its masks lie."""

@@ -15,9 +15,9 @@ __all__ = [
     "FILE",
     "MANY_TIP",
     "Row",
-    "bare",
     "best_placed",
     "leftovers",
+    "loosest",
     "named",
     "plain",
     "rows_by_file",
@@ -68,10 +68,15 @@ def named(names: Sequence[str], known: Sequence[str], without: int | None = None
     return None
 
 
-def bare(name: str) -> str:
+def _bare(name: str) -> str:
     """Without the ending of an image file."""
     stem, ending = posixpath.splitext(name)
     return stem if ending.lower() in EXTENSIONS else name
+
+
+def loosest(name: str) -> str:
+    """The name by which a row may be found at all."""
+    return _bare(posixpath.basename(name)).casefold()
 
 
 def _any_case(name: str) -> str:
@@ -82,9 +87,10 @@ def _any_case(name: str) -> str:
 _SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     _any_case,
-    bare,
+    _bare,
     lambda name: _any_case(posixpath.basename(name)),
-    lambda name: bare(posixpath.basename(name)),
+    lambda name: _bare(posixpath.basename(name)),
+    loosest,
 )
 """How names of rows and of files are compared, the strictest first."""
 

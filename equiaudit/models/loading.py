@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
@@ -19,7 +20,6 @@ from equiaudit.models.outputs import (
     OutputChoice,
     is_share,
     labels_of,
-    named_tensors,
     spread_of,
     sums_to_one,
     take_output,

@@ -1,9 +1,8 @@
-"""The tensors that a model returns, by name, and one of them as its task's output."""
+"""One of the tensors that a model returns, as its task's output."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from equiaudit.errors import RunError
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.types import Layout
 from equiaudit.tasks import TASKS
 
@@ -18,7 +18,6 @@ __all__ = [
     "OutputChoice",
     "is_share",
     "labels_of",
-    "named_tensors",
     "spread_of",
     "sums_to_one",
     "take_output",
@@ -45,26 +44,6 @@ class OutputChoice:
     """How it is read and why, in words."""
     doubt: str = ""
     """What else it may be, where it was taken all the same."""
-
-
-def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in a nest of tuples, lists, dicts and dataclasses, by its dotted path."""
-    if isinstance(returned, Tensor):
-        yield prefix, returned
-        return
-    for key, value in _children(returned):
-        yield from named_tensors(value, f"{prefix}.{key}" if prefix else str(key))
-
-
-def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(returned, Mapping):
-        yield from returned.items()
-    elif hasattr(returned, "_fields"):
-        yield from zip(returned._fields, returned, strict=True)
-    elif isinstance(returned, tuple | list):
-        yield from enumerate(returned)
-    elif dataclasses.is_dataclass(returned):
-        yield from ((f.name, getattr(returned, f.name)) for f in dataclasses.fields(returned))
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:

@@ -10,22 +10,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equiaudit.repair.capture import Captured
+    from equiaudit.graphs.capture import Captured
     from equiaudit.repair.inspection import inspect
-    from equiaudit.repair.methods.base import FixOptions, Recover
+    from equiaudit.repair.methods.options import FixOptions, Recover
     from equiaudit.repair.pipeline import checked_request, checked_target, fix, verify_model
-    from equiaudit.repair.save import Saved
+    from equiaudit.repair.save.write import Saved
 
 _HOME = {
-    "Captured": "capture",
-    "FixOptions": "methods.base",
-    "Recover": "methods.base",
-    "Saved": "save",
-    "checked_request": "pipeline",
-    "checked_target": "pipeline",
-    "fix": "pipeline",
-    "inspect": "inspection",
-    "verify_model": "pipeline",
+    "Captured": "equiaudit.graphs.capture",
+    "FixOptions": "equiaudit.repair.methods.options",
+    "Recover": "equiaudit.repair.methods.options",
+    "Saved": "equiaudit.repair.save.write",
+    "checked_request": "equiaudit.repair.pipeline",
+    "checked_target": "equiaudit.repair.pipeline",
+    "fix": "equiaudit.repair.pipeline",
+    "inspect": "equiaudit.repair.inspection",
+    "verify_model": "equiaudit.repair.pipeline",
 }
 
 __all__ = [
@@ -43,5 +43,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"equiaudit.repair.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,9 +13,9 @@ import torch
 
 from equiaudit.models.onnx import external_files
 from equiaudit.models.types import Model
-from equiaudit.repair.formats import Run
-from equiaudit.repair.methods.base import Net
-from equiaudit.repair.save import Saved
+from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.net import Net
+from equiaudit.repair.save.write import Saved
 from equiaudit.results.repair import Cost
 
 __all__ = ["costs", "file_bytes", "onnx_parameters"]

@@ -9,9 +9,9 @@ import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
+from equiaudit.graphs.capture import Captured, capture
 from equiaudit.models.types import Model
-from equiaudit.repair.analyse import Analysis, OpPlan, analyse
-from equiaudit.repair.capture import Captured, capture
+from equiaudit.repair.rewrite.analyse import Analysis, OpPlan, analyse
 from equiaudit.results.repair import Inspection, OpRow
 from equiaudit.results.types import Skipped
 
@@ -45,7 +45,7 @@ def captured_graph(model: Model) -> Captured:
     return capture(
         model.module,
         size=how.size,
-        channels=1 if how.channels == "gray" else 3,
+        channels=how.planes,
         dtype=getattr(torch, how.dtype),
         output=model.output,
     )
@@ -56,7 +56,7 @@ def _imported(model: Model, path: Path) -> Captured:
     from equiaudit.repair.onnx import capture_onnx, import_onnx
 
     how = model.preprocess
-    channels = 1 if how.channels == "gray" else 3
+    channels = how.planes
     return capture_onnx(
         import_onnx(
             path, size=how.size, channels=channels, layout=how.layout, main=model.output or None

@@ -14,7 +14,6 @@ from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
-from equiaudit.repair.formats import Pad, Run, file_format
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -24,11 +23,12 @@ from equiaudit.repair.methods import (
     Subject,
     method,
 )
-from equiaudit.repair.outputs import label_threshold
-from equiaudit.repair.pictures import example_images, verification_images
-from equiaudit.repair.save import Saved
-from equiaudit.repair.verify import verify
-from equiaudit.repair.verify_outputs import with_every_output
+from equiaudit.repair.save.formats import Pad, Run, file_format
+from equiaudit.repair.save.write import Saved
+from equiaudit.repair.verify.circular import verify
+from equiaudit.repair.verify.compare import label_threshold
+from equiaudit.repair.verify.further import with_every_output
+from equiaudit.repair.verify.images import example_images, verification_images
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
 from equiaudit.tasks import TASKS
 

@@ -66,8 +66,8 @@ def test_the_order_of_folders_is_the_models(tmp_path: Path, names: list[str], co
     order = sorted(names) if counted == "string" else names
     result = scan(Knows(in_order(names, order)), folders(tmp_path, names), **HOW)
     assert result.metric("circular.accuracy_clean").value == 1
-    read = "ImageFolder does" if counted == "string" else "counted from"
-    assert any("The class folders are taken as" in n and read in n for n in result.notes)
+    read = "(ImageFolder): right on" if counted == "string" else "from"
+    assert any("The class folders are read by" in n and read in n for n in result.notes)
 
 
 def test_upper_case_comes_first_for_imagefolder_and_not_for_timm(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_all_classes_from_one(tmp_path: Path) -> None:
     table = rows(tmp_path, [str(i) for i in range(1, 5)], [0, 1, 2, 3])
     result = scan(Knows([0, 1, 2, 3]), tmp_path, labels=table, **HOW)
     assert result.metric("circular.accuracy_clean").value == 1
-    assert any("counted from 1" in note for note in result.notes)
+    assert any("read by numbers from 1" in note for note in result.notes)
 
 
 def test_less_than_nothing_is_no_label(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_encodings(images: Path, tmp_path: Path, encoding: str) -> None:
     [
         lambda n: n.rpartition(".")[0],
         lambda n: n.lower(),
+        lambda n: n.upper(),
         lambda n: n.replace(".jpg", ".JPG"),
         lambda n: n.rpartition("/")[2],
         lambda n: n.rpartition("/")[2].rpartition(".")[0],

@@ -6,9 +6,9 @@ from torch import nn
 
 import equiaudit
 from equiaudit.errors import InputError
+from equiaudit.graphs.capture import capture
 from equiaudit.models import Preprocess, needs_arch
-from equiaudit.repair.capture import capture
-from equiaudit.repair.save import save
+from equiaudit.repair.save.write import save
 
 HOW = Preprocess(size=(8, 8), mean=(0.5,) * 3, std=(0.2,) * 3)
 

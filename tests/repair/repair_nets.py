@@ -5,6 +5,25 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from equiaudit.models.types import Model, Preprocess
+
+SIZE = (16, 24)
+
+
+def model_of(net: nn.Module, size: tuple[int, int] = SIZE, **changes: object) -> Model:
+    fields = {
+        "name": "net.pt",
+        "kind": "module",
+        "run": net,
+        "preprocess": Preprocess(size=size, mean=(0.5,) * 3, std=(0.25,) * 3),
+        "task": "classification",
+        "device": torch.device("cpu"),
+        "sha256": "0" * 64,
+        "backend": "torch",
+        "module": net,
+    }
+    return Model(**(fields | changes))
+
 
 class Block(nn.Module):
     """A residual block with in-place ReLUs and a strided shortcut."""

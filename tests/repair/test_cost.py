@@ -7,16 +7,16 @@ from pathlib import Path
 
 import onnx
 import pytest
-import repair_nets as nets
 import torch
 from artefacts import write_onnx
 from onnx import TensorProto, helper, numpy_helper
-from test_pipeline import SIZE, model_of
+from repair import repair_nets as nets
+from repair.repair_nets import SIZE, model_of
 
+from equiaudit.graphs.capture import capture
+from equiaudit.graphs.nodes import learned_numbers
 from equiaudit.models import PreprocessOverrides, load
-from equiaudit.repair.capture import capture
 from equiaudit.repair.cost import onnx_parameters
-from equiaudit.repair.graph import learned_numbers
 from equiaudit.repair.pipeline import FixOptions, fix
 
 QUICK = FixOptions(method="canonical", comparisons=64)

@@ -3,36 +3,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import repair_nets as nets
 import torch
 import torchvision
+from repair import repair_nets as nets
+from repair.repair_nets import SIZE, model_of
 from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.models.types import Model, Preprocess
+from equiaudit.models.types import Preprocess
 from equiaudit.repair.inspection import inspect
 from equiaudit.repair.methods import mass
-from equiaudit.repair.pictures import as_input, verification_images
 from equiaudit.repair.pipeline import FixOptions, fix, verify_model
-from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.rewrite.rewrite import rewrite
+from equiaudit.repair.verify.images import as_input, verification_images
 
-SIZE = (16, 24)
 QUICK = FixOptions(comparisons=200)
-
-
-def model_of(net: nn.Module, size: tuple[int, int] = SIZE, **changes: object) -> Model:
-    fields = {
-        "name": "net.pt",
-        "kind": "module",
-        "run": net,
-        "preprocess": Preprocess(size=size, mean=(0.5,) * 3, std=(0.25,) * 3),
-        "task": "classification",
-        "device": torch.device("cpu"),
-        "sha256": "0" * 64,
-        "backend": "torch",
-        "module": net,
-    }
-    return Model(**(fields | changes))
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".onnx"])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pictures import PositionNet, photographs, rolled
 from torch import nn
 
-from equiaudit.repair.synthetic import synthetic_images
+from equiaudit.repair.verify.synthetic import synthetic_images
 from equiaudit.sampling import seam_contrast
 from equiaudit.sampling.canonical import (
     Canonical,

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from pictures import PositionNet, photographs, rolled
 from torch import nn
 
-from equiaudit.repair.capture import capture
-from equiaudit.repair.formats import file_format
+from equiaudit.graphs.capture import capture
+from equiaudit.repair.save.formats import file_format
 from equiaudit.sampling.canonical import Canonical
 
 SIZE = (24, 20)

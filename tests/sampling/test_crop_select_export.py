@@ -5,8 +5,8 @@ import torch
 from pictures import PositionNet, photographs
 from torch import nn
 
-from equiaudit.repair.capture import capture
-from equiaudit.repair.formats import file_format
+from equiaudit.graphs.capture import capture
+from equiaudit.repair.save.formats import file_format
 from equiaudit.sampling.crop_select import CropSelect
 
 MARGIN, WINDOW, INPUT = 4, (24, 20), (28, 24)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pictures import photographs, rolled
 
-from equiaudit.repair.synthetic import synthetic_images
+from equiaudit.repair.verify.synthetic import synthetic_images
 from equiaudit.sampling import canonical
 from equiaudit.sampling.canonical import CanonicalPosition, canonical_origin
 from equiaudit.sampling.exact_views import exact_views

@@ -7,7 +7,7 @@ import training_cases as case
 from nets import resnet20, tiny_net
 from torch import Tensor, fx, nn
 
-from equiaudit.repair.capture import capture
+from equiaudit.graphs.capture import capture
 from equiaudit.training import TrainingOptions, batch_norms, calibrate, recover
 from equiaudit.training.batchnorm import batch_statistics
 

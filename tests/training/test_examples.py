@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from equiaudit.data import Geometry, MaskReader, open_dataset, open_dense_dataset
 from equiaudit.errors import InputError
+from equiaudit.graphs.capture import capture
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.capture import capture
-from equiaudit.repair.rewrite import rewrite
-from equiaudit.repair.verify import verify
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
+from equiaudit.repair.verify.circular import verify
 from equiaudit.training import Examples, TrainingOptions, load_examples, recover
 
 CPU = torch.device("cpu")

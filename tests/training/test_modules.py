@@ -7,10 +7,10 @@ import torch
 import training_cases as case
 from torch import fx
 
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.methods.resample import resampled
-from equiaudit.repair.methods.spec import Spec
-from equiaudit.repair.verify import verify
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.resample import resampled
+from equiaudit.repair.rewrite.spec import Spec
+from equiaudit.repair.verify.circular import verify
 from equiaudit.training import TrainingOptions, calibrate, recover
 from equiaudit.training.batchnorm import batch_statistics, norm_modules
 from equiaudit.training.student import decay_groups

@@ -11,8 +11,8 @@ import torch
 import training_cases as case
 from torch import Tensor, fx, nn
 
-from equiaudit.repair.capture import capture
-from equiaudit.repair.verify import verify
+from equiaudit.graphs.capture import capture
+from equiaudit.repair.verify.circular import verify
 from equiaudit.training import Examples, TrainingOptions, recover
 from equiaudit.training.losses import ScoreLosses
 from equiaudit.training.objective import Distillation, Labels

@@ -11,7 +11,7 @@ import training_cases as case
 from torch import fx
 
 from equiaudit.errors import InputError, RunError
-from equiaudit.repair.verify import verify
+from equiaudit.repair.verify.circular import verify
 from equiaudit.training import Moves, TrainingOptions, calibrate, discard, recover
 from equiaudit.training import loop as loop_module
 from equiaudit.training.losses import ScoreLosses

@@ -10,10 +10,10 @@ import torch
 from nets import tiny_net
 from torch import fx
 
+from equiaudit.graphs.capture import capture
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.capture import capture
-from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.training import Examples, calibrate
 
 SIZE = (16, 16)

@@ -15,11 +15,14 @@ _MOST = 4
 
 def left_beside(tree: Tree, listing: Listing) -> tuple[str, ...]:
     """Files in the folders of the images that are neither images nor masks, by their ending."""
+    if len(tree.files) == len(tree.images):
+        return ()
+    others = [file for file in tree.files if not is_mask(file.relative)]
     full = {_folder(image) for image in listing.images}
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
-    for file in tree.files:
-        if is_mask(file.relative) or file.name in listing.read_too or _folder(file) not in full:
+    for file in others:
+        if file.name in listing.read_too or _folder(file) not in full:
             continue
         ending = posixpath.splitext(file.name)[1].lower() or "no ending"
         counts[ending] += 1

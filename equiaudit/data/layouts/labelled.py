@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from equiaudit.data.classes import classes_of
 from equiaudit.data.labels import has_columns
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree, stem
@@ -19,8 +21,12 @@ _MOST_CLS = 64
 
 
 def _annotations(tree: Tree) -> Place | None:
-    names = {file.relative for file in tree.files}
-    return next((tree.root / name for name in _ANNOTATIONS if name in names), None)
+    return _first(tree, _ANNOTATIONS)
+
+
+def _first(tree: Tree, names: Sequence[str]) -> Place | None:
+    """The first of these files that is there."""
+    return next((tree.root / name for name in names if (tree.root / name).is_file()), None)
 
 
 def _tiny(tree: Tree, asked: Asked) -> Listing:
@@ -34,7 +40,7 @@ def _tiny(tree: Tree, asked: Asked) -> Listing:
 
 def _is_listed(tree: Tree) -> bool:
     """Whether val.txt pairs files with labels, and images lie in one folder, not by class."""
-    if not any(file.relative == _LIST for file in tree.files):
+    if not (tree.root / _LIST).is_file():
         return False
     folders = {image.name.rpartition("/")[0] for image in tree.images}
     first = next(iter(read_text(tree.root / _LIST).splitlines()), "").split()
@@ -47,11 +53,10 @@ def _listed(tree: Tree, asked: Asked) -> Listing:
 
 def _metadata(tree: Tree) -> Place | None:
     """The table of a Hugging Face folder, where it says classes."""
-    names = {file.relative for file in tree.files}
-    found = [tree.root / name for name in _METADATA if name in names]
-    if not found or not tree.images:
+    found = _first(tree, _METADATA)
+    if found is None or not tree.images:
         return None
-    return found[0] if has_columns(read_table(found[0])) else None
+    return found if has_columns(read_table(found)) else None
 
 
 def _hugging_face(tree: Tree, asked: Asked) -> Listing:

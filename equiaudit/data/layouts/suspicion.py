@@ -15,6 +15,7 @@ _MASKS = re.compile(
     r"|segmentations?|segmentationclass|targets?|1st_manual)(?:$|[/_-])|annot$",
     re.IGNORECASE,
 )
+_NAMED = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})\.[^./]+$", re.IGNORECASE)
 _TRUTHS = re.compile(r"ground_?truths?|gtfine|segmentationclass|1st_manual", re.IGNORECASE)
 _IMAGES = re.compile(r"images?|imgs?|jpegimages|leftimg8bit", re.IGNORECASE)
 
@@ -33,8 +34,11 @@ def refuse_named_masks(tree: Tree, layout: str) -> None:
 
     One that is called so and has no such companion is an image.
     """
+    called = [image.name for image in tree.images if _NAMED.search(image.relative)]
+    if not called:
+        return
     own = {image.name.rpartition(".")[0].lower(): image.name for image in tree.images}
-    for stem in [stem for stem in own if stem.endswith(SUFFIXES)]:
+    for stem in (name.rpartition(".")[0].lower() for name in called):
         for suffix in SUFFIXES:
             if stem.endswith(suffix) and stem.removesuffix(suffix) in own:
                 why = f"is called as {own[stem.removesuffix(suffix)]} and {suffix!r}, as masks are"

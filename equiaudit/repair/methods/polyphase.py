@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from equiaudit.repair.methods.base import Converted, FixOptions, Misfit
-from equiaudit.repair.methods.checks import Circular
-from equiaudit.repair.methods.filtered import filtered
 from equiaudit.repair.methods.mass import refused_ops
-from equiaudit.repair.methods.resample import resampled
-from equiaudit.repair.methods.spec import WINDOWED, Filter, Spec
+from equiaudit.repair.methods.options import Converted, FixOptions
 from equiaudit.repair.methods.subject import Subject
-from equiaudit.repair.plan import Refuse
+from equiaudit.repair.outputs.roles import Misfit
+from equiaudit.repair.rewrite.filtered import filtered
+from equiaudit.repair.rewrite.plan import Refuse
+from equiaudit.repair.rewrite.resample import resampled
+from equiaudit.repair.rewrite.spec import WINDOWED, Filter, Spec
+from equiaudit.repair.verify.checks import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["POLYPHASE", "Filtered", "Polyphase"]

@@ -8,10 +8,11 @@ import torch
 from torch import fx, nn
 
 from equiaudit.errors import NothingToDo
+from equiaudit.graphs.capture import capture
+from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.types import Layout, Preprocess
-from equiaudit.repair.capture import capture
-from equiaudit.repair.methods.base import Net
-from equiaudit.repair.outputs import channels_first, graph_outputs
+from equiaudit.repair.save.net import Net
+from equiaudit.repair.verify.compare import channels_first
 
 __all__ = ["graph_inside", "of_layout", "recaptured", "with_channels_first"]
 
@@ -32,7 +33,7 @@ def recaptured(module: nn.Module, how: Preprocess, method: str) -> fx.GraphModul
         return capture(
             module,
             size=how.size,
-            channels=1 if how.channels == "gray" else 3,
+            channels=how.planes,
             dtype=getattr(torch, how.dtype),
         ).graph_module
     except NothingToDo as failure:

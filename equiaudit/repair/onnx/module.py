@@ -10,6 +10,7 @@ import onnx
 from torch import fx
 
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.graphs.quiet import quiet
 from equiaudit.repair.onnx.check import disagreement, in_float32
 from equiaudit.repair.onnx.patterns import simplify
 from equiaudit.repair.onnx.reader import (
@@ -23,7 +24,6 @@ from equiaudit.repair.onnx.reader import (
 from equiaudit.repair.onnx.requantise import Quantised, quantised
 from equiaudit.repair.onnx.trace import trace
 from equiaudit.repair.onnx.values import BATCH
-from equiaudit.repair.quiet import quiet
 
 __all__ = ["ImportedOnnx", "import_onnx"]
 

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from equiaudit.models.onnx_functions import constant_tensors
+from equiaudit.models.onnx_functions import constant_tensors, every_node
 
 __all__ = ["Integers", "Quantised", "quantised", "requantise"]
 
@@ -150,6 +150,11 @@ class _Requantised:
         nodes = self._rounded(list(self.graph.node))
         del self.graph.node[:]
         self.graph.node.extend([*decoders, *nodes])
+        used = {name for node in every_node(self.graph.node) for name in node.input}
+        used |= {item.name for item in self.graph.output}
+        kept = [item for item in self.graph.initializer if item.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
 
     def _tensor(self, item: TensorProto) -> Iterator[onnx.NodeProto]:
         """The integers under another name, and what makes the values of them."""

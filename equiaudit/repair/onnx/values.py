@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from equiaudit.repair.graph import SYMBOL
+from equiaudit.graphs.nodes import SYMBOL
 
 __all__ = ["BATCH", "Extent", "Untranslated", "Value", "is_batch", "lifted", "lowered"]
 

@@ -44,7 +44,7 @@ def _noise(model: Model) -> Tensor:
     """(1, C, H, W) as the model receives it."""
     how = model.preprocess
     generator = torch.Generator().manual_seed(0)
-    shape = (1, 1 if how.channels == "gray" else 3, *how.size)
+    shape = (1, how.planes, *how.size)
     if how.dtype == "uint8":
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(model.device)
     noise = torch.randn(shape, generator=generator)

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from miniatures import SIZE, Material, coco, counts, put, runs_of, severstal
 
 from equiaudit.data import Decoded, Geometry, MaskReader, decode, open_dense_dataset
 from equiaudit.data.layouts.runs import counts_of_text, filled_column_runs, filled_counts
 from equiaudit.errors import InputError
 
-MASKS = arrays.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))
+
+def drawn(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.random(rng.integers(1, 10, 2)) < rng.random()
+
+
+MASKS = st.integers(0, 2**32 - 1).map(drawn)
 
 
 @given(MASKS)

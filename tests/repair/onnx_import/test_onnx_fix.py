@@ -17,15 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_builders import model, node
 
 from equiaudit.errors import InputError, RunError
+from equiaudit.graphs.nodes import module_path
+from equiaudit.graphs.routes import reexport
 from equiaudit.models import PreprocessOverrides, load
 from equiaudit.models.preprocess import PREPROCESS_KEY
 from equiaudit.repair import FixOptions, fix, inspect, verify_model
-from equiaudit.repair.formats import file_format
-from equiaudit.repair.graph import module_path
-from equiaudit.repair.methods.onnx_net import OnnxNet
 from equiaudit.repair.onnx import capture_onnx, import_onnx
-from equiaudit.repair.routes import reexport
-from equiaudit.repair.save import save
+from equiaudit.repair.save.formats import file_format
+from equiaudit.repair.save.onnx_net import OnnxNet
+from equiaudit.repair.save.write import save
 from equiaudit.results.repair import FixReport
 
 SIZE = (16, 24)
@@ -258,7 +258,7 @@ def test_both_ways_to_pad_give_the_same_bits(made, folder) -> None:
 
 
 def test_a_torch_graph_can_be_padded_by_slices_too(folder) -> None:
-    from equiaudit.repair.capture import capture
+    from equiaudit.graphs.capture import capture
 
     net = torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
     graph = capture(net, size=SIZE).graph_module
@@ -324,7 +324,7 @@ def test_control_a_wrong_file_is_caught_though_the_graph_is_right(
     made, folder, monkeypatch
 ) -> None:
     """A writer that loses the wrapping: the graph verifies, the file must not."""
-    from equiaudit.repair.onnx import like
+    from equiaudit.repair.save import onnx_like as like
 
     def zeros(proto, path):
         for item in proto.graph.node:

@@ -12,10 +12,10 @@ import torchvision
 from onnx_builders import error, export, images, run
 from torch import nn
 
-from equiaudit.repair.analyse import analyse
-from equiaudit.repair.capture import capture
+from equiaudit.graphs.capture import capture
 from equiaudit.repair.onnx import import_onnx
-from equiaudit.repair.rewrite import rewrite
+from equiaudit.repair.rewrite.analyse import analyse
+from equiaudit.repair.rewrite.rewrite import rewrite
 
 SHIFTS = ((1, 0), (0, 1), (3, 5), (13, 30))
 

@@ -1,0 +1,1 @@
+"""The canonical form of an image written into files: torch archives and ONNX."""

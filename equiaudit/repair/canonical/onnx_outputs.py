@@ -1,0 +1,49 @@
+"""Positions moved back in ONNX nodes: what `roll_positions` computes, in the file's own types."""
+
+from __future__ import annotations
+
+from onnx import TensorProto, helper
+
+from equiaudit.repair.canonical.onnx_nodes import END, Writer
+from equiaudit.repair.canonical.onnx_position import Image
+from equiaudit.sampling.positions import Positions
+
+__all__ = ["moved_positions"]
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+def moved_positions(
+    w: Writer, y: str, origin: str, image: Image, role: Positions, *, rank: int, element: int
+) -> str:
+    """`y` of `rank` axes and type `element`, moved by `origin` (B, 2), int64."""
+    kind = element if element in _FLOATS else TensorProto.DOUBLE
+    x = y if kind == element else w.cast(y, kind)
+    flat = role.kind == "keypoints" and rank == 2
+    if flat:
+        x, rank = w.reshape(x, [0, -1, 2]), 3
+    moved = _moved(w, x, origin, image, role, rank, kind)
+    moved = w.reshape(moved, [0, -1]) if flat else moved
+    return moved if kind == element else w.cast(moved, element)
+
+
+def _moved(
+    w: Writer, x: str, origin: str, image: Image, role: Positions, rank: int, kind: int
+) -> str:
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    last, count = rank - 1, 2 * role.corners
+    height, width = image.sides
+    sides = w.cast(w.concat(0, w.extent(width), w.extent(height)), kind)  # x before y
+    by = w.cast(w("Gather", origin, w.constant([1, 0]), axis=1), kind)
+    around = sides
+    if role.unit == "share":
+        by, around = w("Div", by, sides), w.constant([1, 1], dtype)
+    by = w.reshape(by, [-1, *([1] * (rank - 2)), 2])
+    places = w.slice(x, last, 0, count)
+    first, second = w.slice(places, last, 0, 2), w.slice(places, last, count - 2, count)
+    two = w.constant(2, dtype)
+    middle = w("Add", w("Add", first, second), w("Mul", by, two))
+    turns = w("Floor", w("Div", middle, w("Mul", around, two)))
+    step = w("Sub", by, w("Mul", turns, around))
+    moved = w("Add", places, w.concat(last, *([step] * role.corners)))
+    return w.concat(last, moved, w.slice(x, last, count, END))

@@ -1,0 +1,271 @@
+"""The origins of the levels: one per sample, axis and cumulative stride, chosen at run time.
+
+Levels nest: the offset at stride S*s is congruent to the offset at S modulo S. The first
+operation that goes down to a level chooses; all others of that level follow.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.fx as fx
+
+from equiaudit.repair.rewrite.grid import Grid
+from equiaudit.sampling.origin import pick_candidate, tie_break_table
+from equiaudit.sampling.seam import best_point, canonical_position, seam_scores
+from equiaudit.sampling.statistic import channel_energy, component_sums, quantise
+from equiaudit.sampling.torus_hash import torus_hash
+
+__all__ = ["ENERGY", "FeatureLevels", "InputLevels", "Levels"]
+
+# Marks, in a node's meta, the energies (B, sh, sw) that an origin was chosen by.
+ENERGY = "equiaudit_energy"
+
+_BARRED = -1e300  # finite, so that it can be written into a script
+
+
+def _node(b: Any, function: Any, *args: Any) -> fx.Node:
+    """Run a helper that returns one tensor."""
+    result: fx.Node = b.call(function, *args)
+    return result
+
+
+class Levels(ABC):
+    """Offsets by axis (0 rows, 1 columns) and stride, as nodes (B,) int64; None means zero."""
+
+    def __init__(self) -> None:
+        self.known: tuple[dict[int, fx.Node], dict[int, fx.Node]] = ({}, {})
+        self.image: fx.Node | None = None
+
+    @abstractmethod
+    def open(self, b: Any, image: fx.Node, channels: int, size: tuple[int, int]) -> fx.Node:
+        """Called once with the input image; returns the image that the net shall see."""
+
+    @abstractmethod
+    def descend(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> None:
+        """Called before a value goes down to `coarse`; chooses what is not yet chosen."""
+
+    @abstractmethod
+    def collapse(self, b: Any, grid: Grid) -> tuple[fx.Node | None, fx.Node | None]:
+        """How far to roll a map so that its index 0 comes to the canonical position."""
+
+    @abstractmethod
+    def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """How far an output map at `stride` must be rolled to lie at offset 0 (or nearest)."""
+
+    def offset(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """The offset of a level, None for zero."""
+        known = self.known[axis]
+        if stride <= 1 or not known:
+            return None
+        want = int(stride)
+        if want not in known:
+            above = min(s for s in known if s % want == 0)
+            known[want] = _node(b, torch.remainder, known[above], want)
+        return known[want]
+
+    def distance(self, b: Any, axis: int, fine: Fraction, coarse: Fraction) -> fx.Node | None:
+        """Steps of `fine` from its own index 0 to that of `coarse`: (B,) >= 0, or None."""
+        low, high = self.offset(b, axis, fine), self.offset(b, axis, coarse)
+        if high is None:
+            return None
+        return _node(b, _steps, high, low, fine.numerator, fine.denominator)
+
+
+def _steps(high: Any, low: Any, numerator: int, denominator: int) -> Any:
+    gap = high if low is None else high - low
+    gap = gap * denominator if denominator != 1 else gap
+    return gap if numerator == 1 else torch.div(gap, numerator, rounding_mode="floor")
+
+
+class FeatureLevels(Levels):
+    """Choose each level from the features that go down to it (MASS, section 4.1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.views: fx.Node | None = None
+        self.size = (0, 0)
+        self.channels = 0
+
+    def open(self, b: Any, image: fx.Node, channels: int, size: tuple[int, int]) -> fx.Node:
+        """Hash the image once; the net sees it as it is."""
+        self.image, self.channels, self.size = image, channels, size
+        self.views = _node(b, torus_hash, image, channels, size)
+        return image
+
+    def descend(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> None:
+        """Choose among the candidates of both axes that the chosen levels still allow."""
+        wanted = tuple(int(s) if s > 1 else 1 for s in coarse.strides)
+        if all(self._settled(axis, s) for axis, s in enumerate(wanted)):
+            return
+        ratios = tuple(int(c / f) for c, f in zip(coarse.strides, fine.strides, strict=True))
+        places = [self._places(b, axis, fine.strides[axis], n) for axis, n in enumerate(ratios)]
+        allowed = [self._allowed(b, axis, places[axis], s) for axis, s in enumerate(wanted)]
+        energy = self.scored(b, source, channels, fine, coarse)
+        energy = _node(b, _permitted, energy, allowed)
+        energy.meta[ENERGY] = True
+        ties = b.call(_ties, self.views, self.size, wanted, places, ratios)
+        chosen = b.call(_choose, energy, ties, places, ratios)
+        for axis, stride in enumerate(wanted):
+            if not self._settled(axis, stride):
+                self.known[axis][stride] = chosen[axis]
+
+    def scored(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> fx.Node:
+        """A score per candidate, (B, sh, sw) float64, the same bits wherever the content lies."""
+        ratios = tuple(int(c / f) for c, f in zip(coarse.strides, fine.strides, strict=True))
+        return _node(b, _energy, source, channels, fine.sizes, ratios)
+
+    def _settled(self, axis: int, stride: int) -> bool:
+        return stride == 1 or any(s % stride == 0 for s in self.known[axis])
+
+    def _places(self, b: Any, axis: int, stride: Fraction, count: int) -> fx.Node:
+        """Absolute offsets of the candidates, (B or 1, count)."""
+        steps: fx.Node = b.constant(torch.arange(count)[None] * int(stride))
+        start = self.offset(b, axis, stride)
+        return steps if start is None else _node(b, _from_start, start, steps)
+
+    def _allowed(self, b: Any, axis: int, places: fx.Node, stride: int) -> fx.Node | None:
+        """Which candidates agree with the levels chosen so far, (B or 1, count); None: all."""
+        limits = [s for s in self.known[axis] if stride % s == 0 or s % stride == 0]
+        if not limits:
+            return None
+        finest = min(max(limits), stride)
+        known = self.offset(b, axis, Fraction(finest))
+        return _node(b, _congruent, places, known, finest)
+
+    def collapse(self, b: Any, grid: Grid) -> tuple[fx.Node | None, fx.Node | None]:
+        """The grid point nearest to the seam of the image."""
+        starts = [self.offset(b, i, axis.stride) for i, axis in enumerate(grid.present)]
+        strides = [int(axis.stride) for axis in grid.present]
+        chosen: list[fx.Node] = b.call(
+            _seam_point, self.image, self.views, self.channels, self.size, starts, strides
+        )
+        return chosen[0], chosen[1]
+
+    def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """Zero at stride 1; else to the nearest multiple of the stride."""
+        offset = self.offset(b, axis, stride)
+        return None if offset is None else _node(b, _round_steps, offset, int(stride))
+
+
+class InputLevels(Levels):
+    """Choose from the image alone, roll it once, and keep every level at offset zero."""
+
+    def __init__(self, total: tuple[int, int], *, whole: bool) -> None:
+        super().__init__()
+        self.total, self.whole = total, whole
+        self.rolled: list[fx.Node] = []
+
+    def open(self, b: Any, image: fx.Node, channels: int, size: tuple[int, int]) -> fx.Node:
+        """Roll the image so that its seam, modulo the total stride, comes to index 0."""
+        modulus = size if self.whole else self.total
+        seam = b.call(canonical_position, image, channels, size)
+        self.rolled = [b.call(_coordinate, seam, axis, modulus[axis]) for axis in (0, 1)]
+        rolled: fx.Node = b.roll_image(image, channels, size, self.rolled)
+        return rolled
+
+    def descend(self, b: Any, source: fx.Node, channels: int, fine: Grid, coarse: Grid) -> None:
+        """Nothing is left to choose."""
+
+    def collapse(self, b: Any, grid: Grid) -> tuple[fx.Node | None, fx.Node | None]:
+        """The image was rolled to its canonical position already."""
+        return (None, None)
+
+    def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """The roll of the image, in steps of the output; none where no level was opened."""
+        if not self.rolled:
+            return None
+        if stride <= 1:
+            return _node(b, _steps, self.rolled[axis], None, stride.numerator, stride.denominator)
+        return _node(b, _round_steps, self.rolled[axis], int(stride))
+
+
+def _energy(source: Any, channels: int, size: tuple[int, int], ratios: tuple[int, int]) -> Any:
+    return component_sums(quantise(channel_energy(source, (channels, *size))), size, ratios)
+
+
+def _ties(
+    views: Any, size: tuple[int, int], wanted: tuple[int, int], places: list[Any], ratios: Any
+) -> Any:
+    """The hash sums of the candidates, (B, sh, sw), looked up at their absolute offsets."""
+    table = tie_break_table(views, size, wanted).reshape(-1, wanted[0] * wanted[1])
+    index = places[0].unsqueeze(2) * wanted[1] + places[1].unsqueeze(1)
+    flat = index.reshape(-1, ratios[0] * ratios[1])
+    return torch.gather(table, 1, flat + torch.zeros_like(torch.narrow(table, 1, 0, 1)))
+
+
+def _permitted(energy: Any, allowed: list[Any]) -> Any:
+    """The scores, below all where a candidate contradicts a level that is already chosen."""
+    for axis, mask in enumerate(allowed):
+        if mask is not None:
+            energy = torch.where(mask.unsqueeze(2 - axis), energy, _BARRED)
+    return energy
+
+
+def _choose(energy: Any, ties: Any, places: list[Any], ratios: tuple[int, int]) -> list[Any]:
+    """Absolute offsets (B,) of the chosen candidate, rows and columns."""
+    flat = pick_candidate(energy, ties, ratios[0] * ratios[1])
+    row = torch.div(flat, ratios[1], rounding_mode="floor")
+    return [_take(places[0], row), _take(places[1], torch.remainder(flat, ratios[1]))]
+
+
+def _take(places: Any, index: Any) -> Any:
+    """places (B or 1, n) at index (B,): (B,)."""
+    spread = places + torch.zeros_like(index).unsqueeze(1)
+    return torch.gather(spread, 1, index.unsqueeze(1)).squeeze(1)
+
+
+def _from_start(start: Any, steps: Any) -> Any:
+    return start.unsqueeze(1) + steps
+
+
+def _congruent(places: Any, known: Any, modulus: int) -> Any:
+    return torch.eq(torch.remainder(places, modulus), known.unsqueeze(1))
+
+
+def _coordinate(position: Any, axis: int, modulus: int) -> Any:
+    return torch.remainder(torch.select(position, 1, axis), modulus)
+
+
+def _seam_point(
+    image: Any, views: Any, channels: int, size: tuple[int, int], starts: Any, strides: Any
+) -> list[Any]:
+    """Index on the grid (start + stride * i) whose surroundings hold the strongest seam.
+
+    Chosen among the points of the grid by seam, then by view, so that a tie means a symmetry.
+    """
+    counts = [n // s for n, s in zip(size, strides, strict=True)]
+    points = [_points(views, starts[i], strides[i], counts[i], i) for i in (0, 1)]
+    scores = [
+        _nearby(score, points[i], strides[i], counts[i], size[i])
+        for i, score in enumerate(seam_scores(image, channels, size))
+    ]
+    index = points[0].unsqueeze(2) * size[1] + points[1].unsqueeze(1)
+    flat = views.reshape(-1, size[0] * size[1]).long()
+    seen = torch.gather(flat, 1, index.reshape(-1, counts[0] * counts[1]))
+    best = best_point(scores[0], scores[1], seen.reshape(-1, counts[0], counts[1]), counts)
+    return [torch.select(best, 1, 0), torch.select(best, 1, 1)]
+
+
+def _points(views: Any, start: Any, stride: int, count: int, axis: int) -> Any:
+    """Input positions of the points of a grid along one axis, (B, count)."""
+    zero = torch.narrow(torch.select(views, 2 - axis, 0), 1, 0, count).long() * 0
+    steps = torch.cumsum(zero + stride, 1) - stride
+    return steps if start is None else steps + start.unsqueeze(1)
+
+
+def _nearby(score: Any, points: Any, stride: int, count: int, size: int) -> Any:
+    """The best score within half a stride of each point, (B, count)."""
+    one = torch.ones_like(points)
+    around = [
+        torch.gather(score, 1, torch.remainder(points + one * (t - stride // 2), size))
+        for t in range(stride)
+    ]
+    return torch.amax(torch.stack(around, 2), [2])
+
+
+def _round_steps(offset: Any, stride: int) -> Any:
+    return torch.div(offset + stride // 2, stride, rounding_mode="floor")

@@ -1,0 +1,18 @@
+"""One rule per kind of operation: what it matches, whether we may, and how it is rewritten."""
+
+from equiaudit.repair.rewrite.rules import (  # noqa: F401  (each module registers its rules)
+    collapse,
+    conv,
+    dense,
+    layout,
+    mean,
+    norm,
+    passing,
+    pool,
+    resample,
+    slicing,
+    unpool,
+)
+from equiaudit.repair.rewrite.rules.registry import RULES, Call, Rule
+
+__all__ = ["RULES", "Call", "Rule"]

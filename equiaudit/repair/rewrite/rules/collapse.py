@@ -1,0 +1,44 @@
+"""A map that is flattened into one vector: a level whose stride is the whole map."""
+
+from __future__ import annotations
+
+import torch
+import torch.fx as fx
+
+from equiaudit.graphs.nodes import shape_of
+from equiaudit.repair.rewrite.builder import Builder, Window
+from equiaudit.repair.rewrite.grid import FLAT, Grid
+from equiaudit.repair.rewrite.plan import Step
+from equiaudit.repair.rewrite.rules.registry import Call
+
+__all__ = ["collapsed"]
+
+
+def collapsed(call: Call, x: fx.Node, grid: Grid, effect: str) -> Step:
+    """Roll the map to its canonical position, then do what the model did.
+
+    What follows knows absolute places, so its input must be the same for every shift: index 0
+    goes to the grid point nearest to the seam of the image. On a photograph that is where the
+    map began before. A circle that is larger than the original map is cropped to it there.
+    """
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        extents = shape_of(x)[-2:]
+        windows = tuple(
+            Window(-axis.lead, n) for axis, n in zip(grid.present, extents, strict=True)
+        )
+        rolls = b.levels.collapse(b, grid)
+        value = b.window(
+            b.value(x), shape_of(x)[1], grid, (windows[0], windows[1]), (rolls[0], rolls[1])
+        )
+        return _copy_on(b, node, x, value)
+
+    return Step(FLAT, emit, call.plan(effect), collapse=True)
+
+
+def _copy_on(b: Builder, node: fx.Node, x: fx.Node, value: fx.Node) -> fx.Node:
+    """The node, on another value; a view becomes a reshape."""
+    copied = b.graph.node_copy(node, lambda old: value if old is x else b.env[old])
+    if copied.target is torch.ops.aten.view.default:
+        copied.target = torch.ops.aten.reshape.default
+    return copied

@@ -1,0 +1,1 @@
+"""Nets written as files that load and agree, whatever their kind."""

@@ -1,0 +1,1 @@
+"""Checks that put a promise to the test: shifted images, exact comparison, a control."""

@@ -1,0 +1,191 @@
+"""Verify every output of a model: positions and maps move with the image, the others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from equiaudit.repair.outputs.following import every_following
+from equiaudit.repair.verify.borders import borders_of
+from equiaudit.repair.verify.circular import NO_CONTROL, PROVES_NOTHING, shifted_like
+from equiaudit.repair.verify.compare import Tally
+from equiaudit.repair.verify.exactness import SETTINGS, exact_arithmetic
+from equiaudit.repair.verify.images import with_objects
+from equiaudit.repair.verify.periodic import breaking_period
+from equiaudit.repair.verify.schedule import Schedule, schedule
+from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
+from equiaudit.sampling.positions import Map, Positions, Role, roll_positions
+
+__all__ = ["EveryOutput", "faults"]
+
+_CONTROL = 64
+
+Run = Callable[[Tensor], object]
+
+
+@dataclass(frozen=True)
+class EveryOutput:
+    """The check for a model that rolls its input and whose outputs have these `roles`.
+
+    A comparison is one output of one image at one shift. Positions are compared on the torus,
+    where a difference of a whole image is none; adding a shift rounds, so that they agree to
+    rounding, not to the bit. Maps in steps coarser than a px may come out at either neighbouring
+    step. Whether the roles are right is asked of the unmodified model (see `following`): a file
+    that moves shares as if they were px moves them the same way every time.
+    """
+
+    size: tuple[int, int]
+    roles: tuple[Role, ...]
+    names: tuple[str, ...]
+    batch: int = 8
+    """Images at once; 1 where the outputs have no row per image."""
+    threshold: float | None = None
+
+    def __call__(
+        self,
+        run: Run,
+        original: Run | None,
+        images: Mapping[str, Tensor],
+        *,
+        device: str,
+        comparisons: int,
+        seed: int,
+        subject: str,
+    ) -> Verification:
+        """Over random circular shifts of every image."""
+        # Where an image equals a shift of itself, nothing says which of its places is which.
+        moving = any(role is not None for role in self.roles)
+        periodic = [
+            n for n, x in images.items() if moving and breaking_period(x, self.size) is not None
+        ]
+        names = [name for name in images if name not in periodic]
+        stack = torch.stack([images[name] for name in names]).to(device)
+        plan = schedule(len(names), self.size, self.size, comparisons, seed)
+        with exact_arithmetic():
+            figures = self._errors(run, names, stack, plan)
+            control: ShiftErrors | None = None
+            wrong: tuple[str, ...] = ()
+            if original is not None:
+                control = self._errors(original, names, stack, plan.first(_CONTROL))
+                wrong = tuple(self._faults(original, images, device))
+        return Verification(
+            subject=subject,
+            passed=figures.passed and not wrong,
+            criterion=f"{CRITERION}; positions on the torus and maps, moved by the shift",
+            figures=figures,
+            control=control,
+            faults=wrong,
+            total_stride=self.size,
+            phases=plan.phases,
+            phases_total=plan.phases_total,
+            coverage=plan.coverage,
+            images=tuple(names),
+            periodic_images=tuple(periodic),
+            borders=borders_of(images.items()),
+            dense=False,
+            dtype=str(stack.dtype).removeprefix("torch."),
+            device=stack.device.type,
+            torch_version=torch.__version__,
+            threads=torch.get_num_threads(),
+            settings=SETTINGS,
+            warnings=_warnings(control),
+        )
+
+    def _faults(self, original: Run, images: Mapping[str, Tensor], device: str) -> Sequence[str]:
+        objects = {name: x.to(device) for name, x in with_objects(images).items()}
+        return faults(
+            lambda x: _several(original(x)), objects, self.roles, self.names, self.size, self.batch
+        )
+
+    def _errors(self, run: Run, names: Sequence[str], stack: Tensor, plan: Schedule) -> ShiftErrors:
+        tally = Tally(threshold=None)
+        for start in range(0, len(names), self.batch):
+            block = slice(start, min(start + self.batch, len(names)))
+            before = _several(run(stack[block]))
+            for shifts in plan.shifts[:, block]:
+                rolled = [
+                    torch.roll(x, (int(a), int(b)), (-2, -1))
+                    for x, (a, b) in zip(stack[block], shifts, strict=True)
+                ]
+                after = _several(run(torch.stack(rolled)))
+                self._add(tally, names[block], torch.from_numpy(shifts), before, after)
+        return tally.figures()
+
+    def _add(
+        self,
+        tally: Tally,
+        names: Sequence[str],
+        shifts: Tensor,
+        before: Sequence[Tensor],
+        after: Sequence[Tensor],
+    ) -> None:
+        for role, old, new in zip(self.roles, before, after, strict=True):
+            if old.shape != new.shape:  # another number of boxes
+                old, new = torch.zeros(1), torch.full((1,), torch.inf)
+            elif isinstance(role, Positions):
+                old = roll_positions(old, shifts.to(old.device), self.size, role.kind, role.unit)
+                new = self._nearest(old, new, role)
+            for i, name in enumerate(names):
+                where = Mismatch(image=name, shift=(int(shifts[i, 0]), int(shifts[i, 1])))
+                whole = len(names) == 1 or len(old) != len(names)
+                pair = (old, new) if whole else (old[i : i + 1], new[i : i + 1])
+                if isinstance(role, Map) and pair[0].dim() > 1:
+                    pair = _aligned(role, *pair, where.shift, self.size)
+                tally.add(where, *(y.reshape(1, -1) for y in pair))
+
+    def _nearest(self, expected: Tensor, found: Tensor, role: Positions) -> Tensor:
+        """`found` with whole images added so that it lies nearest to `expected`."""
+        flat = role.kind == "keypoints" and found.dim() == 2
+        n = found.shape[1] if flat else 2 * role.corners
+        sides = (self.size[1], self.size[0]) if role.unit == "px" else (1, 1)
+        around = expected.new_tensor(list(sides) * (n // 2))
+        turns = torch.round((expected[..., :n] - found[..., :n]) / around)
+        return torch.cat([found[..., :n] + turns * around, found[..., n:]], -1)
+
+
+def faults(
+    original: Callable[[Tensor], Sequence[Tensor]],
+    images: Mapping[str, Tensor],
+    roles: Sequence[Role],
+    names: Sequence[str],
+    size: tuple[int, int],
+    batch: int,
+) -> list[str]:
+    """What the unmodified model does that speaks against the roles, a sentence each."""
+    places = [k for k, role in enumerate(roles) if not isinstance(role, Map)]
+    found = []
+    for place, seen in every_following(original, images, places, batch).items():
+        role = roles[place]
+        if isinstance(role, Positions):
+            why = seen.contradiction(role, size)
+            if why is not None:
+                found.append(f"output {names[place]!r} is no {role.kind} in {role.unit}: {why}")
+        elif seen.like_positions:
+            found.append(
+                f"output {names[place]!r} of the unmodified model follows the image in"
+                f" {seen.moving} of {len(seen.rows)} numbers, as positions do, and here it stays"
+            )
+    return found
+
+
+def _aligned(
+    role: Map, old: Tensor, new: Tensor, shift: Sequence[int], size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Both maps as (C, h, w), the first one moved as the image was."""
+    first, second = role.first(old)[0], role.first(new)[0]
+    return shifted_like(first, second, shift, torch.Size(size)), second
+
+
+def _warnings(control: ShiftErrors | None) -> tuple[str, ...]:
+    if control is None:
+        return (NO_CONTROL,)
+    return (PROVES_NOTHING,) if control.passed else ()
+
+
+def _several(outputs: object) -> Sequence[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [y for y in outputs if isinstance(y, Tensor)]  # type: ignore[attr-defined]
