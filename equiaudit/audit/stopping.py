@@ -70,7 +70,7 @@ class Stopping:
         known = task.bounded
         if not known:
             raise InputError(
-                "--early-stop and --precision are for labels, of images or of pixels: other "
+                "--early-stop and --precision are for shares, as of labels that stay: these "
                 "outputs have no figures with bounds that hold at any time.",
                 tip="Leave them out.",
             )

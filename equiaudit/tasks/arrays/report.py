@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from equiaudit.report import figures
 from equiaudit.report.escape import visible
 from equiaudit.report.pages import fragment
-from equiaudit.results import Result
-from equiaudit.tasks.arrays.task import ArrayTask
+from equiaudit.results import MetricInfo, Result
 from equiaudit.tasks.sections import HtmlSections, Name, Section
 
 _LISTED, _NARROW = 20, 6
 
 
-def sections(result: Result, task: ArrayTask, *, narrow: bool) -> Iterator[Section]:
-    """A table per kind: a row for each output, the most changed first."""
+def sections(
+    result: Result, part: str, infos: Sequence[MetricInfo], *, narrow: bool
+) -> Iterator[Section]:
+    """A table per kind: a row for each `part`, the most changed first, with the figures `infos`."""
     show = figures.value if narrow else figures.quantity
-    infos = {info.name: info for info in task.metrics}
     for shift in result.shifts.values():
         if not shift.parts:
             continue
-        shown = [name for name in task.of_parts if name in shift.parts[0].metrics]
+        shown = [info for info in infos if info.name in shift.parts[0].metrics]
         rows = [
-            (Name(part.name), *(show(part.metrics.get(n), infos[n]) for n in shown))
-            for part in shift.parts[: _NARROW if narrow else _LISTED]
+            (Name(one.name), *(show(one.metrics.get(info.name), info) for info in shown))
+            for one in shift.parts[: _NARROW if narrow else _LISTED]
         ]
         yield Section(
-            f"Single {task.part}s",
-            (task.part, *(infos[name].title for name in shown)),
+            f"Single {part}s",
+            (part, *(info.title for info in shown)),
             rows,
             align="l" + "r" * len(shown),
             of=shift.kind,
         )
 
 
-def html(result: Result, task: ArrayTask) -> HtmlSections:
+def html(result: Result, part: str, infos: Sequence[MetricInfo]) -> HtmlSections:
     """The same tables."""
     found = [
         {
@@ -44,6 +44,6 @@ def html(result: Result, task: ArrayTask) -> HtmlSections:
             "header": table.header,
             "rows": [[visible(row[0]), *row[1:]] for row in table.rows],
         }
-        for table in sections(result, task, narrow=False)
+        for table in sections(result, part, infos, narrow=False)
     ]
     return HtmlSections(fragment("equiaudit.tasks.arrays", "parts", tables=found))

@@ -9,7 +9,7 @@ from equiaudit.tasks.base import Task
 from equiaudit.tasks.sections import HtmlSections, Section
 
 if TYPE_CHECKING:
-    from equiaudit.results import Result
+    from equiaudit.results import MetricInfo, Result
 
 P95 = (
     "95th percentile",
@@ -29,10 +29,14 @@ class ArrayTask(Task):
         """The outputs one by one, where there are several."""
         from equiaudit.tasks.arrays import report
 
-        return report.sections(result, self, narrow=narrow)
+        return report.sections(result, self.part, self._of_parts(), narrow=narrow)
 
     def html(self, result: Result, room: int) -> HtmlSections:
         """The same."""
         from equiaudit.tasks.arrays import report
 
-        return report.html(result, self)
+        return report.html(result, self.part, self._of_parts())
+
+    def _of_parts(self) -> list[MetricInfo]:
+        infos = {info.name: info for info in self.metrics}
+        return [infos[name] for name in self.of_parts]
