@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from equiaudit.api.class_order import settled_labels
 from equiaudit.api.loading import ModelSettings
 from equiaudit.data.reading import DataSettings, Reading
 from equiaudit.errors import InputError
@@ -56,6 +55,8 @@ def open_data(
     Where it is not clear how labels are numbered the model is asked, unless `settle` is off, for
     work that needs no labels.
     """
+    from equiaudit.api.class_order import settled_labels
+
     dataset = TASKS.named(model.task).open(model, data, reading, limit, seed)
     return settled_labels(model, dataset) if settle else dataset
 

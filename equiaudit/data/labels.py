@@ -2,56 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import posixpath
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index
-from equiaudit.data.places import Place
-from equiaudit.data.rows import (
-    FILE,
-    MANY_TIP,
-    Row,
-    best_placed,
-    leftovers,
-    loosest,
-    named,
-    plain,
-    rows_by_file,
-)
+from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index, some
+from equiaudit.data.listing import EXTENSIONS
+from equiaudit.data.places import Place, posix_of
+from equiaudit.data.table_columns import FILE_COLUMNS, LABEL_COLUMNS, column_named, plain
 from equiaudit.data.tables import Table, read_table
 from equiaudit.errors import InputError
 
-_LABEL = [
-    "label",
-    "class",
-    "target",
-    "y",
-    "category",
-    "class_id",
-    "label_id",
-    "category_id",
-    "class_index",
-    "label_index",
-    "class_name",
-    "label_name",
-    "category_name",
-    "classid",
-    "classes",
-    "labels",
-    "ground_truth",
-    "gt",
-    "diagnosis",
-]
 _TIP = (
     "Name the columns file,label. Known are also filename, file_name, image, path, image_id for the"
     " file, and class, target, category, y for the label."
 )
+_MANY_TIP = "Give one class per image; --task multilabel reads several."
 _BETWEEN = ("|", ";", ",")
 """What stands between several labels in one cell."""
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Row:
+    """One row of a table: where it stands, and its two cells."""
+
+    line: int
+    file: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that hold files and labels."""
+
     rows: list[Row]
     columns: str
     """What they were read from, in words."""
@@ -76,7 +59,11 @@ def labels_of_table(
     without a row, are left out with a note; that no row fits, that a name fits two images, that
     two rows contradict each other, or a malformed row is an InputError.
     """
-    read = _read_rows(read_table(path), path, files, columns)
+    read = rows_of(read_table(path), path, files, columns)
+    for row in read.rows:
+        if not row.label:
+            raise InputError(f"Line {row.line} of {path} lacks a file or a label.")
+    _refuse_several(read.rows, path)
     rows = best_placed(read.rows, files, root, path)
     by_file = rows_by_file(rows, files, path)
     if not by_file:
@@ -104,9 +91,9 @@ def labels_of_table(
     return found, replace(classes, notes=notes)
 
 
-def _read_rows(
+def rows_of(
     table: Table, path: Place, files: Collection[str], places: tuple[int, int] | None
-) -> _Rows:
+) -> Rows:
     """The rows of a table, by the columns that hold files and labels."""
     if places is not None:
         said = f"columns {places[0] + 1} and {places[1] + 1}"
@@ -116,8 +103,8 @@ def _read_rows(
     if header is None:
         header, rows, lines = rows[0] if rows else (), rows[1:], lines[1:]
     names = [plain(name) for name in header]
-    file = named(names, FILE)
-    label = named(names, _LABEL, without=file)
+    file = column_named(names, FILE_COLUMNS)
+    label = column_named(names, LABEL_COLUMNS, without=file)
     if file is not None and label is not None:
         _refuse_two_labels(names, header, rows, label, path)
         return _by_place(rows, lines, file, label, path, f"columns {header[file]}, {header[label]}")
@@ -137,8 +124,8 @@ def has_columns(table: Table) -> bool:
     """Whether a header names a column of files and one of labels."""
     header = table.header if table.header is not None else (table.rows[:1] or ((),))[0]
     names = [plain(name) for name in header]
-    file = named(names, FILE)
-    return file is not None and named(names, _LABEL, without=file) is not None
+    file = column_named(names, FILE_COLUMNS)
+    return file is not None and column_named(names, LABEL_COLUMNS, without=file) is not None
 
 
 def _by_place(
@@ -148,22 +135,22 @@ def _by_place(
     label: int,
     path: Place,
     columns: str,
-) -> _Rows:
+) -> Rows:
     found = []
     for line, cells in zip(lines, rows, strict=True):
         named = cells[file] if file < len(cells) else ""
         shown = cells[label] if label < len(cells) else ""
-        if not named or not shown:
+        if not named:
             raise InputError(f"Line {line} of {path} lacks a file or a label.")
         found.append(Row(line, named.replace("\\", "/"), shown))
-    _refuse_several(found, path)
-    return _Rows(found, columns)
+    return Rows(found, columns)
 
 
 def _two_columns(
     table: Table, path: Place, files: Collection[str], file: int | None, label: int | None
-) -> _Rows:
+) -> Rows:
     """Files and labels without a header, or with one that says nothing; told by what they hold."""
+    loosest = _SPELLINGS[-1]
     keys = {loosest(name) for name in files}
 
     def hits(rows: Sequence[Sequence[str]], column: int) -> int:
@@ -203,7 +190,7 @@ def _one_hot(
     lines: Sequence[int],
     file: int,
     path: Place,
-) -> _Rows | None:
+) -> Rows | None:
     """One column per class, with 1 in that of the image and 0 elsewhere; None if it is not so."""
     columns = [i for i in range(len(header)) if i != file]
     found = []
@@ -216,11 +203,11 @@ def _one_hot(
             named = " and ".join(header[i] for i in hot[:3]) or "none"
             raise InputError(
                 f"Line {line} of {path} has {len(hot)} classes ({named}), and one was expected.",
-                tip=MANY_TIP,
+                tip=_MANY_TIP,
             )
         found.append(Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
     names = ", ".join(header[i] for i in columns[:3]) + (", ..." if len(columns) > 3 else "")
-    return _Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
+    return Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
 
 
 def _refuse_two_labels(
@@ -231,7 +218,7 @@ def _refuse_two_labels(
     path: Place,
 ) -> None:
     """A second column of labels has to say the same in other words."""
-    for other in (i for i, name in enumerate(names) if name in _LABEL and i != label):
+    for other in (i for i, name in enumerate(names) if name in LABEL_COLUMNS and i != label):
         pairs = {(row[label], row[other]) for row in rows if max(label, other) < len(row)}
         if len({a for a, _ in pairs}) != len(pairs) or len({b for _, b in pairs}) != len(pairs):
             raise InputError(
@@ -252,5 +239,114 @@ def _refuse_several(rows: Sequence[Row], path: Place) -> None:
         if parted and parts and (lists or (alone and parts & alone)):
             raise InputError(
                 f"Line {parted[0].line} of {path} has several labels, {parted[0].label!r}.",
-                tip=MANY_TIP,
+                tip=_MANY_TIP,
             )
+
+
+def _bare(name: str) -> str:
+    """Without the ending of an image file."""
+    stem, ending = posixpath.splitext(name)
+    return stem if ending.lower() in EXTENSIONS else name
+
+
+def _any_case(name: str) -> str:
+    stem, ending = posixpath.splitext(name)
+    return stem + ending.lower()
+
+
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    _any_case,
+    _bare,
+    lambda name: _any_case(posixpath.basename(name)),
+    lambda name: _bare(posixpath.basename(name)),
+    lambda name: _bare(posixpath.basename(name)).casefold(),
+)
+"""How names of rows and of files are compared, the strictest first."""
+
+
+def best_placed(
+    rows: Sequence[Row], files: Collection[str], root: Place, table: Place
+) -> list[Row]:
+    """The rows, their files as they are listed, in the reading by which most of them exist."""
+    inside = posix_of(root)
+    bases = _bases(inside, posix_of(table))
+    placed = [[_placed(row.file, base, inside) for row in rows] for base in bases]
+    best: tuple[int, list[Row]] = (-1, [])
+    for spelled in _SPELLINGS:
+        keys: dict[str, str | None] = {}
+        for file in files:
+            key = spelled(file)
+            keys[key] = None if key in keys else file
+        for names in placed:
+            found = [keys.get(key, key) for key in map(spelled, names)]
+            hits = sum(name is None or name in files for name in found)
+            if hits > best[0]:
+                if None in found:
+                    place = found.index(None)
+                    raise _twice(rows[place], spelled(names[place]), files, spelled, table)
+                best = (
+                    hits,
+                    [
+                        replace(row, file=name)
+                        for row, name in zip(rows, found, strict=True)
+                        if name
+                    ],
+                )
+        if best[0] == len(rows):
+            break
+    return best[1]
+
+
+def _twice(
+    row: Row, key: str, files: Collection[str], spelled: Callable[[str], str], table: Place
+) -> InputError:
+    both = [file for file in files if spelled(file) == key]
+    return InputError(
+        f"Line {row.line} of {table} names {row.file!r}, which may be {some(both)}.",
+        tip="Write the names with their folders and endings.",
+    )
+
+
+def _bases(root: str, table: str) -> list[str]:
+    """The folders that a row's file may be relative to, as absolute posix paths."""
+    beside = posixpath.dirname(table)
+    return [root, f"{root}/images", posixpath.dirname(root), beside, f"{beside}/images"]
+
+
+def _placed(file: str, base: str, root: str) -> str:
+    """`file` relative to `root`; absolute where it lies outside."""
+    full = posixpath.normpath(posixpath.join(base, file))
+    return full.removeprefix(root.rstrip("/") + "/")
+
+
+def rows_by_file(rows: Iterable[Row], files: Collection[str], path: Place) -> dict[str, Row]:
+    """The row of each of `files` that has one; InputError where two contradict each other."""
+    by_file: dict[str, Row] = {}
+    for row in rows:
+        if row.file not in files:
+            continue
+        first = by_file.setdefault(row.file, row)
+        if first.label != row.label:
+            raise InputError(
+                f"{path} labels {row.file!r} twice: {first.label!r} in line {first.line} and"
+                f" {row.label!r} in line {row.line}.",
+                tip=_MANY_TIP,
+            )
+    return by_file
+
+
+def leftovers(
+    rows: Sequence[Row], files: Collection[str], used: Collection[str], name: str
+) -> tuple[str, ...]:
+    """What to say of rows without an image, and of images without a row."""
+    absent = [row.file for row in rows if row.file not in used]
+    unlabelled = [file for file in files if file not in used]
+    notes = []
+    if absent:
+        notes.append(f"{len(absent)} rows of {name} name no image here ({some(absent)}).")
+    if unlabelled:
+        notes.append(
+            f"{len(unlabelled)} images have no row in {name} and are left out ({some(unlabelled)})."
+        )
+    return tuple(notes)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.data.labels import Row, best_placed, leftovers, rows_by_file
 from equiaudit.data.places import Place
-from equiaudit.data.rows import FILE, Row, best_placed, leftovers, named, plain, rows_by_file
+from equiaudit.data.table_columns import FILE_COLUMNS, column_named, plain
 from equiaudit.data.tables import read_table
 from equiaudit.errors import InputError
 
@@ -41,7 +42,7 @@ def numbers_of_table(path: Place, files: Collection[str], root: Place) -> Number
     header, rows, lines = table.header, table.rows, table.lines
     if header is None and rows and not _are_numbers(rows[0][1:]):
         header, rows, lines = rows[0], rows[1:], lines[1:]
-    file = 0 if header is None else named([plain(name) for name in header], FILE)
+    file = 0 if header is None else column_named([plain(name) for name in header], FILE_COLUMNS)
     if file is None:
         raise InputError(
             f"The labels file {path} has no column file; its first line is"

@@ -43,10 +43,9 @@ _STATED = {"detect": "a detector", "segment": "a segmenter of objects", "pose": 
 class _Doubt(Exception):
     """Why an output is not read as what its shape suggests, and what to say instead."""
 
-    def __init__(self, why: str, tip: str, sure: OutputChoice | None = None) -> None:
+    def __init__(self, why: str, tip: str) -> None:
         super().__init__(why)
-        self.why, self.tip, self.sure = why, tip, sure
-        """`sure`: what the output is for certain, where no other is what was looked for."""
+        self.why, self.tip = why, tip
 
 
 def choose_output(
@@ -72,18 +71,21 @@ def choose_output(
     candidates = [seen.outputs[place] for place in ordered]
     seen = replace(seen, named=output is not None)
     doubts = _detector(candidates[0], seen) if task == "auto" and candidates else []
+    told: OutputChoice | None = None
     for candidate in candidates if not doubts else ():
         try:
             choice = _read(candidate, seen, task, layout)
         except _Doubt as doubt:
             doubts.append(doubt)
             continue
-        if choice is not None and not (doubts and _is_single(candidate, choice)):
-            return replace(choice, notes=_said(choice, candidate, seen))
-    sure = [doubt.sure for doubt in doubts if doubt.sure is not None]
-    if sure and len(sure) == len(doubts):
-        taken = next(item for item in candidates if item.place == sure[0].place)
-        return replace(sure[0], notes=_said(sure[0], taken, seen))
+        if choice is None or ((doubts or told) and _is_single(candidate, choice)):
+            continue
+        choice = replace(choice, notes=_said(choice, candidate, seen))
+        if task != "auto" or TASKS[choice.task].guessed:
+            return choice
+        told = told or choice
+    if told is not None:
+        return told
     if doubts and doubtful:
         insisted = _insisted(candidates, seen, task, layout)
         if insisted is not None:
@@ -154,7 +156,7 @@ def _detector(first: Output, seen: Seen) -> list[_Doubt]:
     if why is None:
         return []
     looks = f"it looks like {stated or DETECTION.name} ({why}): {DETECTION.loss}"
-    return [_Doubt(f"{looks}; its outputs are {_listed(seen.outputs)}", _tip(DETECTION, seen))]
+    return [_Doubt(f"{looks}; its outputs are {_listed(seen.outputs)}", _tip([DETECTION], seen))]
 
 
 def _is_of_boxes(output: Output, seen: Seen) -> bool:
@@ -163,9 +165,11 @@ def _is_of_boxes(output: Output, seen: Seen) -> bool:
     return output in boxes_among(seen) or output.tensor.shape[1:2] in {(n,) for n in counts}
 
 
-def _tip(look: Look, seen: Seen) -> str:
+def _tip(looks: Sequence[Look], seen: Seen) -> str:
     """The flag of each reading."""
-    flags = [f"--task {look.task} audits it as what it is"] if look.task in TASKS else []
+    tasks = dict.fromkeys(look.task for look in looks if look.task in TASKS)
+    flags = [f"--task {task} audits it as what it is" for task in tasks][:1]
+    flags += [f"--task {task} as that" for task in tasks][1:]
     flags.append(_INSIST)
     if len(seen.outputs) > 1:
         flags.append("--output-name takes another output")
@@ -192,15 +196,14 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
 def _read_as(task: str, output: Output, seen: Seen) -> OutputChoice | None:
     """For a task that was named, by what it says of itself."""
     tensor, named = output.tensor, TASKS.named(task)
-    rows = tensor[:, None] if tensor.dim() == 1 else tensor
-    if rows.dim() == 4 and rows.shape[1:3] == (1, 1):
-        rows = rows.flatten(1)
-    if (is_whole(tensor) and not named.whole_numbers) or not named.fits(rows):
+    shaped = tensor[:, None] if tensor.dim() == 1 else tensor
+    if shaped.dim() == 4 and shaped.shape[1:3] == (1, 1):
+        shaped = shaped.flatten(1)
+    if (is_whole(tensor) and not named.whole_numbers) or not named.fits(shaped):
         return None
     why = None if named.scores else POSITIONS.rule(output, seen)
-    return OutputChoice(
-        output.name, output.place, task, tensor.dim(), notes=(_of_positions(why),) if why else ()
-    )
+    notes = () if why is None else (_of_positions(why),)
+    return OutputChoice(output.name, output.place, task, tensor.dim(), notes=notes)
 
 
 def _of_positions(why: str) -> str:
@@ -231,8 +234,10 @@ def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
     if task == "auto":
         if tensor.dim() == 1 and origin.maker != "sigmoid":
             return None
-        _doubt_scores(output, seen)
-    elif not seen.named and _looks(output, seen) is not None and _others_fit(output, seen):
+        if (told := _doubt_scores(output, seen)) is not None:
+            look, why = told
+            return replace(choice, task=look.task, notes=(f"taken for {look.name}: {why}",))
+    elif not seen.named and _looks(output, seen) and _others_fit(output, seen):
         return None
     return choice
 
@@ -242,29 +247,27 @@ def _others_fit(output: Output, seen: Seen) -> bool:
     for other in seen.per_image:
         if other is output or other.tensor.dim() > 2 or is_whole(other.tensor):
             continue
-        if other.rows.shape[1] > 1 and _looks(other, seen) is None:
+        if other.rows.shape[1] > 1 and not _looks(other, seen):
             return True
     return False
 
 
-def _looks(output: Output, seen: Seen) -> tuple[Look, str] | None:
-    for look in LOOKS:
-        if why := look.rule(output, seen):
-            return look, why
-    return None
+def _looks(output: Output, seen: Seen) -> list[tuple[Look, str]]:
+    found = ((look, look.rule(output, seen)) for look in LOOKS)
+    return [(look, why) for look, why in found if why]
 
 
-def _doubt_scores(output: Output, seen: Seen) -> None:
+def _doubt_scores(output: Output, seen: Seen) -> tuple[Look, str] | None:
+    """What it certainly is, and why; None where nothing speaks against scores."""
     found = _looks(output, seen)
-    if found is None:
-        return
-    look, why = found
-    sure = None
-    if look.task in TASKS and look.certain(output, seen):
-        read = _read_as(look.task, output, seen)
-        sure = None if read is None else replace(read, notes=(f"taken for {look.name}: {why}",))
-    said = f"{output.shown} looks like {look.name} ({why}): {look.loss}"
-    raise _Doubt(said, _tip(look, seen), sure)
+    for look, why in found:
+        if look.certain(output, seen) and look.task in TASKS:
+            return look, why
+    if not found:
+        return None
+    look, why = found[0]
+    tip = _tip([look for look, _ in found], seen)
+    raise _Doubt(f"{output.shown} looks like {look.name} ({why}): {look.loss}", tip)
 
 
 # Maps
@@ -376,6 +379,8 @@ def _reading(choice: OutputChoice, output: Output) -> str:
         return f"{TASKS[choice.task].returns} ({count} numbers per image)"
     if count == 1:
         return "one score per image, for the second of two classes"
+    if not TASKS[choice.task].exclusive:
+        return f"scores of {count} classes, several of which may be right"
     if sums_to_one(output.rows):
         return f"probabilities of {count} classes"
     return f"scores of {count} classes, which nothing contradicts"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from equiaudit.errors import InputError
 from equiaudit.tasks.samples import MeanSample, Sample, real, whole
@@ -77,6 +77,8 @@ class Task(ABC):
     """Its audit asks for all images of the data set, also where it runs on some of them."""
     whole_numbers: ClassVar[bool] = False
     """Outputs may be integers."""
+    decides: ClassVar[Literal["", "second", "each"]] = ""
+    """What --threshold decides: the second of two classes, or each class by itself; "" nothing."""
     protocols: ClassVar[tuple[str, ...]] = ()
     """The published protocols that outputs can be judged by."""
 

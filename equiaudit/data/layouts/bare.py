@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
-from equiaudit.data.layouts.classes import images_of
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
+from equiaudit.data.layouts.classes import listed
+from equiaudit.data.tree import Tree
 
 __all__ = ["LAYOUTS"]
 
 
 def _read(tree: Tree, asked: Asked) -> Listing:
-    return Listing(*images_of(tree))
+    return Listing(*listed(tree))
 
 
 LAYOUTS = tuple(
