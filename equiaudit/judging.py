@@ -63,10 +63,15 @@ class Judge:
         return self.path is not None and self.baseline is None
 
     def check(
-        self, kinds: Sequence[str], *, labelled: bool = True, task: str | None = None
+        self,
+        kinds: Sequence[str],
+        *,
+        labelled: bool = True,
+        task: str | None = None,
+        scored: bool = True,
     ) -> None:
         """Before the run, since a gate with a typo must not cost one."""
-        check_names(self.gates, tuple(kinds), labelled=labelled, task=task)
+        check_names(self.gates, tuple(kinds), labelled=labelled, task=task, scored=scored)
         known = None if self.baseline is None else self.baseline.metric_names()
         for gate in self.gates:
             if gate.drop and known is not None and gate.name not in known:

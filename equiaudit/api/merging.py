@@ -54,9 +54,14 @@ def scan_shard(
     task = settings.get("task", "auto")
     prepared = prepare(model, **settings)
     reading.check_places(place)
-    loaded = settled_task(prepared.load(), place, task, reading.classes)
+    loaded = settled_task(prepared.load(), place, task, reading)
     dataset = open_data(loaded, place, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=loaded.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=loaded.task,
+        scored=not loaded.outputs_labels,
+    )
     from equiaudit.audit.merging import run_shard
 
     observer.settings(in_force(loaded, dataset, options) | {"shard": f"{part}"})
@@ -110,7 +115,12 @@ def merge(
     found = open_shards([Path(shard) for shard in shards])
     header = found[0].header
     judge = Judge.prepare(gates or header.gates, baseline, require=require_baseline)
-    judge.check(kinds_of(header.options), labelled=header.data.labelled, task=header.model.task)
+    judge.check(
+        kinds_of(header.options),
+        labelled=header.data.labelled,
+        task=header.model.task,
+        scored=not header.model.outputs_labels,
+    )
     done = merged(found)
     images = header.options.images
     if folder is not None:

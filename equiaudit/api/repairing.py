@@ -193,7 +193,7 @@ def fix(
     request.check_method()
     loaded = prepared.load()
     if place is not None and request.scans:
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
     return request.run(loaded)
 
 

@@ -13,7 +13,14 @@ from equiaudit.api.loading import (
     prepare,
     require_segmenter,
 )
-from equiaudit.api.reading import Reading, ScanSettings, open_sequence_data, parted, settled_task
+from equiaudit.api.reading import (
+    Reading,
+    ScanSettings,
+    open_sequence_data,
+    parted,
+    refuse_doubt,
+    settled_task,
+)
 from equiaudit.api.running import crew_for, is_left_to_choose
 from equiaudit.api.work import (
     Work,
@@ -119,11 +126,13 @@ def scan(
     if is_caps(options):
         if engine != "local":
             raise InputError("The caps protocol runs on one machine.", tip="Leave --engine out.")
+        if model_settings.get("task", "auto") == "auto":
+            refuse_doubt(loaded)
         work = _sequences(loaded, place, reading, options, judge, stopping)
     else:
         backend = model_settings.get("backend")
         automatic = engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading.classes)
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
         crew = crew_for(engine, address, model, model_settings)
         work = work_on_images(
             loaded, place, reading, options, judge, stopping, folder, automatic, crew
@@ -157,5 +166,10 @@ def _sequences(
     if stopping is not None:
         raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
     dataset = open_sequence_data(model, data, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=model.task,
+        scored=not model.outputs_labels,
+    )
     return Work(model, dataset, partial(run_sequences, model, dataset, options))

@@ -83,7 +83,12 @@ def work_on_images(
     from equiaudit.audit.engine import run_scan
 
     dataset = open_data(model, data, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=model.task,
+        scored=not model.outputs_labels,
+    )
     choice = choice_for(model, dataset, options, folder, automatic=automatic)
     run = partial(
         run_scan, choice.model, dataset, options, choice=choice, stopping=stopping, crew=crew
@@ -131,7 +136,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
         "layout": dataset.layout,
         "window": f"{height}x{width}{_said(how, 'size')}",
-        "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
+        "resize": f"{how.resize_text}{_said(how, 'resize')}",
         "channels": f"{how.channels}{_said(how, 'channels')}",
         "mean": f"{_numbers(how.mean)}{_said(how, 'mean')}",
         "std": f"{_numbers(how.std)}{_said(how, 'std')}",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from equiaudit.data.geometry import Geometry, TooSmall
     from equiaudit.data.items import Item, Items
     from equiaudit.data.label_sets import class_folders_in, open_label_sets
-    from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
+    from equiaudit.data.mask_values import IGNORED, VOID
+    from equiaudit.data.masks import MaskReader, TargetReader
     from equiaudit.data.places import Place, is_lost, place_of
     from equiaudit.data.prefetch import check_sizes, decode_ahead
     from equiaudit.data.remote import without_secrets
@@ -48,7 +49,8 @@ _HOME = {
     "Items": "items",
     "class_folders_in": "label_sets",
     "open_label_sets": "label_sets",
-    "IGNORED": "masks",
+    "IGNORED": "mask_values",
+    "VOID": "mask_values",
     "MaskReader": "masks",
     "TargetReader": "masks",
     "Place": "places",
@@ -63,6 +65,7 @@ _HOME = {
 
 __all__ = [
     "IGNORED",
+    "VOID",
     "ClassOrder",
     "ClassTable",
     "Dataset",

@@ -27,7 +27,7 @@ from equiaudit.models.outputs import (
 )
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
-from equiaudit.models.readings import LayoutChoice, choose_output
+from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
     export_to_onnx,
     guarded,
@@ -175,7 +175,8 @@ def load(
     seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    return _deciding(_model(runner, seen, engine, _stride_pair(stride)), threshold)
+    pair = (stride, stride) if isinstance(stride, int) else stride
+    return _deciding(_model(runner, seen, engine, pair), threshold)
 
 
 def _deciding(model: Model, threshold: float | None) -> Model:
@@ -194,10 +195,6 @@ def _deciding(model: Model, threshold: float | None) -> Model:
             tip="Logits are held against its logit, ln(t / (1 - t)).",
         )
     return replace(model, threshold=threshold)
-
-
-def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (stride, stride) if isinstance(stride, int) else stride
 
 
 def _with_weights_dtype(artefact: Artefact) -> Hints:
@@ -244,6 +241,8 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_at(runner, fixed, asked, fixed_batch=fixed)
     try:
         return _look_at(runner, _PROBE, asked, fixed_batch=None)
+    except AmbiguousOutput:
+        raise
     except (InputError, RunError) as failure:
         return _look_again(runner, asked, failure)
 
@@ -253,6 +252,8 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     for count in (1, *runner.artefact.batches):
         try:
             seen = _look_at(runner, count, asked, fixed_batch=count)
+        except AmbiguousOutput:
+            raise
         except (InputError, RunError):
             continue
         said = "one image" if count == 1 else f"{count} images"

@@ -32,8 +32,9 @@ class Preprocess:
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     layout: Layout = "NCHW"
-    resize: int | None = None
-    """Shorter side of the image before the centre crop, px; None keeps its pixels."""
+    resize: int | tuple[int, int] | None = None
+    """Shorter side of the image before the centre crop, px, or (H, W) whatever its proportions;
+    None keeps its pixels."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     image_range: tuple[float, float] | None = None
     """(black, white) of images with more than 8 bits a channel; None for what the file says."""
@@ -45,6 +46,12 @@ class Preprocess:
     def planes(self) -> int:
         """Channels of an image: 1 or 3."""
         return 1 if self.channels == "gray" else 3
+
+    @property
+    def resize_text(self) -> str:
+        """`resize` in words: "256", "224x224", "none"."""
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or "none",)
+        return "x".join(map(str, sides))
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _torchvision_fields(weights: Any) -> PreprocessFields:
     crop, resize = getattr(transform, "crop_size", None), getattr(transform, "resize_size", None)
     values = {
         "size": (crop[0], crop[-1]) if crop else None,
-        "resize": resize[0] if resize else None,
+        "resize": None if not resize else resize[0] if len(resize) == 1 else tuple(resize),
         "mean": tuple(transform.mean),
         "std": tuple(transform.std),
         "interpolation": str(transform.interpolation.value),
