@@ -163,8 +163,9 @@ def test_every_format_speaks_of_it_and_gates_judge_it(data, tmp_path):
     for name in ("text", "md", "html"):
         assert "channel 2" in texts[name]
         assert "places are known in steps of that many px" in texts[name].replace("\n", " ")
+    (tmp_path / "labels.csv").write_text("file,label\n0.png,1\n")
     with pytest.raises(InputError, match="labels is of classes"):
-        scan(Maps(), data, "heatmap", labels=data / "none.csv")
+        scan(Maps(), data, "heatmap", labels=tmp_path / "labels.csv")
 
 
 def test_a_settled_gate_ends_the_scan(tmp_path):
