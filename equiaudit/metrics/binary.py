@@ -1,10 +1,9 @@
 """Figures of yes-or-no answers with a score: balanced accuracy and AUROC. Images are the unit.
 
-n images, K shifts each. Simulated audits of normal scores (K = 4; 50 and 200 images, half or a
-tenth of them with label 1, 400 each) held the truth in 90 to 98% for AUROC; in 95 to 97% for
-balanced accuracy where half have label 1, and in 86 to 91% where a tenth has.
- Both figures are one minus something of the images that have it and of
-those that have not, two independent samples.
+n images, K shifts each. Images with label 1 and with label 0 are two independent samples. Simulated
+audits of normal scores (K = 4; 50 and 200 images, half or a tenth of them with label 1, 400 each)
+held the truth in 90 to 98% for AUROC; in 95 to 97% for balanced accuracy where half have label 1,
+and in 86 to 91% where a tenth has.
 """
 
 from __future__ import annotations
