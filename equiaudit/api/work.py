@@ -75,7 +75,16 @@ def work_on_images(
 
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
     """Settings of model and data that are no default."""
-    names = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
+    names = (
+        "arch",
+        "weights",
+        "task",
+        "output_name",
+        "output_layout",
+        "input",
+        "detector",
+        "trust",
+    )
     named = {name: settings.get(name) for name in names}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     return said | reading.stated()
@@ -113,7 +122,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
         "layout": dataset.layout,
         "window": f"{height}x{width}{_said(how, 'size')}",
-        "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
+        "resize": f"{_resize(how)}{_said(how, 'resize')}",
         "channels": f"{how.channels}{_said(how, 'channels')}",
         "mean": f"{_numbers(how.mean)}{_said(how, 'mean')}",
         "std": f"{_numbers(how.std)}{_said(how, 'std')}",
@@ -121,6 +130,12 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "shifts": shifts,
         "seed": str(options.seed),
     }
+
+
+def _resize(how: Preprocess) -> str:
+    if how.fit == "letterbox":
+        return f"letterbox, {how.place}, pad {how.pad}"
+    return str(how.resize or "none")
 
 
 def _known(model: Model, labelled: bool) -> str:

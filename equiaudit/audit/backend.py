@@ -41,6 +41,8 @@ def pick(
     way that is not taken.
     """
     batch = images_per_call(model, options)
+    if model.reading:
+        return stays(model, batch, "its outputs are read as boxes")
     begun = _begun(model, dataset, options, folder, capture, batch)
     if begun is not None:
         return begun

@@ -24,6 +24,7 @@ MODEL_FLAGS = (
     "output_name",
     "output_layout",
     "input",
+    "detector",
     "stride",
     "device",
     "backend",

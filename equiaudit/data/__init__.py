@@ -11,9 +11,11 @@ from equiaudit.data.dataset import (
     has_targets,
     open_dataset,
     open_dense_dataset,
+    open_images,
 )
 from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
 from equiaudit.data.items import Item, Items
+from equiaudit.data.letterbox import Letterbox
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of
 from equiaudit.data.prefetch import check_sizes, decode_ahead
@@ -30,6 +32,7 @@ __all__ = [
     "Geometry",
     "Item",
     "Items",
+    "Letterbox",
     "MaskReader",
     "Place",
     "TargetReader",
@@ -44,6 +47,7 @@ __all__ = [
     "is_lost",
     "open_dataset",
     "open_dense_dataset",
+    "open_images",
     "place_of",
     "read_class_table",
     "without_secrets",

@@ -22,7 +22,15 @@ from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["Dataset", "has_masks", "has_targets", "open_dataset", "open_dense_dataset", "told"]
+__all__ = [
+    "Dataset",
+    "has_masks",
+    "has_targets",
+    "open_dataset",
+    "open_dense_dataset",
+    "open_images",
+    "told",
+]
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,20 @@ def open_dense_dataset(
     found = _dataset(name, listing, limit, seed)
     names = dict(class_names or {}) or _names(truth)
     return replace(found, class_names=names, truth=truth, notes=found.notes + notes)
+
+
+def open_images(
+    root: str | Place, kind: Kind, *, layout: str = "auto", limit: int | None = None, seed: int = 0
+) -> Dataset:
+    """List the images under `root` for a task of which nothing needs to be known.
+
+    `layout`, `limit` and `seed` choose as for `open_dataset`.
+    """
+    _check_limit(limit)
+    top = folder_of(root)
+    name, listing = _read(top, kind, layout, Asked(named=layout != "auto"))
+    let_go(top)
+    return _dataset(name, listing, limit, seed)
 
 
 def told(reader: TruthReader, listing: Listing) -> tuple[TruthReader | None, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from equiaudit.data.arrays import (
 )
 from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.data.items import Item
+from equiaudit.data.letterbox import RESAMPLING, Letterbox
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import EquiauditError, InputError
@@ -45,8 +46,8 @@ __all__ = [
     "read_content",
     "read_header",
     "reason_of",
-    "resized",
     "resized_size",
+    "scaled",
     "turn_of",
     "upright_planes",
 ]
@@ -58,11 +59,6 @@ _HEADER_BYTES = 1 << 18
 _FIRST = 132
 """Bytes that tell an array from an image."""
 _TWELVE_BITS = 4095
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -88,6 +84,7 @@ class Geometry:
     opposite sides. `resize` is the length of the shorter side before the crop, None to keep
     the pixels as they are. `gray` asks for one channel instead of three. Images of more than
     `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    With `letterbox` the whole image is scaled to fit, and there is nothing beyond the window.
     `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
     file says (0 and 65535 of 16 bits, the window of a DICOM file).
     """
@@ -100,6 +97,7 @@ class Geometry:
     gray: bool = False
     max_pixels: int = 89_478_485
     value_range: tuple[float, float] | None = None
+    letterbox: Letterbox | None = None
 
     @property
     def needed(self) -> tuple[int, int]:
@@ -150,8 +148,7 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
         known = None if truth is None else truth.read(item, geometry, _frame(content, planes[0]))
     except UnreadableTruth as error:
         return Skipped(name=item.file, reason=str(error))
-    if geometry.resize is not None:
-        planes = [resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
+    planes = scaled(planes, geometry)
     box = centre_box(item.file, planes[0].size, geometry)
     pixels = pixel_array([plane.crop(box) for plane in planes], geometry.gray)
     notes += () if known is None else known.notes
@@ -173,7 +170,9 @@ def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None)
     size = size[::-1] if orientation >= 5 else size
     if truth is not None:
         truth.check(item, Frame(size[::-1], orientation))
-    if geometry.resize is not None:
+    if geometry.letterbox is not None:
+        size = geometry.window[::-1]
+    elif geometry.resize is not None:
         size = resized_size(size, geometry.resize)
     centre_box(item.file, size, geometry)
 
@@ -303,10 +302,20 @@ def reason_of(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
+def scaled(planes: Sequence[Image.Image], geometry: Geometry) -> list[Image.Image]:
+    """Planes of the size that the window is cut from."""
+    box, how = geometry.letterbox, geometry.interpolation
+    if box is not None:
+        return [box.drawn(p, geometry.window, how, box.grey(p.mode)) for p in planes]
+    if geometry.resize is not None:
+        return [_resized(plane, geometry.resize, how) for plane in planes]
+    return list(planes)
+
+
+def _resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
     """The shorter side to `shorter`; the longer is truncated, not rounded, as in torchvision."""
     size = resized_size(plane.size, shorter)
-    return plane if size == plane.size else plane.resize(size, _RESAMPLING[interpolation])
+    return plane if size == plane.size else plane.resize(size, RESAMPLING[interpolation])
 
 
 def resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
@@ -341,6 +350,12 @@ def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall
     resized = " after resizing" if geometry.resize is not None else ""
     window = f"{geometry.window[0]}x{geometry.window[1]}"
     message = f"{file!r} is {height}x{width} px (height x width){resized}, and "
+    if geometry.letterbox is not None:
+        return TooSmall(
+            "A letterboxed image is in the window as a whole, so no real pixels can enter: there"
+            " are no crop shifts of it.",
+            tip="Give --shifts circular,zero-pad.",
+        )
     if geometry.margin == 0:
         return TooSmall(
             f"{message}the window is {window}.",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
@@ -24,8 +25,12 @@ from equiaudit.models.outputs import (
     sums_to_one,
     take_output,
 )
-from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
-from equiaudit.models.reading import read_artefact
+from equiaudit.models.preprocess import (
+    PreprocessOverrides,
+    detector_table,
+    resolve_preprocess,
+)
+from equiaudit.models.reading import read_artefact, with_weights_dtype
 from equiaudit.models.readings import LayoutChoice, choose_output
 from equiaudit.models.running import (
     Backend,
@@ -97,6 +102,8 @@ class _Asked:
     output: str | int | None
     doubtful: bool
     """No label is taken from it: what else it may be is no matter."""
+    detector: Declaration | None = None
+    """What is declared of its boxes."""
 
 
 def load(
@@ -114,6 +121,7 @@ def load(
     stride: int | tuple[int, int] | None = None,
     normalisation: bool = True,
     inputs: Mapping[str, str] | None = None,
+    detector: str | None = None,
 ) -> Model:
     """Load a model, put it in eval mode and run it once to see what it returns.
 
@@ -137,6 +145,8 @@ def load(
             takes no labels from outputs either: what they may be besides is then noted only.
         inputs: values for the inputs of an ONNX file that are not the image, by name: numbers
             with commas between, or "zeros".
+        detector: how boxes are made of the outputs: a preset, a TOML file with a `[detector]`
+            table, or `pkg.module:function`; wins over the table of a sidecar.
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
@@ -147,19 +157,27 @@ def load(
     if task != "auto":
         TASKS.named(task)
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
+    artefact = prepared(read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs))
     engine = resolve_backend(backend, artefact)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
-    prepared = resolve_preprocess(
-        preprocess or PreprocessOverrides(),
+    overrides, hints = preprocess or PreprocessOverrides(), with_weights_dtype(artefact)
+    how = resolve_preprocess(
+        overrides,
         model=artefact.path,
         name=artefact.name,
-        hints=_with_weights_dtype(artefact),
+        hints=hints,
         normalisation=normalisation,
     )
-    runner = _native_runner(artefact, prepared, target, compiled=engine == "compile")
-    seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
+    table = detector_table(overrides, artefact.path, hints)
+    boxes = stated_detector(detector, table, trust=trust)
+    runner = _native_runner(artefact, how, target, compiled=engine == "compile")
+    seen = _look(runner, _Asked(task, output_layout, output, not normalisation, boxes))
+    if engine == "onnxruntime" and artefact.module is not None and seen.choice.read is not None:
+        raise InputError(
+            f"{artefact.name} is a detector, whose boxes are not compared between backends.",
+            tip="Use --backend torch.",
+        )
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
     return _model(runner, seen, engine, _stride_pair(stride))
@@ -167,15 +185,6 @@ def load(
 
 def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (stride, stride) if isinstance(stride, int) else stride
-
-
-def _with_weights_dtype(artefact: Artefact) -> Hints:
-    """The dtype of the weights is the input's, unless a source says otherwise."""
-    parameters = artefact.module.parameters() if artefact.module is not None else iter(())
-    if not any(p.dtype == torch.float16 for p in parameters):
-        return artefact.hints
-    half = {"dtype": Given("float16", "dtype of the weights")}
-    return replace(artefact.hints, stated={**half, **artefact.hints.stated})
 
 
 def _device_of_onnxruntime(device: torch.device) -> torch.device:
@@ -234,6 +243,10 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
 def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
     name = runner.artefact.name
     returned = runner.forward(runner.probe(count))
+    choice = _boxes(runner, returned, count, asked)
+    if choice is not None:
+        assert choice.read is not None
+        return _Looked(choice, choice.read(returned, count), fixed_batch, choice.notes)
     choice = choose_output(
         _seen(runner, returned, count),
         task=asked.task,
@@ -244,6 +257,16 @@ def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | N
     )
     taken = take_output(choice, what=name)(returned, count)
     return _Looked(choice, taken, fixed_batch, choice.notes)
+
+
+def _boxes(runner: _Runner, returned: Any, count: int, asked: _Asked) -> OutputChoice | None:
+    """How the output is read as a detector's; None where it is none, or that is no matter."""
+    told = asked.detector is not None or asked.task != "auto"
+    if asked.doubtful and not told:
+        return None
+    stated = "" if told else runner.origins(count).stated
+    size, name = runner.preprocess.size, runner.artefact.name
+    return as_detector(returned, size, asked.detector, task=asked.task, stated=stated, what=name)
 
 
 def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
@@ -322,6 +345,7 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         outputs_probabilities=task.scores and _are_probabilities(runner, seen),
         outputs_labels=seen.choice.labels,
         output_layout=seen.choice.layout,
+        reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         num_classes=classes,
         class_names=_fitting_names(artefact.class_names, classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),

@@ -129,7 +129,7 @@ def in_pieces(
         if fixed_batch is None or not len(batch):
             return take(forward(batch), len(batch))
         parts = torch.split(batch, fixed_batch)
-        return torch.cat([one_piece(part) for part in parts])
+        return _joined([one_piece(part) for part in parts])
 
     def one_piece(part: Tensor) -> Tensor:
         lacking = (fixed_batch or len(part)) - len(part)
@@ -137,6 +137,14 @@ def in_pieces(
         return take(forward(padded), len(padded))[: len(part)]
 
     return run
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One batch; lists of boxes (n, K, 6) of several lengths are filled up by rows of -1."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(parts)
+    rows = [row for part in parts for row in part]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1.0)
 
 
 def export_to_onnx(module: nn.Module, example: Tensor, *, what: str, dynamic: bool) -> bytes:

@@ -16,6 +16,7 @@ TASKS: Registry[Task] = Registry(
         "classification": "equiaudit.tasks.classification:TASK",
         "segmentation": "equiaudit.tasks.segmentation:TASK",
         "image": "equiaudit.tasks.image:TASK",
+        "detection": "equiaudit.tasks.detection:TASK",
     },
 )
 """Where the outputs of a model fit several, the first that is `guessed` is taken."""

@@ -11,6 +11,7 @@ from typing import Any
 from equiaudit.data.layouts import (
     classes,
     coco,
+    detection,
     inspection,
     labelled,
     paired,
@@ -31,6 +32,7 @@ ALL: tuple[Layout[Any], ...] = (
     *scenes.LAYOUTS,
     *tables.LAYOUTS,
     *coco.LAYOUTS,
+    *detection.LAYOUTS,
     *sequences.LAYOUTS,
 )
 
