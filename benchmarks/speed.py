@@ -129,7 +129,7 @@ def _jobs(net: Net, folder: Path, compiled: bool) -> dict[str, Callable[[], int]
         "bare torch, batch 256": partial(_bare, model.run, net, min(256, net.paired)),
     }
     for name in ("torch", "torch-folded", "onnxruntime", *(("compile",) if compiled else ())):
-        made = rebuild(model, name, lambda _: graph)
+        made = rebuild(model, name)
         jobs[f"bare {name}"] = partial(_bare, made.run, net, size)
         jobs[f"scan {name}"] = partial(_scan, Choice(made, size, ""), data, net)
     jobs["bare graph"] = partial(_bare, graph, net, size)

@@ -1,7 +1,7 @@
 """The arrows between the packages point down, and files stay small."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,10 +18,13 @@ LAYERS = (
     ("api", "testing"),
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison", "config"),
-    ("graphs", "models", "data", "shifts", "metrics", "sampling", "training", "demo"),
-    ("tasks", "kinds"),
+    ("repair.methods",),
+    ("repair.verify", "repair.save", "repair.inspection"),
+    ("repair.canonical", "repair.onnx", "repair.rewrite", "repair.outputs"),
+    ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
+    ("tasks", "kinds", "graphs"),
     ("results", "registry", "formats"),
-    ("errors", "_version"),
+    ("errors", "_version", "torch_private"),
 )
 """From the top down. A folder in tasks/ is "a task": what lies below asks it by its name alone."""
 PUBLIC_LEVEL = 1
@@ -89,7 +92,9 @@ def part_of(path: Path) -> str:
 @cache
 def named(first: str, second: str = "", *rest: str) -> str:
     """The part that a dotted name, or a path, belongs to."""
-    return "a task" if first == "tasks" and (ROOT / first / second / "task.py").exists() else first
+    if first == "tasks" and (ROOT / first / second / "task.py").exists():
+        return "a task"
+    return f"{first}.{second}" if f"{first}.{second}" in LEVEL else first
 
 
 def modules() -> list[Path]:
@@ -161,6 +166,31 @@ PLAIN = set(TASKS) - {"image"}
 
 def constants(node: ast.AST) -> list[str]:
     return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and n.value in TASKS]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path, names: Container[str]) -> Iterator[str]:
+    """The files that a file imports anywhere in it, for type checkers too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module in names:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in names else node.module for name in inner)
+
+
+def circles(arrows: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """What is left after taking away, again and again, what nothing or nobody imports."""
+    left = set(arrows)
+    while True:
+        sources = {name for name in left if not left.isdisjoint(arrows[name])}
+        targets = {name for source in left for name in arrows[source]}
+        if sources & targets == left:
+            return [sorted(left)] if left else []
+        left &= sources & targets
 
 
 def light_closure() -> dict[Path, list[Arrow]]:
@@ -255,6 +285,89 @@ def test_no_arrow_goes_up():
     assert [a for a in all_arrows() if goes_up(a)] == []
 
 
+def private_uses(source: str) -> list[str]:
+    """What a file has of torch's private API: modules, and attributes of what torch made."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in names if is_private(name)]
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            dotted = ast.unparse(node)
+            own = dotted.startswith("torch.") and not dotted.startswith("torch.ops.")
+            found += [dotted] if own or node.attr in OF_TORCH else []
+        elif isinstance(node, ast.Constant) and node.value in OF_TORCH:
+            found.append(str(node.value))
+    return found
+
+
+def is_private(dotted: str) -> bool:
+    parts = dotted.split(".")
+    hidden = [part for part in parts if part.startswith("_") and not part.startswith("__")]
+    return bool(hidden) or "experimental" in parts
+
+
+OF_TORCH = {
+    "_buffers",
+    "_c",
+    "_codegen",
+    "_get_method",
+    "_method_names",
+    "_modules",
+    "_opname",
+    "_out_spec",
+    "_overloadname",
+    "_parameters",
+    "_schema",
+}
+"""Attributes of modules, graphs and operators."""
+
+
+def test_torchs_private_api_is_in_one_file():
+    paths = [path for path in modules() if private_uses(path.read_text(encoding="utf-8"))]
+    assert paths == [ROOT / "torch_private.py"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from torch._ops import OpOverload",
+        "from torch.utils import _pytree",
+        "from torch.fx.experimental.proxy_tensor import make_fx",
+        "torch._C._nn.pad",
+        "node.target._schema",
+        "getattr(node.target, '_opname', '')",
+    ],
+)
+def test_private_api_is_noticed(source):
+    assert private_uses(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["torch.ops.aten._to_copy", "self._graph", "from torch import fx", "torch.__version__"],
+)
+def test_public_api_is_none_of_it(source):
+    assert private_uses(source) == []
+
+
+def test_no_circles_between_files():
+    names = {module_name(path): path for path in ROOT.rglob("*.py")}
+    arrows = {name: set(imported(path, names)) - {name} for name, path in names.items()}
+    assert len(arrows) > 300
+    assert circles(arrows) == []
+
+
+def test_circles_are_noticed():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+
+
+def test_imports_for_type_checkers_count_as_circles(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text("if TYPE_CHECKING:\n    from equiaudit.cli import main\n")
+    assert list(imported(path, {"equiaudit.cli": path})) == ["equiaudit.cli"]
+
+
 def test_reports_and_gates_see_results_only():
     assert [a for a in all_arrows() if too_heavy(a)] == []
 
@@ -274,6 +387,8 @@ def test_what_reads_results_and_images_needs_no_torch():
         ("data/x.py", "def f():\n    import torch.nn", needs_torch),
         ("audit/x.py", "from equiaudit.tasks.maps import frames", goes_up),
         ("results/x.py", "from equiaudit.tasks import TASKS", goes_up),
+        ("repair/rewrite/x.py", "from equiaudit.repair.verify import circular", goes_up),
+        ("repair/save/x.py", "from equiaudit.repair.methods import method", goes_up),
     ],
 )
 def test_the_rules_notice(file, source, rule):

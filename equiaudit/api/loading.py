@@ -35,6 +35,8 @@ class ModelSettings(TypedDict, total=False):
     preprocess: str | Path | None
     """A TOML file with the whole preprocessing."""
     task: str
+    threshold: float | None
+    """Probability above which the tasks binary and multilabel say yes; 0.5 unless said."""
     output_name: str | None
     """Which output tensor counts, where the model has several."""
     output_layout: str

@@ -10,7 +10,7 @@ from equiaudit.api.loading import ModelSettings, load_model
 from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import fx, nn
+    from torch import nn
 
     from equiaudit.audit.options import ScanOptions
     from equiaudit.audit.units import Crew
@@ -36,7 +36,7 @@ def choice_for(
 
     if not automatic:
         return as_it_is(model, options)
-    return pick(model, dataset, options, folder, partial(_graph, model))
+    return pick(model, dataset, options, folder)
 
 
 def crew_for(
@@ -72,13 +72,3 @@ def _absolute_settings(settings: ModelSettings) -> dict[str, Any]:
     file = settings.get("preprocess")
     own: dict[str, Any] = dict(settings)
     return own if file is None else own | {"preprocess": str(Path(file).resolve())}
-
-
-def _graph(model: Model, module: nn.Module) -> fx.GraphModule:
-    import torch
-
-    from equiaudit.graphs.capture import capture
-
-    how = model.preprocess
-    dtype: torch.dtype = getattr(torch, how.dtype)
-    return capture(module, size=how.size, channels=len(how.mean), dtype=dtype).graph_module

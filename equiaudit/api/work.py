@@ -76,14 +76,8 @@ def work_on_images(
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
     """Settings of model and data that are no default."""
     names = (
-        "arch",
-        "weights",
-        "task",
-        "output_name",
-        "output_layout",
-        "input",
-        "detector",
-        "trust",
+        *("arch", "weights", "task", "threshold", "output_name", "output_layout", "input"),
+        *("detector", "trust"),
     )
     named = {name: settings.get(name) for name in names}
     said = {name: value for name, value in named.items() if value and value != "auto"}

@@ -14,7 +14,7 @@ from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.setup import images_per_call, in_random_order, plan_of, run_key
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Decoded, decode
-from equiaudit.models.backends import Capture, Choice, choose, rebuild, stays, ways
+from equiaudit.models.backends import Choice, choose, rebuild, stays, ways
 from equiaudit.models.types import Model
 from equiaudit.results import BackendTrial
 from equiaudit.shifts.canvas import normalise
@@ -32,18 +32,15 @@ def as_it_is(model: Model, options: ScanOptions) -> Choice:
     return Choice(model, images_per_call(model, options), "")
 
 
-def pick(
-    model: Model, dataset: Dataset, options: ScanOptions, folder: Path | None, capture: Capture
-) -> Choice:
+def pick(model: Model, dataset: Dataset, options: ScanOptions, folder: Path | None) -> Choice:
     """The fastest way to run `model` on `dataset`, or that of the run in `folder` to continue.
 
-    `capture` makes one graph of a torch module. Nothing here may end a scan: what fails is a
-    way that is not taken.
+    Nothing here may end a scan: what fails is a way that is not taken.
     """
     batch = images_per_call(model, options)
     if model.reading:
         return stays(model, batch, "its outputs are read as boxes")
-    begun = _begun(model, dataset, options, folder, capture, batch)
+    begun = _begun(model, dataset, options, folder, batch)
     if begun is not None:
         return begun
     if options.batch_size != "auto" and model.device.type != "cpu":
@@ -54,7 +51,7 @@ def pick(
     images = _sample(model, dataset, options, batch)
     if images is None:
         return stays(model, batch, "no image of the data could be read")
-    return choose(model, images, passes=passes, batch_size=batch, capture=capture)
+    return choose(model, images, passes=passes, batch_size=batch)
 
 
 def trials_of(choice: Choice) -> tuple[BackendTrial, ...]:
@@ -76,7 +73,6 @@ def _begun(
     dataset: Dataset,
     options: ScanOptions,
     folder: Path | None,
-    capture: Capture,
     batch: int,
 ) -> Choice | None:
     """How the run was made whose journal lies in `folder`, if one does that this one continues."""
@@ -89,7 +85,7 @@ def _begun(
         if not has_records(folder, key):
             continue
         try:
-            made = rebuild(model, backend, capture)
+            made = rebuild(model, backend)
         except Exception:  # What could be made then cannot now: the run starts anew.
             return None
         return stays(made, size, "the run to be continued was made by it")

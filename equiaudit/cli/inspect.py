@@ -21,6 +21,7 @@ MODEL_FLAGS = (
     "image_range",
     "preprocess",
     "task",
+    "threshold",
     "output_name",
     "output_layout",
     "input",
@@ -38,7 +39,8 @@ FormatOption = Annotated[str, typer.Option(help="text or json.", metavar="FORMAT
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    verb(app, "inspect", flags=MODEL_FLAGS)(inspect)
+    read = tuple(name for name in MODEL_FLAGS if name != "threshold")
+    verb(app, "inspect", flags=read)(inspect)
 
 
 def inspect(call: Call, model: ModelArgument, format: FormatOption = "text") -> Outcome:

@@ -13,8 +13,10 @@ from equiaudit.data.dataset import (
     open_dense_dataset,
     open_images,
 )
-from equiaudit.data.decoding import Decoded, Geometry, TooSmall, decode
+from equiaudit.data.decoding import Decoded, decode
+from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item, Items
+from equiaudit.data.label_sets import class_folders_in, open_label_sets
 from equiaudit.data.letterbox import Letterbox
 from equiaudit.data.masks import IGNORED, MaskReader, TargetReader
 from equiaudit.data.places import Place, is_lost, place_of
@@ -40,6 +42,7 @@ __all__ = [
     "Truth",
     "TruthReader",
     "check_sizes",
+    "class_folders_in",
     "decode",
     "decode_ahead",
     "has_masks",
@@ -48,6 +51,7 @@ __all__ = [
     "open_dataset",
     "open_dense_dataset",
     "open_images",
+    "open_label_sets",
     "place_of",
     "read_class_table",
     "without_secrets",

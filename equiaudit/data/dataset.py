@@ -24,6 +24,7 @@ from equiaudit.errors import InputError
 
 __all__ = [
     "Dataset",
+    "dataset_of",
     "has_masks",
     "has_targets",
     "open_dataset",
@@ -120,7 +121,7 @@ def open_dataset(
     else:
         name, listing = _read(top, "classification", layout, asked)
     let_go(top)
-    return _dataset(name, listing, limit, seed, class_names)
+    return dataset_of(name, listing, limit, seed, class_names)
 
 
 def open_dense_dataset(
@@ -154,7 +155,7 @@ def open_dense_dataset(
     name, listing = _read(top, kind, layout, asked)
     truth, notes = told(reader, listing)
     let_go(top)
-    found = _dataset(name, listing, limit, seed)
+    found = dataset_of(name, listing, limit, seed)
     names = dict(class_names or {}) or _names(truth)
     return replace(found, class_names=names, truth=truth, notes=found.notes + notes)
 
@@ -170,7 +171,7 @@ def open_images(
     top = folder_of(root)
     name, listing = _read(top, kind, layout, Asked(named=layout != "auto"))
     let_go(top)
-    return _dataset(name, listing, limit, seed)
+    return dataset_of(name, listing, limit, seed)
 
 
 def told(reader: TruthReader, listing: Listing) -> tuple[TruthReader | None, tuple[str, ...]]:
@@ -222,13 +223,14 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     return found.name, listing
 
 
-def _dataset(
+def dataset_of(
     layout: str,
     listing: Listing,
     limit: int | None,
     seed: int,
     names: Sequence[str] | None = None,
 ) -> Dataset:
+    """The images of `listing` that are kept, and what is known of them."""
     chosen = _chosen(listing, limit, seed)
     images = [listing.images[i] for i in chosen]
     labels = None if listing.labels is None else listing.labels[chosen]

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -24,18 +23,17 @@ from equiaudit.data.arrays import (
     tiff_size,
 )
 from equiaudit.data.deep import is_deep, read_deep
+from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item
-from equiaudit.data.letterbox import RESAMPLING, Letterbox
+from equiaudit.data.letterbox import RESAMPLING
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
-from equiaudit.errors import EquiauditError, InputError
+from equiaudit.errors import EquiauditError
 from equiaudit.results import Skipped
 
 __all__ = [
     "FORMATS",
     "Decoded",
-    "Geometry",
-    "TooSmall",
     "centre_box",
     "check_area",
     "check_size",
@@ -69,42 +67,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ORIENTATION = 0x0112
-
-
-class TooSmall(InputError):
-    """An image is smaller than the window, or than the window and the room to move it."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Which pixels of an image are wanted.
-
-    `window` is (H, W), px. `margin` px more are taken on each side, for crop shifts; 0 when
-    there are none, and up to `room` px beyond those as far as the image goes, the same on
-    opposite sides. `resize` is the length of the shorter side before the crop, None to keep
-    the pixels as they are. `gray` asks for one channel instead of three. Images of more than
-    `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
-    With `letterbox` the whole image is scaled to fit, and there is nothing beyond the window.
-    `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
-    file says (0 and 65535 of 16 bits, the window of a DICOM file).
-    """
-
-    window: tuple[int, int]
-    margin: int = 0
-    room: int = 0
-    resize: int | None = None
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    gray: bool = False
-    max_pixels: int = 89_478_485
-    value_range: tuple[float, float] | None = None
-    letterbox: Letterbox | None = None
-
-    @property
-    def needed(self) -> tuple[int, int]:
-        """(H + 2 margin, W + 2 margin), px: the least that `decode` returns, and all without
-        `room`."""
-        height, width = self.window
-        return height + 2 * self.margin, width + 2 * self.margin
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.data.class_table import ClassTable
+from equiaudit.data.fitting import Lying
 from equiaudit.data.mask_files import Stored
 from equiaudit.data.places import Place
 from equiaudit.errors import InputError
 
-if TYPE_CHECKING:
-    from equiaudit.data.masks import MaskReader
-
-__all__ = ["IGNORED", "VOID", "fits_colours", "ids_of"]
+__all__ = ["IGNORED", "VOID", "Meaning", "fits_colours", "ids_of"]
 
 Ids = NDArray[np.int32]
 Flags = NDArray[np.bool_]
@@ -26,7 +25,34 @@ VOID = 255
 _WHITE = 0xFFFFFF
 
 
-def ids_of(stored: Stored, path: Place, how: MaskReader) -> Ids:
+@dataclass(frozen=True)
+class Meaning:
+    """What the values that masks store mean, as class ids below `num_classes`.
+
+    Palette, grey, 1-bit, 16-bit and signed files and NumPy arrays hold the ids themselves;
+    colour files need the colours of `table`. `ignore` is the stored value that says nothing.
+    Where it is None, that is 255, except that of a model with two classes a mask of 0 and 255
+    alone means 0 and 1.
+    """
+
+    num_classes: int
+    ignore: int | None = None
+    table: ClassTable = field(default_factory=ClassTable)
+    offset: int | None = None
+    """What is added to a stored value; None is 0 that nobody has stated."""
+    threshold: int | None = None
+    """Stored values from here on are class 1, others class 0."""
+    lying: Lying | None = None
+    """How masks lie of images with an EXIF orientation; None where their sizes have to tell."""
+    renumbered: tuple[tuple[int, int], ...] = ()
+    """(stored value, id); others say nothing."""
+    white: Literal["class", "ignore"] | None = None
+    """What 255 means in all masks; None where each has to tell."""
+    by_colour: bool | None = None
+    """Whether palettes and grey levels are looked up in `table`; None where each has to tell."""
+
+
+def ids_of(stored: Stored, path: Place, how: Meaning) -> Ids:
     """(H, W) ids below the model's number of classes, `IGNORED` where nothing is said.
 
     InputError, naming the file, for values that are no class or have two readings.
@@ -76,7 +102,7 @@ def _colours(stored: Stored) -> Ids:
     return stored.values.astype(np.int32) * 0x010101
 
 
-def _by_colours(stored: Stored, path: Place, how: MaskReader) -> bool:
+def _by_colours(stored: Stored, path: Place, how: Meaning) -> bool:
     """Whether colours name the classes, not ids."""
     if stored.values is None:
         if how.table.colours:
@@ -138,14 +164,14 @@ def _plain(stored: Stored, path: Place) -> Ids:
     return values.astype(np.int32)
 
 
-def _renumbered(values: Ids, how: MaskReader) -> tuple[Ids, Flags]:
+def _renumbered(values: Ids, how: Meaning) -> tuple[Ids, Flags]:
     ids = np.full(values.shape, IGNORED, np.int32)
     for stored, index in how.renumbered:
         ids[values == stored] = index
     return ids, (ids == IGNORED) | (values == how.ignore)
 
 
-def _void(values: Ids, stored: Stored, path: Place, how: MaskReader) -> tuple[Ids, Flags]:
+def _void(values: Ids, stored: Stored, path: Place, how: Meaning) -> tuple[Ids, Flags]:
     """The values, and where they say nothing; 255 becomes 1 where masks are 0 and 255."""
     if how.ignore is not None:
         return values, values == how.ignore
@@ -185,7 +211,7 @@ def _void(values: Ids, stored: Stored, path: Place, how: MaskReader) -> tuple[Id
     return np.where(white, 1, values), np.zeros_like(white)
 
 
-def _checked(values: Ids, ids: Ids, void: Flags, path: Place, how: MaskReader) -> Ids:
+def _checked(values: Ids, ids: Ids, void: Flags, path: Place, how: Meaning) -> Ids:
     wrong = ~void & ((ids < 0) | (ids >= how.num_classes))
     if wrong.any():
         row, column = _first(wrong)
@@ -199,7 +225,7 @@ def _checked(values: Ids, ids: Ids, void: Flags, path: Place, how: MaskReader) -
     return np.where(void, IGNORED, ids)
 
 
-def _tip(values: Ids, value: int, how: MaskReader) -> str:
+def _tip(values: Ids, value: int, how: Meaning) -> str:
     if value < 0 or how.offset:
         return f"If these pixels are to be left out, give --ignore-index {value}."
     if how.num_classes == 2 and values.max() > 127:

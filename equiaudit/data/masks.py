@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from equiaudit.data.class_table import ClassTable
 from equiaudit.data.decoding import (
-    Geometry,
     centre_box,
     pixel_array,
     read_content,
@@ -23,9 +20,10 @@ from equiaudit.data.decoding import (
     upright_planes,
 )
 from equiaudit.data.fitting import Lying, fitted, lies
+from equiaudit.data.geometry import Geometry
 from equiaudit.data.items import Item
 from equiaudit.data.mask_files import read_stored, stored_header
-from equiaudit.data.mask_values import IGNORED, ids_of
+from equiaudit.data.mask_values import IGNORED, Meaning, ids_of
 from equiaudit.data.places import Place
 from equiaudit.data.rules import Drawings, MaskRule
 from equiaudit.data.truth import Frame, Truth, UnreadableTruth
@@ -37,30 +35,9 @@ Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class MaskReader:
-    """Reads masks into class ids below `num_classes`.
+class MaskReader(Meaning):
+    """Reads masks into class ids below `num_classes`; an image without a mask shows class 0."""
 
-    Palette, grey, 1-bit, 16-bit and signed files and NumPy arrays hold the ids themselves;
-    colour files need the colours of `table`. `ignore` is the stored value that says nothing.
-    Where it is None, that is 255, except that of a model with two classes a mask of 0 and 255
-    alone means 0 and 1. An image without a mask shows class 0.
-    """
-
-    num_classes: int
-    ignore: int | None = None
-    table: ClassTable = field(default_factory=ClassTable)
-    offset: int | None = None
-    """What is added to a stored value; None is 0 that nobody has stated."""
-    threshold: int | None = None
-    """Stored values from here on are class 1, others class 0."""
-    lying: Lying | None = None
-    """How masks lie of images with an EXIF orientation; None where their sizes have to tell."""
-    renumbered: tuple[tuple[int, int], ...] = ()
-    """(stored value, id); others say nothing."""
-    white: Literal["class", "ignore"] | None = None
-    """What 255 means in all masks; None where each has to tell."""
-    by_colour: bool | None = None
-    """Whether palettes and grey levels are looked up in `table`; None where each has to tell."""
     drawn: Drawings | None = field(default=None, repr=False)
     """In place of files."""
     drawn_sha256: str = ""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from equiaudit.data.decoding import Decoded, Geometry, check_size, decode
+from equiaudit.data.decoding import Decoded, check_size, decode
+from equiaudit.data.geometry import Geometry
 from equiaudit.data.items import Item
 from equiaudit.data.truth import TruthReader
 from equiaudit.results import Skipped

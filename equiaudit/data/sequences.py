@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.data.classes import Known
-from equiaudit.data.decoding import Decoded, Geometry, decode, read_header, reason_of
+from equiaudit.data.decoding import Decoded, decode, read_header, reason_of
+from equiaudit.data.geometry import Geometry
 from equiaudit.data.layouts import Asked, Listing, Rank, Tree, find
 from equiaudit.data.layouts.sequences import Group, Pair, numbered, photo_groups
 from equiaudit.data.mask_survey import settled

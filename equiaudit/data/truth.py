@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from equiaudit.data.decoding import Geometry
-    from equiaudit.data.items import Item
+from equiaudit.data.geometry import Geometry
+from equiaudit.data.items import Item
 
 __all__ = ["Frame", "Truth", "TruthReader", "UnreadableTruth"]
 

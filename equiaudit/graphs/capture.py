@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx, nn
 
 from equiaudit.errors import NothingToDo, first_line
 from equiaudit.graphs import routes
-from equiaudit.graphs.chosen import returning
-from equiaudit.graphs.outputs import main_output, main_output_name
+from equiaudit.graphs.outputs import main_output, main_output_name, named_tensors, relative_error
 from equiaudit.graphs.quiet import quiet
 
-__all__ = ["Captured", "capture"]
+__all__ = ["SAMPLE_BATCHES", "Captured", "Uncaptured", "capture", "recorded"]
 
-_SAMPLE_BATCH = 7
-"""Of the sample a graph is recorded with: unlikely to be the size of another axis."""
-_CHECKED_BATCHES = (3, 5)
+SAMPLE_BATCHES = (7, 3, 5)
+"""Of the sample a graph is recorded with (unlikely to be the size of another axis), and of those
+that it is compared on."""
 _TOLERANCE = 1e-6
 """Largest error against the original, as a share of its output range."""
 
@@ -55,11 +55,12 @@ def capture(
     channels: int = 3,
     dtype: torch.dtype = torch.float32,
     output: str = "",
+    every_output: bool = False,
 ) -> Captured:
     """Capture `module`, which maps (N, channels, *size) of `dtype` to a tensor.
 
     A module that returns a mapping or a tuple is captured for the `output` of that dotted name,
-    else for its entry "out", or its first.
+    else for its entry "out", or its first; with `every_output` for all, in a tuple where several.
     Routes are tried in order; the first whose graph agrees with the module at two batch
     sizes (to 1e-6 of the output range; bit for bit wherever torch allows) is taken.
 
@@ -68,54 +69,95 @@ def capture(
     original = _on_cpu(module)
     generator = torch.Generator().manual_seed(0)
     batches = [
-        torch.randn((n, channels, *size), generator=generator).to(dtype)
-        for n in (_SAMPLE_BATCH, *_CHECKED_BATCHES)
+        torch.randn((n, channels, *size), generator=generator).to(dtype) for n in SAMPLE_BATCHES
     ]
-    failures: list[str] = []
     with _evaluating(original), quiet():
         main = original
         if output and _fixed_batch(original) is None:
-            main = returning(original, output, batches[1])
-        for name, route in _routes(main):
-            try:
-                graph, error = _checked(route, main, batches)
-            except Exception as failure:  # torch raises nearly anything here
-                failures.append(f"{name}: {first_line(failure)}")
-                continue
-            notes = _notes(error, original, batches[1], "" if main is original else output)
-            return Captured(graph.eval(), name, size, error, (*notes, *failures))
-    raise NothingToDo(
-        f"The model cannot be captured as one graph ({'; '.join(failures)}).",
+            main = _returning(original, output, batches[1])
+        try:
+            found = recorded(main, _routes(main, every_output), batches, every_output=every_output)
+        except Uncaptured as failure:
+            raise _refusal(str(failure), every_output) from failure
+        chosen = "" if main is original else output
+        notes = () if every_output else _notes(found.error, original, batches[1], chosen)
+    return Captured(found.graph, found.route, size, found.error, (*notes, *found.failures))
+
+
+def _refusal(failures: str, every_output: bool) -> NothingToDo:
+    if every_output:
+        return NothingToDo(f"The model cannot be captured with all its outputs ({failures}).")
+    return NothingToDo(
+        f"The model cannot be captured as one graph ({failures}).",
         tip="--method canonical needs no graph; or export it with torch.export and a dynamic"
         " batch.",
     )
 
 
-def _routes(module: nn.Module) -> Sequence[tuple[str, Route]]:
+class Uncaptured(Exception):
+    """No route led to a graph; says why of each."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A graph in eval mode, the route that led to it, and how far it is from the module."""
+
+    graph: fx.GraphModule
+    route: str
+    error: float
+    """Largest difference over an output's range."""
+    failures: tuple[str, ...]
+    """Of the routes before."""
+
+
+def recorded(
+    original: nn.Module,
+    routes: Sequence[tuple[str, Route]],
+    batches: Sequence[torch.Tensor],
+    *,
+    every_output: bool,
+) -> Recorded:
+    """The first of `routes` that leads to a graph which agrees with `original`.
+
+    The graph is recorded with the first of `batches` and compared on the others, for the main
+    output or for all. Raises Uncaptured where there is none.
+    """
+    failures: list[str] = []
+    for name, route in routes:
+        try:
+            graph = route(batches[0]).eval()
+            error = max(_disagreement(graph, original, x, every_output) for x in batches[1:])
+            if not error <= _TOLERANCE:
+                raise ValueError(_differs(error))
+        except Exception as failure:  # torch raises nearly anything here
+            failures.append(f"{name}: {first_line(failure)}")
+        else:
+            return Recorded(graph, name, error, tuple(failures))
+    raise Uncaptured("; ".join(failures))
+
+
+def _differs(error: float) -> str:
+    return f"the graph differs from the model by {error:.1e} of its output range"
+
+
+def _routes(module: nn.Module, every_output: bool) -> Sequence[tuple[str, Route]]:
+    def route(way: Callable[..., fx.GraphModule], source: nn.Module) -> Route:
+        return lambda x: way(source, x, every_output=every_output)
+
     if isinstance(module, torch.jit.ScriptModule):
-        script = module
         return (
-            ("TorchScript converter", lambda x: routes.convert_torchscript(script, x)),
-            ("TorchScript retraced", lambda x: routes.retrace_torchscript(script, x)),
+            ("TorchScript converter", route(routes.convert_torchscript, module)),
+            ("TorchScript retraced", route(routes.retrace_torchscript, module)),
         )
     if isinstance(module, fx.GraphModule):
-        graph = module
-        return (("torch.export graph", lambda x: routes.reexport(graph, _like(graph, x))),)
-    return (("torch.export", lambda x: routes.export_eager(module, x)),)
+        graph, again = module, route(routes.reexport, module)
+        return (("torch.export graph", lambda x: again(_like(graph, x))),)
+    return (("torch.export", route(routes.export_eager, module)),)
 
 
-def _checked(
-    route: Route, original: nn.Module, batches: Sequence[torch.Tensor]
-) -> tuple[fx.GraphModule, float]:
-    sample, *others = batches
-    graph = route(sample)
-    error = max(_disagreement(graph, original, batch) for batch in others)
-    if error > _TOLERANCE:
-        raise ValueError(f"the graph differs from the model by {error:.1e} of its output range")
-    return graph, error
-
-
-def _disagreement(graph: fx.GraphModule, original: nn.Module, batch: torch.Tensor) -> float:
+def _disagreement(
+    graph: fx.GraphModule, original: nn.Module, batch: torch.Tensor, every_output: bool
+) -> float:
     """Largest difference over the output range; 0.0 means equal bits.
 
     A model of one fixed batch size is compared piece by piece, and the graph's whole batch
@@ -123,30 +165,34 @@ def _disagreement(graph: fx.GraphModule, original: nn.Module, batch: torch.Tenso
     """
     fixed = _fixed_batch(original)
     with torch.no_grad():
-        expected = _in_pieces(original, batch, fixed)
-        actual = _in_pieces(graph, batch, fixed)
-        if fixed is not None and _error(graph(batch), actual) > _TOLERANCE:
-            raise ValueError("the graph depends on the batch size")
-    return _error(actual, expected)
+        expected = _in_pieces(original, batch, fixed, every_output)
+        actual = _in_pieces(graph, batch, fixed, every_output)
+        if fixed is not None:
+            whole = _in_pieces(graph, batch, None, every_output)
+            if max(map(_error, whole, actual)) > _TOLERANCE:
+                raise ValueError("the graph depends on the batch size")
+    return max(_error(*pair) for pair in zip(actual, expected, strict=True))
 
 
 def _error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         raise ValueError(f"the graph returns {tuple(actual.shape)}, not {tuple(expected.shape)}")
-    if torch.equal(actual, expected):
-        return 0.0
-    expected = expected.double()
-    spread = (expected.max() - expected.min()).item()
-    return float((actual - expected).abs().max().item() / spread) if spread else float("inf")
+    return relative_error(actual, expected)
 
 
-def _in_pieces(module: nn.Module, batch: torch.Tensor, fixed: int | None) -> torch.Tensor:
-    """The main output of `batch`, in pieces of `fixed` filled up by repetition."""
-    outputs = []
+def _in_pieces(
+    module: nn.Module, batch: torch.Tensor, fixed: int | None, every_output: bool
+) -> list[torch.Tensor]:
+    """The outputs that count of `batch`, in pieces of `fixed` filled up by repetition."""
+    pieces = []
     for piece in torch.split(batch, fixed or len(batch)):
-        filled = piece[torch.arange(fixed or len(piece)) % len(piece)]
-        outputs.append(main_output(module(filled))[: len(piece)])
-    return torch.cat(outputs)
+        returned = module(piece[torch.arange(fixed or len(piece)) % len(piece)])
+        outputs = [main_output(returned)]
+        if every_output:
+            outputs = [tensor for _, tensor in named_tensors(returned)]
+        whole = every_output and fixed is None  # an output need not have a row per image
+        pieces.append(outputs if whole else [y[: len(piece)] for y in outputs])
+    return [torch.cat(parts) for parts in zip(*pieces, strict=True)] if fixed else pieces[0]
 
 
 def _fixed_batch(module: nn.Module) -> int | None:
@@ -185,15 +231,15 @@ class _evaluating:
     def __init__(self, module: nn.Module) -> None:
         # An exported graph has its mode built in, and refuses `eval()`; a frozen script has none.
         built_in = isinstance(module, fx.GraphModule) or not hasattr(module, "training")
-        self._modules = [] if built_in else list(module.modules())
+        self._every = [] if built_in else list(module.modules())
 
     def __enter__(self) -> None:
-        self._modes = [module.training for module in self._modules]
-        for module in self._modules[:1]:
+        self._modes = [module.training for module in self._every]
+        for module in self._every[:1]:
             module.eval()
 
     def __exit__(self, *_: object) -> None:
-        for module, mode in zip(self._modules, self._modes, strict=True):
+        for module, mode in zip(self._every, self._modes, strict=True):
             module.training = mode
 
 
@@ -205,3 +251,52 @@ def _notes(error: float, original: nn.Module, batch: torch.Tensor, output: str) 
     taken = (f"output {name!r} is the one converted",) if name is not None else ()
     inexact = (f"the graph differs from the model by {error:.1e} of its range",) if error else ()
     return (*taken, *inexact)
+
+
+class _One(nn.Module):
+    """`net`, of whose outputs the one at `path` is returned."""
+
+    def __init__(self, net: nn.Module, path: str) -> None:
+        super().__init__()
+        self.net, self._path = net, path
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """That output."""
+        return _at(self.net(x), self._path)
+
+
+def _returning(module: nn.Module, path: str, batch: torch.Tensor) -> nn.Module:
+    """`module` where its main output is the one at `path`, else one that returns only that.
+
+    `path` is dotted, as in "aux" or "heads.0"; `batch` is a batch that `module` takes.
+    NothingToDo where there is no such output, or `module` is an exported graph.
+    """
+    with torch.no_grad():
+        returned = module(batch)
+        try:
+            wanted = _at(returned, path)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise NothingToDo(f"The model has no output {path!r} to convert.") from error
+        if wanted is main_output(returned):
+            return module
+        if isinstance(module, fx.GraphModule):
+            raise NothingToDo(
+                f"An exported graph is converted for its main output, and {path!r} is another.",
+                tip="Export the model so that it returns that output first.",
+            )
+        chosen = _One(module, path).eval()
+        if isinstance(module, torch.jit.ScriptModule):
+            traced: nn.Module = torch.jit.trace(chosen, batch, check_trace=False)  # type: ignore[no-untyped-call]
+            return traced
+        return chosen
+
+
+def _at(returned: Any, path: str) -> Any:
+    for key in path.split("."):
+        if isinstance(returned, Mapping):
+            returned = returned[key]
+        elif isinstance(returned, tuple | list) and not hasattr(returned, "_fields"):
+            returned = returned[int(key)]
+        else:
+            returned = getattr(returned, key)
+    return returned

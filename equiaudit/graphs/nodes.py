@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.fx as fx
 
+from equiaudit.torch_private import OpOverload, schema_of
+
 __all__ = [
     "bind",
     "learned_numbers",
@@ -26,7 +28,7 @@ SYMBOL = 1000003
 
 def op_name(node: fx.Node) -> str:
     """`aten.conv2d.default` for a call of an aten operator, else the function's name."""
-    if isinstance(node.target, torch._ops.OpOverload):
+    if isinstance(node.target, OpOverload):
         return str(node.target)
     return getattr(node.target, "__name__", str(node.target))
 
@@ -39,10 +41,10 @@ def short_name(node: fx.Node) -> str:
 
 def bind(node: fx.Node) -> dict[str, Any]:
     """The arguments of an aten call by name, defaults filled in."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return {f"arg{i}": value for i, value in enumerate(node.args)}
     bound: dict[str, Any] = {}
-    for i, argument in enumerate(node.target._schema.arguments):
+    for i, argument in enumerate(schema_of(node.target).arguments):
         if i < len(node.args):
             bound[argument.name] = node.args[i]
         else:

@@ -17,9 +17,17 @@ from typing import Any
 import torch
 from torch import fx
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from equiaudit.graphs.outputs import main_output
+from equiaudit.torch_private import (
+    OpOverload,
+    TreeSpec,
+    operator_name,
+    overload_name,
+    schema_of,
+    tree_leaves,
+    tree_unflatten,
+)
 
 __all__ = [
     "Unsupported",
@@ -81,7 +89,7 @@ def module_of(program: ExportedProgram) -> fx.GraphModule:
 
 def normal_form(
     module: fx.GraphModule,
-    out_spec: pytree.TreeSpec | None = None,
+    out_spec: TreeSpec | None = None,
     names: Mapping[int, str] | None = None,
     *,
     every_output: bool = False,
@@ -103,7 +111,7 @@ def normal_form(
 
 def _copied(
     module: fx.GraphModule,
-    out_spec: pytree.TreeSpec | None,
+    out_spec: TreeSpec | None,
     names: Mapping[int, str],
     every_output: bool,
 ) -> tuple[fx.Graph, dict[str, torch.Tensor]]:
@@ -114,7 +122,7 @@ def _copied(
         if _is_erased(node):
             continue
         if node.op == "output":
-            leaves = pytree.tree_leaves(node.args[0])
+            leaves = tree_leaves(node.args[0])
             main = _main_leaf(leaves, out_spec)
             several = every_output and len(leaves) > 1
             graph.output(tuple(twins[leaf] for leaf in leaves) if several else twins[main])
@@ -132,14 +140,14 @@ def _copied(
 def _is_erased(node: fx.Node) -> bool:
     if node.op == "call_module":
         return node.target == "_guards_fn"
-    name = getattr(node.target, "_opname", getattr(node.target, "__name__", ""))
+    name = operator_name(node.target) or getattr(node.target, "__name__", "")
     return node.op == "call_function" and name.startswith(_ERASED)
 
 
-def _main_leaf(leaves: list[fx.Node], spec: pytree.TreeSpec | None) -> fx.Node:
+def _main_leaf(leaves: list[fx.Node], spec: TreeSpec | None) -> fx.Node:
     if spec is None:
         return leaves[0]
-    leaf: fx.Node = leaves[main_output(pytree.tree_unflatten(range(len(leaves)), spec))]
+    leaf: fx.Node = leaves[main_output(tree_unflatten(range(len(leaves)), spec))]
     return leaf
 
 
@@ -162,7 +170,7 @@ def _adopt(
 def canonical_operators(graph: fx.Graph) -> None:
     """Rules 4: one spelling of convolution, batch norm and dropout."""
     for node in list(graph.nodes):
-        rule = _CANONICAL.get(getattr(node.target, "_opname", ""))
+        rule = _CANONICAL.get(operator_name(node.target))
         if rule is not None:
             rule(node)
 
@@ -228,7 +236,7 @@ def _without_writes(graph: fx.Graph) -> None:
 
 
 def _writes(target: Any) -> bool:
-    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+    return isinstance(target, OpOverload) and schema_of(target).is_mutable
 
 
 def _is_shared(written: fx.Node, writer: fx.Node, order: Mapping[fx.Node, int]) -> bool:
@@ -238,19 +246,18 @@ def _is_shared(written: fx.Node, writer: fx.Node, order: Mapping[fx.Node, int]) 
 
 
 def _may_alias(node: fx.Node) -> bool:
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         return node.op == "call_function"  # getitem of a split, or an operator we do not know
-    return any(ret.alias_info is not None for ret in node.target._schema.returns) and not _writes(
-        node.target
-    )
+    returns = schema_of(node.target).returns
+    return any(ret.alias_info is not None for ret in returns) and not _writes(node.target)
 
 
-def _functional(node: fx.Node) -> torch._ops.OpOverload:
+def _functional(node: fx.Node) -> OpOverload:
     target = node.target
-    name, overload = target._opname, target._overloadname  # type: ignore[union-attr]
+    name, overload = operator_name(target), overload_name(target)
     packet = getattr(aten, name.removesuffix("_"), None)
     twin = getattr(packet, overload, None)
     if not name.endswith("_") or twin is None or _writes(twin):
         raise _WritesThroughView(node.name)
-    functional: torch._ops.OpOverload = twin
+    functional: OpOverload = twin
     return functional

@@ -1,32 +1,22 @@
-"""Which tensor of a model's output is the one that counts."""
+"""What a model returns: its tensors by name, and the one that counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import fx
 
-from equiaudit.errors import InputError
-from equiaudit.models.types import Layout, Model
-from equiaudit.tasks import TASKS
-
 __all__ = [
-    "Threshold",
     "all_outputs",
-    "channels_first",
     "graph_outputs",
-    "label_threshold",
     "main_output",
     "main_output_name",
-    "output_per_image",
+    "named_tensors",
     "relative_error",
 ]
-
-Threshold = float | Literal["ids"] | None
-"""Above it a single score or channel is another label; "ids" where it is the label itself, None
-where it has none, as the values of images."""
 
 
 def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
@@ -47,46 +37,29 @@ def main_output_name(output: Any) -> str | None:
     return None if _is_leaf(output) else str(_key(output))
 
 
-def output_per_image(
-    run: Callable[[torch.Tensor], object],
-    batch: torch.Tensor,
-    dense: bool,
-    layout: Layout = "NCHW",
-) -> torch.Tensor:
-    """The main output of `run` for batch (N, C, H, W): (N, ...), with `dense` maps (N, C, h, w).
-
-    `layout` is that of the maps as `run` returns them; those without channels get one.
-    Raises InputError where it is something else.
-    """
-    output = main_output(run(batch))
-    if not isinstance(output, torch.Tensor) or len(output) != len(batch):
-        raise InputError("The model does not return one output per image.")
-    if dense:
-        output = channels_first(output, layout)
-    if dense and output.dim() != 4:
-        raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
-    return output
+def named_tensors(returned: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in a nest of tuples, lists, dicts and dataclasses, by its dotted path."""
+    if isinstance(returned, torch.Tensor):
+        yield prefix, returned
+        return
+    for key, value in _children(returned):
+        yield from named_tensors(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def channels_first(output: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """A map of `layout`, or (N, h, w), as (N, C, h, w)."""
-    if output.dim() == 3:
-        return output.unsqueeze(1)
-    return output.permute(0, 3, 1, 2) if layout == "NHWC" and output.dim() == 4 else output
+def _children(returned: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(returned, Mapping):
+        yield from returned.items()
+    elif hasattr(returned, "_fields"):
+        yield from zip(returned._fields, returned, strict=True)
+    elif isinstance(returned, tuple | list):
+        yield from enumerate(returned)
+    elif dataclasses.is_dataclass(returned):
+        yield from ((f.name, getattr(returned, f.name)) for f in dataclasses.fields(returned))
 
 
 def all_outputs(outputs: torch.Tensor | Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
     """A bare tensor as a list of one."""
     return [outputs] if isinstance(outputs, torch.Tensor) else outputs
-
-
-def label_threshold(model: Model) -> Threshold:
-    """How a single score or channel becomes a label, as in a scan."""
-    if not TASKS[model.task].scores:
-        return None
-    if model.outputs_labels:
-        return "ids"
-    return 0.5 if model.outputs_probabilities else 0.0
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from equiaudit.errors import RunError
+from equiaudit.torch_private import NATIVE_PAD, OpOverload, operator_name
 
 __all__ = ["padded_by_slices", "plain_graph", "scriptable", "with_own_names", "with_plain_sorts"]
 
@@ -55,7 +56,8 @@ def with_own_names(module: fx.GraphModule) -> fx.GraphModule:
                 module.register_buffer(name, value)
             node.target = name
     module.recompile()
-    for old in (*module._parameters, *module._buffers):
+    own = [*module.named_parameters(remove_duplicate=False)]
+    for old, _ in [*own, *module.named_buffers(remove_duplicate=False)]:
         if _EXPORTERS_NAME.fullmatch(old):
             delattr(module, old)
     return module
@@ -78,7 +80,7 @@ def scriptable(module: fx.GraphModule) -> fx.GraphModule:
     for node in plain.graph.nodes:
         if node.target is aten.sym_size.int:
             node.target = aten.size
-        elif isinstance(node.target, torch._ops.OpOverload):
+        elif isinstance(node.target, OpOverload):
             node.target = node.target.overloadpacket
     plain.recompile()
     return plain
@@ -107,7 +109,7 @@ def padded_by_slices(module: fx.GraphModule) -> fx.GraphModule:
     return module
 
 
-_PADS = (torch.nn.functional.pad, torch._C._nn.pad, aten.pad.default)  # type: ignore[attr-defined]
+_PADS = (torch.nn.functional.pad, NATIVE_PAD, aten.pad.default)
 
 
 def _mode(node: fx.Node) -> object:
@@ -133,7 +135,7 @@ def _names_a_device(node: fx.Node) -> bool:
 
 
 def _free(node: fx.Node, image: fx.Node, tensors: dict[str, Any]) -> None:
-    name = getattr(node.target, "_opname", getattr(node.target, "__name__", str(node.target)))
+    name = operator_name(node.target) or getattr(node.target, "__name__", str(node.target))
     kwargs = {k: v for k, v in node.kwargs.items() if k not in ("device", "pin_memory", "layout")}
     if not node.all_input_nodes:
         _replace(node, _constant(node, tensors))

@@ -1,10 +1,11 @@
-"""The ways into one aten graph; each use of torch's private API is one function here.
+"""The ways into one aten graph.
 
-| route | takes | private API |
-|---|---|---|
-| `export_eager` | nn.Module of Python code, fx.GraphModule | none |
-| `convert_torchscript` | ScriptModule, mostly traced ones | `torch._export.converter` |
-| `retrace_torchscript` | ScriptModule, mostly scripted ones | `torch.fx.experimental` |
+| route | takes |
+|---|---|
+| `export_eager` | nn.Module of Python code |
+| `reexport` | fx.GraphModule |
+| `convert_torchscript` | ScriptModule, mostly traced ones |
+| `retrace_torchscript` | ScriptModule, mostly scripted ones |
 
 Each returns a graph in normal form whose batch axis is dynamic, or raises what torch raised.
 """
@@ -20,18 +21,22 @@ from torch.export import Dim, ExportedProgram
 
 from equiaudit.graphs.nodes import module_path
 from equiaudit.graphs.normal_form import module_of, normal_form, single_output_program
-from equiaudit.graphs.outputs import main_output
-from equiaudit.models.outputs import named_tensors
+from equiaudit.graphs.outputs import main_output, named_tensors
+from equiaudit.graphs.quiet import quiet
+from equiaudit.torch_private import operator_name, output_spec, program_of_script, recorded_calls
 
 __all__ = [
     "convert_torchscript",
     "export_dynamic",
     "export_eager",
+    "inlined",
     "reexport",
     "retrace_torchscript",
 ]
 
 aten = torch.ops.aten
+_SAMPLE_BATCH = 7
+"""Of a sample to record with: unlikely to be the size of another axis."""
 _SIZED = ("view", "reshape", "_unsafe_view", "expand")
 
 
@@ -50,6 +55,18 @@ def export_eager(
     return single_output_program(export_dynamic(module, sample), every_output=every_output)
 
 
+def inlined(graph: fx.GraphModule, example: torch.Tensor) -> fx.GraphModule:
+    """`graph` as it runs in its present mode, its modules dissolved; itself where it calls none.
+
+    `example` is a batch (N, C, H, W). Parameters and buffers keep their names and are shared.
+    """
+    if not any(node.op == "call_module" for node in graph.graph.nodes):
+        return graph
+    sample = example[:1].repeat(_SAMPLE_BATCH, 1, 1, 1)
+    with quiet():
+        return export_eager(graph, sample, every_output=True).train(graph.training)
+
+
 def reexport(
     module: fx.GraphModule, sample: torch.Tensor, *, every_output: bool = False
 ) -> fx.GraphModule:
@@ -57,7 +74,7 @@ def reexport(
 
     With `every_output` its result is a tuple where the module has several.
     """
-    spec = getattr(module, "_out_spec", None)
+    spec = output_spec(module)
     loose = _with_free_batch(normal_form(module, spec, every_output=every_output))
     program = export_dynamic(loose, sample)
     graph = single_output_program(program, every_output=every_output)
@@ -68,10 +85,8 @@ def reexport(
 def convert_torchscript(
     script: torch.jit.ScriptModule, sample: torch.Tensor, *, every_output: bool = False
 ) -> fx.GraphModule:
-    """Route 3: TorchScript's own graph, node by node (private API of torch.export)."""
-    from torch._export.converter import TS2EPConverter
-
-    program = TS2EPConverter(script, (sample,)).convert()
+    """Route 3: TorchScript's own graph, node by node."""
+    program = program_of_script(script, sample)
     spec = program.call_spec.out_spec
     graph = normal_form(module_of(program), spec, every_output=every_output)
     again = export_dynamic(_with_free_batch(graph), sample)
@@ -81,8 +96,7 @@ def convert_torchscript(
 def retrace_torchscript(
     script: torch.jit.ScriptModule, sample: torch.Tensor, *, every_output: bool = False
 ) -> fx.GraphModule:
-    """Route 4: record what the TorchScript interpreter calls (private API of torch.fx)."""
-    from torch.fx.experimental.proxy_tensor import make_fx
+    """Route 4: record what the TorchScript interpreter calls."""
 
     def main(batch: torch.Tensor) -> Any:
         returned = script(batch)
@@ -91,7 +105,7 @@ def retrace_torchscript(
         return main_output(returned)
 
     with torch.no_grad():
-        recorded = make_fx(main, pre_dispatch=True)(sample)
+        recorded = recorded_calls(main, sample)
     names = _state_names(script)
     graph = _with_free_batch(normal_form(recorded, names=names, every_output=every_output))
     again = export_dynamic(graph, sample)
@@ -110,7 +124,7 @@ def _with_free_batch(module: fx.GraphModule) -> fx.GraphModule:
     image = next(node for node in graph.nodes if node.op == "placeholder")
     batch = _leading(image)
     for node in graph.nodes:
-        if getattr(node.target, "_opname", "") in _SIZED and _fixes_batch(node, batch):
+        if operator_name(node.target) in _SIZED and _fixes_batch(node, batch):
             with graph.inserting_before(node):
                 free = graph.call_function(aten.sym_size.int, (image, 0))
             node.update_arg(1, [free, *list(node.args[1])[1:]])

@@ -15,12 +15,11 @@ import json
 import re
 from typing import Any
 
-import torch
-
 from equiaudit.errors import InputError
 from equiaudit.models.checkpoint import load_weights_only
 from equiaudit.models.pickles import check_pickle
 from equiaudit.models.script_code import check_script_classes, check_script_code
+from equiaudit.torch_private import archive_reader
 
 __all__ = ["check_export_archive", "check_torchscript_archive", "read_extra_file"]
 
@@ -70,7 +69,7 @@ _TREE_IMPORTS = ("default_factory_module", "__enum__")
 
 def read_extra_file(archive: bytes, name: str) -> str | None:
     """The text of the extra file `name` of an archive of torch, None where it has none."""
-    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    reader = archive_reader(io.BytesIO(archive))
     if f"extra/{name}" not in reader.get_all_records():
         return None
     return bytes(reader.get_record(f"extra/{name}")).decode("utf-8", errors="replace")
@@ -78,7 +77,7 @@ def read_extra_file(archive: bytes, name: str) -> str | None:
 
 def check_torchscript_archive(archive: bytes, *, what: str) -> None:
     """Raises InputError where the code of a TorchScript archive does more than compute."""
-    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    reader = archive_reader(io.BytesIO(archive))
     for name in reader.get_all_records():
         folded = name.lower()  # torch's reader finds members in any case
         if folded == "model.json":
@@ -124,7 +123,7 @@ def _text(reader: Any, name: str) -> str:
 
 def check_export_archive(archive: bytes, *, what: str) -> None:
     """Raises InputError where loading or running a .pt2 archive could run code it carries."""
-    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
+    reader = archive_reader(io.BytesIO(archive))
     for name in reader.get_all_records():
         # torch's reader finds members in any case, so that no check may depend on it.
         if name != name.lower() and not name.startswith("extra/"):

@@ -18,11 +18,11 @@ from torch import Tensor, fx, nn
 
 from equiaudit.errors import InputError, first_line
 from equiaudit.graphs.folding import fold_batch_norms
-from equiaudit.models.outputs import OutputChoice, labels_of, spread_of, take_output
+from equiaudit.models.outputs import OutputChoice, model_labels, spread_of, take_output
 from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
 from equiaudit.models.types import Model
 
-__all__ = ["TOLERANCE", "Capture", "Choice", "Trial", "choose", "rebuild", "stays", "ways"]
+__all__ = ["TOLERANCE", "Choice", "Trial", "choose", "graph_of", "rebuild", "stays", "ways"]
 
 TOLERANCE = 1e-5
 """Of the range of the outputs of the model as it is."""
@@ -35,9 +35,6 @@ _REPAID = 4
 # Seconds to get ready, on one slow core; what comes later is scaled by what capture took.
 _CAPTURE_SECONDS = 3.0
 _SCALED = {"onnxruntime": 3.0, "torch-folded": 0.2, "compile": 8.0}
-
-Capture = Callable[[nn.Module], fx.GraphModule]
-"""One aten graph with a dynamic batch that computes what a module does, or an error."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,6 @@ def choose(
     *,
     passes: int,
     batch_size: int,
-    capture: Capture,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
     """The fastest fit way to put `passes` images through `model`.
@@ -82,7 +78,7 @@ def choose(
     `images` (n, C, H, W) are prepared as the model wants them; `batch_size` is that of the
     model as it is. Trying costs at most about a quarter of what it may save.
     """
-    return _Contest(model, images, passes, batch_size, capture, clock).settle()
+    return _Contest(model, images, passes, batch_size, clock).settle()
 
 
 def ways(model: Model, batch_size: int) -> Iterator[tuple[str, int]]:
@@ -92,13 +88,22 @@ def ways(model: Model, batch_size: int) -> Iterator[tuple[str, int]]:
             yield backend, size
 
 
-def rebuild(model: Model, backend: str, capture: Capture) -> Model:
+def rebuild(model: Model, backend: str) -> Model:
     """`model` run by `backend`, as `choose` made it before; what fails is raised as it is."""
     if backend == model.backend:
         return model
+    return _built(model, backend, graph_of(model))
+
+
+def graph_of(model: Model) -> fx.GraphModule:
+    """The torch module of `model` as one aten graph with a dynamic batch, or an error."""
+    from equiaudit.graphs.capture import capture
+
     if model.module is None:
-        raise InputError(f"{model.name} has no torch module to run by {backend}.")
-    return _built(model, backend, capture(model.module))
+        raise InputError(f"{model.name} has no torch module.")
+    how = model.preprocess
+    dtype: torch.dtype = getattr(torch, how.dtype)
+    return capture(model.module, size=how.size, channels=len(how.mean), dtype=dtype).graph_module
 
 
 class _Contest:
@@ -110,10 +115,9 @@ class _Contest:
         images: Tensor,
         passes: int,
         batch_size: int,
-        capture: Capture,
         clock: Callable[[], float],
     ) -> None:
-        self.model, self.images, self.passes, self.capture = model, images, passes, capture
+        self.model, self.images, self.passes = model, images, passes
         self.native, self.clock = batch_size, clock
         self.trials: list[Trial] = []
         self.ways: dict[str, Model] = {model.backend: model}
@@ -186,7 +190,7 @@ class _Contest:
         if self.graph is None:
             started = self.clock()
             try:
-                self.graph = self.capture(self._module())
+                self.graph = graph_of(self.model)
             except Exception as error:  # torch raises nearly anything here
                 self.graph = InputError(first_line(error))
             self.capture_seconds = self.clock() - started
@@ -194,29 +198,19 @@ class _Contest:
             raise self.graph
         return self.graph
 
-    def _module(self) -> nn.Module:
-        if self.model.module is None:
-            raise InputError(f"{self.model.name} has no torch module.")
-        return self.model.module
-
     def _fits(self, way: Model, size: int) -> bool:
         """Whether labels are the same and outputs near enough; says why where they are not."""
         outputs = self._outputs(way, size)
         error = _difference(outputs, self.expected)
         if error is None:
             self._reject(way.backend, f"it returns {tuple(outputs.shape[1:])}", size)
-        elif not torch.equal(self._labels(outputs), self._labels(self.expected)):
+        elif not torch.equal(*(model_labels(self.model, x) for x in (outputs, self.expected))):
             self._reject(way.backend, "labels differ", size, error)
         elif not error <= TOLERANCE:
             self._reject(way.backend, f"outputs differ by {error:.1e} of their range", size, error)
         else:
             return True
         return False
-
-    def _labels(self, outputs: Tensor) -> Tensor:
-        if self.model.outputs_labels:
-            return outputs
-        return labels_of(outputs, probabilities=self.model.outputs_probabilities)
 
     def _reject(
         self, backend: str, reason: str, size: int | None = None, error: float | None = None

@@ -26,6 +26,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.pickles import check_pickle, check_pickles
 from equiaudit.models.weights import StateDict, is_average, short
 from equiaudit.models.zips import is_zip, zip_names
+from equiaudit.torch_private import archive_reader
 
 __all__ = ["Saved", "load_weights_only", "read_checkpoint", "read_safetensors"]
 
@@ -162,7 +163,7 @@ def _check_content(content: bytes | mmap.mmap, file: IO[bytes], what: str) -> fr
         return check_pickles(content, _LEGACY_PICKLES, what=what)
     zip_names(file, what=what)
     file.seek(0)
-    reader = torch._C.PyTorchFileReader(file)
+    reader = archive_reader(file)
     return check_pickle(bytes(reader.get_record("data.pkl")), what=what).names
 
 

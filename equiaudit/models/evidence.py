@@ -76,6 +76,8 @@ class Seen:
     """A non-maximum suppression is somewhere in the graph."""
     stated: str = ""
     """The task that the file's metadata state."""
+    names: int = 0
+    """How many classes the file names."""
     named: bool = False
     """The user named the output."""
 
@@ -97,6 +99,8 @@ class Look:
     loss: str
     """What reading it as scores would come to."""
     rule: Callable[[Output, Seen], str | None]
+    certain: Callable[[Output, Seen], bool] = lambda output, seen: False
+    """Whether nothing else is left, so that it is read as `task`."""
 
 
 def is_whole(tensor: Tensor) -> bool:
@@ -182,9 +186,30 @@ def _quantity(output: Output, seen: Seen) -> str | None:
 
 def _multilabel(output: Output, seen: Seen) -> str | None:
     rows = output.rows
-    if rows.shape[1] < 2 or output.origin.maker != "sigmoid" or sums_to_one(rows):
+    if rows.shape[1] < 2 or sums_to_one(rows):
         return None
-    return "each of its numbers is a sigmoid, and their sum is not 1" if is_share(rows) else None
+    if _states_several(seen):
+        return f"its metadata say {seen.stated!r}"
+    if not is_share(rows):
+        return None
+    if output.origin.maker == "sigmoid":
+        return "each of its numbers is a sigmoid, and their sum is not 1"
+    if output.origin.maker or float(rows.min()) == float(rows.max()):
+        return None
+    louder = seen.louder(output.place)
+    if louder is None or not is_share(louder) or sums_to_one(louder.flatten(1)):
+        return None
+    return "its numbers lie in 0..1 for noise a hundred times as strong, and their sum is not 1"
+
+
+def _states_several(seen: Seen) -> bool:
+    return re.sub(r"[^a-z]", "", seen.stated.lower()).startswith("multilabel")
+
+
+def _is_multilabel(output: Output, seen: Seen) -> bool:
+    """A sigmoid per class, metadata that say so, or shares under as many names."""
+    made = output.origin.maker == "sigmoid" or _states_several(seen)
+    return made or seen.names == output.rows.shape[1]
 
 
 def _ranked(output: Output, seen: Seen) -> str | None:
@@ -210,7 +235,13 @@ LOOKS = (
     Look("an embedding", "embedding", "the largest of its numbers is no label", _embedding),
     Look("positions", "regression", "the largest of its numbers is no label", _points),
     Look("a quantity", "regression", "its size is no score of a class", _quantity),
-    Look("several labels per image", "multilabel", "only the likeliest would count", _multilabel),
+    Look(
+        "several labels per image",
+        "multilabel",
+        "only the likeliest would count",
+        _multilabel,
+        _is_multilabel,
+    ),
 )
 """In the order in which they are looked for."""
 

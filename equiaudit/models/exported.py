@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._export.serde.schema import SCHEMA_VERSION
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
@@ -28,6 +27,7 @@ from equiaudit.models.preprocess import (
     parse_preprocess,
 )
 from equiaudit.models.torch_input import Wrapped
+from equiaudit.torch_private import archive_reader, export_schema, operator_name
 
 __all__ = ["load_exported", "refuse_training_graph"]
 
@@ -106,8 +106,8 @@ def _positional(program: ExportedProgram, module: nn.Module) -> nn.Module:
 
 def _newer_schema(archive: bytes) -> tuple[str, ...]:
     """Said where the archive is of a newer minor schema, whose new fields torch passes over."""
-    reader = torch._C.PyTorchFileReader(io.BytesIO(archive))
-    known = SCHEMA_VERSION
+    reader = archive_reader(io.BytesIO(archive))
+    known = export_schema()
     for name in reader.get_all_records():
         if name.startswith("models/") and name.endswith(".json"):
             stated = json.loads(bytes(reader.get_record(name))).get("schema_version", {})
@@ -157,7 +157,7 @@ def refuse_training_graph(graph: torch.fx.Graph, what: str) -> None:
 
 
 def _in_training(node: torch.fx.Node) -> bool:
-    name = getattr(node.target, "_opname", "")
+    name = operator_name(node.target)
     if name not in _MODE_ARGUMENT:
         return False
     keyword, position = _MODE_ARGUMENT[name]

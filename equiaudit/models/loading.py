@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
 from equiaudit.models.evidence import Output, Seen
@@ -20,7 +21,6 @@ from equiaudit.models.outputs import (
     OutputChoice,
     is_share,
     labels_of,
-    named_tensors,
     spread_of,
     sums_to_one,
     take_output,
@@ -116,6 +116,7 @@ def load(
     backend: Backend = "auto",
     output: str | int | None = None,
     task: str = "auto",
+    threshold: float | None = None,
     output_layout: LayoutChoice = "auto",
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
@@ -138,6 +139,7 @@ def load(
         backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
         output: name or place of the output to take, where the model returns several.
         task: auto, or a name of `equiaudit.tasks.TASKS`.
+        threshold: probability above which the answer is yes, 0 < t < 1; for tasks that decide.
         output_layout: auto, NCHW or NHWC: where the channels of a map that the model returns are.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
@@ -180,7 +182,25 @@ def load(
         )
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    return _model(runner, seen, engine, _stride_pair(stride))
+    return _deciding(_model(runner, seen, engine, _stride_pair(stride)), threshold)
+
+
+def _deciding(model: Model, threshold: float | None) -> Model:
+    """With the threshold; InputError for a task that reads none, and for what is none."""
+    if threshold is None:
+        return model
+    if not TASKS[model.task].decides:
+        tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
+        raise InputError(
+            f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
+            tip=f"Leave it out, or give --task {tasks}.",
+        )
+    if not 0 < threshold < 1:
+        raise InputError(
+            f"--threshold is {threshold:g}; it is a probability between 0 and 1.",
+            tip="Logits are held against its logit, ln(t / (1 - t)).",
+        )
+    return replace(model, threshold=threshold)
 
 
 def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -294,6 +314,7 @@ def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
         follows,
         origins.suppresses,
         origins.stated,
+        len(runner.artefact.class_names or ()),
     )
 
 
@@ -314,10 +335,11 @@ def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Looked) -> _
 def _refuse_disagreement(output: Tensor, seen: _Looked, probabilities: bool, name: str) -> None:
     """Labels must be the same and outputs within `_TOLERANCE` of their range."""
     error = float((output - seen.output).abs().max()) / spread_of(seen.output)
-    same = torch.equal(
-        *(labels_of(each, probabilities=probabilities) for each in (output, seen.output))
+    first, second = (
+        labels_of(each, probabilities=probabilities, task=seen.choice.task)
+        for each in (output, seen.output)
     )
-    if not same or not error <= _TOLERANCE:
+    if not torch.equal(first, second) or not error <= _TOLERANCE:
         raise InputError(
             f"{name} run by onnxruntime differs from torch by {error:.1e} of the output's range.",
             tip="Use --backend torch.",

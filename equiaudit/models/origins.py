@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from equiaudit.models.outputs import named_tensors
+from equiaudit.graphs.outputs import named_tensors
+from equiaudit.torch_private import TorchDispatchMode, operator_name, tree_leaves
 
 __all__ = ["UNKNOWN", "Origin", "Origins", "torch_origins"]
 
@@ -120,7 +119,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         returned = func(*args, **(kwargs or {}))
-        op = func._opname.strip("_")
+        op = operator_name(func).strip("_")
         self.suppresses |= op in ("nms", "batched_nms")
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         sources = tuple(self.made.get(id(tensor)) for tensor in given)

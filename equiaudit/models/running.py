@@ -23,6 +23,7 @@ __all__ = [
     "probe_batch",
     "resolve_backend",
     "resolve_device",
+    "sample_of",
     "torch_forward",
 ]
 
@@ -167,3 +168,10 @@ def export_to_onnx(module: nn.Module, example: Tensor, *, what: str, dynamic: bo
         raise InputError(
             f"{what} cannot be exported for onnxruntime: {reason}.", tip="Use --backend torch."
         ) from error
+
+
+def sample_of(how: Preprocess, count: int, seed: int = 0) -> Tensor:
+    """Noise as a batch (count, C, H, W) of the model's dtype."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((count, how.planes, *how.size), generator=generator)
+    return noise.to(getattr(torch, how.dtype))

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from equiaudit.models.grids import (
     Grid,
@@ -21,6 +19,7 @@ from equiaudit.models.grids import (
     resized,
     sliced,
 )
+from equiaudit.torch_private import TorchDispatchMode, operator_name, schema_of, tree_leaves
 
 __all__ = ["total_stride"]
 
@@ -71,7 +70,7 @@ class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return returned
 
     def _note(self, output: Tensor, func: Any, options: _Options, sources: list[int]) -> None:
-        name, source = func._opname, next(iter(options.values()))
+        name, source = operator_name(func), next(iter(options.values()))
         strides = _strides(func, options, output)
         rule = _RULES.get(name)
         first = sources[0] == id(source)
@@ -91,7 +90,7 @@ class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _options(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> _Options:
     """The arguments of an operator by their names, in its order, defaults included."""
     stated = {}
-    for place, argument in enumerate(func._schema.arguments):
+    for place, argument in enumerate(schema_of(func).arguments):
         default = argument.default_value if argument.has_default_value() else None
         given = args[place] if place < len(args) else default
         stated[argument.name] = kwargs.get(argument.name, given)
@@ -100,10 +99,10 @@ def _options(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> _Options
 
 def _strides(func: Any, options: _Options, output: Tensor) -> tuple[Fraction, Fraction] | None:
     """Rows and columns per step of an operator that slides a window, whoever brings it."""
-    if output.dim() != 4 or "strided" in func._opname:
+    if output.dim() != 4 or "strided" in operator_name(func):
         return None
-    if func.namespace == "quantized" and func._opname.startswith("conv"):
-        return _packed_strides(func._opname, options)
+    if func.namespace == "quantized" and operator_name(func).startswith("conv"):
+        return _packed_strides(operator_name(func), options)
     if "stride_h" in options:  # deformable convolution
         return Fraction(options["stride_h"]), Fraction(options["stride_w"])
     if "stride" not in options:

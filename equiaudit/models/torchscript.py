@@ -14,6 +14,7 @@ from equiaudit.models.archives import check_torchscript_archive
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, Hints, parse_preprocess
+from equiaudit.torch_private import script_graphs
 
 __all__ = ["load_torchscript"]
 
@@ -57,15 +58,12 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
 def _move_constants(module: torch.jit.ScriptModule) -> bool:
     """Tensors that the code makes on a GPU are made on the CPU; whether there were any."""
     moved = False
-    for each in module.modules():
-        inner: Any = each._c
-        for name in inner._method_names():
-            graph = inner._get_method(name).graph
-            for node in graph.findAllNodes("prim::Constant", recurse=True):
-                is_device = str(node.output().type()) == "Device"
-                if is_device and node.s("value").startswith("cuda"):
-                    node.s_("value", "cpu")
-                    moved = True
+    for graph in script_graphs(module):
+        for node in graph.findAllNodes("prim::Constant", recurse=True):
+            is_device = str(node.output().type()) == "Device"
+            if is_device and node.s("value").startswith("cuda"):
+                node.s_("value", "cpu")
+                moved = True
     return moved
 
 

@@ -91,6 +91,8 @@ class Model:
     """Of the model's own output, where it is a map."""
     num_classes: int | None = None
     """None where it is not known, as of a model that returns labels."""
+    threshold: float | None = None
+    """The probability above which the answer is yes, where that is said; for tasks that decide."""
     class_names: tuple[str, ...] | None = None
     total_stride: tuple[int, int] | None = None
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""

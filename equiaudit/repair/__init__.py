@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equiaudit.graphs.capture import Captured
     from equiaudit.repair.inspection import inspect
-    from equiaudit.repair.methods.protocol import FixOptions, Recover
+    from equiaudit.repair.methods.options import FixOptions, Recover
     from equiaudit.repair.pipeline import checked_request, checked_target, fix, verify_model
     from equiaudit.repair.save.write import Saved
 
 _HOME = {
     "Captured": "equiaudit.graphs.capture",
-    "FixOptions": "equiaudit.repair.methods.protocol",
-    "Recover": "equiaudit.repair.methods.protocol",
+    "FixOptions": "equiaudit.repair.methods.options",
+    "Recover": "equiaudit.repair.methods.options",
     "Saved": "equiaudit.repair.save.write",
     "checked_request": "equiaudit.repair.pipeline",
     "checked_target": "equiaudit.repair.pipeline",

@@ -13,8 +13,8 @@ import torch
 
 from equiaudit.models.onnx import external_files
 from equiaudit.models.types import Model
-from equiaudit.repair.methods.protocol import Net
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.net import Net
 from equiaudit.repair.save.write import Saved
 from equiaudit.results.repair import Cost
 

@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from equiaudit.repair.methods.protocol import Net
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.net import Net
 from equiaudit.results import Estimate
 
 __all__ = ["slowdown"]

@@ -12,7 +12,6 @@ import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.graphs.outputs import label_threshold
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.methods import (
@@ -27,6 +26,7 @@ from equiaudit.repair.methods import (
 from equiaudit.repair.save.formats import Pad, Run, file_format
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.circular import verify
+from equiaudit.repair.verify.compare import label_threshold
 from equiaudit.repair.verify.further import with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification

@@ -15,6 +15,7 @@ from equiaudit.sampling.ddac import DDAC
 from equiaudit.sampling.mean import OrderFreeMean
 from equiaudit.sampling.polyphase import pair
 from equiaudit.sampling.wrapping import CircularPad2d
+from equiaudit.torch_private import with_children
 
 __all__ = ["circular", "steps"]
 
@@ -50,9 +51,7 @@ def _changed(module: nn.Module, path: str, changed: list[str]) -> nn.Module:
     found = {n: _changed(child, f"{path}.{n}".lstrip("."), changed) for n, child in children}
     if all(found[name] is child for name, child in children):
         return module
-    twin = copy.copy(module)
-    twin._modules = {**module._modules, **found}
-    return twin
+    return with_children(module, found)
 
 
 def _changed_leaf(module: nn.Module, path: str, changed: list[str]) -> nn.Module:

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from equiaudit.torch_private import AnyBatchNorm
 
 __all__ = ["batch_norms", "batch_statistics", "calibrate", "norm_modules"]
 
@@ -30,12 +31,12 @@ def batch_norms(graph: fx.GraphModule) -> list[fx.Node]:
     ]
 
 
-def norm_modules(graph: nn.Module) -> dict[str, _BatchNorm]:
+def norm_modules(graph: nn.Module) -> dict[str, AnyBatchNorm]:
     """The BatchNorm modules that follow statistics, by name: a selector may hold some."""
     return {
         name: module
         for name, module in graph.named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
+        if isinstance(module, AnyBatchNorm) and module.running_mean is not None
     }
 
 

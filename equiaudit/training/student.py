@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from equiaudit.errors import InputError
+from equiaudit.torch_private import operator_name
 
 __all__ = ["decay_groups", "trainable_copy", "with_features"]
 
@@ -89,7 +90,7 @@ def _before_views(node: Any) -> Any:
 
 def _name(node: fx.Node) -> str:
     target = node.target
-    return str(getattr(target, "_opname", getattr(target, "__name__", target)))
+    return operator_name(target) or str(getattr(target, "__name__", target))
 
 
 def _nodes(graph: fx.GraphModule, names: tuple[str, ...]) -> Iterator[fx.Node]:

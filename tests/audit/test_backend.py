@@ -27,7 +27,7 @@ def never(_):
 
 def test_a_scan_of_few_passes_is_not_tried(tmp_path):
     few = dataset(write_images(tmp_path, 4))
-    choice = pick(small_model(never), few, OPTIONS, None, never)
+    choice = pick(small_model(never), few, OPTIONS, None)
     assert "the scan is short (36 passes)" in choice.sentence
 
 
@@ -39,7 +39,7 @@ def test_ways_are_tried_on_the_images_as_the_model_wants_them(images, monkeypatc
         return Choice(model, 8, "said", (Trial("torch", 8, seconds=0.0012345678),))
 
     monkeypatch.setattr(module, "choose", choose)
-    choice = pick(small_model(), images, OPTIONS, None, never)
+    choice = pick(small_model(), images, OPTIONS, None)
     assert seen["batch"].shape == (64, 3, 16, 16)
     assert abs(seen["batch"].mean()) < 1.5  # normalised
     assert (seen["passes"], seen["batch_size"]) == (96 * 9, 32)
@@ -48,7 +48,7 @@ def test_ways_are_tried_on_the_images_as_the_model_wants_them(images, monkeypatc
 
 def test_a_given_batch_size_is_kept_on_an_accelerator(images):
     model = small_model(never, device=torch.device("cuda:0"))
-    choice = pick(model, images, replace(OPTIONS, batch_size=17), None, never)
+    choice = pick(model, images, replace(OPTIONS, batch_size=17), None)
     assert (choice.model, choice.batch_size) == (model, 17)
 
 
@@ -64,7 +64,7 @@ def test_the_choice_is_run_and_told(images):
 def test_a_continued_run_keeps_its_backend_and_batch_size(images, tmp_path, monkeypatch):
     made = []
 
-    def rebuild(model, backend, capture):
+    def rebuild(model, backend):
         made.append(backend)
         return replace(model, backend=backend)
 
@@ -81,13 +81,13 @@ def test_a_continued_run_keeps_its_backend_and_batch_size(images, tmp_path, monk
     stopped = replace(small_model(failing), backend="torch-folded")
     with pytest.raises(RunError):
         run_scan(stopped, images, OPTIONS, folder=tmp_path, choice=Choice(stopped, 8, ""))
-    choice = pick(small_model(), images, OPTIONS, tmp_path, never)
+    choice = pick(small_model(), images, OPTIONS, tmp_path)
     assert (made, choice.batch_size) == (["torch-folded"], 8)
     assert "made by it" in choice.sentence
     done, _ = run_scan(small_model(), images, OPTIONS, folder=tmp_path, choice=choice)
     assert done.result.timings.resumed
     with pytest.raises(TypeError):  # `choose`, as nothing is to be continued
-        pick(small_model(), images, replace(OPTIONS, resume=False), tmp_path, never)
+        pick(small_model(), images, replace(OPTIONS, resume=False), tmp_path)
 
 
 def test_a_way_that_cannot_be_made_again_is_chosen_anew(images, tmp_path, monkeypatch):
@@ -99,4 +99,4 @@ def test_a_way_that_cannot_be_made_again_is_chosen_anew(images, tmp_path, monkey
 
     monkeypatch.setattr(module, "rebuild", rebuild)
     monkeypatch.setattr(module, "choose", lambda model, *_, **__: Choice(model, 32, "anew"))
-    assert pick(small_model(), images, OPTIONS, tmp_path, never).sentence == "anew"
+    assert pick(small_model(), images, OPTIONS, tmp_path).sentence == "anew"

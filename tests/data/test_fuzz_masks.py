@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from equiaudit.data import MaskReader, open_dense_dataset
-from equiaudit.data.decoding import Geometry, decode
+from equiaudit.data.decoding import decode
+from equiaudit.data.geometry import Geometry
 from equiaudit.results import Skipped
 
 

@@ -16,6 +16,7 @@ from equiaudit.models.preprocess import PreprocessOverrides
 from equiaudit.models.running import export_to_onnx
 
 SIZE = 16
+MODULE = "equiaudit.models.backends."
 IMAGES = torch.randn(16, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 LONG = 10**9
 BATCH_NORM = torch.ops.aten.batch_norm.default
@@ -112,15 +113,11 @@ def fast(monkeypatch, growth=0.0, **pace):
     return Clock(defaultdict(lambda: 1.0, pace), growth).wrap(monkeypatch)
 
 
-def chosen(model, graph, clock, passes=LONG, batch_size=8, **changes):
-    return choose(
-        model,
-        IMAGES,
-        passes=passes,
-        batch_size=batch_size,
-        clock=clock,
-        **({"capture": lambda module: graph} | changes),
-    )
+def chosen(model, graph, clock, passes=LONG, batch_size=8, capture=None):
+    """The choice, where the model's graph is `graph`, or what `capture` returns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE + "graph_of", capture or (lambda model: graph))
+        return choose(model, IMAGES, passes=passes, batch_size=batch_size, clock=clock)
 
 
 @pytest.fixture(scope="module")
@@ -235,15 +232,15 @@ def test_onnx_files_are_tried_at_other_batch_sizes_only(monkeypatch, model):
     assert {t.backend for t in choice.trials} == {"onnxruntime"}
 
 
-def test_an_earlier_choice_is_made_again(model, graph):
-    again = rebuild(model, "torch-folded", lambda module: graph)
+def test_an_earlier_choice_is_made_again(model):
+    again = rebuild(model, "torch-folded")
     assert again.backend == "torch-folded"
     assert torch.allclose(again.run(IMAGES), model.run(IMAGES), atol=1e-5)
-    assert rebuild(model, "torch", lambda module: graph) is model
+    assert rebuild(model, "torch") is model
     with pytest.raises(InputError, match="no torch module"):
-        rebuild(replace(model, module=None), "compile", lambda module: graph)
+        rebuild(replace(model, module=None), "compile")
 
 
-def test_paces_are_measured_per_image(model, graph):
-    choice = choose(model, IMAGES, passes=1, batch_size=8, capture=lambda module: graph)
+def test_paces_are_measured_per_image(model):
+    choice = choose(model, IMAGES, passes=1, batch_size=8)
     assert 0 < choice.trials[0].seconds < 1

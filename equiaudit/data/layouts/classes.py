@@ -17,10 +17,10 @@ from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folde
 from equiaudit.data.places import Place, tables_in
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "by_table", "labelled", "read_labels_file"]
+__all__ = ["LAYOUTS", "by_table", "labelled", "listed", "read_labels_file"]
 
 
-def _listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
+def listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
     """The folder that the images' names are relative to, and the images.
 
     A folder whose images are all in ``images`` stands for that folder.
@@ -41,7 +41,7 @@ def read_labels_file(tree: Tree, asked: Asked) -> Listing:
     """The images of `tree`, labelled by the table `asked.labels`."""
     if asked.labels is None:
         raise InputError("Which file has the labels?", tip="Give --labels FILE.csv.")
-    folder, images = _listed(tree)
+    folder, images = listed(tree)
     own = tuple(file.name for file in tree.files if file.path == asked.labels)
     return replace(by_table(folder, images, asked.labels, asked), read_too=own)
 
@@ -89,19 +89,19 @@ def labelled(
 
 
 def _is_flat(tree: Tree) -> bool:
-    _, images = _listed(tree)
+    _, images = listed(tree)
     return all("/" not in image.name for image in images)
 
 
 def _flat(tree: Tree, asked: Asked) -> Listing:
     if not asked.named:
         refuse_named_masks(tree, "flat")
-    folder, images = _listed(tree)
+    folder, images = listed(tree)
     return Listing(folder, images, notes=_unused(tree.root, folder))
 
 
 def _class_folders(tree: Tree, asked: Asked) -> Listing:
-    folder, images = _listed(tree)
+    folder, images = listed(tree)
     if folder == tree.root and not asked.named:
         refuse_mask_folders(tree, "class-folders")
         refuse_named_masks(tree, "class-folders")

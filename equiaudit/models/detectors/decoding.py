@@ -19,8 +19,8 @@ from torch import Tensor
 from torchvision.ops import box_convert, nms
 
 from equiaudit.errors import InputError, first_line
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.detectors.declaration import FORMATS, Declaration
-from equiaudit.models.outputs import named_tensors
 from equiaudit.models.zoo import own_modules
 
 __all__ = ["MOST_BOXES", "decoder"]

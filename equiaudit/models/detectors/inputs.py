@@ -31,10 +31,10 @@ def takes_list(module: nn.Module) -> bool:
     if not isinstance(module, torch.jit.ScriptModule):
         return False
     try:
-        arguments = module._c._get_method("forward").schema.arguments
-    except RuntimeError:
+        inputs = list(module.graph.inputs())
+    except RuntimeError:  # it has no forward
         return False
-    return len(arguments) > 1 and str(arguments[1].type) == "List[Tensor]"
+    return len(inputs) > 1 and str(inputs[1].type()) == "List[Tensor]"
 
 
 def normalises_itself(module: nn.Module) -> bool:

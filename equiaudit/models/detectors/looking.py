@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from equiaudit.errors import InputError
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.detectors.declaration import Declaration
 from equiaudit.models.detectors.decoding import decoder
 from equiaudit.models.detectors.found import find_detector
 from equiaudit.models.detectors.inputs import Listed, normalises_itself, takes_list
-from equiaudit.models.outputs import OutputChoice, named_tensors
+from equiaudit.models.outputs import OutputChoice
 from equiaudit.models.preprocess import Given, Hints
 from equiaudit.tasks import TASKS
 

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from equiaudit.sampling.canonical import Canonical, CanonicalPosition, canonical_origin
 from equiaudit.sampling.positions import CanonicalOutputs
 from equiaudit.sampling.wrapping import roll_by
+from equiaudit.torch_private import OpOverloadPacket
 
 __all__ = ["ORIGIN", "ROLL", "calls", "with_operators"]
 
@@ -61,7 +62,7 @@ def with_operators(wrapper: Wrapped) -> Wrapped:
     return wrapper
 
 
-def calls(module: fx.GraphModule, operator: torch._ops.OpOverloadPacket) -> list[fx.Node]:
+def calls(module: fx.GraphModule, operator: OpOverloadPacket) -> list[fx.Node]:
     """The nodes of a graph that call an operator, with or without its overload."""
     targets = (operator, operator.default)
     return [node for node in module.graph.nodes if node.target in targets]

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from equiaudit.graphs.inline import inlined
 from equiaudit.graphs.normal_form import single_output_program
 from equiaudit.graphs.portable import plain_graph, scriptable
-from equiaudit.graphs.routes import export_dynamic
+from equiaudit.graphs.routes import export_dynamic, inlined
 from equiaudit.repair.canonical.operators import ORIGIN, ROLL, calls
 from equiaudit.sampling.canonical import clear_origin, decided_origin
 from equiaudit.sampling.wrapping import roll_by
+from equiaudit.torch_private import OpOverloadPacket
 
 __all__ = ["as_exportable", "as_script", "replaced_calls"]
 
@@ -43,7 +43,7 @@ def as_exportable(module: fx.GraphModule, example: Tensor) -> fx.GraphModule:
 
 def replaced_calls(
     module: fx.GraphModule,
-    operator: torch._ops.OpOverloadPacket,
+    operator: OpOverloadPacket,
     make: Callable[[fx.Node], nn.Module],
 ) -> fx.GraphModule:
     """`module`, where each call of `operator` becomes one of the module that is made for it."""

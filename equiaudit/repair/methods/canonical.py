@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import nn
+import torch
+from torch import fx, nn
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.graphs.every_output import capture_every_output
+from equiaudit.graphs.capture import capture
+from equiaudit.models.types import Preprocess
 from equiaudit.repair.canonical.operators import with_operators
-from equiaudit.repair.methods.protocol import Converted, FixOptions, Misfit, Net
+from equiaudit.repair.methods.options import Converted, FixOptions
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
-from equiaudit.repair.outputs.roles import Reading, Refused, ragged, read_outputs, told_of
+from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged, read_outputs, told_of
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.repair.save.canonical_net import CanonicalOnnx, OnnxFile, onnx_path
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.save.net import Net
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
@@ -139,9 +142,9 @@ def _of_every_output(
     inner = replace(inner, check=check, notes=(*inner.notes, *_said(found, every), *rule))
 
     def as_graph() -> Net:
-        whole = subject.graph if module is None else capture_every_output(module, how)
+        whole = subject.graph if module is None else _all_of(module, how)
         wrapped = with_operators(CanonicalOutputs(whole, found.roles))
-        return subject.net(capture_every_output(wrapped, how))
+        return subject.net(_all_of(wrapped, how))
 
     if onnx_path(subject.model) is not None:
         ranks = {n: len(shape) for n, shape in zip(every.names, every.shapes, strict=True)}
@@ -152,7 +155,14 @@ def _of_every_output(
         raise NothingToDo(
             f"{subject.model.name} runs outside torch, and has no torch graph to wrap."
         )
-    return replace(inner, net=as_graph(), original=subject.net(capture_every_output(module, how)))
+    return replace(inner, net=as_graph(), original=subject.net(_all_of(module, how)))
+
+
+def _all_of(module: nn.Module, how: Preprocess) -> fx.GraphModule:
+    """`module` as a graph with all its outputs."""
+    dtype: torch.dtype = getattr(torch, how.dtype)
+    found = capture(module, size=how.size, channels=how.planes, dtype=dtype, every_output=True)
+    return found.graph_module
 
 
 def _said(found: Reading, every: EveryRun) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from torch import nn
 
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.methods.protocol import Converted, FixOptions, Misfit
+from equiaudit.repair.methods.options import Converted, FixOptions
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
-from equiaudit.repair.outputs.roles import looks_like_positions
-from equiaudit.repair.verify.checks import Moved
+from equiaudit.repair.outputs.roles import Misfit, looks_like_positions
+from equiaudit.repair.verify.crops import Moved
 from equiaudit.repair.verify.real_shifts import expectations
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.crop_select import CropSelect

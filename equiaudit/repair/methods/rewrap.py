@@ -9,9 +9,10 @@ from torch import fx, nn
 
 from equiaudit.errors import NothingToDo
 from equiaudit.graphs.capture import capture
-from equiaudit.graphs.outputs import channels_first, graph_outputs
+from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.types import Layout, Preprocess
-from equiaudit.repair.methods.protocol import Net
+from equiaudit.repair.save.net import Net
+from equiaudit.repair.verify.compare import channels_first
 
 __all__ = ["graph_inside", "of_layout", "recaptured", "with_channels_first"]
 

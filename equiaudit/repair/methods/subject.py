@@ -12,19 +12,22 @@ from torch import fx
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
 from equiaudit.graphs.capture import Captured
-from equiaudit.graphs.every_output import sample_of
-from equiaudit.graphs.outputs import Threshold, graph_outputs, label_threshold
+from equiaudit.graphs.outputs import graph_outputs
+from equiaudit.models.running import sample_of
 from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.inspection import captured_graph, inspection_of
-from equiaudit.repair.methods.protocol import Net
-from equiaudit.repair.onnx import LikeOnnx, OnnxCaptured
+from equiaudit.repair.methods.further import Further, further_outputs
+from equiaudit.repair.onnx import OnnxCaptured
 from equiaudit.repair.outputs.following import Following, every_following
 from equiaudit.repair.outputs.run import EveryRun, every_run
 from equiaudit.repair.rewrite.analyse import Analysis, analyse
 from equiaudit.repair.save.canonical_net import OnnxFile, onnx_path
 from equiaudit.repair.save.formats import Pad, Run
 from equiaudit.repair.save.graph_net import GraphNet
-from equiaudit.repair.save.onnx_net import Further, OnnxNet, further_outputs
+from equiaudit.repair.save.net import Net
+from equiaudit.repair.save.onnx_like import LikeOnnx
+from equiaudit.repair.save.onnx_net import OnnxNet
+from equiaudit.repair.verify.compare import Threshold, label_threshold
 from equiaudit.repair.verify.images import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped

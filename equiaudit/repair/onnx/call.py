@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 import torch
 
+from equiaudit.repair.onnx.graph import GraphBuilder
 from equiaudit.repair.onnx.reader import tensor
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
-
-if TYPE_CHECKING:
-    from equiaudit.repair.onnx.trace import Tracer
 
 __all__ = ["Call"]
 
@@ -24,7 +22,7 @@ class Call:
 
     def __init__(
         self,
-        tracer: Tracer,
+        graph: GraphBuilder,
         node: onnx.NodeProto,
         inputs: Sequence[Value | None],
         opset: int,
@@ -33,8 +31,8 @@ class Call:
         self.opset = opset
         self.inputs = inputs
         self.outputs = len(node.output)
-        self.fixed_batch = tracer.fixed_batch
-        self._tracer = tracer
+        self.fixed_batch = graph.fixed_batch
+        self._graph = graph
         self._attributes = {a.name: a for a in node.attribute}
         self._read: set[str] = set()
 
@@ -46,12 +44,12 @@ class Call:
 
     def emit(self, target: Any, *args: Any, **kwargs: Any) -> Value:
         """Call an aten operator of one result; folded where all Values are constant."""
-        (value,) = self._tracer.emit(target, *args, **kwargs)
+        (value,) = self._graph.emit(target, *args, **kwargs)
         return value
 
     def emit_parts(self, target: Any, *args: Any, **kwargs: Any) -> list[Value]:
         """Call an aten operator of several results."""
-        return self._tracer.emit(target, *args, **kwargs)
+        return self._graph.emit(target, *args, **kwargs)
 
     def input(self, index: int) -> Value:
         """An input that must be there."""
@@ -140,11 +138,11 @@ class Call:
 
     def spread_constant(self, x: Value, shape: Sequence[int]) -> Value:
         """A constant expanded over the batch, as an operator of the graph."""
-        return self._tracer.spread(x, shape)
+        return self._graph.spread(x, shape)
 
     def count(self, size: int) -> Value:
         """0, 1, 2, ... up to a multiple of the batch, as an operator of the graph."""
-        return self._tracer.count(size)
+        return self._graph.count(size)
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """`aten.reshape`; the batch axis is given as -1 where that is unambiguous."""

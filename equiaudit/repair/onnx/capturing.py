@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import fx
 
-from equiaudit.errors import NothingToDo, first_line
-from equiaudit.graphs.capture import Captured
-from equiaudit.graphs.outputs import all_outputs, relative_error
+from equiaudit.errors import NothingToDo
+from equiaudit.graphs.capture import SAMPLE_BATCHES, Captured, Uncaptured, recorded
 from equiaudit.graphs.quiet import quiet
 from equiaudit.graphs.routes import reexport
 from equiaudit.repair.onnx.module import ImportedOnnx
 
 __all__ = ["OnnxCaptured", "capture_onnx"]
 
-_BATCHES = (7, 3, 5)
-"""Of the sample that the graph is recorded with, and of those it is checked on."""
-_TOLERANCE = 1e-6
+_ROUTE = "ONNX import"
 
 
 @dataclass(frozen=True)
@@ -35,19 +33,20 @@ class OnnxCaptured(Captured):
 def capture_onnx(imported: ImportedOnnx) -> OnnxCaptured:
     """`imported.module` with a symbolic batch; NothingToDo where it cannot be recorded so."""
     generator = torch.Generator().manual_seed(0)
-    sample, *others = (_images(imported, n, generator) for n in _BATCHES)
+    batches = [_images(imported, n, generator) for n in SAMPLE_BATCHES]
     module = _taking_its_dtype(imported)
     try:
         with quiet():
-            graph = reexport(module, sample, every_output=True).eval()
-            error = max(_disagreement(graph, module, batch) for batch in others)
-    except Exception as failure:  # torch raises nearly anything here
+            way = (_ROUTE, partial(reexport, module, every_output=True))
+            found = recorded(module, [way], batches, every_output=True)
+    except Uncaptured as failure:
+        why = str(failure).removeprefix(f"{_ROUTE}: ")
         raise NothingToDo(
-            f"The ONNX model cannot be captured as one graph ({first_line(failure)}).",
+            f"The ONNX model cannot be captured as one graph ({why}).",
             tip="--method canonical needs no graph.",
         ) from failure
     return OnnxCaptured(
-        graph, "ONNX import", imported.size, error, imported.notes, imported=imported
+        found.graph, _ROUTE, imported.size, found.error, imported.notes, imported=imported
     )
 
 
@@ -71,13 +70,3 @@ def _taking_its_dtype(imported: ImportedOnnx) -> fx.GraphModule:
             cast = graph.call_function(torch.ops.aten.to.dtype, (copied, torch.float32))
             twins[node] = cast
     return fx.GraphModule(module, graph)
-
-
-def _disagreement(graph: fx.GraphModule, module: fx.GraphModule, batch: torch.Tensor) -> float:
-    """Largest difference over any output's range; 0 means equal bits."""
-    with torch.no_grad():
-        pairs = zip(all_outputs(graph(batch)), all_outputs(module(batch)), strict=True)
-        error = max(relative_error(ours, theirs) for ours, theirs in pairs)
-    if not error <= _TOLERANCE:
-        raise ValueError(f"the graph differs from the import by {error:.1e} of its range")
-    return error

@@ -7,18 +7,33 @@ from dataclasses import dataclass
 from typing import cast
 
 from equiaudit.errors import InputError
-from equiaudit.repair.methods.protocol import Misfit
 from equiaudit.repair.outputs.following import Following
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.sampling.positions import Map, PositionKind, Positions, Role, Unit
 
-__all__ = ["Reading", "Refused", "Told", "looks_like_positions", "read_outputs", "told_of"]
+__all__ = [
+    "Misfit",
+    "Reading",
+    "Refused",
+    "Told",
+    "looks_like_positions",
+    "read_outputs",
+    "told_of",
+]
 
 _KINDS = ("boxes", "keypoints", "none")
 _UNITS = ("px", "share")
 _GRAMMAR = "It is boxes, keypoints or none; boxes:px and boxes:share say the unit."
 _WIDTHS = {4: "boxes", 2: "points"}
 _NAMES = ("landmark", "keypoint", "kpt", "kps", "box", "corner", "joint", "coord", "point")
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why a method does not fit a model: a sentence each for the reason and the remedy."""
+
+    reason: str
+    remedy: str | None = None
 
 
 class Refused(Exception):

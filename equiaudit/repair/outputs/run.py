@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from equiaudit.models.outputs import named_tensors
+from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.types import Model
+from equiaudit.torch_private import tree_leaves
 
 __all__ = ["EveryRun", "every_run"]
 
@@ -78,7 +78,7 @@ def every_run(model: Model, sample: Callable[[int], Tensor]) -> EveryRun | None:
             tuple(tuple(tensor.shape) for _, tensor in pairs),
             count,
             isinstance(returned, list) and any(isinstance(one, dict) for one in returned),
-            any(isinstance(leaf, int | float) for leaf in pytree.tree_leaves(returned)),
+            any(isinstance(leaf, int | float) for leaf in tree_leaves(returned)),
         )
     return None
 

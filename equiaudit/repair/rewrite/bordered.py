@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +16,7 @@ from equiaudit.repair.rewrite.levels import InputLevels
 from equiaudit.repair.rewrite.rewrite import Globs, kept, same_tensors
 from equiaudit.repair.rewrite.rules.windows import pair
 from equiaudit.sampling.border import Fill, border_pad, has_border
+from equiaudit.torch_private import called_as
 
 __all__ = ["bordered"]
 
@@ -60,7 +60,7 @@ def bordered(
             b.env[node] = padded.run(b, x)
         if found is None and _is_image(node):
             found = b.call(has_border, b.env[node], shape_of(node)[1], shape_of(node)[-2:])
-    b.graph.set_codegen(copy.deepcopy(gm.graph._codegen))
+    called_as(b.graph, gm)
     b.graph.eliminate_dead_code()
     b.graph.lint()
     return fx.GraphModule(b.root, b.graph, "Bordered").train(gm.training), count

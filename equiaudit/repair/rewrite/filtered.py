@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from math import ceil
 from typing import Any
@@ -16,6 +15,7 @@ from equiaudit.repair.rewrite.resample import chain
 from equiaudit.repair.rewrite.rewrite import Globs, kept, same_tensors
 from equiaudit.repair.rewrite.rules.windows import pair
 from equiaudit.repair.rewrite.spec import Spec
+from equiaudit.torch_private import called_as
 
 __all__ = ["filtered"]
 
@@ -47,7 +47,7 @@ def filtered(
         source = waiting.pop(node, None)
         if source is not None:
             new[node] = _filter(root, graph, spec, source, new[node])
-    graph.set_codegen(copy.deepcopy(gm.graph._codegen))
+    called_as(graph, gm)
     graph.lint()
     return fx.GraphModule(root, graph, "Filtered").train(gm.training)
 

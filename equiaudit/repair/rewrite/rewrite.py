@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
@@ -16,6 +15,7 @@ from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import Grid
 from equiaudit.repair.rewrite.levels import FeatureLevels, InputLevels, Levels
 from equiaudit.repair.rewrite.plan import Analysis, Step
+from equiaudit.torch_private import called_as
 
 __all__ = [
     "Globs",
@@ -81,7 +81,7 @@ def rewrite_with(
     for node in gm.graph.nodes:
         if node.op != "call_module":  # the guards of torch.export, on sizes that no longer hold
             b.env[node] = _emit(b, node, analysis, kept(node, only, skip), write)
-    b.graph.set_codegen(copy.deepcopy(gm.graph._codegen))
+    called_as(b.graph, gm)
     b.graph.eliminate_dead_code(_has_effects)
     b.graph.lint()
     result = fx.GraphModule(root, b.graph, "Equivariant")
@@ -105,9 +105,10 @@ def same_tensors(gm: fx.GraphModule) -> torch.nn.Module:
 def _place(root: torch.nn.Module, name: str) -> torch.nn.Module:
     """The submodule that holds a dotted name, made where it is missing."""
     for part in name.split(".")[:-1]:
-        if part not in root._modules:
+        children = dict(root.named_children())
+        if part not in children:
             root.add_module(part, torch.nn.Module())
-        root = root._modules[part]  # type: ignore[assignment]
+        root = root.get_submodule(part)
     return root
 
 

@@ -7,13 +7,14 @@ that leaves torch gets them back (`native_pools`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.fx as fx
 from torch import Tensor
+
+from equiaudit.torch_private import called_as
 
 __all__ = ["MOST_TAPS", "mark_pool", "native_pools", "separable_max_pool"]
 
@@ -59,7 +60,7 @@ def native_pools(module: fx.GraphModule) -> fx.GraphModule:
         else:
             args = (twins[_pooled(node, *pool[0])], *pool[:2], [0, 0], pool[2], False)
             twins[node] = graph.call_function(torch.ops.aten.max_pool2d.default, args)
-    graph.set_codegen(copy.deepcopy(module.graph._codegen))
+    called_as(graph, module)
     graph.eliminate_dead_code()
     graph.lint()
     return fx.GraphModule(module, graph, type(module).__name__).train(module.training)

@@ -18,9 +18,9 @@ from equiaudit.models.onnx import onnx_forward
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.canonical.onnx_file import canonical_onnx
-from equiaudit.repair.methods.protocol import Net
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.net import Net
 from equiaudit.repair.save.write import Saved, placed
 from equiaudit.sampling.positions import Role
 from equiaudit.tasks import TASKS

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import fx
 
 from equiaudit.errors import RunError
 from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.methods.protocol import Converted
-from equiaudit.repair.onnx import ImportedOnnx, LikeOnnx
-from equiaudit.repair.rewrite.analyse import Analysis
-from equiaudit.repair.rewrite.grid import Grid
+from equiaudit.repair.onnx import ImportedOnnx
 from equiaudit.repair.save.formats import Run, file_format
 from equiaudit.repair.save.graph_net import GraphNet
+from equiaudit.repair.save.onnx_like import LikeOnnx
 from equiaudit.repair.save.write import Saved, save
 
-__all__ = ["Further", "OnnxNet", "further_outputs"]
+__all__ = ["OnnxNet"]
 
 
 @dataclass(frozen=True)
@@ -56,41 +52,3 @@ class OnnxNet(GraphNet):
         return save(
             self.graph, path, example=example, preprocess=preprocess, check=check, kind=kind
         )
-
-
-@dataclass(frozen=True)
-class Further:
-    """An output besides the main one, and how to look at it alone."""
-
-    name: str
-    place: int
-    dense: bool
-
-    def alone(self, converted: Converted) -> Converted:
-        """`converted` with the check that this output has to pass."""
-        check: Any = converted.check
-        own = {"dense": self.dense, "layout": "NCHW", "threshold": None}
-        return replace(converted, check=replace(check, **own))
-
-    def of(self, run: Run) -> Run:
-        """`run` for this output: maps as (N, C, h, w), anything else as it is."""
-
-        def taken(batch: torch.Tensor) -> torch.Tensor:
-            output = run(batch)[self.place]
-            return output.reshape(len(output), -1, *output.shape[-2:]) if self.dense else output
-
-        return taken
-
-
-def further_outputs(
-    graph: fx.GraphModule, analysis: Analysis, imported: ImportedOnnx
-) -> Iterator[Further]:
-    """The outputs of `graph`, which was analysed, after its main one."""
-    for place, node in enumerate(graph_outputs(graph)):
-        grid = analysis.grids.get(node.name)
-        if place:
-            yield Further(imported.output_names[place], place, _is_map(grid))
-
-
-def _is_map(grid: Grid | None) -> bool:
-    return grid is not None and [axis.dim for axis in grid.present] == [-2, -1]

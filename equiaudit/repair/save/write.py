@@ -14,8 +14,8 @@ import torch
 from torch import fx
 
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
-from equiaudit.graphs.inline import inlined
 from equiaudit.graphs.outputs import all_outputs
+from equiaudit.graphs.routes import inlined
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.save.formats import Format, Run, file_format, sha256

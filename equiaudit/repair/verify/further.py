@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equiaudit.errors import InputError
-from equiaudit.graphs.every_output import sample_of
+from equiaudit.models.running import sample_of
 from equiaudit.models.types import Model
 from equiaudit.repair.outputs.following import every_following
 from equiaudit.repair.outputs.roles import Refused, read_outputs, told_of

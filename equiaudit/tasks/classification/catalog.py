@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from equiaudit.results import MetricInfo
 
-METRICS = (
+METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "consistency",
         "Consistency",

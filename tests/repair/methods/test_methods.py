@@ -16,7 +16,7 @@ from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair import methods
 from equiaudit.repair.methods import Converted, FixOptions, Misfit, Subject, method
 from equiaudit.repair.pipeline import fix
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.report.repair import render_fix
 from equiaudit.results.repair import Claim, TrainingRecord, TrainingStage
 
@@ -147,7 +147,7 @@ def test_ops_left_out_take_the_claim_away_and_the_report_says_so(tmp_path: Path)
     assert not report.claim.exact
     assert not any(record.claimed or record.passed for record in report.verifications)
     said = " ".join(render_fix(report).split())
-    assert said.startswith("Partly converted, measured inexact (mass")
+    assert "Partly converted, measured inexact (mass" in said
     assert "operations is left as it is: block1.conv1" in said.partition("File:")[0]
 
 

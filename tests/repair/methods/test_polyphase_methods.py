@@ -13,7 +13,7 @@ from repair.rewrite.exact_nets import calibrated, captured, photos, shifted
 from torch import Tensor, nn
 
 from equiaudit.errors import InputError
-from equiaudit.graphs.inline import inlined
+from equiaudit.graphs.routes import inlined
 from equiaudit.repair.methods import METHODS, FixOptions, method
 from equiaudit.repair.methods.polyphase import POLYPHASE, Polyphase
 from equiaudit.repair.rewrite.analyse import analyse

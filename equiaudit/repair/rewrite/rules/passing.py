@@ -13,6 +13,7 @@ from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, State, Step
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.torch_private import overload_name
 
 __all__ = ["back_to", "copy_node", "join", "settled_copy", "to_double", "verbatim"]
 
@@ -81,7 +82,7 @@ def _in_double(b: Builder, node: fx.Node) -> fx.Node:
     first: Any = node.args[0]
     x = b.value(first)
     packet = getattr(torch.ops.aten, op_name(node).split(".")[1].rstrip("_"))
-    target = getattr(packet, node.target._overloadname)  # type: ignore[union-attr]
+    target = getattr(packet, overload_name(node.target))
     wide = b.call(to_double, x)
     with_args = (wide, *b.mapped(node.args[1:]))
     y = b.graph.call_function(target, with_args, dict(b.mapped(node.kwargs)))

@@ -1,16 +1,72 @@
-"""Adding up how far outputs are from what they should equal."""
+"""How outputs are compared, and adding up how far they are from what they should equal."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
-from equiaudit.graphs.outputs import Threshold
+from equiaudit.errors import InputError
+from equiaudit.graphs.outputs import main_output
+from equiaudit.models.outputs import Decisions, decisions_of
+from equiaudit.models.types import Layout, Model
 from equiaudit.results.repair import Mismatch, ShiftErrors
+from equiaudit.tasks import TASKS
 
-__all__ = ["Tally", "largest"]
+__all__ = [
+    "Tally",
+    "Threshold",
+    "channels_first",
+    "label_threshold",
+    "largest",
+    "output_per_image",
+]
+
+Threshold = float | Decisions | Literal["ids"] | None
+"""Above it a single score or channel is another label; "ids" where it is the label itself, None
+where it has none, as the values of images."""
+
+
+def output_per_image(
+    run: Callable[[torch.Tensor], object],
+    batch: torch.Tensor,
+    dense: bool,
+    layout: Layout = "NCHW",
+) -> torch.Tensor:
+    """The main output of `run` for batch (N, C, H, W): (N, ...), with `dense` maps (N, C, h, w).
+
+    `layout` is that of the maps as `run` returns them; those without channels get one.
+    Raises InputError where it is something else.
+    """
+    output = main_output(run(batch))
+    if not isinstance(output, torch.Tensor) or len(output) != len(batch):
+        raise InputError("The model does not return one output per image.")
+    if dense:
+        output = channels_first(output, layout)
+    if dense and output.dim() != 4:
+        raise InputError(f"The model returns {output.dim()}-D outputs, which are not maps.")
+    return output
+
+
+def channels_first(output: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """A map of `layout`, or (N, h, w), as (N, C, h, w)."""
+    if output.dim() == 3:
+        return output.unsqueeze(1)
+    return output.permute(0, 3, 1, 2) if layout == "NHWC" and output.dim() == 4 else output
+
+
+def label_threshold(model: Model) -> Threshold:
+    """How a single score or channel becomes a label, as in a scan."""
+    if not TASKS[model.task].scores:
+        return None
+    if model.outputs_labels:
+        return "ids"
+    if decide := decisions_of(model):
+        return decide
+    return 0.5 if model.outputs_probabilities else 0.0
 
 
 def largest(difference: torch.Tensor) -> float:
@@ -58,6 +114,8 @@ class Tally:
         """Of an output (C, ...): (...), or nothing where it has none."""
         if self.threshold == "ids":
             return output
+        if isinstance(self.threshold, Decisions):
+            return self.threshold(output[None])[0]
         if output.shape[:1] > (1,):
             return output.argmax(0)
         return output[:0] if self.threshold is None else output[:1] > self.threshold

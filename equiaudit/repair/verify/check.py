@@ -1,0 +1,31 @@
+"""What a check is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from equiaudit.repair.save.formats import Run
+from equiaudit.results.repair import Verification
+
+__all__ = ["Check"]
+
+
+class Check(Protocol):
+    """The check that a conversion has to pass: what it promises, put to the test."""
+
+    def __call__(
+        self,
+        run: Run,
+        original: Run,
+        images: Mapping[str, torch.Tensor],
+        *,
+        device: str,
+        comparisons: int,
+        seed: int,
+        subject: str,
+    ) -> Verification:
+        """Compare `run` with itself under shifts of `images` (C, H, W), `original` as control."""
+        ...
