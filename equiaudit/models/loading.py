@@ -19,21 +19,19 @@ from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
 from equiaudit.models.outputs import (
     OutputChoice,
+    fitting_names,
     is_share,
     labels_of,
     spread_of,
     sums_to_one,
     take_output,
 )
-from equiaudit.models.preprocess import (
-    PreprocessOverrides,
-    detector_table,
-    resolve_preprocess,
-)
+from equiaudit.models.preprocess import PreprocessOverrides, detector_table, resolve_preprocess
 from equiaudit.models.reading import read_artefact, with_weights_dtype
 from equiaudit.models.readings import LayoutChoice, choose_output
 from equiaudit.models.running import (
     Backend,
+    device_of_onnxruntime,
     export_to_onnx,
     guarded,
     in_pieces,
@@ -162,7 +160,7 @@ def load(
     artefact = prepared(read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs))
     engine = resolve_backend(backend, artefact)
     if engine == "onnxruntime" and device == "auto":
-        target = _device_of_onnxruntime(target)
+        target = device_of_onnxruntime(target)
     overrides, hints = preprocess or PreprocessOverrides(), with_weights_dtype(artefact)
     how = resolve_preprocess(
         overrides,
@@ -205,13 +203,6 @@ def _deciding(model: Model, threshold: float | None) -> Model:
 
 def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (stride, stride) if isinstance(stride, int) else stride
-
-
-def _device_of_onnxruntime(device: torch.device) -> torch.device:
-    import onnxruntime
-
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return device if has_cuda else torch.device("cpu")
 
 
 def _native_runner(
@@ -369,20 +360,13 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         output_layout=seen.choice.layout,
         reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         num_classes=classes,
-        class_names=_fitting_names(artefact.class_names, classes),
+        class_names=fitting_names(artefact.class_names, classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
-
-
-def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
-    """Names that are as many as the output has classes."""
-    if names is None or classes is None:
-        return names
-    return names if len(names) == max(2, classes) else None
 
 
 def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:

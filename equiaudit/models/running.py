@@ -17,6 +17,7 @@ from equiaudit.models.types import Preprocess
 
 __all__ = [
     "Backend",
+    "device_of_onnxruntime",
     "export_to_onnx",
     "guarded",
     "in_pieces",
@@ -48,6 +49,14 @@ def resolve_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise InputError(f"There is no device {name!r} here: {found} CUDA devices were found.")
     return device
+
+
+def device_of_onnxruntime(device: torch.device) -> torch.device:
+    """`device`, or the CPU where onnxruntime has no CUDA."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return device if has_cuda else torch.device("cpu")
 
 
 def resolve_backend(backend: Backend, artefact: Artefact) -> str:
