@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.data import Place
-    from equiaudit.models import Model
+    from equiaudit.models import Model, Outline
 
 
 class ModelSettings(TypedDict, total=False):
@@ -51,6 +52,58 @@ class ModelSettings(TypedDict, total=False):
     """Total stride, where it cannot be found from the model."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model that was named, checked as far as that needs no torch."""
+
+    model: Model | Outline
+    options: Mapping[str, Any]
+    """As `equiaudit.models.load` takes them."""
+
+    def load(self) -> Model:
+        """The model, in eval mode."""
+        from equiaudit.models import Outline, load
+
+        return load(self.model, **self.options) if isinstance(self.model, Outline) else self.model
+
+
+def prepare(
+    model: str | Path | nn.Module | Model,
+    *,
+    normalisation: bool = True,
+    **settings: Unpack[ModelSettings],
+) -> Prepared:
+    """`load_model` up to where torch is needed; the same InputError where that comes to one."""
+    from equiaudit.models import Model, PreprocessOverrides, foreseen
+
+    if isinstance(model, Model):
+        return Prepared(model, {})
+    named: dict[str, Any] = dict(settings)
+    preprocess = PreprocessOverrides(
+        size=named.pop("size", None),
+        mean=_floats(named.pop("mean", None)),
+        std=_floats(named.pop("std", None)),
+        image_range=_bounds(named.pop("image_range", None)),
+        file=as_path(named.pop("preprocess", None)),
+    )
+    output = named.pop("output_name", None)
+    pairs = [str(item).partition("=") for item in named.pop("input", ())]
+    named["inputs"] = {name: value for name, _, value in pairs}
+    named |= {"preprocess": preprocess, "normalisation": normalisation}
+    early = {
+        name: named.pop(name) for name in ("arch", "trust", "weights", "inputs") if name in named
+    }
+    outline = foreseen(
+        model,
+        **early,
+        backend=named.get("backend", "auto"),
+        task=named.get("task", "auto"),
+        preprocess=preprocess,
+        normalisation=normalisation,
+    )
+    return Prepared(outline, named | {"output": output})
+
+
 def load_model(
     model: str | Path | nn.Module | Model,
     *,
@@ -64,29 +117,7 @@ def load_model(
     InputError in one sentence for a file that is not a model, needs `arch` or `trust`, or
     whose preprocessing is not known.
     """
-    from equiaudit.models import Model, PreprocessOverrides, load
-
-    if isinstance(model, Model):
-        return model
-    named: dict[str, Any] = dict(settings)
-    overrides = PreprocessOverrides(
-        size=named.pop("size", None),
-        mean=_floats(named.pop("mean", None)),
-        std=_floats(named.pop("std", None)),
-        image_range=_bounds(named.pop("image_range", None)),
-        file=as_path(named.pop("preprocess", None)),
-    )
-    output = named.pop("output_name", None)
-    pairs = [str(item).partition("=") for item in named.pop("input", ())]
-    inputs = {name: value for name, _, value in pairs}
-    return load(
-        model,
-        output=output,
-        preprocess=overrides,
-        normalisation=normalisation,
-        inputs=inputs,
-        **named,
-    )
+    return prepare(model, normalisation=normalisation, **settings).load()
 
 
 def require_segmenter(model: Model) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from equiaudit.results import Estimate
 from equiaudit.results.loss import Loss
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -195,4 +194,6 @@ def _iou(pairs: list[tuple[Any, Any]], allowed: float, seed: int) -> Loss | None
 
 def _scores(records: Records) -> NDArray[np.float64]:
     """(n, C, 3)"""
+    import numpy as np
+
     return np.array([record.unshifted for record in records], np.float64)

@@ -40,11 +40,29 @@ class Work:
 
 def kinds_of(options: ScanOptions) -> tuple[str, ...]:
     """The names that a gate on such a scan may begin with."""
-    from equiaudit.shifts.sliding import CAPS, CAPS_KINDS
+    if is_caps(options):
+        from equiaudit.shifts.sliding import CAPS_KINDS
 
-    if options.protocol == CAPS:
         return CAPS_KINDS
     return (options.protocol,) if options.protocol else options.shifts
+
+
+def ending(judge: Judge, options: ScanOptions) -> Stopping | None:
+    """What ends the scan early, None where nothing does; InputError where that cannot be."""
+    if not options.early_stop and options.precision is None:
+        return None
+    from equiaudit.audit.stopping import Stopping
+
+    return Stopping.prepare(judge.gates, early=options.early_stop, precision=options.precision)
+
+
+def is_caps(options: ScanOptions) -> bool:
+    """Whether the scan is of sequences."""
+    if options.protocol is None:
+        return False
+    from equiaudit.shifts.sliding import CAPS
+
+    return options.protocol == CAPS
 
 
 def work_on_images(
@@ -65,7 +83,12 @@ def work_on_images(
     from equiaudit.audit.engine import run_scan
 
     dataset = open_data(model, data, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=model.task,
+        scored=not model.outputs_labels,
+    )
     choice = choice_for(model, dataset, options, folder, automatic=automatic)
     run = partial(
         run_scan, choice.model, dataset, options, choice=choice, stopping=stopping, crew=crew
@@ -129,7 +152,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
 def _resize(how: Preprocess) -> str:
     if how.fit == "letterbox":
         return f"letterbox, {how.place}, pad {how.pad}"
-    return str(how.resize or "none")
+    return how.resize_text
 
 
 def _known(model: Model, labelled: bool) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.shelf import Records
-from equiaudit.audit.task import R, TaskAudit
 from equiaudit.errors import InputError
 from equiaudit.gates import Gate
 from equiaudit.metrics.anytime import betting_bounds, betting_interval
@@ -24,9 +22,11 @@ from equiaudit.results import (
     Result,
     ShiftResult,
 )
-from equiaudit.shifts import ShiftPlan
 
-__all__ = ["Stopping", "finite_figures"]
+if TYPE_CHECKING:
+    from equiaudit.audit.shelf import Records
+    from equiaudit.audit.task import R, TaskAudit
+    from equiaudit.shifts import ShiftPlan
 
 V = TypeVar("V", BorderBin, ClassScore, ClassDecisions)
 

@@ -47,9 +47,10 @@ def inspect(call: Call, model: ModelArgument, format: FormatOption = "text") -> 
     """Say what each op does to shift equivariance, and whether `fix` can make it exact."""
     form = checked_format(format)
     from equiaudit.api import inspect as run
-    from equiaudit.report.repair import render_inspection
 
     found = run(model, **model_settings(call.settings))
+    from equiaudit.report.repair import render_inspection
+
     return Outcome(render_inspection(found, form, **page(call)))
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.items import NO_LABEL, Item, Items, Names, Truths
-from equiaudit.data.layouts import Asked, Kind, Listing, Rank, Tree, find
+from equiaudit.data.layouts import Asked, Kind, Listing, Rank, find
 from equiaudit.data.layouts.beside import left_beside
 from equiaudit.data.layouts.classes import read_labels_file
-from equiaudit.data.listing import EXTENSIONS, ImageFile
+from equiaudit.data.listing import ImageFile
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.places import Place, folder_of, let_go, place_of
+from equiaudit.data.tree import Tree, no_images
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
@@ -216,10 +217,7 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     listing: Listing = found.read(tree, asked)
     listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     if not listing.images:
-        raise InputError(
-            f"There are no images in {listing.root}.",
-            tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
-        )
+        raise no_images(listing.root)
     return found.name, listing
 
 

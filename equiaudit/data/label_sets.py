@@ -19,12 +19,13 @@ from equiaudit.data.labels import (
     leftovers,
     rows_of,
 )
-from equiaudit.data.layouts import Listing, Tree
+from equiaudit.data.layouts import Listing
 from equiaudit.data.layouts.beside import left_beside
 from equiaudit.data.layouts.classes import listed
 from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.table_columns import FILE_COLUMNS, LABEL_COLUMNS, column_named, plain
 from equiaudit.data.tables import Table, read_table
+from equiaudit.data.tree import Tree
 from equiaudit.data.truth import Frame, Truth
 from equiaudit.errors import InputError
 

@@ -29,6 +29,7 @@ __all__ = [
     "has_map_shape",
     "is_whole",
     "maps_among",
+    "several_per_place",
     "unlike_a_segmenter",
 ]
 
@@ -303,6 +304,22 @@ def unlike_a_segmenter(output: Output, layout: Layout, seen: Seen) -> str | None
     if channels >= _FEATURES and own[0] * _COARSE <= seen.window[0]:
         return f"it has {channels} channels and is {seen.window[0] // own[0]} times smaller"
     return None
+
+
+def several_per_place(output: Output, layout: Layout, seen: Seen) -> str | None:
+    """Why several channels of a map may be right at once, as the sigmoids of several labels."""
+    axis = 1 if layout == "NCHW" else 3
+    tensor = output.tensor
+    if tensor.shape[axis] < 2 or not tensor.dtype.is_floating_point or not is_share(tensor):
+        return None
+    if sums_to_one(tensor.movedim(axis, 1)):
+        return None
+    if output.origin.maker == "sigmoid":
+        return "each is a sigmoid, and their sum is not 1"
+    louder = seen.louder(output.place)
+    if louder is None or torch.equal(louder, tensor) or not is_share(louder):
+        return None
+    return "all lie in 0..1, however strong the image, and their sum is not 1"
 
 
 def _size(output: Output, seen: Seen) -> tuple[int, int]:

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.deciding import deciding
 from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
+from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
     fitting_names,
@@ -28,15 +30,13 @@ from equiaudit.models.outputs import (
 )
 from equiaudit.models.preprocess import PreprocessOverrides, detector_table, resolve_preprocess
 from equiaudit.models.reading import read_artefact, with_weights_dtype
-from equiaudit.models.readings import LayoutChoice, choose_output
+from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
-    Backend,
     device_of_onnxruntime,
     export_to_onnx,
     guarded,
     in_pieces,
     probe_batch,
-    resolve_backend,
     resolve_device,
     torch_forward,
 )
@@ -105,7 +105,7 @@ class _Asked:
 
 
 def load(
-    spec: str | Path | nn.Module,
+    spec: str | Path | nn.Module | Outline,
     *,
     arch: str | None = None,
     trust: bool = False,
@@ -126,7 +126,7 @@ def load(
 
     Args:
         spec: a file (its kind is told from its content), `torchvision:NAME/WEIGHTS`,
-            `timm:NAME`, or a module.
+            `timm:NAME`, a module; or what is `foreseen` of one, with the same settings.
         arch: the architecture of a state dict: `torchvision:NAME`, `timm:NAME` or
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
@@ -154,14 +154,26 @@ def load(
             output can be read in more than one way.
         RunError: the model raises on a batch of noise of the stated size.
     """
-    if task != "auto":
-        TASKS.named(task)
+    overrides = preprocess or PreprocessOverrides()
+    if not isinstance(spec, Outline):
+        spec = foreseen(
+            spec,
+            arch=arch,
+            trust=trust,
+            weights=weights,
+            backend=backend,
+            task=task,
+            preprocess=overrides,
+            normalisation=normalisation,
+            inputs=inputs,
+        )
     target = resolve_device(device)
-    artefact = prepared(read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs))
-    engine = resolve_backend(backend, artefact)
+    artefact = prepared(read_artefact(spec))
+    onnx = artefact.onnx is not None
+    engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
     if engine == "onnxruntime" and device == "auto":
         target = device_of_onnxruntime(target)
-    overrides, hints = preprocess or PreprocessOverrides(), with_weights_dtype(artefact)
+    hints = with_weights_dtype(artefact)
     how = resolve_preprocess(
         overrides,
         model=artefact.path,
@@ -180,29 +192,8 @@ def load(
         )
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    return _deciding(_model(runner, seen, engine, _stride_pair(stride)), threshold)
-
-
-def _deciding(model: Model, threshold: float | None) -> Model:
-    """With the threshold; InputError for a task that reads none, and for what is none."""
-    if threshold is None:
-        return model
-    if not TASKS[model.task].decides:
-        tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
-        raise InputError(
-            f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
-            tip=f"Leave it out, or give --task {tasks}.",
-        )
-    if not 0 < threshold < 1:
-        raise InputError(
-            f"--threshold is {threshold:g}; it is a probability between 0 and 1.",
-            tip="Logits are held against its logit, ln(t / (1 - t)).",
-        )
-    return replace(model, threshold=threshold)
-
-
-def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (stride, stride) if isinstance(stride, int) else stride
+    pair = (stride, stride) if isinstance(stride, int) else stride
+    return deciding(_model(runner, seen, engine, pair), threshold)
 
 
 def _native_runner(
@@ -233,6 +224,8 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_at(runner, fixed, asked, fixed_batch=fixed)
     try:
         return _look_at(runner, _PROBE, asked, fixed_batch=None)
+    except AmbiguousOutput:
+        raise
     except (InputError, RunError) as failure:
         return _look_again(runner, asked, failure)
 
@@ -242,6 +235,8 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     for count in (1, *runner.artefact.batches):
         try:
             seen = _look_at(runner, count, asked, fixed_batch=count)
+        except AmbiguousOutput:
+            raise
         except (InputError, RunError):
             continue
         said = "one image" if count == 1 else f"{count} images"

@@ -9,7 +9,7 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     channels = "rgb"              # "rgb" | "bgr" | "gray"
     dtype = "float32"             # "float32" | "float16" | "uint8" (raw pixels)
     layout = "NCHW"               # "NCHW" | "NHWC"
-    resize = 256                  # shorter side before the centre crop, px
+    resize = 256                  # shorter side before the centre crop, px; [H, W]: both sides
     interpolation = "bilinear"    # "nearest" | "bilinear" | "bicubic"
     fit = "crop"                  # "letterbox": the whole image scaled to fit, the rest padded
     place = "centre"              # "centre" | "top-left": where a letterboxed image stands
@@ -166,7 +166,8 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     if boxed:
         lines.append(f"pad = {preprocess.pad}")
     if preprocess.resize is not None:
-        lines.append(f"resize = {preprocess.resize}")
+        sides = preprocess.resize
+        lines.append(f"resize = {sides if isinstance(sides, int) else list(sides)}")
     if preprocess.image_range is not None:
         lines.append(f"image_range = {list(preprocess.image_range)}")
     return "\n".join(lines) + "\n"
@@ -384,7 +385,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "std": ("3 positive numbers, or 1 for gray", _deviations),
     "image_range": ("two numbers [black, white], the second larger", _bounds),
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
-    "resize": ("a positive whole number", _side),
+    "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
     "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
     "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
     **{key: _one_of(choices) for key, choices in _CHOICES.items()},

@@ -18,6 +18,7 @@ from equiaudit.models.evidence import (
     boxes_among,
     has_map_shape,
     is_whole,
+    several_per_place,
     unlike_a_segmenter,
 )
 from equiaudit.models.layouts import fitting_layouts
@@ -25,7 +26,7 @@ from equiaudit.models.outputs import OutputChoice, sums_to_one
 from equiaudit.models.types import Layout
 from equiaudit.tasks import TASKS
 
-__all__ = ["LayoutChoice", "choose_output"]
+__all__ = ["AmbiguousOutput", "LayoutChoice", "choose_output"]
 
 LayoutChoice = Literal["auto", "NCHW", "NHWC"]
 
@@ -37,6 +38,10 @@ _SCORES, _MAPS = (
 _INSIST = "--task classification reads it as scores all the same"
 _STATED = {"detect": "a detector", "segment": "a segmenter of objects", "pose": "a pose estimator"}
 """The tasks that Ultralytics writes into the metadata of a file, where nothing here audits them."""
+
+
+class AmbiguousOutput(InputError):
+    """An output that can be read in more than one way: another batch says nothing against it."""
 
 
 class _Doubt(Exception):
@@ -61,8 +66,8 @@ def choose_output(
     What `task` and `layout` leave open is settled by evidence, and `notes` say how. With
     `doubtful`, for work that takes no labels from outputs, one that may be something else is
     taken where there is no other, and `doubt` says what. Raises InputError that lists the outputs
-    and their shapes where none fits, or that names the flags where more than one reading is
-    possible.
+    and their shapes where none fits, and AmbiguousOutput that names the flags where more than one
+    reading is possible.
     """
     places = [_place(output, seen, what)] if output is not None else range(len(seen.outputs))
     # Several classes before a single score: a second head often is one (depth, quality, ...).
@@ -90,7 +95,7 @@ def choose_output(
         if insisted is not None:
             return replace(insisted, doubt=doubts[0].why)
     if doubts:
-        raise InputError(f"{what}: {doubts[0].why}.", tip=doubts[0].tip)
+        raise AmbiguousOutput(f"{what}: {doubts[0].why}.", tip=doubts[0].tip)
     raise _nothing_fits(seen, candidates, task, what)
 
 
@@ -283,6 +288,9 @@ def _read_map(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Ou
     labels = channels == 1 and _holds_labels(output, seen, task)
     wanted = _MAPS if task == "auto" else task
     choice = OutputChoice(output.name, output.place, wanted, 4, found, labels=labels)
+    if task == "auto" and (why := several_per_place(output, found, seen)):
+        doubt = f"the channels of {output.shown} may be right together at one place ({why})"
+        return replace(choice, doubt=f"{doubt}: only the likeliest would count")
     return replace(choice, classes=output.origin.length if labels else None)
 
 

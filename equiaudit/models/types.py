@@ -32,8 +32,9 @@ class Preprocess:
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     layout: Layout = "NCHW"
-    resize: int | None = None
-    """Shorter side of the image before the centre crop, px; None keeps its pixels."""
+    resize: int | tuple[int, int] | None = None
+    """Shorter side of the image before the centre crop, px, or (H, W) whatever its proportions;
+    None keeps its pixels."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     fit: Literal["crop", "letterbox"] = "crop"
     """The window is the middle of the image, or the whole image scaled to fit and padded."""
@@ -51,6 +52,12 @@ class Preprocess:
     def planes(self) -> int:
         """Channels of an image: 1 or 3."""
         return 1 if self.channels == "gray" else 3
+
+    @property
+    def resize_text(self) -> str:
+        """`resize` in words: "256", "224x224", "none"."""
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or "none",)
+        return "x".join(map(str, sides))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from equiaudit.data.classes import Classes, Doubt, classes_of
 from equiaudit.data.items import NO_LABEL
 from equiaudit.data.labels import labels_of_table
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.suspicion import refuse_mask_folders, refuse_named_masks
-from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
+from equiaudit.data.listing import ImageFile, list_images, sub_folders
 from equiaudit.data.places import Place, tables_in
+from equiaudit.data.tree import Tree, no_images
 from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS", "by_table", "labelled", "listed", "read_labels_file"]
@@ -30,10 +31,7 @@ def listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
         folder = tree.root / "images"
         images = list_images(folder)
     if not images:
-        raise InputError(
-            f"There are no images in {folder}.",
-            tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
-        )
+        raise no_images(folder)
     return folder, images
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
+from equiaudit.data.tree import Tree
 
 _FOLDER = "images"
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.mass import refused_ops
-from equiaudit.repair.methods.options import Converted, FixOptions
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.filtered import filtered
 from equiaudit.repair.rewrite.plan import Refuse
