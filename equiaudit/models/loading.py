@@ -21,7 +21,6 @@ from equiaudit.models.origins import Origins, torch_origins
 from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
-    fitting_names,
     is_share,
     labels_of,
     spread_of,
@@ -355,7 +354,7 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         output_layout=seen.choice.layout,
         reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         num_classes=classes,
-        class_names=fitting_names(artefact.class_names, classes),
+        class_names=artefact.names_of(classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,

@@ -19,7 +19,6 @@ __all__ = [
     "Decisions",
     "OutputChoice",
     "decisions_of",
-    "fitting_names",
     "is_share",
     "labels_of",
     "model_labels",
@@ -178,10 +177,3 @@ def sums_to_one(output: Tensor) -> bool:
 def is_share(output: Tensor) -> bool:
     """Whether every single score lies in [0, 1], as behind a sigmoid."""
     return bool(((output >= 0) & (output <= 1)).all())
-
-
-def fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
-    """Names that are as many as the output has classes."""
-    if names is None or classes is None:
-        return names
-    return names if len(names) == max(2, classes) else None
