@@ -15,9 +15,9 @@ if TYPE_CHECKING:
         Dataset,
         has_masks,
         has_targets,
+        open_bare_dataset,
         open_dataset,
         open_dense_dataset,
-        open_images,
     )
     from equiaudit.data.decoding import Decoded, decode
     from equiaudit.data.geometry import Geometry, TooSmall
@@ -39,9 +39,9 @@ _HOME = {
     "Dataset": "dataset",
     "has_masks": "dataset",
     "has_targets": "dataset",
+    "open_bare_dataset": "dataset",
     "open_dataset": "dataset",
     "open_dense_dataset": "dataset",
-    "open_images": "dataset",
     "Decoded": "decoding",
     "Letterbox": "letterbox",
     "Geometry": "geometry",
@@ -90,9 +90,9 @@ __all__ = [
     "has_masks",
     "has_targets",
     "is_lost",
+    "open_bare_dataset",
     "open_dataset",
     "open_dense_dataset",
-    "open_images",
     "open_label_sets",
     "place_of",
     "read_class_table",

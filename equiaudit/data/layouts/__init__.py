@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from equiaudit.data.layouts import (
+    bare,
     classes,
     coco,
     detection,
@@ -35,6 +36,7 @@ ALL: tuple[Layout[Any], ...] = (
     *coco.LAYOUTS,
     *detection.LAYOUTS,
     *sequences.LAYOUTS,
+    *bare.LAYOUTS,
 )
 
 

@@ -67,12 +67,12 @@ class Detection(Task):
         self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
     ) -> Dataset:
         """The images alone."""
-        from equiaudit.data import open_images
+        from equiaudit.data import open_bare_dataset
         from equiaudit.data.reading import OF_MASKS
 
         of_labels = ("labels", "class_order", *OF_MASKS)
         reading.refuse(of_labels, "says what is right, which boxes need not know", "Leave it out.")
-        return open_images(data, self.name, layout=reading.layout, limit=limit, seed=seed)
+        return open_bare_dataset(data, self.name, layout=reading.layout, limit=limit, seed=seed)
 
     def audit(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions

@@ -149,12 +149,12 @@ def test_an_interrupted_scan_goes_on_and_shards_are_merged(tmp_path):
     from equiaudit.audit.forward import run_block
     from equiaudit.audit.geometry import geometry
     from equiaudit.audit.task import Source
-    from equiaudit.data import decode, open_images
+    from equiaudit.data import decode, open_bare_dataset
     from equiaudit.tasks import TASKS
 
     model = load_model(Squares(4), **{k: v for k, v in HOW.items() if k != "images"})
     plan = make_plan(("circular",), window=(WINDOW, WINDOW), max_shift=5, offsets=4, seed=0)
-    data = open_images(folder, "detection")
+    data = open_bare_dataset(folder, "detection")
     task = TASKS["detection"].audit(model, data, plan, None)
     sources = [
         Source(i, d.sha256, d.pixels)
