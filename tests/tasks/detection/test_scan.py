@@ -138,7 +138,7 @@ def test_reports_gates_samples_and_comparison(tmp_path):
     assert "crop.jitter_p95" in found
 
 
-def test_an_interrupted_scan_goes_on_and_shards_are_merged(tmp_path):
+def test_records_are_read_back_as_they_were(tmp_path):
     folder = write(tmp_path / "images", 10)
     whole = scanned(Squares(4), folder, ("circular",), output=tmp_path / "whole")
     from equiaudit.tasks.detection.records import BoxRecord
