@@ -16,6 +16,7 @@ from equiaudit.models.artefact import Forward
 from equiaudit.models.types import Preprocess
 
 __all__ = [
+    "device_of_onnxruntime",
     "export_to_onnx",
     "guarded",
     "in_pieces",
@@ -42,6 +43,14 @@ def resolve_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise InputError(f"There is no device {name!r} here: {found} CUDA devices were found.")
     return device
+
+
+def device_of_onnxruntime(device: torch.device) -> torch.device:
+    """`device`, or the CPU where onnxruntime has no CUDA."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return device if has_cuda else torch.device("cpu")
 
 
 def probe_batch(preprocess: Preprocess, count: int, device: torch.device) -> Tensor:
@@ -102,7 +111,7 @@ def in_pieces(
         if fixed_batch is None or not len(batch):
             return take(forward(batch), len(batch))
         parts = torch.split(batch, fixed_batch)
-        return torch.cat([one_piece(part) for part in parts])
+        return _joined([one_piece(part) for part in parts])
 
     def one_piece(part: Tensor) -> Tensor:
         lacking = (fixed_batch or len(part)) - len(part)
@@ -110,6 +119,14 @@ def in_pieces(
         return take(forward(padded), len(padded))[: len(part)]
 
     return run
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One batch; lists of boxes (n, K, 6) of several lengths are filled up by rows of -1."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(parts)
+    rows = [row for part in parts for row in part]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1.0)
 
 
 def export_to_onnx(module: nn.Module, example: Tensor, *, what: str, dynamic: bool) -> bytes:
