@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from equiaudit.api.loading import (
     as_path,
     as_place,
+    listed,
     load_model,
     require_segmenter,
 )
@@ -86,7 +87,7 @@ def scan(
 
     observer = observer or Silent()
     options = ScanOptions(
-        shifts=tuple(shifts),
+        shifts=listed(shifts),
         max_shift=max_shift,
         offsets=offsets,
         limit=limit,
@@ -102,7 +103,7 @@ def scan(
         early_stop=early_stop,
         precision=precision,
     )
-    judge = Judge.prepare(gates, baseline, require=require_baseline)
+    judge = Judge.prepare(listed(gates), baseline, require=require_baseline)
     judge.check(kinds_of(options))
     stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
     reading, model_settings = parted(settings)

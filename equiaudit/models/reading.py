@@ -42,6 +42,10 @@ def read_artefact(
     an ONNX file that are not the image. Raises InputError where `spec` is not a model, is
     damaged, needs code, or does not fit `arch`.
     """
+    if not isinstance(spec, str | Path | nn.Module):
+        raise InputError(
+            f"A model is a path, a name or a torch.nn.Module, not {type(spec).__name__}."
+        )
     if inputs and (not isinstance(spec, str | Path) or not _is_onnx(spec)):
         raise InputError("--input gives values to inputs of ONNX files, which this model is not.")
     return _taking_float32(_read(spec, arch, trust, weights, inputs or {}))
