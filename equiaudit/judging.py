@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiaudit.comparison import (
-    Samples,
-    comparable,
-    paired_differences,
-    paired_law,
-    read_samples,
-    samples_beside,
-)
 from equiaudit.errors import InputError
-from equiaudit.gates import Gate, check_names, judge, judged_against, parse_gate
-from equiaudit.results import Estimate, Result, load_result
+from equiaudit.gates import Gate, check_names, parse_gate
 
 if TYPE_CHECKING:
+    from equiaudit.comparison import Samples
     from equiaudit.metrics.forecast import Bounds
-
-__all__ = ["Judge"]
+    from equiaudit.results import Estimate, Result
 
 Note = Callable[[str], None]
 
@@ -62,6 +53,8 @@ class Judge:
         path = Path(baseline)
         if not path.exists() and not require:
             return cls(parsed, path=path)
+        from equiaudit.results import load_result
+
         return cls(parsed, load_result(path), path)
 
     @property
@@ -70,10 +63,15 @@ class Judge:
         return self.path is not None and self.baseline is None
 
     def check(
-        self, kinds: Sequence[str], *, labelled: bool = True, task: str | None = None
+        self,
+        kinds: Sequence[str],
+        *,
+        labelled: bool = True,
+        task: str | None = None,
+        scored: bool = True,
     ) -> None:
         """Before the run, since a gate with a typo must not cost one."""
-        check_names(self.gates, tuple(kinds), labelled=labelled, task=task)
+        check_names(self.gates, tuple(kinds), labelled=labelled, task=task, scored=scored)
         known = None if self.baseline is None else self.baseline.metric_names()
         for gate in self.gates:
             if gate.drop and known is not None and gate.name not in known:
@@ -88,6 +86,9 @@ class Judge:
 
         InputError where the baseline is of other data or other shifts.
         """
+        from equiaudit.comparison import comparable
+        from equiaudit.gates import judge, judged_against
+
         forecasts: dict[str, Bounds] = {}
         if self.lacks_baseline:
             note(self._lacking(result))
@@ -109,6 +110,13 @@ class Judge:
     def _paired(
         self, result: Result, samples: Samples | None, note: Note
     ) -> tuple[dict[str, Estimate], dict[str, Bounds]]:
+        from equiaudit.comparison import (
+            paired_differences,
+            paired_law,
+            read_samples,
+            samples_beside,
+        )
+
         names = {gate.name for gate in self.gates if gate.drop}
         if self.baseline is None or self.path is None or not names:
             return {}, {}

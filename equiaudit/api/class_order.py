@@ -67,15 +67,13 @@ def _answers(model: Model, dataset: Dataset, places: NDArray[np.int64]) -> NDArr
     """
     import torch
 
+    from equiaudit.models.outputs import model_labels
+
     found = np.full(len(places), -1, np.int64)
     for rows, batch in _batches(model, dataset, places):
         with torch.inference_mode():
             outputs = model.run(batch).float()
-        if outputs.shape[1] == 1:
-            limit = 0.5 if model.outputs_probabilities else 0.0
-            labels = (outputs[:, 0] > limit).long()
-        else:
-            labels = outputs.argmax(1)
+        labels = model_labels(model, outputs).reshape(-1).long()
         labels = torch.where(outputs.isfinite().all(1), labels, -1)
         found[rows] = labels.cpu().numpy()
     return found

@@ -47,6 +47,7 @@ class BeforeAfter:
             device=str(self.model.device),
             size=size,
             task=self.model.task,
+            threshold=self.model.threshold,
             output_layout=self.model.output_layout,
         )
         after = replace(fixed, class_names=self.model.class_names)
@@ -86,6 +87,7 @@ class BeforeAfter:
 
     def _agreement(self, report: FixReport, before: Model, after: Model) -> tuple[Agreement, ...]:
         """The rows, measured as far as the images reach beyond the larger input."""
+        from equiaudit.models.outputs import model_labels
         from equiaudit.repair.verify.real_shifts import REACH, measured
 
         rows = report.agreement
@@ -100,7 +102,7 @@ class BeforeAfter:
             sources(self.dataset, after.preprocess, REACH),
             margin=size[0] - before.preprocess.size[0],
             size=size,
-            classification=task.scores and not task.maps,
+            labels=partial(model_labels, self.model) if task.scores and not task.maps else None,
         )
 
     def _borders(self, report: FixReport, after: Model) -> Borders | None:

@@ -125,19 +125,28 @@ class Request:
         return self.training.wanted and not self.options.dry_run
 
     def checked(self) -> None:
-        """Raise InputError for all that can be told before the model is loaded."""
-        from equiaudit.repair import checked_request, checked_target
+        """Raise InputError for all that can be told without torch."""
+        from equiaudit.repair import checked_out, checked_target
 
         self.images.checked()
+        self.training.checked()
         self.picking.checked(self.images, self.training)
         if not self.picking.wanted:
-            first, *_ = self._defaults("classification") if self.by_default else (None,)
-            options = self.options if first is None else replace(self.options, method=first)
-            checked_request(self.out, options, trains=self.training.wanted)
+            checked_out(self.out, self.options)
         elif self.out is not None:
             checked_target(self.out, self.options.pad)
         elif not (self.picking.only_compare or self.options.dry_run):
             raise InputError("fix needs a file to write.", tip="Add -o OUT, or --compare-methods.")
+
+    def check_method(self) -> None:
+        """Raise InputError where there is no such method, or options do not go with it."""
+        if self.picking.wanted:
+            return
+        from equiaudit.repair import checked_request
+
+        first, *_ = self._defaults("classification") if self.by_default else (None,)
+        options = self.options if first is None else replace(self.options, method=first)
+        checked_request(self.out, options, trains=self.training.wanted)
 
     def run(self, model: Model) -> FixReport:
         """The report, written to its folder too where there is one."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.data import Place
-    from equiaudit.models import Model
+    from equiaudit.models import Model, Outline
 
 
 class ModelSettings(TypedDict, total=False):
@@ -36,6 +37,8 @@ class ModelSettings(TypedDict, total=False):
     preprocess: str | Path | None
     """A TOML file with the whole preprocessing."""
     task: str
+    threshold: float | None
+    """Probability above which the tasks binary and multilabel say yes; 0.5 unless said."""
     output_name: str | None
     """Which output tensor counts, where the model has several."""
     output_layout: str
@@ -46,6 +49,62 @@ class ModelSettings(TypedDict, total=False):
     backend: str
     stride: tuple[int, int] | None
     """Total stride, where it cannot be found from the model."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that was named, checked as far as that needs no torch."""
+
+    model: Model | Outline
+    options: Mapping[str, Any]
+    """As `equiaudit.models.load` takes them."""
+
+    def load(self) -> Model:
+        """The model, in eval mode."""
+        from equiaudit.models import Outline, load
+
+        return load(self.model, **self.options) if isinstance(self.model, Outline) else self.model
+
+
+def prepare(
+    model: str | Path | nn.Module | Model,
+    *,
+    normalisation: bool = True,
+    **settings: Unpack[ModelSettings],
+) -> Prepared:
+    """`load_model` up to where torch is needed; the same InputError where that comes to one."""
+    from equiaudit.models import Model, PreprocessOverrides, foreseen
+
+    if isinstance(model, Model):
+        return Prepared(model, {})
+    if not isinstance(model, str | Path) and not hasattr(model, "state_dict"):
+        raise InputError(
+            f"A model is a path, a name or a torch.nn.Module, not {type(model).__name__}."
+        )
+    named: dict[str, Any] = dict(settings)
+    preprocess = PreprocessOverrides(
+        size=_sides(named.pop("size", None)),
+        mean=_floats("mean R,G,B", named.pop("mean", None)),
+        std=_floats("std R,G,B", named.pop("std", None)),
+        image_range=_bounds(named.pop("image_range", None)),
+        file=as_path(named.pop("preprocess", None)),
+    )
+    output = named.pop("output_name", None)
+    pairs = [str(item).partition("=") for item in listed(named.pop("input", ()))]
+    named["inputs"] = {name: value for name, _, value in pairs}
+    named |= {"preprocess": preprocess, "normalisation": normalisation}
+    early = {
+        name: named.pop(name) for name in ("arch", "trust", "weights", "inputs") if name in named
+    }
+    outline = foreseen(
+        model,
+        **early,
+        backend=named.get("backend", "auto"),
+        task=named.get("task", "auto"),
+        preprocess=preprocess,
+        normalisation=normalisation,
+    )
+    return Prepared(outline, named | {"output": output})
 
 
 def load_model(
@@ -61,29 +120,7 @@ def load_model(
     InputError in one sentence for a file that is not a model, needs `arch` or `trust`, or
     whose preprocessing is not known.
     """
-    from equiaudit.models import Model, PreprocessOverrides, load
-
-    if isinstance(model, Model):
-        return model
-    named: dict[str, Any] = dict(settings)
-    overrides = PreprocessOverrides(
-        size=_sides(named.pop("size", None)),
-        mean=_floats("mean R,G,B", named.pop("mean", None)),
-        std=_floats("std R,G,B", named.pop("std", None)),
-        image_range=_bounds(named.pop("image_range", None)),
-        file=as_path(named.pop("preprocess", None)),
-    )
-    output = named.pop("output_name", None)
-    pairs = [str(item).partition("=") for item in listed(named.pop("input", ()))]
-    inputs = {name: value for name, _, value in pairs}
-    return load(
-        model,
-        output=output,
-        preprocess=overrides,
-        normalisation=normalisation,
-        inputs=inputs,
-        **named,
-    )
+    return prepare(model, normalisation=normalisation, **settings).load()
 
 
 def require_segmenter(model: Model) -> None:

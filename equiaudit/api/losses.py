@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from equiaudit.results import Estimate
 from equiaudit.results.loss import Loss
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -43,14 +42,16 @@ def loss_between(
 
     `pixels` says which share of pixels changes its label, and is asked where there are no masks.
     A loss of more than `allowed` is judged where labels or masks say what is right. None where
-    outputs are images, or hold several labels.
+    outputs are images.
     """
     pairs, kind = _pairs(before, after), TASKS[task]
-    if not kind.scores or not kind.exclusive:
+    if not kind.scores:
         return None
     if not kind.maps:
         if not pairs:
             return None
+        if not kind.exclusive:
+            return _sets(pairs, allowed, seed)
         return _labels(pairs, allowed) if labelled else _changed(pairs)
     if labelled and pairs:
         return _iou(pairs, allowed, seed)
@@ -143,12 +144,35 @@ def _labels(pairs: list[tuple[Any, Any]], allowed: float) -> Loss | None:
     return _judged(loss, allowed, PairedLaw.of(still, right).bounds)
 
 
-def _changed(pairs: list[tuple[Any, Any]]) -> Loss:
+def _changed(pairs: list[tuple[Any, Any]], measure: Literal["labels", "sets"] = "labels") -> Loss:
     from equiaudit.metrics.intervals import proportion_interval
 
     changed = sum(a.clean != b.clean for a, b in pairs)
     lost = proportion_interval(changed, len(pairs))
-    return Loss(measure="labels", lost=lost, verdict="not judged")
+    return Loss(measure=measure, lost=lost, verdict="not judged")
+
+
+def _sets(pairs: list[tuple[Any, Any]], allowed: float, seed: int) -> Loss:
+    """The micro F1 where the true classes are known."""
+    from equiaudit.metrics.dense import f1, iou_difference
+    from equiaudit.metrics.multilabel import counts, f1_micro
+
+    known = [(a, b, a.true()) for a, b in pairs if a.known is not None]
+    if not known:
+        return _changed(pairs, "sets")
+    first, second = (
+        counts(np.stack([each[i].decided() for each in known]), np.stack([t for *_, t in known]))
+        for i in (0, 1)
+    )
+    pooled = [scores.sum(axis=1, keepdims=True) for scores in (second, first)]
+    loss = Loss(
+        measure="F1",
+        before=f1_micro(first),
+        after=f1_micro(second),
+        lost=iou_difference(*pooled, seed=seed, ratio=f1),
+        verdict="not judged",
+    )
+    return _judged(loss, allowed, None)
 
 
 def _iou(pairs: list[tuple[Any, Any]], allowed: float, seed: int) -> Loss | None:
@@ -170,4 +194,6 @@ def _iou(pairs: list[tuple[Any, Any]], allowed: float, seed: int) -> Loss | None
 
 def _scores(records: Records) -> NDArray[np.float64]:
     """(n, C, 3)"""
+    import numpy as np
+
     return np.array([record.unshifted for record in records], np.float64)

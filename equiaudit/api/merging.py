@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equiaudit.api.loading import as_path, as_place, load_model
+from equiaudit.api.loading import as_path, as_place, prepare
 from equiaudit.api.reading import Reading, open_data, settled_task
-from equiaudit.api.work import in_force, judged, kinds_of, stated
+from equiaudit.api.work import in_force, is_caps, judged, kinds_of, stated
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
@@ -43,21 +43,27 @@ def scan_shard(
     `merge`. The model runs as it is unless `backend` is named, since shards have to be run
     alike. An interrupted shard continues. Errors are those of `scan`.
     """
-    from equiaudit.audit.merging import run_shard
-    from equiaudit.shifts.sliding import CAPS
-
     observer = observer or Silent()
     part = Shard.parse(shard)
     options = _options({name: settings.pop(name) for name in _OPTIONS if name in settings})
-    _refuse(options, CAPS)
+    _refuse(options)
     judge = Judge.prepare(gates, later=True)
     judge.check(kinds_of(options))
     reading = Reading.taken_from(settings)
     place = as_place(data)
     task = settings.get("task", "auto")
-    loaded = settled_task(load_model(model, **settings), place, task, reading.classes)
+    prepared = prepare(model, **settings)
+    reading.check_places(place)
+    loaded = settled_task(prepared.load(), place, task, reading)
     dataset = open_data(loaded, place, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=loaded.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=loaded.task,
+        scored=not loaded.outputs_labels,
+    )
+    from equiaudit.audit.merging import run_shard
+
     observer.settings(in_force(loaded, dataset, options) | {"shard": f"{part}"})
     return run_shard(
         loaded,
@@ -76,13 +82,13 @@ def _options(named: dict[str, Any]) -> ScanOptions:
     return ScanOptions(**(named | shifts))
 
 
-def _refuse(options: ScanOptions, caps: str) -> None:
+def _refuse(options: ScanOptions) -> None:
     if options.early_stop or options.precision is not None:
         raise InputError(
             "A shard cannot tell when the whole scan has seen enough.",
             tip="Leave --early-stop and --precision out, or --shard.",
         )
-    if options.protocol == caps:
+    if is_caps(options):
         raise InputError("The caps protocol runs on one machine.", tip="Leave --shard out.")
 
 
@@ -109,7 +115,12 @@ def merge(
     found = open_shards([Path(shard) for shard in shards])
     header = found[0].header
     judge = Judge.prepare(gates or header.gates, baseline, require=require_baseline)
-    judge.check(kinds_of(header.options), labelled=header.data.labelled, task=header.model.task)
+    judge.check(
+        kinds_of(header.options),
+        labelled=header.data.labelled,
+        task=header.model.task,
+        scored=not header.model.outputs_labels,
+    )
     done = merged(found)
     images = header.options.images
     if folder is not None:

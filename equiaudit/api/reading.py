@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from equiaudit.api.class_order import settled_labels
 from equiaudit.api.loading import ModelSettings
 from equiaudit.data.reading import DataSettings, Reading
 from equiaudit.errors import InputError
@@ -24,6 +22,7 @@ __all__ = [
     "open_data",
     "open_sequence_data",
     "parted",
+    "refuse_doubt",
     "settled_task",
 ]
 
@@ -56,6 +55,8 @@ def open_data(
     Where it is not clear how labels are numbered the model is asked, unless `settle` is off, for
     work that needs no labels.
     """
+    from equiaudit.api.class_order import settled_labels
+
     dataset = TASKS.named(model.task).open(model, data, reading, limit, seed)
     return settled_labels(model, dataset) if settle else dataset
 
@@ -78,15 +79,15 @@ def open_sequence_data(
     )
 
 
-def _counted(model: Model, data: str | Place, classes: str | Path | Place | None) -> Model:
+def _counted(model: Model, data: str | Place, reading: Reading) -> Model:
     """`model` with a number of classes, where it returns maps of labels and does not say."""
-    from equiaudit.data import has_masks, place_of, read_class_table
+    from equiaudit.data import has_masks, read_class_table
 
     if not model.outputs_labels or not TASKS[model.task].maps or model.num_classes is not None:
         return model
-    if classes is not None:
-        names = read_class_table(place_of(classes)).names
-        return replace(model, num_classes=max(2, max(names) + 1))
+    if reading.classes_place is not None:
+        named = set(read_class_table(reading.classes_place).names) - {_void(reading)}
+        return replace(model, num_classes=max(2, max(named, default=0) + 1))
     if has_masks(data):
         raise InputError(
             f"{model.name} returns labels, and nothing says how many classes there are.",
@@ -95,17 +96,26 @@ def _counted(model: Model, data: str | Place, classes: str | Path | Place | None
     return replace(model, num_classes=_MOST_LABELS)
 
 
+def _void(reading: Reading) -> int:
+    """The index of a table of classes that is none; an ignored value that masks store is one
+    only where they are not renumbered."""
+    from equiaudit.data import VOID
+
+    stated = None if reading.mask_offset else reading.ignore_index
+    return VOID if stated is None else stated
+
+
 def settled_task(
-    model: Model, data: str | Place, task: str, classes: str | Path | Place | None = None
+    model: Model, data: str | Place, task: str, reading: Reading | None = None
 ) -> Model:
     """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
 
     What outputs were taken for, from their shape, gives way to a task of the same shape that
     `data` tells of. Where labels are returned and nothing says how many classes there are,
-    `classes` does.
+    the table of classes in `reading` does.
     """
     if model.outputs_labels:
-        return _counted(model, data, classes)
+        return _counted(model, data, reading or Reading())
     if task != "auto":
         return model
     guess = TASKS[model.task]
@@ -113,9 +123,22 @@ def settled_task(
         note = other.told_by(data) if other.output == guess.output else ""
         if note and other is not guess:
             told = replace(model, task=other.name, notes=(*model.notes, note))
+            refuse_doubt(told)
             return told if other.scores else _without_scores(told)
+    refuse_doubt(model)
     note = guess.unsettled(data)
     return replace(model, notes=(*model.notes, note)) if note else model
+
+
+def refuse_doubt(model: Model) -> None:
+    """InputError where one class per place is to be read from what may be several."""
+    task = TASKS[model.task]
+    if model.doubt and task.scores and task.exclusive:
+        raise InputError(
+            f"{model.name}: {model.doubt}.",
+            tip="--task segmentation reads them as scores of one class all the same; --task image"
+            " reads maps as images.",
+        )
 
 
 def _without_scores(model: Model) -> Model:

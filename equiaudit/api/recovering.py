@@ -49,13 +49,15 @@ class Training:
 
     @property
     def wanted(self) -> bool:
-        """Whether any stage was asked for; InputError where its images were not given."""
-        asked = bool(self.calibrate or self.distil or self.finetune)
-        if not asked:
+        """Whether any stage was asked for."""
+        return bool(self.calibrate or self.distil or self.finetune)
+
+    def checked(self) -> None:
+        """InputError where images were not given, or what only training reads was."""
+        if not self.wanted:
             self._require_unset()
-        if asked and self.folder is None and self.data is None:
+        elif self.folder is None and self.data is None:
             raise InputError("Training needs images.", tip="Add --train-data DIR, or --data DIR.")
-        return asked
 
     def _require_unset(self) -> None:
         """InputError for a setting that nothing reads where no stage was asked for."""

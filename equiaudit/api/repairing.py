@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from equiaudit.api.choosing import Goal
-from equiaudit.api.fixing import Images, Picking, Request, write_verifications
-from equiaudit.api.loading import ModelSettings, as_path, as_place, load_model
+from equiaudit.api.loading import ModelSettings, as_path, as_place, prepare
 from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
-from equiaudit.api.recovering import Training
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from equiaudit.api.choosing import Goal
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
@@ -31,9 +29,10 @@ def inspect(
     Needs the input size, and no normalisation. Raises NothingToDo where the model cannot be
     captured as one graph.
     """
+    prepared = prepare(model, normalisation=False, **model_settings)
     from equiaudit.repair import inspect as inspect_model
 
-    return inspect_model(load_model(model, normalisation=False, **model_settings))
+    return inspect_model(prepared.load())
 
 
 def verify(
@@ -54,15 +53,17 @@ def verify(
     model, as a control, and what it is asked whether outputs are read rightly. Every output
     counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
     """
+    reading, model_settings = parted(settings)
+    prepared = [
+        prepare(each, normalisation=data is not None, **_for(each, model_settings))
+        for each in (model, against)
+        if each is not None
+    ]
+    if data is not None:
+        reading.check_places(data)
     from equiaudit.repair import verify_model
 
-    reading, model_settings = parted(settings)
-    needs_values = data is not None
-    loaded = load_model(model, normalisation=needs_values, **_for(model, model_settings))
-    control = None
-    if against is not None:
-        fitting = _for(against, model_settings)
-        control = load_model(against, normalisation=needs_values, **fitting)
+    loaded, *controls = (each.load() for each in prepared)
     images = None
     if data is not None:
         images = pictures(
@@ -70,13 +71,15 @@ def verify(
         )
     found = verify_model(
         loaded,
-        against=control,
+        against=controls[0] if controls else None,
         images=images,
         positions=tuple((positions or {}).items()),
         seed=seed,
         seconds=seconds,
     )
     if output is not None:
+        from equiaudit.api.fixing import write_verifications
+
         write_verifications(Path(output), [found])
     return found
 
@@ -139,6 +142,8 @@ def fix(
     Raises NothingToDo (exit 5) where there is nothing to fix, the conversion is refused, or no
     method is within the accuracy.
     """
+    from equiaudit.api.fixing import Images, Picking, Request
+    from equiaudit.api.recovering import Training
     from equiaudit.repair import FixOptions
 
     place = as_place(data) if data else None
@@ -182,9 +187,13 @@ def fix(
         by_default=method is None,
     )
     request.checked()
-    loaded = load_model(model, normalisation=request.scans, **model_settings)
+    prepared = prepare(model, normalisation=request.scans, **model_settings)
     if place is not None and request.scans:
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"))
+        reading.check_places(place)
+    request.check_method()
+    loaded = prepared.load()
+    if place is not None and request.scans:
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
     return request.run(loaded)
 
 

@@ -11,12 +11,28 @@ from equiaudit.api.loading import (
     as_path,
     as_place,
     listed,
-    load_model,
+    prepare,
     require_segmenter,
 )
-from equiaudit.api.reading import Reading, ScanSettings, open_sequence_data, parted, settled_task
+from equiaudit.api.reading import (
+    Reading,
+    ScanSettings,
+    open_sequence_data,
+    parted,
+    refuse_doubt,
+    settled_task,
+)
 from equiaudit.api.running import crew_for, is_left_to_choose
-from equiaudit.api.work import Work, in_force, judged, kinds_of, stated, work_on_images
+from equiaudit.api.work import (
+    Work,
+    ending,
+    in_force,
+    is_caps,
+    judged,
+    kinds_of,
+    stated,
+    work_on_images,
+)
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
@@ -81,10 +97,6 @@ def scan(
     do the work, each with a model that it loads itself. Raises InputError (exit 2) or RunError
     (exit 3) of `equiaudit.errors`.
     """
-    from equiaudit.audit.stopping import Stopping
-    from equiaudit.report import write_reports
-    from equiaudit.shifts.sliding import CAPS
-
     observer = observer or Silent()
     options = ScanOptions(
         shifts=listed(shifts),
@@ -105,23 +117,29 @@ def scan(
     )
     judge = Judge.prepare(listed(gates), baseline, require=require_baseline)
     judge.check(kinds_of(options))
-    stopping = Stopping.prepare(judge.gates, early=early_stop, precision=precision)
+    stopping = ending(judge, options)
     reading, model_settings = parted(settings)
     place = as_place(data)
-    loaded = load_model(model, **model_settings)
+    prepared = prepare(model, **model_settings)
+    reading.check_places(place, sequences=is_caps(options))
+    loaded = prepared.load()
     folder = as_path(output)
-    if protocol == CAPS:
+    if is_caps(options):
         if engine != "local":
             raise InputError("The caps protocol runs on one machine.", tip="Leave --engine out.")
+        if model_settings.get("task", "auto") == "auto":
+            refuse_doubt(loaded)
         work = _sequences(loaded, place, reading, options, judge, stopping)
     else:
         backend = model_settings.get("backend")
         automatic = engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading.classes)
+        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
         crew = crew_for(engine, address, model, model_settings)
         work = work_on_images(
             loaded, place, reading, options, judge, stopping, folder, automatic, crew
         )
+    from equiaudit.report import write_reports
+
     observer.settings(in_force(work.model, work.dataset, options))
     if work.sentence:
         observer.note(work.sentence)
@@ -149,5 +167,10 @@ def _sequences(
     if stopping is not None:
         raise InputError("A scan of sequences does not end early.", tip=_WHOLE)
     dataset = open_sequence_data(model, data, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=model.task,
+        scored=not model.outputs_labels,
+    )
     return Work(model, dataset, partial(run_sequences, model, dataset, options))

@@ -40,11 +40,29 @@ class Work:
 
 def kinds_of(options: ScanOptions) -> tuple[str, ...]:
     """The names that a gate on such a scan may begin with."""
-    from equiaudit.shifts.sliding import CAPS, CAPS_KINDS
+    if is_caps(options):
+        from equiaudit.shifts.sliding import CAPS_KINDS
 
-    if options.protocol == CAPS:
         return CAPS_KINDS
     return (options.protocol,) if options.protocol else options.shifts
+
+
+def ending(judge: Judge, options: ScanOptions) -> Stopping | None:
+    """What ends the scan early, None where nothing does; InputError where that cannot be."""
+    if not options.early_stop and options.precision is None:
+        return None
+    from equiaudit.audit.stopping import Stopping
+
+    return Stopping.prepare(judge.gates, early=options.early_stop, precision=options.precision)
+
+
+def is_caps(options: ScanOptions) -> bool:
+    """Whether the scan is of sequences."""
+    if options.protocol is None:
+        return False
+    from equiaudit.shifts.sliding import CAPS
+
+    return options.protocol == CAPS
 
 
 def work_on_images(
@@ -65,7 +83,12 @@ def work_on_images(
     from equiaudit.audit.engine import run_scan
 
     dataset = open_data(model, data, reading, options.limit, options.seed)
-    judge.check(kinds_of(options), labelled=dataset.labelled, task=model.task)
+    judge.check(
+        kinds_of(options),
+        labelled=dataset.labelled,
+        task=model.task,
+        scored=not model.outputs_labels,
+    )
     choice = choice_for(model, dataset, options, folder, automatic=automatic)
     run = partial(
         run_scan, choice.model, dataset, options, choice=choice, stopping=stopping, crew=crew
@@ -75,8 +98,8 @@ def work_on_images(
 
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
     """Settings of model and data that are no default."""
-    names = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
-    named = {name: settings.get(name) for name in names}
+    names = ("arch", "weights", "task", "threshold", "output_name", "output_layout", "input")
+    named = {name: settings.get(name) for name in (*names, "trust")}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     return said | reading.stated()
 
@@ -113,7 +136,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
         "layout": dataset.layout,
         "window": f"{height}x{width}{_said(how, 'size')}",
-        "resize": f"{how.resize or 'none'}{_said(how, 'resize')}",
+        "resize": f"{how.resize_text}{_said(how, 'resize')}",
         "channels": f"{how.channels}{_said(how, 'channels')}",
         "mean": f"{_numbers(how.mean)}{_said(how, 'mean')}",
         "std": f"{_numbers(how.std)}{_said(how, 'std')}",

@@ -96,7 +96,7 @@ def run_sequences(
     if model.preprocess.resize is not None:
         raise InputError(
             "The caps protocol slides a window over images as they are, and the preprocessing"
-            f" resizes them to {model.preprocess.resize} px.",
+            f" resizes them to {model.preprocess.resize_text} px.",
             tip="Leave `resize` out, or resize the images beforehand.",
         )
     journal = Journal(folder, _key(model, data), SequenceRecord.from_json, resume=options.resume)

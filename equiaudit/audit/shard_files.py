@@ -52,6 +52,7 @@ class ModelFacts(_Frozen):
     backend: str
     outputs_probabilities: bool
     outputs_labels: bool = False
+    threshold: float | None = None
     num_classes: int | None
     class_names: tuple[str, ...] | None
     total_stride: tuple[int, int] | None

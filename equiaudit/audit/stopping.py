@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.shelf import Records
-from equiaudit.audit.task import R, TaskAudit
 from equiaudit.errors import InputError
 from equiaudit.gates import Gate
 from equiaudit.metrics.anytime import betting_bounds, betting_interval
 from equiaudit.results import (
     BorderBin,
     BoundaryPart,
+    ClassDecisions,
     ClassScore,
     DenseShift,
     Estimate,
     Result,
     ShiftResult,
 )
-from equiaudit.shifts import ShiftPlan
 
-__all__ = ["Stopping", "finite_figures"]
+if TYPE_CHECKING:
+    from equiaudit.audit.shelf import Records
+    from equiaudit.audit.task import R, TaskAudit
+    from equiaudit.shifts import ShiftPlan
 
-V = TypeVar("V", BorderBin, ClassScore)
+V = TypeVar("V", BorderBin, ClassScore, ClassDecisions)
 
 Figures = Mapping[str, NDArray[np.float64]]
 """Metric -> one figure in [0, 1] per image, whose mean the metric is."""
@@ -152,7 +153,9 @@ def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:
         point.model_copy(update={"agreement": _without_bounds(point.agreement)})
         for point in shift.by_distance
     )
-    update: dict[str, object] = {"metrics": metrics, "by_distance": distances}
+    names = ("consistency", "agreement", "f1_clean", "f1_shifted")
+    classes = tuple(_all_without_bounds(each, names) for each in shift.classes)
+    update: dict[str, object] = {"metrics": metrics, "by_distance": distances, "classes": classes}
     if shift.dense is not None:
         update["dense"] = _map_without_bounds(shift.dense)
     return shift.model_copy(update=update)

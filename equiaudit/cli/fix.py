@@ -77,7 +77,6 @@ def fix(
     if form == "json":
         call.refuse(("explain",), "is for text and md", tip="Leave it out; json has the plan.")
     from equiaudit.api import fix as run
-    from equiaudit.report.repair import render_fix
 
     if report is None and output is not None and not (dry_run or conversion.compare_methods):
         report = _default_folder(output)
@@ -99,6 +98,8 @@ def fix(
         call.terminal.say(f"Wrote {report / 'fix.json'}")
     if _is_refused(found):
         call.terminal.error(str(found.reason))
+    from equiaudit.report.repair import render_fix
+
     return Outcome(render_fix(found, form, explain=explain, **page(call)), exit_code(found))
 
 

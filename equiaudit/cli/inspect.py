@@ -21,6 +21,7 @@ MODEL_FLAGS = (
     "image_range",
     "preprocess",
     "task",
+    "threshold",
     "output_name",
     "output_layout",
     "input",
@@ -37,16 +38,18 @@ FormatOption = Annotated[str, typer.Option(help="text or json.", metavar="FORMAT
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    verb(app, "inspect", flags=MODEL_FLAGS)(inspect)
+    read = tuple(name for name in MODEL_FLAGS if name != "threshold")
+    verb(app, "inspect", flags=read)(inspect)
 
 
 def inspect(call: Call, model: ModelArgument, format: FormatOption = "text") -> Outcome:
     """Say what each op does to shift equivariance, and whether `fix` can make it exact."""
     form = checked_format(format)
     from equiaudit.api import inspect as run
-    from equiaudit.report.repair import render_inspection
 
     found = run(model, **model_settings(call.settings))
+    from equiaudit.report.repair import render_inspection
+
     return Outcome(render_inspection(found, form, **page(call)))
 
 

@@ -67,7 +67,6 @@ def verify(
             tip="Name them, or leave it out.",
         )
     from equiaudit.api import verify as run
-    from equiaudit.report.repair import render_verification
 
     settings = call.settings
     laying = {name: getattr(settings, name) for name in LAYING_FLAGS}
@@ -85,5 +84,7 @@ def verify(
     )
     if settings.output is not None:
         call.terminal.say(f"Wrote {Path(settings.output) / 'verification.json'}")
+    from equiaudit.report.repair import render_verification
+
     text = render_verification(found, form, **page(call))
     return Outcome(text, 0 if found.passed else 1)

@@ -95,6 +95,11 @@ class Settings(BaseModel):
         a_word(("auto", *TASKS)),
         Flag(_MODEL, f"What the model does: {listed(('auto', *TASKS))}.", "TASK"),
     ] = "auto"
+    threshold: Annotated[
+        float | None,
+        Field(gt=0, lt=1),
+        Flag(_MODEL, "Probability above which binary and multilabel say yes (0.5).", "T"),
+    ] = None
     output_name: Annotated[
         str | None,
         Flag(_MODEL, "Which output tensor to judge, where the model has several.", "NAME"),

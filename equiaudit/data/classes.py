@@ -165,17 +165,18 @@ def _by_model_name(labels: Sequence[str], known: Known) -> Classes | None:
     for names in (known.ids, known.names, first or None):
         if names is None:
             continue
-        spelled = [_spelling(name) for name in names]
+        spelled = [spelling(name) for name in names]
         count = Counter(spelled)
         # A name that two classes share decides nothing.
         index = {name: i for i, name in enumerate(spelled) if count[name] == 1}
-        if labels and all(_spelling(label) in index for label in labels):
-            own = {label: index[_spelling(label)] for label in labels}
+        if labels and all(spelling(label) in index for label in labels):
+            own = {label: index[spelling(label)] for label in labels}
             return Classes(own, dict(enumerate(known.names or names)))
     return None
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
+    """A name as names are compared."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
@@ -354,8 +355,8 @@ def _unknown(labels: Sequence[str], known: Known) -> str:
     names = known.names or known.ids
     if names is None:
         return ""
-    spelled = {_spelling(name) for name in (*(known.names or ()), *(known.ids or ()))}
-    missing = [label for label in labels if _spelling(label) not in spelled]
+    spelled = {spelling(name) for name in (*(known.names or ()), *(known.ids or ()))}
+    missing = [label for label in labels if spelling(label) not in spelled]
     if not missing:
         return ""
     return f"; the model has no class {missing[0]!r} (it has {some(names)})"

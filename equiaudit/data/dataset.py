@@ -12,17 +12,26 @@ from numpy.typing import NDArray
 
 from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.items import NO_LABEL, Item, Items, Names, Truths
-from equiaudit.data.layouts import Asked, Kind, Listing, Rank, Tree, find
+from equiaudit.data.layouts import Asked, Kind, Listing, Rank, find
 from equiaudit.data.layouts.beside import left_beside
 from equiaudit.data.layouts.classes import read_labels_file
-from equiaudit.data.listing import EXTENSIONS, ImageFile
+from equiaudit.data.listing import ImageFile
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.places import Place, folder_of, let_go, place_of
+from equiaudit.data.tree import Tree, no_images
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = ["Dataset", "has_masks", "has_targets", "open_dataset", "open_dense_dataset", "told"]
+__all__ = [
+    "Dataset",
+    "dataset_of",
+    "has_masks",
+    "has_targets",
+    "open_dataset",
+    "open_dense_dataset",
+    "told",
+]
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def open_dataset(
     else:
         name, listing = _read(top, "classification", layout, asked)
     let_go(top)
-    return _dataset(name, listing, limit, seed, class_names)
+    return dataset_of(name, listing, limit, seed, class_names)
 
 
 def open_dense_dataset(
@@ -146,7 +155,7 @@ def open_dense_dataset(
     name, listing = _read(top, kind, layout, asked)
     truth, notes = told(reader, listing)
     let_go(top)
-    found = _dataset(name, listing, limit, seed)
+    found = dataset_of(name, listing, limit, seed)
     names = dict(class_names or {}) or _names(truth)
     return replace(found, class_names=names, truth=truth, notes=found.notes + notes)
 
@@ -193,20 +202,18 @@ def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, List
     listing: Listing = found.read(tree, asked)
     listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     if not listing.images:
-        raise InputError(
-            f"There are no images in {listing.root}.",
-            tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
-        )
+        raise no_images(listing.root)
     return found.name, listing
 
 
-def _dataset(
+def dataset_of(
     layout: str,
     listing: Listing,
     limit: int | None,
     seed: int,
     names: Sequence[str] | None = None,
 ) -> Dataset:
+    """The images of `listing` that are kept, and what is known of them."""
     chosen = _chosen(listing, limit, seed)
     images = [listing.images[i] for i in chosen]
     labels = None if listing.labels is None else listing.labels[chosen]

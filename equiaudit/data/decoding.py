@@ -267,19 +267,24 @@ def reason_of(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def resized(plane: Image.Image, shorter: int, interpolation: str) -> Image.Image:
-    """The shorter side to `shorter`; the longer is truncated, not rounded, as in torchvision."""
-    size = resized_size(plane.size, shorter)
+def resized(plane: Image.Image, to: int | tuple[int, int], interpolation: str) -> Image.Image:
+    """The shorter side, or height and width, to `to`, as in torchvision."""
+    size = resized_size(plane.size, to)
     return plane if size == plane.size else plane.resize(size, _RESAMPLING[interpolation])
 
 
-def resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """(width, height) after resizing the shorter side, as torchvision does."""
+def resized_size(size: tuple[int, int], to: int | tuple[int, int]) -> tuple[int, int]:
+    """(width, height) after resizing the shorter side, or both sides to (height, width).
+
+    The longer side is truncated, not rounded, as torchvision does.
+    """
+    if not isinstance(to, int):
+        return to[1], to[0]
     width, height = size
-    if min(width, height) == shorter:
+    if min(width, height) == to:
         return size
-    longer = int(shorter * max(width, height) / min(width, height))
-    return (shorter, longer) if width <= height else (longer, shorter)
+    longer = int(to * max(width, height) / min(width, height))
+    return (to, longer) if width <= height else (longer, to)
 
 
 def centre_box(file: str, size: tuple[int, int], geometry: Geometry) -> tuple[int, int, int, int]:

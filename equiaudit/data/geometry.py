@@ -20,9 +20,10 @@ class Geometry:
 
     `window` is (H, W), px. `margin` px more are taken on each side, for crop shifts; 0 when
     there are none, and up to `room` px beyond those as far as the image goes, the same on
-    opposite sides. `resize` is the length of the shorter side before the crop, None to keep
-    the pixels as they are. `gray` asks for one channel instead of three. Images of more than
-    `max_pixels` are not decoded (above twice Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    opposite sides. `resize` is the length of the shorter side before the crop, or (H, W) of the
+    whole image whatever its proportions, None to keep the pixels as they are. `gray` asks for one
+    channel instead of three. Images of more than `max_pixels` are not decoded (above twice
+    Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
     `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
     file says (0 and 65535 of 16 bits, the window of a DICOM file).
     """
@@ -30,7 +31,7 @@ class Geometry:
     window: tuple[int, int]
     margin: int = 0
     room: int = 0
-    resize: int | None = None
+    resize: int | tuple[int, int] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     gray: bool = False
     max_pixels: int = 89_478_485

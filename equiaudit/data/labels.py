@@ -9,69 +9,33 @@ from dataclasses import dataclass, replace
 from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index, some
 from equiaudit.data.listing import EXTENSIONS
 from equiaudit.data.places import Place, posix_of
+from equiaudit.data.table_columns import FILE_COLUMNS, LABEL_COLUMNS, column_named, plain
 from equiaudit.data.tables import Table, read_table
 from equiaudit.errors import InputError
 
-_FILE = [
-    "file",
-    "file_name",
-    "filename",
-    "image",
-    "image_name",
-    "image_path",
-    "path",
-    "file_path",
-    "filepath",
-    "img",
-    "img_path",
-    "image_file",
-    "image_id",
-    "img_id",
-    "image_label",
-    "id_code",
-    "id",
-    "name",
-]
-_LABEL = [
-    "label",
-    "class",
-    "target",
-    "y",
-    "category",
-    "class_id",
-    "label_id",
-    "category_id",
-    "class_index",
-    "label_index",
-    "class_name",
-    "label_name",
-    "category_name",
-    "classid",
-    "classes",
-    "labels",
-    "ground_truth",
-    "gt",
-    "diagnosis",
-]
 _TIP = (
     "Name the columns file,label. Known are also filename, file_name, image, path, image_id for the"
     " file, and class, target, category, y for the label."
 )
-_MANY_TIP = "Give one class per image; a table with several is of another task than classification."
+_MANY_TIP = "Give one class per image; --task multilabel reads several."
 _BETWEEN = ("|", ";", ",")
 """What stands between several labels in one cell."""
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """One row of a table: where it stands, and its two cells."""
+
     line: int
     file: str
     label: str
 
 
 @dataclass(frozen=True)
-class _Rows:
-    rows: list[_Row]
+class Rows:
+    """The rows that hold files and labels."""
+
+    rows: list[Row]
     columns: str
     """What they were read from, in words."""
 
@@ -95,8 +59,12 @@ def labels_of_table(
     without a row, are left out with a note; that no row fits, that a name fits two images, that
     two rows contradict each other, or a malformed row is an InputError.
     """
-    read = _read_rows(read_table(path), path, files, columns)
-    rows = _best_placed(read.rows, files, root, path)
+    read = rows_of(read_table(path), path, files, columns)
+    for row in read.rows:
+        if not row.label:
+            raise InputError(f"Line {row.line} of {path} lacks a file or a label.")
+    _refuse_several(read.rows, path)
+    rows = best_placed(read.rows, files, root, path)
     by_file = _rows_by_file(rows, files, path)
     if not by_file:
         first = f"; the first row names {read.rows[0].file!r}" if read.rows else ""
@@ -118,14 +86,14 @@ def labels_of_table(
         )
     classes = classes_of(labels, known, source=source, order=order, table=True)
     said = f"{len(by_file)} of {len(files)} images labelled from {read.columns} of {path.name}."
-    notes = (said, *classes.notes, *_leftovers(rows, files, by_file, path.name))
+    notes = (said, *classes.notes, *leftovers(rows, files, by_file, path.name))
     found = {file: row.label for file, row in by_file.items()}
     return found, replace(classes, notes=notes)
 
 
-def _read_rows(
+def rows_of(
     table: Table, path: Place, files: Collection[str], places: tuple[int, int] | None
-) -> _Rows:
+) -> Rows:
     """The rows of a table, by the columns that hold files and labels."""
     if places is not None:
         said = f"columns {places[0] + 1} and {places[1] + 1}"
@@ -134,9 +102,9 @@ def _read_rows(
     header = table.header
     if header is None:
         header, rows, lines = rows[0] if rows else (), rows[1:], lines[1:]
-    names = [_plain(name) for name in header]
-    file = _named(names, _FILE)
-    label = _named(names, _LABEL, without=file)
+    names = [plain(name) for name in header]
+    file = column_named(names, FILE_COLUMNS)
+    label = column_named(names, LABEL_COLUMNS, without=file)
     if file is not None and label is not None:
         _refuse_two_labels(names, header, rows, label, path)
         return _by_place(rows, lines, file, label, path, f"columns {header[file]}, {header[label]}")
@@ -155,21 +123,9 @@ def _read_rows(
 def has_columns(table: Table) -> bool:
     """Whether a header names a column of files and one of labels."""
     header = table.header if table.header is not None else (table.rows[:1] or ((),))[0]
-    names = [_plain(name) for name in header]
-    file = _named(names, _FILE)
-    return file is not None and _named(names, _LABEL, without=file) is not None
-
-
-def _plain(name: str) -> str:
-    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
-
-
-def _named(names: Sequence[str], known: Sequence[str], without: int | None = None) -> int | None:
-    """The column with the likeliest of the `known` names."""
-    for name in known:
-        if name in names and names.index(name) != without:
-            return names.index(name)
-    return None
+    names = [plain(name) for name in header]
+    file = column_named(names, FILE_COLUMNS)
+    return file is not None and column_named(names, LABEL_COLUMNS, without=file) is not None
 
 
 def _by_place(
@@ -179,21 +135,20 @@ def _by_place(
     label: int,
     path: Place,
     columns: str,
-) -> _Rows:
+) -> Rows:
     found = []
     for line, cells in zip(lines, rows, strict=True):
         named = cells[file] if file < len(cells) else ""
         shown = cells[label] if label < len(cells) else ""
-        if not named or not shown:
+        if not named:
             raise InputError(f"Line {line} of {path} lacks a file or a label.")
-        found.append(_Row(line, named.replace("\\", "/"), shown))
-    _refuse_several(found, path)
-    return _Rows(found, columns)
+        found.append(Row(line, named.replace("\\", "/"), shown))
+    return Rows(found, columns)
 
 
 def _two_columns(
     table: Table, path: Place, files: Collection[str], file: int | None, label: int | None
-) -> _Rows:
+) -> Rows:
     """Files and labels without a header, or with one that says nothing; told by what they hold."""
     loosest = _SPELLINGS[-1]
     keys = {loosest(name) for name in files}
@@ -239,7 +194,7 @@ def _one_hot(
     lines: Sequence[int],
     file: int,
     path: Place,
-) -> _Rows | None:
+) -> Rows | None:
     """One column per class, with 1 in that of the image and 0 elsewhere; None if it is not so."""
     columns = [i for i in range(len(header)) if i != file]
     found = []
@@ -254,9 +209,9 @@ def _one_hot(
                 f"Line {line} of {path} has {len(hot)} classes ({named}), and one was expected.",
                 tip=_MANY_TIP,
             )
-        found.append(_Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
+        found.append(Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
     names = ", ".join(header[i] for i in columns[:3]) + (", ..." if len(columns) > 3 else "")
-    return _Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
+    return Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
 
 
 def _refuse_two_labels(
@@ -267,7 +222,7 @@ def _refuse_two_labels(
     path: Place,
 ) -> None:
     """A second column of labels has to say the same in other words."""
-    for other in (i for i, name in enumerate(names) if name in _LABEL and i != label):
+    for other in (i for i, name in enumerate(names) if name in LABEL_COLUMNS and i != label):
         pairs = {(row[label], row[other]) for row in rows if max(label, other) < len(row)}
         if len({a for a, _ in pairs}) != len(pairs) or len({b for _, b in pairs}) != len(pairs):
             raise InputError(
@@ -277,7 +232,7 @@ def _refuse_two_labels(
             )
 
 
-def _refuse_several(rows: Sequence[_Row], path: Place) -> None:
+def _refuse_several(rows: Sequence[Row], path: Place) -> None:
     """Cells that hold several labels: their parts are labels of other rows, or they are lists."""
     labels = {row.label for row in rows}
     for between in _BETWEEN:
@@ -314,14 +269,14 @@ _SPELLINGS: tuple[Callable[[str], str], ...] = (
 """How names of rows and of files are compared, the strictest first."""
 
 
-def _best_placed(
-    rows: Sequence[_Row], files: Collection[str], root: Place, table: Place
-) -> list[_Row]:
+def best_placed(
+    rows: Sequence[Row], files: Collection[str], root: Place, table: Place
+) -> list[Row]:
     """The rows, their files as they are listed, in the reading by which most of them exist."""
     inside = posix_of(root)
     bases = _bases(inside, posix_of(table))
     placed = [[_placed(row.file, base, inside) for row in rows] for base in bases]
-    best: tuple[int, list[_Row]] = (-1, [])
+    best: tuple[int, list[Row]] = (-1, [])
     for spelled in _SPELLINGS:
         keys: dict[str, str | None] = {}
         for file in files:
@@ -348,7 +303,7 @@ def _best_placed(
 
 
 def _twice(
-    row: _Row, key: str, files: Collection[str], spelled: Callable[[str], str], table: Place
+    row: Row, key: str, files: Collection[str], spelled: Callable[[str], str], table: Place
 ) -> InputError:
     both = [file for file in files if spelled(file) == key]
     return InputError(
@@ -369,8 +324,8 @@ def _placed(file: str, base: str, root: str) -> str:
     return full.removeprefix(root.rstrip("/") + "/")
 
 
-def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Place) -> dict[str, _Row]:
-    by_file: dict[str, _Row] = {}
+def _rows_by_file(rows: Iterable[Row], files: Collection[str], path: Place) -> dict[str, Row]:
+    by_file: dict[str, Row] = {}
     for row in rows:
         if row.file not in files:
             continue
@@ -384,9 +339,10 @@ def _rows_by_file(rows: Iterable[_Row], files: Collection[str], path: Place) -> 
     return by_file
 
 
-def _leftovers(
-    rows: Sequence[_Row], files: Collection[str], used: Collection[str], name: str
+def leftovers(
+    rows: Sequence[Row], files: Collection[str], used: Collection[str], name: str
 ) -> tuple[str, ...]:
+    """What to say of rows without an image, and of images without a row."""
     absent = [row.file for row in rows if row.file not in used]
     unlabelled = [file for file in files if file not in used]
     notes = []

@@ -81,6 +81,11 @@ def list_files(root: Place) -> tuple[ImageFile, ...]:
     return _listed(root, lambda name: True)
 
 
+def holds_images(root: Path) -> bool:
+    """Whether `list_images` would find any; the first one ends the search."""
+    return next(_files(root, is_image), None) is not None
+
+
 def _listed(root: Place, wanted: Callable[[str], bool]) -> tuple[ImageFile, ...]:
     found = _remote_files(root, wanted) if isinstance(root, RemotePath) else _files(root, wanted)
     files = (ImageFile(root, *file) for file in found)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from equiaudit.data.class_names import ClassNames, read_class_names
-from equiaudit.data.classes import ClassOrder
+from equiaudit.data.class_table import read_class_table
 from equiaudit.data.places import Place, place_of
+from equiaudit.data.tables import read_table
+from equiaudit.data.tree import check_images
 from equiaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from equiaudit.data.classes import ClassOrder
 
 
 class DataSettings(TypedDict, total=False):
@@ -74,6 +79,28 @@ class Reading:
             if field.name in names and getattr(self, field.name) != field.default:
                 raise InputError(f"--{field.name.replace('_', '-')} {why}.", tip=tip)
 
+    def check_places(self, data: str | Place, *, sequences: bool = False) -> None:
+        """InputError where DATA, an image in it, the layout or a table is plainly not there.
+
+        No model is needed to tell; what reads them later says so here.
+        """
+        if _absent(self.class_names):
+            read_class_names(place_of(self.class_names or ""))
+        if sequences:
+            from equiaudit.data.sequences import require_folder
+
+            require_folder(data)
+        else:
+            check_images(data)
+        if self.layout != "auto":
+            from equiaudit.data.layouts import check_name
+
+            check_name(self.layout)
+        if _absent(self.labels):
+            read_table(place_of(self.labels or ""))
+        if _absent(self.classes):
+            read_class_table(self.classes or "")
+
     @property
     def labels_place(self) -> Place | None:
         """Where the labels are."""
@@ -108,3 +135,9 @@ OF_MASKS = (
 """Settings that only masks are read by."""
 LAYING = ("layout", *OF_MASKS)
 """Those that say how DATA and its masks lie."""
+
+
+def _absent(table: str | Path | Place | None) -> bool:
+    """Whether a file on disk is named that is not there."""
+    place = None if table is None else place_of(table)
+    return isinstance(place, Path) and not place.exists()

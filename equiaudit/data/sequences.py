@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from equiaudit.data.classes import Known
 from equiaudit.data.decoding import Decoded, decode, read_header, reason_of
 from equiaudit.data.geometry import Geometry
-from equiaudit.data.layouts import Asked, Listing, Rank, Tree, find
+from equiaudit.data.layouts import Asked, Listing, Rank, find
 from equiaudit.data.layouts.sequences import Group, Pair, numbered, photo_groups
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.places import Place, let_go, place_of
 from equiaudit.data.rules import NO_RULE, MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 from equiaudit.shifts.sliding import SETTINGS, place
@@ -88,9 +89,7 @@ def open_sequences(
     `limit` keeps that many photos, or sequences of frames per setting, drawn by `seed`. Raises
     InputError where no layout is found or a mask is missing.
     """
-    root = place_of(root)
-    if not root.is_dir():
-        raise InputError(f"There is no folder {root}.", tip=_LAYOUTS + ".")
+    root = require_folder(root)
     asked = Asked(
         split=split,
         no_mask=no_mask,
@@ -109,6 +108,14 @@ def open_sequences(
     return SequenceData(
         root, items, _listing(items), notes=notes + said, layout=name, reader=reader
     )
+
+
+def require_folder(root: str | Place) -> Place:
+    """Where the sequences are; InputError where that is no folder."""
+    place = place_of(root)
+    if not place.is_dir():
+        raise InputError(f"There is no folder {place}.", tip=_LAYOUTS + ".")
+    return place
 
 
 def _found(

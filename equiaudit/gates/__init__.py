@@ -4,8 +4,15 @@ A gate passes when the whole interval meets it, fails when none of it does, and 
 otherwise.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from equiaudit.gates.grammar import GRAMMAR, Gate, check_names, needs_labels, parse_gate
-from equiaudit.gates.verdicts import exit_code, judge, judged_against
+
+if TYPE_CHECKING:
+    from equiaudit.gates.verdicts import exit_code, judge, judged_against
 
 __all__ = [
     "GRAMMAR",
@@ -17,3 +24,10 @@ __all__ = [
     "needs_labels",
     "parse_gate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Verdicts, loaded when first asked for: a gate that is none is refused without results."""
+    if name in ("exit_code", "judge", "judged_against"):
+        return getattr(import_module("equiaudit.gates.verdicts"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

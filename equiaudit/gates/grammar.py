@@ -135,11 +135,17 @@ def needs_labels(metric: str) -> bool:
 
 
 def check_names(
-    gates: Sequence[Gate], kinds: Iterable[str], labelled: bool, task: str | None = None
+    gates: Sequence[Gate],
+    kinds: Iterable[str],
+    labelled: bool,
+    task: str | None = None,
+    *,
+    scored: bool = True,
 ) -> None:
     """Refuse, before the run, gates on a kind that is not scanned or on missing labels.
 
-    And, where the `task` is known, on a metric of another.
+    And, where the `task` is known, on a metric of another; and, of a model that returns labels
+    and is not `scored`, on one of scores.
     """
     known = tuple(kinds)
     for gate in gates:
@@ -157,6 +163,11 @@ def check_names(
             raise InputError(
                 f"The gate {gate.expression!r} needs {truth.many}, and the images have none.",
                 tip=truth.tip,
+            )
+        if not scored and metric_info(gate.metric).needs_scores:
+            raise InputError(
+                f"The gate {gate.expression!r} needs scores, and the model returns labels.",
+                tip="Gate on consistency or agreement, or export the model without its argmax.",
             )
 
 

@@ -17,6 +17,7 @@ from equiaudit.metrics.intervals import bca_interval
 from equiaudit.results import Estimate
 
 __all__ = [
+    "f1",
     "iou",
     "iou_difference",
     "iou_estimates",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+Ratio = Callable[[Floats], Floats]
 
 _RESAMPLES = 2000
 _CHUNK = 100
@@ -41,9 +43,21 @@ def iou(scores: Floats) -> Floats:
         return np.asarray(right / union)
 
 
+def f1(scores: Floats) -> Floats:
+    """(..., C, 3) counts -> (..., C) twice the right over true and predicted, NaN where neither."""
+    right, true, predicted = scores[..., 0], scores[..., 1], scores[..., 2]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(2 * right / (true + predicted))
+
+
 def mean_iou(scores: Floats) -> Floats:
     """(..., C, 3) counts -> (...) mean over the classes that were true or predicted anywhere."""
-    each = iou(scores)
+    return mean_of(iou, scores)
+
+
+def mean_of(ratio: Ratio, scores: Floats) -> Floats:
+    """(..., C, 3) counts -> (...) mean `ratio` of the classes that have one."""
+    each = ratio(scores)
     present = np.isfinite(each)
     total = np.where(present, each, 0.0).sum(axis=-1)
     count = present.sum(axis=-1)
@@ -51,8 +65,12 @@ def mean_iou(scores: Floats) -> Floats:
         return np.asarray(total / count)
 
 
-def iou_estimates(scores: Floats, *, seed: int = 0) -> tuple[Estimate, list[Estimate]]:
+def iou_estimates(
+    scores: Floats, *, seed: int = 0, ratio: Ratio = iou
+) -> tuple[Estimate, list[Estimate]]:
     """mIoU and the IoU of each class, over the sums of (n, C, 3) counts of n images.
+
+    Or the mean and each class of another `ratio` of such sums.
 
     Intervals by the BCa bootstrap over images (Efron 1987). A class that is neither true nor
     predicted anywhere has no value and does not count in the mean; nor do resamples without
@@ -60,7 +78,7 @@ def iou_estimates(scores: Floats, *, seed: int = 0) -> tuple[Estimate, list[Esti
     """
 
     def figures(sums: Floats) -> Floats:
-        return np.concatenate([mean_iou(sums)[..., None], iou(sums)], axis=-1)
+        return np.concatenate([mean_of(ratio, sums)[..., None], ratio(sums)], axis=-1)
 
     values = figures(scores.sum(axis=0))
     resampled = figures(_resampled_sums(scores, seed))
@@ -73,14 +91,14 @@ def iou_estimates(scores: Floats, *, seed: int = 0) -> tuple[Estimate, list[Esti
     return mean, each
 
 
-def iou_difference(a: Floats, b: Floats, *, seed: int = 0) -> Estimate:
+def iou_difference(a: Floats, b: Floats, *, seed: int = 0, ratio: Ratio = iou) -> Estimate:
     """mIoU of b less that of a, over the sums of (n, C, 3) counts each of the same n images.
 
     The interval is that of the BCa bootstrap over images, both counts of one drawn together.
     """
 
     def figures(sums: Floats) -> Floats:
-        return mean_iou(sums[..., 1, :, :]) - mean_iou(sums[..., 0, :, :])
+        return mean_of(ratio, sums[..., 1, :, :]) - mean_of(ratio, sums[..., 0, :, :])
 
     both = np.stack([a, b], axis=1)
     total = both.sum(axis=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from equiaudit.models.outline import Outline, foreseen, needs_arch
 from equiaudit.models.preprocess import (
     PREPROCESS_KEY,
     PreprocessOverrides,
@@ -18,15 +19,16 @@ from equiaudit.models.types import Model, ModelKind, Preprocess
 
 if TYPE_CHECKING:
     from equiaudit.models.loading import load
-    from equiaudit.models.reading import needs_arch
     from equiaudit.models.stride import total_stride
 
 __all__ = [
     "PREPROCESS_KEY",
     "Model",
     "ModelKind",
+    "Outline",
     "Preprocess",
     "PreprocessOverrides",
+    "foreseen",
     "load",
     "needs_arch",
     "preprocess_toml",
@@ -40,10 +42,6 @@ def __getattr__(name: str) -> Any:
         from equiaudit.models.loading import load
 
         return load
-    if name == "needs_arch":
-        from equiaudit.models.reading import needs_arch
-
-        return needs_arch
     if name == "total_stride":
         from equiaudit.models.stride import total_stride
 

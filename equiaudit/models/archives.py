@@ -21,8 +21,6 @@ from equiaudit.models.pickles import check_pickle
 from equiaudit.models.script_code import check_script_classes, check_script_code
 from equiaudit.torch_private import archive_reader
 
-__all__ = ["check_export_archive", "check_torchscript_archive", "read_extra_file"]
-
 _TRUST = "Pass --trust if you trust its author."
 _OPERATOR = re.compile(
     r"torch\.ops\.(aten|prims|torchvision|higher_order)\.\w+(\.\w+)?"
@@ -65,14 +63,6 @@ _TENSOR_FILES = ("weight_", "tensor_")
 _FREE_TEXT = frozenset({"metadata", "guards_code", "as_string"})
 _TREES = frozenset({"in_spec", "out_spec"})
 _TREE_IMPORTS = ("default_factory_module", "__enum__")
-
-
-def read_extra_file(archive: bytes, name: str) -> str | None:
-    """The text of the extra file `name` of an archive of torch, None where it has none."""
-    reader = archive_reader(io.BytesIO(archive))
-    if f"extra/{name}" not in reader.get_all_records():
-        return None
-    return bytes(reader.get_record(f"extra/{name}")).decode("utf-8", errors="replace")
 
 
 def check_torchscript_archive(archive: bytes, *, what: str) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from equiaudit.errors import InputError, first_line
 from equiaudit.graphs.folding import fold_batch_norms
-from equiaudit.models.outputs import OutputChoice, labels_of, spread_of, take_output
+from equiaudit.models.outputs import OutputChoice, model_labels, spread_of, take_output
 from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
 from equiaudit.models.types import Model
 
@@ -204,18 +204,13 @@ class _Contest:
         error = _difference(outputs, self.expected)
         if error is None:
             self._reject(way.backend, f"it returns {tuple(outputs.shape[1:])}", size)
-        elif not torch.equal(self._labels(outputs), self._labels(self.expected)):
+        elif not torch.equal(*(model_labels(self.model, x) for x in (outputs, self.expected))):
             self._reject(way.backend, "labels differ", size, error)
         elif not error <= TOLERANCE:
             self._reject(way.backend, f"outputs differ by {error:.1e} of their range", size, error)
         else:
             return True
         return False
-
-    def _labels(self, outputs: Tensor) -> Tensor:
-        if self.model.outputs_labels:
-            return outputs
-        return labels_of(outputs, probabilities=self.model.outputs_probabilities)
 
     def _reject(
         self, backend: str, reason: str, size: int | None = None, error: float | None = None

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from equiaudit.errors import InputError
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.torchscript import load_torchscript
 
-__all__ = ["converted_graph", "is_converted"]
+if TYPE_CHECKING:
+    import torch
 
 _FORMAT = "equiaudit-graph"
 _LARGEST_CONFIG = 1 << 20
@@ -26,13 +23,17 @@ def is_converted(path: Path) -> bool:
 
 
 def converted_graph(
-    path: Path, state: Mapping[str, Tensor], *, trust: bool
+    path: Path, state: Mapping[str, torch.Tensor], *, trust: bool
 ) -> torch.jit.ScriptModule:
     """The graph that belongs to the weights at `path`, with `state` put in, in eval mode.
 
     Raises InputError where graph or weights are missing, were changed since they were
     written, or do not belong together.
     """
+    import torch
+
+    from equiaudit.models.torchscript import load_torchscript
+
     config = _config(path) or {}
     named = str(config.get("graph"))
     graph = path.parent / named

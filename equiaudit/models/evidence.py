@@ -29,6 +29,7 @@ __all__ = [
     "has_map_shape",
     "is_whole",
     "maps_among",
+    "several_per_place",
     "unlike_a_segmenter",
 ]
 
@@ -76,6 +77,8 @@ class Seen:
     """A non-maximum suppression is somewhere in the graph."""
     stated: str = ""
     """The task that the file's metadata state."""
+    names: int = 0
+    """How many classes the file names."""
     named: bool = False
     """The user named the output."""
 
@@ -97,6 +100,8 @@ class Look:
     loss: str
     """What reading it as scores would come to."""
     rule: Callable[[Output, Seen], str | None]
+    certain: Callable[[Output, Seen], bool] = lambda output, seen: False
+    """Whether nothing else is left, so that it is read as `task`."""
 
 
 def is_whole(tensor: Tensor) -> bool:
@@ -182,9 +187,30 @@ def _quantity(output: Output, seen: Seen) -> str | None:
 
 def _multilabel(output: Output, seen: Seen) -> str | None:
     rows = output.rows
-    if rows.shape[1] < 2 or output.origin.maker != "sigmoid" or sums_to_one(rows):
+    if rows.shape[1] < 2 or sums_to_one(rows):
         return None
-    return "each of its numbers is a sigmoid, and their sum is not 1" if is_share(rows) else None
+    if _states_several(seen):
+        return f"its metadata say {seen.stated!r}"
+    if not is_share(rows):
+        return None
+    if output.origin.maker == "sigmoid":
+        return "each of its numbers is a sigmoid, and their sum is not 1"
+    if output.origin.maker or float(rows.min()) == float(rows.max()):
+        return None
+    louder = seen.louder(output.place)
+    if louder is None or not is_share(louder) or sums_to_one(louder.flatten(1)):
+        return None
+    return "its numbers lie in 0..1 for noise a hundred times as strong, and their sum is not 1"
+
+
+def _states_several(seen: Seen) -> bool:
+    return re.sub(r"[^a-z]", "", seen.stated.lower()).startswith("multilabel")
+
+
+def _is_multilabel(output: Output, seen: Seen) -> bool:
+    """A sigmoid per class, metadata that say so, or shares under as many names."""
+    made = output.origin.maker == "sigmoid" or _states_several(seen)
+    return made or seen.names == output.rows.shape[1]
 
 
 def _ranked(output: Output, seen: Seen) -> str | None:
@@ -210,7 +236,13 @@ LOOKS = (
     Look("an embedding", "embedding", "the largest of its numbers is no label", _embedding),
     Look("positions", "regression", "the largest of its numbers is no label", _points),
     Look("a quantity", "regression", "its size is no score of a class", _quantity),
-    Look("several labels per image", "multilabel", "only the likeliest would count", _multilabel),
+    Look(
+        "several labels per image",
+        "multilabel",
+        "only the likeliest would count",
+        _multilabel,
+        _is_multilabel,
+    ),
 )
 """In the order in which they are looked for."""
 
@@ -272,6 +304,22 @@ def unlike_a_segmenter(output: Output, layout: Layout, seen: Seen) -> str | None
     if channels >= _FEATURES and own[0] * _COARSE <= seen.window[0]:
         return f"it has {channels} channels and is {seen.window[0] // own[0]} times smaller"
     return None
+
+
+def several_per_place(output: Output, layout: Layout, seen: Seen) -> str | None:
+    """Why several channels of a map may be right at once, as the sigmoids of several labels."""
+    axis = 1 if layout == "NCHW" else 3
+    tensor = output.tensor
+    if tensor.shape[axis] < 2 or not tensor.dtype.is_floating_point or not is_share(tensor):
+        return None
+    if sums_to_one(tensor.movedim(axis, 1)):
+        return None
+    if output.origin.maker == "sigmoid":
+        return "each is a sigmoid, and their sum is not 1"
+    louder = seen.louder(output.place)
+    if louder is None or torch.equal(louder, tensor) or not is_share(louder):
+        return None
+    return "all lie in 0..1, however strong the image, and their sum is not 1"
 
 
 def _size(output: Output, seen: Seen) -> tuple[int, int]:

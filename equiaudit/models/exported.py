@@ -16,20 +16,12 @@ from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from equiaudit.errors import InputError
-from equiaudit.models.archives import check_export_archive, read_extra_file
+from equiaudit.models.archives import check_export_archive
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.preprocess import (
-    PREPROCESS_EXTRA_FILE,
-    Given,
-    Hints,
-    PreprocessFields,
-    parse_preprocess,
-)
+from equiaudit.models.stated import export_hints
 from equiaudit.models.torch_input import Wrapped
 from equiaudit.torch_private import archive_reader, export_schema, operator_name
-
-__all__ = ["load_exported", "refuse_training_graph"]
 
 # The name and the position of the training flag among the operator's arguments.
 _MODE_ARGUMENT = {
@@ -40,7 +32,6 @@ _MODE_ARGUMENT = {
     "native_dropout": ("train", 2),
     "feature_dropout": ("train", 2),
 }
-_SHAPE_SOURCE = "torch.export input shape"
 
 
 def load_exported(path: Path, *, trust: bool) -> Artefact:
@@ -54,9 +45,6 @@ def load_exported(path: Path, *, trust: bool) -> Artefact:
     refuse_training_graph(program.graph, str(path))
     image = _input(program, path)
     shape = tuple(side if isinstance(side, int) else None for side in image.shape)
-    text = read_extra_file(archive, PREPROCESS_EXTRA_FILE)
-    where = f"{PREPROCESS_EXTRA_FILE} in {path}"
-    stated = parse_preprocess(text, where=where, source=".pt2 extra file") if text else {}
     return Artefact(
         name=path.name,
         kind="export",
@@ -64,7 +52,7 @@ def load_exported(path: Path, *, trust: bool) -> Artefact:
         path=path,
         # The guards are text in the archive that torch would compile as Python.
         module=_positional(program, program.module(check_guards=False)),
-        hints=Hints(stated=stated, fixed=_fixed_fields(shape, stated)),
+        hints=export_hints(path, shape),
         fixed_batch=shape[0],
         trusted=trust,
         takes=image.dtype,
@@ -177,15 +165,3 @@ def _input(program: ExportedProgram, path: Path) -> torch.Tensor:
             f" {', '.join(map(str, shapes)) or 'nothing'}."
         )
     return values[0]
-
-
-def _fixed_fields(shape: tuple[int | None, ...], stated: PreprocessFields) -> PreprocessFields:
-    """Size and gray, where the exported shape fixes them."""
-    nhwc = "layout" in stated and stated["layout"].value == "NHWC"
-    channels, sides = (shape[3], shape[1:3]) if nhwc else (shape[1], shape[2:])
-    fixed: dict[str, Given] = {}
-    if None not in sides:
-        fixed["size"] = Given(sides, _SHAPE_SOURCE)
-    if channels == 1:
-        fixed["channels"] = Given("gray", _SHAPE_SOURCE)
-    return fixed

@@ -8,7 +8,6 @@ be whole, as in a checkpoint.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from equiaudit.errors import InputError, first_line
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.checkpoint import read_checkpoint, read_safetensors
 from equiaudit.models.fitting import fit_weights
-from equiaudit.models.foreign import foreign_folder
+from equiaudit.models.folder_files import BUNDLE, check_folder, read_json
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.preprocess import Hints
 from equiaudit.models.processors import (
@@ -34,9 +33,6 @@ from equiaudit.models.processors import (
 )
 from equiaudit.models.weights import found_weights
 
-__all__ = ["load_folder", "read_json"]
-
-_LARGEST_JSON = 4 << 20  # bytes; 20,000 classes have names in less
 _MOST = 1 << 24  # that a number in a config may state
 _MOST_LAYERS = 2000
 _LAYERS = ("layer", "depth", "block", "stage")
@@ -45,7 +41,6 @@ _NOT_OPTIONS = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
      "num_classes", "scriptable", "exportable", "no_jit"}
 )  # fmt: skip
-_BUNDLE = Path("configs", "metadata.json")
 
 
 def load_folder(path: Path) -> Artefact:
@@ -54,16 +49,9 @@ def load_folder(path: Path) -> Artefact:
     Raises InputError where no framework that is read here wrote it, its weights are not whole,
     or the framework is not installed.
     """
-    if (path / _BUNDLE).is_file():
+    check_folder(path)
+    if (path / BUNDLE).is_file():
         return _bundle(path)
-    if (path / "adapter_config.json").exists():
-        raise InputError(
-            f"{path} is an adapter of PEFT, not a model.", tip="Merge it, and save the whole net."
-        )
-    if not (path / "config.json").is_file():
-        raise foreign_folder(path) or InputError(
-            f"{path} is a folder, not a model file.", tip=_inside(path)
-        )
     config = read_json(path / "config.json")
     _check_numbers(config, path)
     read = _reader(config)
@@ -85,19 +73,6 @@ def _reader(config: dict[str, Any]) -> Callable[[Path, dict[str, Any]], Artefact
     return None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError where it holds none or is too large."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(_LARGEST_JSON + 1)
-        content = json.loads(text) if len(text) <= _LARGEST_JSON else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {first_line(error)}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no object, or is larger than {_LARGEST_JSON >> 20} MiB.")
-    return content
-
-
 def _check_numbers(value: Any, path: Path, key: str = "") -> None:
     """The net is built before its weights are compared: nothing in it may be of any size."""
     if isinstance(value, dict):
@@ -110,12 +85,6 @@ def _check_numbers(value: Any, path: Path, key: str = "") -> None:
         most = _MOST_LAYERS if any(word in key for word in _LAYERS) else _MOST
         if abs(value) > most and not key.endswith("_id"):
             raise InputError(f"config.json of {path} states {key} {value:,}; no net has that.")
-
-
-def _inside(path: Path) -> str:
-    kinds = (".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".pt2", ".bin")
-    found = sorted(p.name for p in path.iterdir() if p.suffix in kinds)[:3]
-    return f"Name a file in it: {', '.join(found)}." if found else "Give a model file."
 
 
 def _imported(name: str, extra: str) -> Any:
@@ -264,7 +233,7 @@ def _bundle(path: Path) -> Artefact:
     from equiaudit.models.torchscript import load_torchscript
 
     read = load_torchscript(script, trust=False)
-    if _takes_volumes(read_json(path / _BUNDLE)):
+    if _takes_volumes(read_json(path / BUNDLE)):
         raise InputError(f"{path} takes volumes, and only images of two dimensions are read.")
     note = "models/model.ts of a MONAI bundle; its transforms are programs and were not run"
     return replace(read, name=path.resolve().name, notes=(*read.notes, note))

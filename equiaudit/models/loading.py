@@ -16,6 +16,7 @@ from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
+from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
     is_share,
@@ -26,14 +27,12 @@ from equiaudit.models.outputs import (
 )
 from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact
-from equiaudit.models.readings import LayoutChoice, choose_output
+from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
-    Backend,
     export_to_onnx,
     guarded,
     in_pieces,
     probe_batch,
-    resolve_backend,
     resolve_device,
     torch_forward,
 )
@@ -100,7 +99,7 @@ class _Asked:
 
 
 def load(
-    spec: str | Path | nn.Module,
+    spec: str | Path | nn.Module | Outline,
     *,
     arch: str | None = None,
     trust: bool = False,
@@ -109,6 +108,7 @@ def load(
     backend: Backend = "auto",
     output: str | int | None = None,
     task: str = "auto",
+    threshold: float | None = None,
     output_layout: LayoutChoice = "auto",
     preprocess: PreprocessOverrides | None = None,
     stride: int | tuple[int, int] | None = None,
@@ -119,7 +119,7 @@ def load(
 
     Args:
         spec: a file (its kind is told from its content), `torchvision:NAME/WEIGHTS`,
-            `timm:NAME`, or a module.
+            `timm:NAME`, a module; or what is `foreseen` of one, with the same settings.
         arch: the architecture of a state dict: `torchvision:NAME`, `timm:NAME` or
             `pkg.module:factory` (called without arguments; found in the current folder or on
             PYTHONPATH).
@@ -130,6 +130,7 @@ def load(
         backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
         output: name or place of the output to take, where the model returns several.
         task: auto, or a name of `equiaudit.tasks.TASKS`.
+        threshold: probability above which the answer is yes, 0 < t < 1; for tasks that decide.
         output_layout: auto, NCHW or NHWC: where the channels of a map that the model returns are.
         preprocess: what the caller states of the preprocessing; wins over sidecar and model.
         stride: total stride, px, where it is known better than a run can tell.
@@ -144,15 +145,27 @@ def load(
             output can be read in more than one way.
         RunError: the model raises on a batch of noise of the stated size.
     """
-    if task != "auto":
-        TASKS.named(task)
+    overrides = preprocess or PreprocessOverrides()
+    if not isinstance(spec, Outline):
+        spec = foreseen(
+            spec,
+            arch=arch,
+            trust=trust,
+            weights=weights,
+            backend=backend,
+            task=task,
+            preprocess=overrides,
+            normalisation=normalisation,
+            inputs=inputs,
+        )
     target = resolve_device(device)
-    artefact = read_artefact(spec, arch=arch, trust=trust, weights=weights, inputs=inputs)
-    engine = resolve_backend(backend, artefact)
+    artefact = read_artefact(spec)
+    onnx = artefact.onnx is not None
+    engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
     if engine == "onnxruntime" and device == "auto":
         target = _device_of_onnxruntime(target)
     prepared = resolve_preprocess(
-        preprocess or PreprocessOverrides(),
+        overrides,
         model=artefact.path,
         name=artefact.name,
         hints=_with_weights_dtype(artefact),
@@ -162,11 +175,26 @@ def load(
     seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
-    return _model(runner, seen, engine, _stride_pair(stride))
+    pair = (stride, stride) if isinstance(stride, int) else stride
+    return _deciding(_model(runner, seen, engine, pair), threshold)
 
 
-def _stride_pair(stride: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (stride, stride) if isinstance(stride, int) else stride
+def _deciding(model: Model, threshold: float | None) -> Model:
+    """With the threshold; InputError for a task that reads none, and for what is none."""
+    if threshold is None:
+        return model
+    if not TASKS[model.task].decides:
+        tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
+        raise InputError(
+            f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
+            tip=f"Leave it out, or give --task {tasks}.",
+        )
+    if not 0 < threshold < 1:
+        raise InputError(
+            f"--threshold is {threshold:g}; it is a probability between 0 and 1.",
+            tip="Logits are held against its logit, ln(t / (1 - t)).",
+        )
+    return replace(model, threshold=threshold)
 
 
 def _with_weights_dtype(artefact: Artefact) -> Hints:
@@ -213,6 +241,8 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_at(runner, fixed, asked, fixed_batch=fixed)
     try:
         return _look_at(runner, _PROBE, asked, fixed_batch=None)
+    except AmbiguousOutput:
+        raise
     except (InputError, RunError) as failure:
         return _look_again(runner, asked, failure)
 
@@ -222,6 +252,8 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     for count in (1, *runner.artefact.batches):
         try:
             seen = _look_at(runner, count, asked, fixed_batch=count)
+        except AmbiguousOutput:
+            raise
         except (InputError, RunError):
             continue
         said = "one image" if count == 1 else f"{count} images"
@@ -271,6 +303,7 @@ def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
         follows,
         origins.suppresses,
         origins.stated,
+        len(runner.artefact.class_names or ()),
     )
 
 
@@ -291,10 +324,11 @@ def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Looked) -> _
 def _refuse_disagreement(output: Tensor, seen: _Looked, probabilities: bool, name: str) -> None:
     """Labels must be the same and outputs within `_TOLERANCE` of their range."""
     error = float((output - seen.output).abs().max()) / spread_of(seen.output)
-    same = torch.equal(
-        *(labels_of(each, probabilities=probabilities) for each in (output, seen.output))
+    first, second = (
+        labels_of(each, probabilities=probabilities, task=seen.choice.task)
+        for each in (output, seen.output)
     )
-    if not same or not error <= _TOLERANCE:
+    if not torch.equal(first, second) or not error <= _TOLERANCE:
         raise InputError(
             f"{name} run by onnxruntime differs from torch by {error:.1e} of the output's range.",
             tip="Use --backend torch.",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnxruntime as ort
-import torch
 from onnx import numpy_helper
 
 from equiaudit.data.class_names import names_in_metadata
@@ -26,7 +25,9 @@ from equiaudit.models.preprocess import (
     parse_preprocess,
 )
 
-__all__ = ["external_files", "load_onnx", "onnx_forward", "read_onnx"]
+if TYPE_CHECKING:
+    import onnxruntime as ort
+    import torch
 
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
@@ -36,33 +37,54 @@ _LARGEST_BATCH = 1024
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 
 
-def load_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> Artefact:
-    """The ONNX model at `path`, checked, with what its input and metadata say.
+@dataclass(frozen=True)
+class OnnxFile:
+    """A graph without its external data, and what its input and metadata say."""
 
-    `inputs` are values for the inputs that are not the image, by name. What onnx's checker has
-    against a file is a note: onnxruntime decides whether it runs.
+    path: Path
+    proto: onnx.ModelProto
+    inputs: Mapping[str, str]
+    """Values for the inputs that are not the image, by name."""
+    image: ImageInput
+    hints: Hints
+
+
+def open_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> OnnxFile:
+    """The graph at `path`, read without torch.
+
     Raises InputError where the file is damaged, was exported in training mode, its external
     data is missing or lies outside its folder, or no input is known to be the image batch.
     """
     proto = _parsed(path)
     _refuse_training_export(proto, path)
-    complaint = _complaint(proto, path)
-    if complaint:
-        _session(path, torch.device("cpu"), path.name)
     image = image_input(proto, path, inputs or {})
     stated = _metadata(proto, path)
+    hints = Hints(stated=stated, fixed=_fixed_fields(image, stated, path))
+    return OnnxFile(path, proto, inputs or {}, image, hints)
+
+
+def load_onnx(opened: OnnxFile) -> Artefact:
+    """The model of the file, checked.
+
+    What onnx's checker has against it is a note: onnxruntime decides whether it runs, and
+    InputError is raised where it does not.
+    """
+    path, proto, inputs, image = opened.path, opened.proto, opened.inputs, opened.image
+    complaint = _complaint(proto, path)
+    if complaint:
+        _session(path, None, path.name)
     return Artefact(
         name=path.name,
         kind="onnx",
         sha256=file_sha256(path, external_files(proto, path)),
         path=path,
         onnx=path,
-        hints=Hints(stated=stated, fixed=_fixed_fields(image, stated, path)),
+        hints=opened.hints,
         fixed_batch=image.shape[0],
         batches=_built_in(proto),
         image_input=image.name,
-        inputs=dict(inputs or {}),
-        notes=("exported in eval mode", *_said(complaint), *_said_of_inputs(inputs or {})),
+        inputs=dict(inputs),
+        notes=("exported in eval mode", *_said(complaint), *_said_of_inputs(inputs)),
         class_names=_class_names(proto),
     )
 
@@ -264,7 +286,11 @@ def onnx_forward(
     return forward
 
 
-def _session(source: Path | bytes, device: torch.device, what: str) -> ort.InferenceSession:
+def _session(source: Path | bytes, device: torch.device | None, what: str) -> ort.InferenceSession:
+    """On `device`, or on the CPU; as many threads as torch has."""
+    import onnxruntime as ort
+    import torch
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what matters is raised
@@ -284,6 +310,8 @@ def _not_run(error: str, what: str) -> InputError:
     newer = _NEWER_IR.search(error)
     if newer is None:
         return InputError(f"onnxruntime cannot run {what}: {reason}.")
+    import onnxruntime as ort
+
     return InputError(
         f"{what} is of ONNX IR version {newer[1]}; the installed onnxruntime {ort.__version__}"
         f" reads up to {newer[2]}.",
@@ -302,9 +330,11 @@ def _readable(path: Path, what: str) -> str | bytes:
     return path.read_bytes()
 
 
-def _providers(device: torch.device, what: str) -> list[Any]:
-    if device.type == "cpu":
+def _providers(device: torch.device | None, what: str) -> list[Any]:
+    if device is None or device.type == "cpu":
         return ["CPUExecutionProvider"]
+    import onnxruntime as ort
+
     if _CUDA not in ort.get_available_providers():
         raise InputError(
             f"The installed onnxruntime cannot run {what} on {device}.",

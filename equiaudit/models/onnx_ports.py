@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
 
-__all__ = ["Feed", "ImageInput", "as_tensors", "image_input"]
+if TYPE_CHECKING:
+    import torch
 
 _DTYPES = {
     onnx.TensorProto.FLOAT: "float32",
@@ -181,6 +181,8 @@ def as_tensors(value: Any, device: torch.device) -> Any:
 
     A sequence of maps from classes to scores, one per image, is a tensor (N, classes).
     """
+    import torch
+
     if isinstance(value, np.ndarray):
         return None if value.dtype.kind in "OUS" else torch.from_numpy(value).to(device)
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):

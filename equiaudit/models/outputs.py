@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from equiaudit.errors import RunError
 from equiaudit.graphs.outputs import named_tensors
-from equiaudit.models.types import Layout
+from equiaudit.models.types import Layout, Model
 from equiaudit.tasks import TASKS
 
 __all__ = [
+    "Decisions",
     "OutputChoice",
+    "decisions_of",
     "is_share",
     "labels_of",
+    "model_labels",
     "spread_of",
     "sums_to_one",
     "take_output",
@@ -82,12 +86,67 @@ def _map(choice: OutputChoice, tensor: Tensor) -> Tensor:
     return tensor.permute(0, 3, 1, 2).contiguous() if choice.layout == "NHWC" else tensor
 
 
-def labels_of(output: Tensor, *, probabilities: bool) -> Tensor:
+@dataclass(frozen=True)
+class Decisions:
+    """Yes where a probability is above the threshold: of each class, or of the second of two.
+
+    Logits are held against the logit of the threshold, ln(t / (1 - t)): no rounding of a sigmoid
+    has a say.
+    """
+
+    threshold: float = 0.5
+    probabilities: bool = False
+    """Outputs are probabilities, not logits."""
+    each: bool = False
+
+    @property
+    def limit(self) -> float:
+        """What a score is above where the answer is yes."""
+        t = self.threshold
+        return t if self.probabilities else math.log(t / (1 - t))
+
+    def scores(self, output: Tensor) -> Tensor:
+        """(N, C) -> (N, C) of each class; else (N,), of two logits their difference."""
+        if self.each:
+            return output
+        if output.shape[1] == 1 or self.probabilities:
+            return output[:, -1]
+        return output[:, 1] - output[:, 0]
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """The answers, bool in the shape of `scores`."""
+        return self.scores(output).double() > self.limit
+
+
+def decisions_of(model: Model) -> Decisions | None:
+    """How `model` decides; None where its task reads no threshold."""
+    return _decisions(model.task, model.outputs_probabilities, model.threshold)
+
+
+def _decisions(task: str, probabilities: bool, threshold: float | None) -> Decisions | None:
+    how = TASKS[task].decides
+    share = 0.5 if threshold is None else threshold
+    return Decisions(share, probabilities, how == "each") if how else None
+
+
+def labels_of(
+    output: Tensor, *, probabilities: bool, task: str, threshold: float | None = None
+) -> Tensor:
     """The label of every image or pixel: the largest along axis 1, or whether a single one is
-    above 0, or above 0.5 where it is a probability."""
+    above 0, or above 0.5 where it is a probability; decisions where `task` decides."""
+    if decide := _decisions(task, probabilities, threshold):
+        return decide(output)
     if output.shape[1] > 1:
         return output.argmax(1)
     return output[:, 0] > (0.5 if probabilities else 0.0)
+
+
+def model_labels(model: Model, output: Tensor) -> Tensor:
+    """The labels in an output (N, ...) of `model`, as a scan reads them."""
+    if model.outputs_labels:
+        return output
+    how = model.outputs_probabilities
+    return labels_of(output, probabilities=how, task=model.task, threshold=model.threshold)
 
 
 def spread_of(output: Tensor) -> float:

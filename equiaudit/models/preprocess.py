@@ -9,7 +9,7 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     channels = "rgb"              # "rgb" | "bgr" | "gray"
     dtype = "float32"             # "float32" | "float16" | "uint8" (raw pixels)
     layout = "NCHW"               # "NCHW" | "NHWC"
-    resize = 256                  # shorter side before the centre crop, px
+    resize = 256                  # shorter side before the centre crop, px; [H, W]: both sides
     interpolation = "bilinear"    # "nearest" | "bilinear" | "bicubic"
     image_range = [0, 4095]       # black and white of images with more than 8 bits a channel
 
@@ -152,7 +152,8 @@ def preprocess_toml(preprocess: Preprocess) -> str:
         lines += [f"mean = {list(preprocess.mean)}", f"std = {list(preprocess.std)}"]
     lines += [f'{key} = "{getattr(preprocess, key)}"' for key in _CHOICES]
     if preprocess.resize is not None:
-        lines.append(f"resize = {preprocess.resize}")
+        sides = preprocess.resize
+        lines.append(f"resize = {sides if isinstance(sides, int) else list(sides)}")
     if preprocess.image_range is not None:
         lines.append(f"image_range = {list(preprocess.image_range)}")
     return "\n".join(lines) + "\n"
@@ -353,6 +354,6 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "std": ("3 positive numbers, or 1 for gray", _deviations),
     "image_range": ("two numbers [black, white], the second larger", _bounds),
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
-    "resize": ("a positive whole number", _side),
+    "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
     **{key: _one_of(choices) for key, choices in _CHOICES.items()},
 }

@@ -7,6 +7,7 @@ between processors, or that has no counterpart here, is left to the flags.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +22,19 @@ _LARGEST_JSON = 1 << 20
 _PROCESSOR = "preprocessor_config.json"
 _ALBUMENTATIONS = "albumentations_config_eval.json"
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_SHORTEST = re.compile(r"MobileNetV|MobileViT|Bit|CLIP|Siglip|ConvNext|ResNet|Dinov2|PoolFormer")
+"""Processors to which a size of one number is the shorter side; to the others, both."""
+_CUTS = re.compile(r"DeiT|Deit|MobileNetV|MobileViT|Bit|CLIP|Dinov2|PoolFormer")
+"""Processors that cut the middle where the file does not say."""
 # Processors that do no more than resize, cut the middle, rescale and normalise.
 _PLAIN = re.compile(
-    r"(?:ViT|Deit|DeiT|Beit|BeiT|BEiT|Segformer|MobileNetV[12]|MobileViT|Bit|CLIP|Siglip|Swin\w*|"
+    r"(?:ViT|Deit|DeiT|Beit|BeiT|BEiT|Segformer|MobileNetV[12]|MobileViT|Bit|CLIP|Siglip|Swin|"
     r"ConvNext|ResNet|Dinov2|PoolFormer|Pvt)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?"
 )
 _SHORTEST_BELOW = 384  # ConvNextImageProcessor: crop_pct counts below, the image is squashed above
 _DEFAULT_CROP = 224 / 256
+_POOLFORMER_CROP = 0.9
+_TIMM_CROP = 0.875
 
 
 def timm_hints(config: Mapping[str, Any], source: str) -> Hints:
@@ -36,14 +43,25 @@ def timm_hints(config: Mapping[str, Any], source: str) -> Hints:
         return Hints()
     channels, height, width = config["input_size"]
     values = {
-        "size": (height, width),
+        **_timm_geometry((height, width), config),
         "mean": tuple(config["mean"]),
         "std": tuple(config["std"]),
-        "resize": int(min(height, width) / (config.get("crop_pct") or 1.0)),  # timm rounds down
         "interpolation": config.get("interpolation"),
         "channels": "gray" if channels == 1 else "rgb",
     }
     return _hints({key: value for key, value in values.items() if value is not None}, source)
+
+
+def _timm_geometry(window: tuple[int, int], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Window and resize; nothing where images are padded to it (crop_mode "border")."""
+    share = config.get("crop_pct") or _TIMM_CROP
+    height, width = (math.floor(side / share) for side in window)
+    mode = config.get("crop_mode") or "center"
+    if mode == "squash":
+        return {"size": window, "resize": (height, width)}
+    if mode != "center" or height != width:  # the shorter side depends on the image
+        return {}
+    return {"size": window, "resize": height}
 
 
 def transformers_hints(path: Path) -> Hints:
@@ -83,29 +101,37 @@ def _normalisation(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _geometry(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The window and the resize before it; an image that is squashed keeps its proportions here."""
-    side = _sides(config.get("size"))
-    crop = _sides(config.get("crop_size"))
+    """The window and the resize before it."""
+    size, crop = config.get("size"), _sides(config.get("crop_size"))
+    side, keeps = _sides(size), _keeps_proportions(size, name)
+    cuts = config.get("do_center_crop")
+    cuts = bool(_CUTS.match(name)) if cuts is None else cuts
     values: dict[str, Any] = {}
     if config.get("resample") in _RESAMPLING:
         values["interpolation"] = _RESAMPLING[config["resample"]]
     if not config.get("do_resize", True):
-        return values | ({"size": crop} if config.get("do_center_crop") and crop else {})
+        return values | ({"size": crop} if cuts and crop else {})
     if side is None:
         return values
     if name.startswith(("ConvNext", "ResNet")):
         edge = side[0]
         share = config.get("crop_pct") or _DEFAULT_CROP
-        return values | {"size": (edge, edge), "resize": _convnext_resize(edge, share)}
-    if config.get("do_center_crop") and crop:
-        return values | {"size": crop, "resize": min(side)}
-    if "shortest_edge" in _as_dict(config.get("size")) and not config.get("do_center_crop"):
-        return values | {"resize": min(side)}
-    return values | {"size": side, "resize": min(side)}
+        resize = int(edge / share) if edge < _SHORTEST_BELOW else (edge, edge)
+        return values | {"size": (edge, edge), "resize": resize}
+    if name.startswith("PoolFormer"):
+        share = config.get("crop_pct") or _POOLFORMER_CROP
+        side, keeps = (int(side[0] / share), int(side[1] / share)), side[0] == side[1]
+    values["resize"] = side[0] if keeps else side
+    if cuts:
+        return values | ({"size": crop} if crop else {})
+    return values if keeps else values | {"size": side}
 
 
-def _convnext_resize(edge: int, share: float) -> int:
-    return int(edge / share) if edge < _SHORTEST_BELOW else edge
+def _keeps_proportions(size: Any, name: str) -> bool:
+    """Whether the shorter side is meant, not height and width; a number is as the class has it."""
+    if isinstance(size, dict):
+        return "shortest_edge" in size
+    return isinstance(size, int) and bool(_SHORTEST.match(name))
 
 
 def _as_dict(value: Any) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,69 +15,48 @@ from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
 from equiaudit.models.fitting import Misfit, fit_weights
 from equiaudit.models.hashing import file_sha256, state_dict_sha256, text_sha256
-from equiaudit.models.preprocess import PREPROCESS_KEY, Hints, parse_preprocess
-from equiaudit.models.sniff import FileKind, sniff
+from equiaudit.models.outline import Outline
+from equiaudit.models.stated import metadata_hints
 from equiaudit.models.suggesting import suggested_architecture
 from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
-
-__all__ = ["needs_arch", "read_artefact"]
 
 _SHOWN = 3
 _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
 
-def read_artefact(
-    spec: str | Path | nn.Module,
-    *,
-    arch: str | None,
-    trust: bool,
-    weights: str | None = None,
-    inputs: Mapping[str, str] | None = None,
-) -> Artefact:
-    """What `spec` names, read, checked and in eval mode, on the CPU.
+def read_artefact(outline: Outline) -> Artefact:
+    """What was outlined, read, checked and in eval mode, on the CPU.
 
-    `weights` says which set of weights of a checkpoint; `inputs` are values for the inputs of
-    an ONNX file that are not the image. Raises InputError where `spec` is not a model, is
-    damaged, needs code, or does not fit `arch`.
+    Raises InputError where it is damaged, needs code, or does not fit its architecture.
     """
-    if not isinstance(spec, str | Path | nn.Module):
-        raise InputError(
-            f"A model is a path, a name or a torch.nn.Module, not {type(spec).__name__}."
-        )
-    if inputs and (not isinstance(spec, str | Path) or not _is_onnx(spec)):
-        raise InputError("--input gives values to inputs of ONNX files, which this model is not.")
-    return _taking_float32(_read(spec, arch, trust, weights, inputs or {}))
+    return _taking_float32(_read(outline))
 
 
-def _read(
-    spec: str | Path | nn.Module,
-    arch: str | None,
-    trust: bool,
-    weights: str | None,
-    inputs: Mapping[str, str],
-) -> Artefact:
-    if isinstance(spec, nn.Module):
-        return _from_module(spec)
-    if weights is not None and not needs_arch(spec):
-        raise InputError(f"{spec} holds one set of weights.", tip="Leave --weights out.")
-    if isinstance(spec, str) and zoo.is_zoo_name(spec):
-        if arch is not None:
-            raise InputError(f"{spec} names its own architecture.", tip="Leave --arch out.")
-        return zoo.load_zoo(spec)
-    path = Path(spec)
-    if path.is_dir():
+def _read(outline: Outline) -> Artefact:
+    """Each loader imports what only it needs: onnxruntime, torch.export."""
+    path = outline.path
+    if isinstance(outline.spec, nn.Module):
+        return _from_module(outline.spec)
+    if path is None:
+        return zoo.load_zoo(outline.name)
+    if outline.onnx is not None:
+        from equiaudit.models.onnx import load_onnx
+
+        return load_onnx(outline.onnx)
+    if outline.kind == "folder":
         from equiaudit.models.folders import load_folder
 
-        if arch is not None:
-            raise InputError(f"{path} names its own architecture.", tip="Leave --arch out.")
         return load_folder(path)
-    kind = sniff(path)
-    if kind in ("checkpoint", "safetensors"):
-        return _from_weights(path, kind, arch, trust, weights)
-    if arch is not None:
-        raise InputError(f"{path} carries its own architecture.", tip="Leave --arch out.")
-    return _from_archive(path, kind, trust, inputs)
+    if outline.kind == "export":
+        from equiaudit.models.exported import load_exported
+
+        return load_exported(path, trust=outline.trust)
+    if outline.kind == "torchscript":
+        from equiaudit.models.torchscript import load_torchscript
+
+        return load_torchscript(path, trust=outline.trust)
+    return _from_weights(path, outline)
 
 
 def _taking_float32(artefact: Artefact) -> Artefact:
@@ -88,36 +66,6 @@ def _taking_float32(artefact: Artefact) -> Artefact:
         return artefact
     said = f"computes in {str(dtype).removeprefix('torch.')}, and so are the images"
     return replace(artefact, module=InDtype(module, dtype), notes=(*artefact.notes, said))
-
-
-def _is_onnx(spec: str | Path) -> bool:
-    path = Path(spec)
-    return not zoo.is_zoo_name(str(spec)) and not path.is_dir() and sniff(path) == "onnx"
-
-
-def needs_arch(spec: str | Path) -> bool:
-    """Whether `spec` is a file of bare weights, which belong to an architecture."""
-    if zoo.is_zoo_name(str(spec)):
-        return False
-    path = Path(spec)
-    if path.is_dir():
-        return False
-    return sniff(path) in ("checkpoint", "safetensors") and not is_converted(path)
-
-
-def _from_archive(path: Path, kind: FileKind, trust: bool, inputs: Mapping[str, str]) -> Artefact:
-    """Each loader imports what only it needs: onnxruntime, torch.export."""
-    if kind == "onnx":
-        from equiaudit.models.onnx import load_onnx
-
-        return load_onnx(path, inputs)
-    if kind == "export":
-        from equiaudit.models.exported import load_exported
-
-        return load_exported(path, trust=trust)
-    from equiaudit.models.torchscript import load_torchscript
-
-    return load_torchscript(path, trust=trust)
 
 
 def _from_module(module: nn.Module) -> Artefact:
@@ -145,9 +93,8 @@ def _put_in_eval_mode(module: nn.Module) -> str:
     return "put in eval mode"
 
 
-def _from_weights(
-    path: Path, kind: FileKind, arch: str | None, trust: bool, wanted: str | None
-) -> Artefact:
+def _from_weights(path: Path, outline: Outline) -> Artefact:
+    kind, arch, trust, wanted = outline.kind, outline.arch, outline.trust, outline.weights
     metadata: dict[str, str] = {}
     if kind == "safetensors":
         tensors, metadata = read_safetensors(path)
@@ -174,7 +121,7 @@ def _from_weights(
         path=path,
         module=module.eval(),
         eager=not isinstance(module, torch.jit.ScriptModule),
-        hints=_weights_hints(metadata, path, module if pickled else None),
+        hints=zoo.module_hints(module) if pickled else metadata_hints(metadata, path),
         trusted=trust,
         notes=notes + (("unpickled with code (--trust)",) if trust else ()),
     )
@@ -207,12 +154,3 @@ def _module_for(
     if saved.unread:
         notes += (f"beside the weights and not read: {', '.join(saved.unread[:_SHOWN])}",)
     return module, name, notes
-
-
-def _weights_hints(metadata: dict[str, str], path: Path, pickled: nn.Module | None) -> Hints:
-    if PREPROCESS_KEY in metadata:
-        where = f"the metadata of {path}"
-        return Hints(
-            parse_preprocess(metadata[PREPROCESS_KEY], where=where, source="safetensors metadata")
-        )
-    return zoo.module_hints(pickled) if pickled is not None else Hints()

@@ -18,6 +18,7 @@ from equiaudit.models.evidence import (
     boxes_among,
     has_map_shape,
     is_whole,
+    several_per_place,
     unlike_a_segmenter,
 )
 from equiaudit.models.layouts import fitting_layouts
@@ -25,7 +26,7 @@ from equiaudit.models.outputs import OutputChoice, sums_to_one
 from equiaudit.models.types import Layout
 from equiaudit.tasks import TASKS
 
-__all__ = ["LayoutChoice", "choose_output"]
+__all__ = ["AmbiguousOutput", "LayoutChoice", "choose_output"]
 
 LayoutChoice = Literal["auto", "NCHW", "NHWC"]
 
@@ -37,6 +38,10 @@ _SCORES, _MAPS = (
 _INSIST = "--task classification reads it as scores all the same"
 _STATED = {"detect": "a detector", "segment": "a segmenter of objects", "pose": "a pose estimator"}
 """The tasks that Ultralytics writes into the metadata of a file, where nothing here audits them."""
+
+
+class AmbiguousOutput(InputError):
+    """An output that can be read in more than one way: another batch says nothing against it."""
 
 
 class _Doubt(Exception):
@@ -61,8 +66,8 @@ def choose_output(
     What `task` and `layout` leave open is settled by evidence, and `notes` say how. With
     `doubtful`, for work that takes no labels from outputs, one that may be something else is
     taken where there is no other, and `doubt` says what. Raises InputError that lists the outputs
-    and their shapes where none fits, or that names the flags where more than one reading is
-    possible.
+    and their shapes where none fits, and AmbiguousOutput that names the flags where more than one
+    reading is possible.
     """
     places = [_place(output, seen, what)] if output is not None else range(len(seen.outputs))
     # Several classes before a single score: a second head often is one (depth, quality, ...).
@@ -70,20 +75,27 @@ def choose_output(
     candidates = [seen.outputs[place] for place in ordered]
     seen = replace(seen, named=output is not None)
     doubts = _detector(candidates[0], seen) if task == "auto" and candidates else []
+    told: OutputChoice | None = None
     for candidate in candidates if not doubts else ():
         try:
             choice = _read(candidate, seen, task, layout)
         except _Doubt as doubt:
             doubts.append(doubt)
             continue
-        if choice is not None and not (doubts and _is_single(candidate, choice)):
-            return replace(choice, notes=_said(choice, candidate, seen))
+        if choice is None or (doubts and _is_single(candidate, choice)):
+            continue
+        choice = replace(choice, notes=_said(choice, candidate, seen))
+        if task != "auto" or TASKS[choice.task].guessed:
+            return choice
+        told = told or choice
+    if told is not None:
+        return told
     if doubts and doubtful:
         insisted = _insisted(candidates, seen, task, layout)
         if insisted is not None:
             return replace(insisted, doubt=doubts[0].why)
     if doubts:
-        raise InputError(f"{what}: {doubts[0].why}.", tip=doubts[0].tip)
+        raise AmbiguousOutput(f"{what}: {doubts[0].why}.", tip=doubts[0].tip)
     raise _nothing_fits(seen, candidates, task, what)
 
 
@@ -148,7 +160,7 @@ def _detector(first: Output, seen: Seen) -> list[_Doubt]:
     if why is None:
         return []
     looks = f"it looks like {stated or DETECTION.name} ({why}): {DETECTION.loss}"
-    return [_Doubt(f"{looks}; its outputs are {_listed(seen.outputs)}", _tip(DETECTION, seen))]
+    return [_Doubt(f"{looks}; its outputs are {_listed(seen.outputs)}", _tip([DETECTION], seen))]
 
 
 def _is_of_boxes(output: Output, seen: Seen) -> bool:
@@ -157,9 +169,11 @@ def _is_of_boxes(output: Output, seen: Seen) -> bool:
     return output in boxes_among(seen) or output.tensor.shape[1:2] in {(n,) for n in counts}
 
 
-def _tip(look: Look, seen: Seen) -> str:
+def _tip(looks: Sequence[Look], seen: Seen) -> str:
     """The flag of each reading."""
-    flags = [f"--task {look.task} audits it as what it is"] if look.task in TASKS else []
+    tasks = dict.fromkeys(look.task for look in looks if look.task in TASKS)
+    flags = [f"--task {task} audits it as what it is" for task in tasks][:1]
+    flags += [f"--task {task} as that" for task in tasks][1:]
     flags.append(_INSIST)
     if len(seen.outputs) > 1:
         flags.append("--output-name takes another output")
@@ -186,7 +200,8 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
 def _read_as(task: str, output: Output) -> OutputChoice | None:
     """For a task that was named, by what it says of itself."""
     tensor = output.tensor
-    if tensor.dim() < 2 or is_whole(tensor) or not TASKS.named(task).fits(tensor):
+    shaped = tensor[:, None] if tensor.dim() == 1 else tensor
+    if is_whole(tensor) or not TASKS.named(task).fits(shaped):
         return None
     return OutputChoice(output.name, output.place, task, tensor.dim())
 
@@ -212,8 +227,9 @@ def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
     if task == "auto":
         if tensor.dim() == 1 and origin.maker != "sigmoid":
             return None
-        _doubt_scores(output, seen)
-    elif not seen.named and _looks(output, seen) is not None and _others_fit(output, seen):
+        if (told := _doubt_scores(output, seen)) is not None:
+            return replace(choice, task=told)
+    elif not seen.named and _looks(output, seen) and _others_fit(output, seen):
         return None
     return choice
 
@@ -223,24 +239,27 @@ def _others_fit(output: Output, seen: Seen) -> bool:
     for other in seen.per_image:
         if other is output or other.tensor.dim() > 2 or is_whole(other.tensor):
             continue
-        if other.rows.shape[1] > 1 and _looks(other, seen) is None:
+        if other.rows.shape[1] > 1 and not _looks(other, seen):
             return True
     return False
 
 
-def _looks(output: Output, seen: Seen) -> tuple[Look, str] | None:
-    for look in LOOKS:
-        if why := look.rule(output, seen):
-            return look, why
-    return None
+def _looks(output: Output, seen: Seen) -> list[tuple[Look, str]]:
+    found = ((look, look.rule(output, seen)) for look in LOOKS)
+    return [(look, why) for look, why in found if why]
 
 
-def _doubt_scores(output: Output, seen: Seen) -> None:
+def _doubt_scores(output: Output, seen: Seen) -> str | None:
+    """The task that it is certainly of, None where nothing speaks against scores."""
     found = _looks(output, seen)
-    if found is None:
-        return
-    look, why = found
-    raise _Doubt(f"{output.shown} looks like {look.name} ({why}): {look.loss}", _tip(look, seen))
+    for look, _ in found:
+        if look.certain(output, seen) and look.task in TASKS:
+            return look.task
+    if not found:
+        return None
+    look, why = found[0]
+    tip = _tip([look for look, _ in found], seen)
+    raise _Doubt(f"{output.shown} looks like {look.name} ({why}): {look.loss}", tip)
 
 
 # Maps
@@ -269,6 +288,9 @@ def _read_map(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Ou
     labels = channels == 1 and _holds_labels(output, seen, task)
     wanted = _MAPS if task == "auto" else task
     choice = OutputChoice(output.name, output.place, wanted, 4, found, labels=labels)
+    if task == "auto" and (why := several_per_place(output, found, seen)):
+        doubt = f"the channels of {output.shown} may be right together at one place ({why})"
+        return replace(choice, doubt=f"{doubt}: only the likeliest would count")
     return replace(choice, classes=output.origin.length if labels else None)
 
 
@@ -350,6 +372,8 @@ def _reading(choice: OutputChoice, output: Output) -> str:
     count = output.rows.shape[1]
     if count == 1:
         return "one score per image, for the second of two classes"
+    if not TASKS[choice.task].exclusive:
+        return f"scores of {count} classes, several of which may be right"
     if sums_to_one(output.rows):
         return f"probabilities of {count} classes"
     return f"scores of {count} classes, which nothing contradicts"

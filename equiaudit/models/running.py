@@ -6,28 +6,24 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
-from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.artefact import Forward
 from equiaudit.models.types import Preprocess
 
 __all__ = [
-    "Backend",
     "export_to_onnx",
     "guarded",
     "in_pieces",
     "probe_batch",
-    "resolve_backend",
     "resolve_device",
     "sample_of",
     "torch_forward",
 ]
-
-Backend = Literal["auto", "torch", "compile", "onnxruntime"]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
@@ -48,28 +44,6 @@ def resolve_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise InputError(f"There is no device {name!r} here: {found} CUDA devices were found.")
     return device
-
-
-def resolve_backend(backend: Backend, artefact: Artefact) -> str:
-    """The backend `auto` means for this model; InputError where the asked one cannot run it."""
-    native = "onnxruntime" if artefact.onnx else "torch"
-    if backend in ("auto", native):
-        return native
-    if artefact.onnx:
-        raise InputError(
-            f"{artefact.name} is an ONNX model; the backend {backend!r} cannot run it.",
-            tip="Use --backend onnxruntime, or auto.",
-        )
-    if backend == "compile" and not artefact.eager:
-        raise InputError(
-            f"{artefact.name} is an archive; the backend 'compile' needs a module of Python code.",
-            tip="Use --backend torch, or weights with --arch.",
-        )
-    if backend not in ("compile", "onnxruntime"):
-        raise InputError(
-            f"Unknown backend {backend!r}.", tip="Use auto, torch, compile or onnxruntime."
-        )
-    return backend
 
 
 def probe_batch(preprocess: Preprocess, count: int, device: torch.device) -> Tensor:

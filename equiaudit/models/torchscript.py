@@ -13,10 +13,8 @@ from equiaudit.errors import InputError
 from equiaudit.models.archives import check_torchscript_archive
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, Hints, parse_preprocess
+from equiaudit.models.stated import script_hints
 from equiaudit.torch_private import script_graphs
-
-__all__ = ["load_torchscript"]
 
 # The position of the training flag among the operator's inputs.
 _MODE_INPUT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
@@ -28,14 +26,14 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
     Raises InputError where the archive is damaged, touches files, or was traced in training
     mode, which `.eval()` cannot undo.
     """
-    extra = {PREPROCESS_EXTRA_FILE: ""}
     archive = path.read_bytes()
     try:
         if not trust:
             check_torchscript_archive(archive, what=str(path))
-        module = _loaded(archive, extra).eval()
+        module = _loaded(archive).eval()
         moved = not torch.cuda.is_available() and _move_constants(module)
         _refuse_training_trace(module, path)
+        hints = script_hints(path)
     except InputError:
         raise
     except Exception as error:  # damaged pickles and code raise nearly anything
@@ -49,7 +47,7 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         sha256=file_sha256(path),
         path=path,
         module=module,
-        hints=_hints(extra[PREPROCESS_EXTRA_FILE], path),
+        hints=hints,
         trusted=trust,
         notes=("put in eval mode", *_said_of_constants(moved)),
     )
@@ -71,11 +69,11 @@ def _said_of_constants(moved: bool) -> tuple[str, ...]:
     return ("what its code makes on a GPU is made on the CPU",) if moved else ()
 
 
-def _loaded(archive: bytes, extra: dict[str, Any]) -> torch.jit.ScriptModule:
+def _loaded(archive: bytes) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; the archives are not gone
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
-            io.BytesIO(archive), map_location="cpu", _extra_files=extra
+            io.BytesIO(archive), map_location="cpu"
         )
     return module
 
@@ -89,11 +87,3 @@ def _refuse_training_trace(module: torch.jit.ScriptModule, path: Path) -> None:
                     f"{path} was traced in training mode ({kind} is fixed to training).",
                     tip="Call model.eval() and trace it again.",
                 )
-
-
-def _hints(text: str | bytes, path: Path) -> Hints:
-    if not text:
-        return Hints()
-    text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    where = f"{PREPROCESS_EXTRA_FILE} in {path}"
-    return Hints(parse_preprocess(text, where=where, source="TorchScript extra file"))

@@ -32,8 +32,9 @@ class Preprocess:
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     layout: Layout = "NCHW"
-    resize: int | None = None
-    """Shorter side of the image before the centre crop, px; None keeps its pixels."""
+    resize: int | tuple[int, int] | None = None
+    """Shorter side of the image before the centre crop, px, or (H, W) whatever its proportions;
+    None keeps its pixels."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     image_range: tuple[float, float] | None = None
     """(black, white) of images with more than 8 bits a channel; None for what the file says."""
@@ -45,6 +46,12 @@ class Preprocess:
     def planes(self) -> int:
         """Channels of an image: 1 or 3."""
         return 1 if self.channels == "gray" else 3
+
+    @property
+    def resize_text(self) -> str:
+        """`resize` in words: "256", "224x224", "none"."""
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or "none",)
+        return "x".join(map(str, sides))
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Model:
     """Of the model's own output, where it is a map."""
     num_classes: int | None = None
     """None where it is not known, as of a model that returns labels."""
+    threshold: float | None = None
+    """The probability above which the answer is yes, where that is said; for tasks that decide."""
     class_names: tuple[str, ...] | None = None
     total_stride: tuple[int, int] | None = None
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
+from pathlib import Path
 from typing import IO
 
 from equiaudit.errors import InputError
-
-__all__ = ["is_zip", "zip_names"]
 
 _ZIP = b"PK\x03\x04"
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
@@ -46,6 +45,19 @@ def zip_names(file: IO[bytes], *, what: str) -> list[str]:
             tip="Save the model again with torch.",
         )
     return [member.filename for member in members]
+
+
+def member_bytes(archive: Path, name: str, most: int) -> bytes | None:
+    """Up to `most` bytes of a member, named below the archive's own folder; None if it has none.
+
+    torch finds members in any case, and so does this.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            if member.filename.partition("/")[2].lower() == name.lower():
+                with opened.open(member) as file:
+                    return file.read(most)
+    return None
 
 
 def _directory_size(file: IO[bytes], packed: int) -> int:

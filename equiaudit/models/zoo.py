@@ -18,28 +18,21 @@ from equiaudit.errors import InputError, first_line
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.fitting import likeliest_view
 from equiaudit.models.hashing import state_dict_sha256
+from equiaudit.models.outline import architecture
 from equiaudit.models.preprocess import Given, Hints, PreprocessFields
 from equiaudit.models.processors import timm_hints
 
 __all__ = [
     "build_architecture",
     "class_count",
-    "is_zoo_name",
     "load_zoo",
     "module_hints",
     "own_modules",
 ]
 
 _MOST_CLASSES = 1 << 17  # a file of 512 KiB can state as many; the net is built before it is read
-_ZOOS = ("torchvision:", "timm:")
-_FORMS = "torchvision:NAME, timm:NAME or pkg.module:factory"
 
 Build = Callable[..., nn.Module]
-
-
-def is_zoo_name(spec: str) -> bool:
-    """Whether `spec` names a model of a zoo and not a file."""
-    return spec.startswith(_ZOOS)
 
 
 def load_zoo(spec: str) -> Artefact:
@@ -68,9 +61,7 @@ def build_architecture(arch: str, states: Sequence[Mapping[str, Tensor]]) -> nn.
 
     Raises InputError where the name is unknown, or its module cannot be imported or fails.
     """
-    source, _, name = arch.partition(":")
-    if not name:
-        raise InputError(f"--arch {arch!r} is not an architecture.", tip=f"Write {_FORMS}.")
+    source, name = architecture(arch)
     if source == "torchvision":
         return _as_wide_as(states, _torchvision_builder(name))
     if source == "timm":
@@ -150,7 +141,7 @@ def _torchvision_fields(weights: Any) -> PreprocessFields:
     crop, resize = getattr(transform, "crop_size", None), getattr(transform, "resize_size", None)
     values = {
         "size": (crop[0], crop[-1]) if crop else None,
-        "resize": resize[0] if resize else None,
+        "resize": None if not resize else resize[0] if len(resize) == 1 else tuple(resize),
         "mean": tuple(transform.mean),
         "std": tuple(transform.std),
         "interpolation": str(transform.interpolation.value),

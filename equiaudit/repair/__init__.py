@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equiaudit.graphs.capture import Captured
     from equiaudit.repair.inspection import inspect
-    from equiaudit.repair.methods.options import FixOptions, Recover
-    from equiaudit.repair.pipeline import checked_request, checked_target, fix, verify_model
+    from equiaudit.repair.methods.converted import Recover
+    from equiaudit.repair.options import FixOptions, checked_out, checked_target
+    from equiaudit.repair.pipeline import checked_request, fix, verify_model
     from equiaudit.repair.save.write import Saved
 
 _HOME = {
     "Captured": "equiaudit.graphs.capture",
-    "FixOptions": "equiaudit.repair.methods.options",
-    "Recover": "equiaudit.repair.methods.options",
+    "FixOptions": "equiaudit.repair.options",
+    "Recover": "equiaudit.repair.methods.converted",
     "Saved": "equiaudit.repair.save.write",
     "checked_request": "equiaudit.repair.pipeline",
-    "checked_target": "equiaudit.repair.pipeline",
+    "checked_out": "equiaudit.repair.options",
+    "checked_target": "equiaudit.repair.options",
     "fix": "equiaudit.repair.pipeline",
     "inspect": "equiaudit.repair.inspection",
     "verify_model": "equiaudit.repair.pipeline",
@@ -33,6 +35,7 @@ __all__ = [
     "FixOptions",
     "Recover",
     "Saved",
+    "checked_out",
     "checked_request",
     "checked_target",
     "fix",

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from equiaudit._version import __version__
-from equiaudit.errors import InputError, NothingToDo
+from equiaudit.errors import NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.methods import (
@@ -23,7 +23,8 @@ from equiaudit.repair.methods import (
     Subject,
     method,
 )
-from equiaudit.repair.save.formats import Pad, Run, file_format
+from equiaudit.repair.options import checked_out
+from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
@@ -36,7 +37,6 @@ __all__ = [
     "FixOptions",
     "Recover",
     "checked_request",
-    "checked_target",
     "fix",
     "verify_model",
 ]
@@ -106,20 +106,7 @@ def checked_request(
     is not, options that do not go together, a file that cannot be written.
     """
     method(options.method).checked(options, trains=trains)
-    if out is not None:
-        return checked_target(out, options.pad)
-    if options.dry_run:
-        return None
-    raise InputError("fix needs a file to write.", tip="Add -o OUT, or --dry-run.")
-
-
-def checked_target(out: Path | str, pad: Pad = "wrap") -> Path:
-    """`out`; InputError where its suffix names no kind of model, or its folder is not there."""
-    target = Path(out)
-    file_format(target, pad)
-    if not target.parent.is_dir():
-        raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
-    return target
+    return checked_out(out, options)
 
 
 def verify_model(

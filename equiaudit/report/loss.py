@@ -7,7 +7,11 @@ from equiaudit.results.loss import Loss
 from equiaudit.results.repair import FixReport
 from equiaudit.tasks import METRICS
 
-_INFO = {"accuracy": METRICS["accuracy_clean"], "mIoU": METRICS["miou_clean"]}
+_INFO = {
+    "accuracy": METRICS["accuracy_clean"],
+    "mIoU": METRICS["miou_clean"],
+    "F1": METRICS["f1_micro_clean"],
+}
 _SHARE = METRICS["flipped"]
 
 
@@ -20,10 +24,10 @@ def cost_in_words(report: FixReport) -> str:
     loss, on = report.loss, f"on your {_images(report.images)}"
     if loss is None:
         return _of_outputs(report, on)
-    if loss.measure in ("labels", "pixels"):
+    if loss.measure in ("labels", "sets", "pixels"):
         return _changes(loss, report.images)
     info = _INFO[loss.measure]
-    measure = loss.measure if loss.measure == "mIoU" else "Accuracy"
+    measure = "Accuracy" if loss.measure == "accuracy" else loss.measure
     way = f"{figures.value(loss.before, info)} -> {figures.value(loss.after, info)}"
     return f"{measure} {way} {on}: {figures.drop(loss.lost, info)}{_verdict(loss)}"
 
@@ -43,6 +47,8 @@ def _changes(loss: Loss, images: int) -> str:
     share = figures.quantity(loss.lost, _SHARE)
     if loss.measure == "labels":
         said = f"{share} of your {_images(images)} change their label; without labels"
+    elif loss.measure == "sets":
+        said = f"{share} of your {_images(images)} change their set of labels; without labels"
     else:
         said = f"{share} of the pixels of your {_images(images)} change their class; without masks"
     return f"{said} nobody can tell whether that is a loss."

@@ -119,7 +119,9 @@ def label_name(result: Result, label: int | None) -> str:
     return NO_LABEL if label is None else visible(result.class_names.get(label, str(label)))
 
 
-_MODEL_FLAGS = ("arch", "weights", "task", "output_name", "output_layout", "input", "trust")
+_MODEL_FLAGS = (
+    *("arch", "weights", "task", "threshold", "output_name", "output_layout", "input", "trust"),
+)
 _FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 

@@ -14,6 +14,7 @@ from equiaudit.results.dense import (
 from equiaudit.results.types import (
     BackendTrial,
     BoundaryPart,
+    ClassDecisions,
     DistancePoint,
     Estimate,
     Fingerprint,
@@ -32,6 +33,7 @@ __all__ = [
     "BorderBin",
     "BorderProfile",
     "BoundaryPart",
+    "ClassDecisions",
     "ClassScore",
     "DenseExample",
     "DenseShift",

@@ -22,6 +22,8 @@ class MetricInfo:
     """The shift kinds it exists for; empty for all."""
     needs_truth: bool = False
     """It exists only where labels, masks or targets do."""
+    needs_scores: bool = False
+    """It exists only where the model returns scores, not labels alone."""
     yes_or_no: bool = False
     """Each image meets it or does not."""
     of_pixels: bool = False

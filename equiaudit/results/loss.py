@@ -15,8 +15,9 @@ class Loss(Frozen):
     there is no truth to say what a change is worth.
     """
 
-    measure: Literal["accuracy", "mIoU", "PSNR", "labels", "pixels"]
-    """The last two are shares of images or pixels whose label changes, where there is no truth."""
+    measure: Literal["accuracy", "mIoU", "F1", "PSNR", "labels", "sets", "pixels"]
+    """The last three are shares of images or pixels whose label, or set of labels, changes, where
+    there is no truth."""
     before: Estimate | None = None
     after: Estimate | None = None
     lost: Estimate

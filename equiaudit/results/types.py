@@ -22,6 +22,7 @@ __all__ = [
     "BackendTrial",
     "BaselineFigures",
     "BoundaryPart",
+    "ClassDecisions",
     "DistancePoint",
     "Drop",
     "Estimate",
@@ -72,6 +73,23 @@ class DistancePoint(Frozen):
     agreement: Estimate
 
 
+class ClassDecisions(Frozen):
+    """One class of several that an image may have: how steadily it is decided for."""
+
+    index: int
+    name: str | None = None
+    decided: int
+    """Unshifted images that it is decided for."""
+    true: int | None = None
+    """Images that have it, where that is known."""
+    consistency: Estimate
+    """The chance that two random shifts agree on it."""
+    agreement: Estimate
+    """The share of shifts that keep the unshifted decision."""
+    f1_clean: Estimate | None = None
+    f1_shifted: Estimate | None = None
+
+
 class ShiftResult(Frozen):
     """All that was measured under one shift kind (or one named protocol)."""
 
@@ -83,6 +101,8 @@ class ShiftResult(Frozen):
     by_distance: tuple[DistancePoint, ...] = ()
     dense: DenseShift | None = None
     """Where the output is a map."""
+    classes: tuple[ClassDecisions, ...] = ()
+    """Where images have several labels; the least consistent first."""
     nonfinite: tuple[str, ...] = ()
     """Files left out because some output was NaN or infinite."""
     notes: tuple[str, ...] = ()

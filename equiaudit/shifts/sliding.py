@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 __all__ = ["BORDER", "CAPS", "CAPS_KINDS", "FRAMES", "SETTINGS", "place"]
 
@@ -69,6 +68,8 @@ def _place(
 
 def _boxes(defects: NDArray[np.bool_]) -> list[Box]:
     """(top, bottom, left, right), ends excluded, of the connected defects, the largest first."""
+    from scipy import ndimage  # slow to import, and for this alone
+
     labels, count = ndimage.label(defects, np.ones((3, 3)))
     areas = np.bincount(labels.ravel())[1:]
     slices = ndimage.find_objects(labels)

@@ -1,6 +1,8 @@
 """What models do: a folder per task holds all that is known about it, and a row here names it.
 
     classification   one label per image
+    binary           yes or no per image
+    multilabel       a set of labels per image
     segmentation     a class per pixel
     image            an image per image
 

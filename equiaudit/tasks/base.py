@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from equiaudit.errors import InputError
 from equiaudit.tasks.samples import MeanSample, Sample, real, whole
@@ -73,6 +73,8 @@ class Task(ABC):
     """Axis 1 holds a score per class."""
     exclusive: ClassVar[bool] = True
     """Of those, one is right: probabilities add up to 1."""
+    decides: ClassVar[Literal["", "second", "each"]] = ""
+    """What --threshold decides: the second of two classes, or each class by itself; "" nothing."""
     protocols: ClassVar[tuple[str, ...]] = ()
     """The published protocols that outputs can be judged by."""
 

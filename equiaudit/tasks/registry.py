@@ -14,6 +14,8 @@ TASKS: Registry[Task] = Registry(
     "task",
     {
         "classification": "equiaudit.tasks.classification:TASK",
+        "binary": "equiaudit.tasks.binary:TASK",
+        "multilabel": "equiaudit.tasks.multilabel:TASK",
         "segmentation": "equiaudit.tasks.segmentation:TASK",
         "image": "equiaudit.tasks.image:TASK",
     },

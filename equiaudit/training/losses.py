@@ -71,6 +71,38 @@ class ScoreLosses:
 
 
 @dataclass(frozen=True)
+class SetLosses:
+    """Of scores of classes of which several may be right; `probabilities` are behind a sigmoid."""
+
+    probabilities: bool = False
+
+    def prepared(self, output: Tensor) -> Tensor:
+        """Logits."""
+        if not self.probabilities:
+            return output
+        return output.clamp(_SMALLEST, 1 - torch.finfo(output.dtype).eps).logit()
+
+    def distance(
+        self,
+        found: Tensor,
+        wanted: Tensor,
+        options: TrainingOptions,
+        spread: Tensor,
+        asked: Tensor | None = None,
+    ) -> Tensor:
+        """Divergence of the yes and no of each class, summed over them."""
+        yes = [each.flatten()[:, None] for each in (found, wanted)]
+        return divergence(yes[0], yes[1], options.temperature) * found.shape[1]
+
+    def error(self, found: Tensor, truth: Tensor, options: TrainingOptions) -> Tensor:
+        """InputError: examples hold one label each."""
+        raise InputError(
+            "finetune takes one label per image, and the model returns several.",
+            tip="Use --distil.",
+        )
+
+
+@dataclass(frozen=True)
 class ValueLosses:
     """Of values, such as those of pixels; recovery knows no truth of them."""
 

@@ -80,6 +80,20 @@ def test_labels_alone_equal_a_plain_loop(photos):
     assert found.metric("circular.agreement").value == pytest.approx(slow["agreement"])
 
 
+@pytest.mark.parametrize("name", _SCORED)
+def test_gates_on_scores_of_a_model_without_are_refused_before_a_pass(name, photos, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("the scan began")
+
+    monkeypatch.setattr("equiaudit.audit.engine.run_scan", never)
+    net = Behind(small_net(), LABELS["int64"])
+    with pytest.raises(InputError, match=f"circular.{name}<=0.5' needs scores") as caught:
+        scanned(net, photos, size=SIZE, gates=[f"circular.{name}<=0.5"])
+    assert "agreement" in caught.value.tip
+    with pytest.raises(AssertionError, match="the scan began"):
+        scanned(net, photos, size=SIZE, gates=["circular.agreement>=0.5"])
+
+
 # Maps
 
 
@@ -148,6 +162,29 @@ def test_a_map_of_labels_has_as_many_classes_as_are_named(masked, tmp_path):
     table.write_text("name,index\n" + "".join(f"c{i},{i}\n" for i in range(CLASSES)))
     found = scanned(Behind(segmenter(), unknown), masked, size=WINDOW, classes=table)
     assert len(found.shifts["circular"].dense.classes) == CLASSES
+    table.write_text(table.read_text() + "void,255\n")
+    void = scanned(Behind(segmenter(), unknown), masked, size=WINDOW, classes=table)
+    assert len(void.shifts["circular"].dense.classes) == CLASSES
+    assert void.metric("circular.miou_clean") == found.metric("circular.miou_clean")
+
+
+@pytest.mark.parametrize("make", [lambda y: y.sigmoid(), lambda y: (y * 0.1 + 0.5).clamp(0, 1)])
+def test_channels_that_may_be_right_together_are_asked_about(make, masked):
+    net = Behind(segmenter(), make)
+    with pytest.raises(InputError, match="may be right together at one place") as caught:
+        scanned(net, masked, size=WINDOW)
+    assert 'task="segmentation"' in caught.value.tip
+    found = scanned(net, masked, size=WINDOW, task="segmentation")
+    assert found.fingerprint.task == "segmentation"
+    softmax = Behind(segmenter(), lambda y: make(y).softmax(1))
+    assert scanned(softmax, masked, size=WINDOW).fingerprint.task == "segmentation"
+
+
+def test_images_behind_a_sigmoid_need_no_flag_where_there_are_targets(masked, tmp_path):
+    for name in ("images", "targets"):
+        (tmp_path / name).symlink_to(masked / "images")
+    net = Behind(segmenter(), lambda y: y[:, :3].sigmoid())
+    assert scanned(net, tmp_path, size=WINDOW).fingerprint.task == "image"
 
 
 # Files with channels last, as converters from TensorFlow write them

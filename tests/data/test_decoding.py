@@ -230,7 +230,7 @@ def test_margin_surrounds_exactly_the_bare_window(tmp_path: Path) -> None:
 @given(
     height=st.integers(8, 60),
     width=st.integers(8, 60),
-    resize=st.one_of(st.none(), st.integers(8, 40)),
+    resize=st.one_of(st.none(), st.integers(8, 40), st.tuples(*[st.integers(8, 40)] * 2)),
     crop=st.tuples(st.integers(1, 8), st.integers(1, 8)),
     interpolation=st.sampled_from(["nearest", "bilinear", "bicubic"]),
     seed=st.integers(0, 2**31),
@@ -239,7 +239,7 @@ def test_resize_and_centre_are_torchvisions(
     tmp_path_factory: pytest.TempPathFactory,
     height: int,
     width: int,
-    resize: int | None,
+    resize: int | tuple[int, int] | None,
     crop: tuple[int, int],
     interpolation: str,
     seed: int,

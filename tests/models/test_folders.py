@@ -12,9 +12,12 @@ from nets import tiny_net
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from equiaudit.data import Geometry
+from equiaudit.data.decoding import decode
+from equiaudit.data.items import Item
 from equiaudit.errors import InputError
 from equiaudit.models import PreprocessOverrides, load
-from equiaudit.models.processors import albumentations_hints, transformers_hints
+from equiaudit.models.processors import albumentations_hints, timm_hints, transformers_hints
 
 SEEN = PreprocessOverrides(size=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
 BATCH = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
@@ -246,7 +249,7 @@ def test_processor_of_convnext(tmp_path):
     read = fields(tmp_path, **common, size={"shortest_edge": 224}, crop_pct=0.875)
     assert (read["size"], read["resize"]) == ((224, 224), 256)
     read = fields(tmp_path, **common, size={"shortest_edge": 384})
-    assert (read["size"], read["resize"]) == ((384, 384), 384)
+    assert (read["size"], read["resize"]) == ((384, 384), (384, 384))
 
 
 def test_processor_that_rescales_otherwise(tmp_path):
@@ -260,19 +263,80 @@ def test_processor_that_rescales_otherwise(tmp_path):
     assert fields(tmp_path, **PLAIN, image_processor_type="OtherImageProcessor", size=224) == {}
 
 
-@pytest.mark.parametrize("kind", ["ViT", "ConvNext", "Bit"])
-def test_processors_agree_with_transformers_on_a_square_image(tmp_path, kind):
+SQUASHED = {"size": {"height": 60, "width": 80}}
+KINDS = {
+    "ViT": {"size": {"height": 64, "width": 64}},
+    "ViT, one number": {"size": 64},
+    "ViT, sides that differ": SQUASHED,
+    "ViT, shorter side": {"size": {"shortest_edge": 64}},
+    "DeiT": {"size": {"height": 72, "width": 72}, "crop_size": 64},
+    "Beit": {"size": {"height": 72, "width": 80}, "crop_size": 64, "do_center_crop": True},
+    "Segformer": SQUASHED,
+    "Pvt": {},
+    "Siglip": SQUASHED,
+    "CLIP": {"size": 72, "crop_size": 64},
+    "CLIP, squashed": {"size": {"height": 72, "width": 80}, "crop_size": 64},
+    "Bit": {"size": {"shortest_edge": 72}, "crop_size": 64},
+    "ConvNext": {"size": {"shortest_edge": 97}, "crop_pct": 0.875},
+    "ConvNext, large": {"size": {"shortest_edge": 384}},
+    "MobileNetV2": {"size": 72, "crop_size": {"height": 64, "width": 64}},
+    "PoolFormer": {"size": {"shortest_edge": 72}, "crop_size": 63},
+    "PoolFormer, square": {"size": {"height": 72, "width": 72}, "crop_size": 63},
+}
+
+
+def smooth(height: int, width: int) -> Image.Image:
+    """Three waves, on which two ways to interpolate differ by little and two crops by much."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(rows / 23 + k) + np.cos(columns / 19 - k) for k in range(3)]
+    return Image.fromarray((np.stack(waves, -1) * 60 + 127).astype(np.uint8))
+
+
+def as_we_cut(image: Image.Image, path: Path, read: dict) -> np.ndarray:
+    """What a model with this preprocessing is given, (H, W, 3) in [0, 1] and normalised."""
+    image.save(path)
+    how = Geometry(
+        read.get("size", (64, 64)),
+        resize=read.get("resize"),
+        interpolation=read.get("interpolation", "bilinear"),
+    )
+    decoded = decode(Item(path.name, path, None, 0), how)
+    return (decoded.pixels / 255 - np.array(read["mean"])) / np.array(read["std"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sides", [(120, 200), (200, 130)])  # middles that all put alike
+def test_processors_agree_with_transformers(tmp_path, kind, sides):
     transformers = pytest.importorskip("transformers")
-    processor = getattr(transformers, kind + "ImageProcessor")()
+    processor = getattr(transformers, kind.partition(",")[0] + "ImageProcessor")(**KINDS[kind])
     processor.save_pretrained(tmp_path)
     read = {name: given.value for name, given in transformers_hints(tmp_path).stated.items()}
-    side = read["resize"]
-    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    theirs = processor(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0]
-    top = (side - read["size"][0]) // 2
-    cut = pixels[top : top + read["size"][0], top : top + read["size"][1]] / 255
-    ours = (cut - np.array(read["mean"])) / np.array(read["std"])
-    assert np.allclose(np.moveaxis(theirs, 0, -1), ours, atol=1e-4)
+    theirs = processor(smooth(*sides), return_tensors="np")["pixel_values"][0]
+    if "size" not in read:  # the window is the image's
+        read["size"] = theirs.shape[1:]
+    ours = as_we_cut(smooth(*sides), tmp_path / "image.png", read)
+    assert ours.shape == (*theirs.shape[1:], 3)
+    error = np.abs(np.moveaxis(theirs, 0, -1) - ours).max() * max(read["std"])
+    assert error < 2.5 / 255  # levels that the two libraries round otherwise
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", None])
+@pytest.mark.parametrize("share", [0.9, 1.0, None])
+def test_timm_s_transform_cuts_the_same_pixels(tmp_path, mode, share):
+    data = pytest.importorskip("timm.data")
+    config = {"input_size": (3, 64, 64), "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    config |= {"crop_pct": share, "crop_mode": mode, "interpolation": "bilinear"}
+    stated = timm_hints(config, "").stated
+    read = {name: given.value for name, given in stated.items()}
+    known = data.resolve_data_config({}, pretrained_cfg=config)
+    theirs = data.create_transform(**known)(smooth(120, 200)).numpy()
+    ours = as_we_cut(smooth(120, 200), tmp_path / "image.png", read)
+    assert np.allclose(np.moveaxis(theirs, 0, -1), ours, atol=1e-6)
+
+
+def test_timm_s_borders_are_left_to_the_flags():
+    config = {"input_size": (3, 64, 64), "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    assert {"size", "resize"}.isdisjoint(timm_hints({**config, "crop_mode": "border"}, "").stated)
 
 
 def test_two_normalisations_state_nothing(tmp_path):

@@ -460,7 +460,7 @@ def test_onnx_with_several_outputs(tmp_path):
 def test_onnx_invalid_graph_and_inputs(tmp_path):
     bad = [helper.make_node("NoSuchOperator", ["x"], ["y"])]
     with pytest.raises(InputError, match=r"not a valid ONNX model|cannot run"):
-        loaded(write_graph(tmp_path / "a.onnx", [1, 3, 8, 8], TensorProto.FLOAT, bad))
+        loaded(write_graph(tmp_path / "a.onnx", [1, 3, 16, 16], TensorProto.FLOAT, bad))
     with pytest.raises(InputError, match="takes int64 input"):
         loaded(
             write_graph(tmp_path / "b.onnx", [1, 3, 8, 8], TensorProto.INT64, mean_nodes([2, 3]))

@@ -125,6 +125,7 @@ def test_a_fixed_input_cannot_be_overridden():
         ("pixel_range = 100", "pixel_range in .* must be 1 or 255"),
         ("pixel_range = 255", "needs both"),
         ("resize = 1.5", "resize in"),
+        ("resize = [1, 2, 3]", "resize in"),
         ("size = [", "is not TOML"),
     ],
 )
@@ -150,6 +151,7 @@ def test_flags_are_checked_too():
     "seen",
     [
         Preprocess((8, 6), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), channels="bgr", resize=9),
+        Preprocess((8, 6), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), resize=(9, 7)),
         Preprocess((8, 6), (0.5,), (0.25,), channels="gray", dtype="float16"),
         Preprocess((8, 6), (0.0,) * 3, (1.0,) * 3, dtype="uint8", layout="NHWC"),
     ],

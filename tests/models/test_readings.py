@@ -243,8 +243,7 @@ def test_a_suppression_in_the_graph(tmp_path):
         (lambda n, m, v: 12 + n.linear(v).tanh(), "positions .all 10 numbers lie between"),
         (lambda n, m, v: n.linear(v).tanh() * 0.4 + 0.5, "positions .all 10 numbers lie in 0..1"),
         (lambda n, m, v: 34 + n.linear(v)[:, :1], "a quantity .it is about 3"),
-        (lambda n, m, v: n.linear(v).sigmoid(), "several labels per image"),
-        (lambda n, m, v: n.linear(v)[:, :3].sigmoid(), "several labels per image"),
+        (lambda n, m, v: n.linear(v)[:, :3].tanh() * 0.4 + 0.5, "several labels per image"),
     ],
 )
 def test_what_is_no_score_is_refused(head, look, as_file, tmp_path):
@@ -252,6 +251,44 @@ def test_what_is_no_score_is_refused(head, look, as_file, tmp_path):
     tip = refused(head, f"looks like {look}", onnx_file=path)
     assert "--task classification reads it as scores all the same" in tip
     assert read(head, onnx_file=path, task="classification").task == "classification"
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_a_sigmoid_per_class_decides_each(count, as_file, tmp_path):
+    path = tmp_path / "m.onnx" if as_file else None
+
+    def several(n, m, v):
+        return n.linear(v)[:, :count].sigmoid()
+
+    model = read(several, onnx_file=path)
+    assert (model.task, model.num_classes, model.outputs_probabilities) == (
+        "multilabel",
+        count,
+        True,
+    )
+    assert f"scores of {count} classes, several of which may be right" in " ".join(model.notes)
+    assert read(several, onnx_file=path, task="classification").task == "classification"
+    softmax = read(lambda n, m, v: n.linear(v).softmax(1), onnx_file=path)
+    assert softmax.task == "classification"
+
+
+def test_logits_of_several_labels_are_told_by_the_flag_alone():
+    assert read(linear).task == "classification"
+    model = read(linear, task="multilabel")
+    assert (model.task, model.outputs_probabilities) == ("multilabel", False)
+    assert read(lambda n, m, v: linear(n, m, v)[:, 0], task="binary").num_classes == 1
+
+
+def test_scores_of_one_class_go_before_those_of_several():
+    model = read(lambda n, m, v: {"tags": n.linear(v).sigmoid(), "scores": n.linear(v)})
+    assert (model.task, model.output) == ("classification", "scores")
+
+
+def test_shares_that_may_be_places_or_several_labels_name_both_flags():
+    tip = refused(lambda n, m, v: n.linear(v).tanh() * 0.4 + 0.5, "positions")
+    assert "--task multilabel" in tip
+    assert "--task classification" in tip
 
 
 def test_pooled_features_are_an_embedding():

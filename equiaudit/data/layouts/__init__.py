@@ -18,10 +18,11 @@ from equiaudit.data.layouts import (
     sequences,
     tables,
 )
-from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Kind, Layout, Listing, Rank
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "find"]
+__all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "find"]
 
 ALL: tuple[Layout[Any], ...] = (
     *classes.LAYOUTS,
@@ -65,6 +66,16 @@ def _named(known: list[Layout[Any]], kind: Kind, name: str) -> Layout[Any]:
             f"The layout {name} is of {' and '.join(elsewhere)} data, and this is {kind}.",
             tip=f"Layouts of {kind} data: {', '.join(layout.name for layout in known)}.",
         )
-    raise InputError(
+    raise _unknown(name)
+
+
+def check_name(name: str) -> None:
+    """InputError where no layout of any kind is called `name`."""
+    if all(layout.name != name for layout in ALL):
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> InputError:
+    return InputError(
         f"There is no layout {name!r}.", tip="equiaudit layouts lists them with a picture each."
     )

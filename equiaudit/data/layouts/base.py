@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Generic, Literal, TypeVar
 
@@ -14,12 +13,13 @@ from numpy.typing import NDArray
 
 from equiaudit.data.class_table import ClassTable
 from equiaudit.data.classes import ClassOrder, Doubt, Known
-from equiaudit.data.listing import ImageFile, is_image, list_files, list_images, without_arrays
+from equiaudit.data.listing import ImageFile, list_images
 from equiaudit.data.places import Place
 from equiaudit.data.rules import NO_RULE, MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "Tree", "by_stem", "stem"]
+__all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "by_stem", "stem"]
 
 L = TypeVar("L")
 Kind = str
@@ -37,45 +37,6 @@ class Rank(IntEnum):
     """A habit that many share."""
     PLAIN = 3
     """Images of which nothing is known."""
-
-
-class Tree:
-    """The folder that is asked about: every file in it, listed once."""
-
-    def __init__(self, root: Place) -> None:
-        if not root.exists():
-            raise InputError(f"There is no folder {root}.")
-        if not root.is_dir():
-            raise InputError(f"{root} is not a folder.", tip="DATA is a folder of images.")
-        self.root = root
-
-    @cached_property
-    def files(self) -> tuple[ImageFile, ...]:
-        """All, sorted by the bytes of their names relative to `root`; hidden ones left out."""
-        return list_files(self.root)
-
-    @cached_property
-    def images(self) -> tuple[ImageFile, ...]:
-        """Those of `files` that are images by their ending."""
-        return without_arrays([file for file in self.files if is_image(file.relative)])
-
-    @cached_property
-    def folders(self) -> str:
-        """The folders that hold files, relative to `root`, one a line."""
-        return "\n".join(sorted({file.name.rpartition("/")[0] for file in self.files}))
-
-    @cached_property
-    def tops(self) -> frozenset[str]:
-        """What the images lie in: the first parts of their names."""
-        return frozenset(image.name.partition("/")[0] for image in self.images)
-
-    def has(self, *folders: str) -> bool:
-        """Whether there are all these folders."""
-        return all((self.root / folder).is_dir() for folder in folders)
-
-    def under(self, folder: str) -> tuple[ImageFile, ...]:
-        """The images of one folder, named relative to it."""
-        return list_images(self.root / folder)
 
 
 @dataclass(frozen=True)

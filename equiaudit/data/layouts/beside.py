@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 
-from equiaudit.data.layouts.base import Listing, Tree
+from equiaudit.data.layouts.base import Listing
 from equiaudit.data.listing import ImageFile, is_mask
+from equiaudit.data.tree import Tree
 
 __all__ = ["left_beside"]
 

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from equiaudit.data.classes import Classes, Doubt, classes_of
 from equiaudit.data.items import NO_LABEL
 from equiaudit.data.labels import labels_of_table
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.suspicion import refuse_mask_folders, refuse_named_masks
-from equiaudit.data.listing import EXTENSIONS, ImageFile, list_images, sub_folders
+from equiaudit.data.listing import ImageFile, list_images, sub_folders
 from equiaudit.data.places import Place, tables_in
+from equiaudit.data.tree import Tree, no_images
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "by_table", "labelled", "read_labels_file"]
+__all__ = ["LAYOUTS", "by_table", "labelled", "listed", "read_labels_file"]
 
 
-def _listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
+def listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
     """The folder that the images' names are relative to, and the images.
 
     A folder whose images are all in ``images`` stands for that folder.
@@ -30,10 +31,7 @@ def _listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
         folder = tree.root / "images"
         images = list_images(folder)
     if not images:
-        raise InputError(
-            f"There are no images in {folder}.",
-            tip=f"Looked for {' '.join(sorted(EXTENSIONS))} at any depth.",
-        )
+        raise no_images(folder)
     return folder, images
 
 
@@ -41,7 +39,7 @@ def read_labels_file(tree: Tree, asked: Asked) -> Listing:
     """The images of `tree`, labelled by the table `asked.labels`."""
     if asked.labels is None:
         raise InputError("Which file has the labels?", tip="Give --labels FILE.csv.")
-    folder, images = _listed(tree)
+    folder, images = listed(tree)
     own = tuple(file.name for file in tree.files if file.path == asked.labels)
     return replace(by_table(folder, images, asked.labels, asked), read_too=own)
 
@@ -89,19 +87,19 @@ def labelled(
 
 
 def _is_flat(tree: Tree) -> bool:
-    _, images = _listed(tree)
+    _, images = listed(tree)
     return all("/" not in image.name for image in images)
 
 
 def _flat(tree: Tree, asked: Asked) -> Listing:
     if not asked.named:
         refuse_named_masks(tree, "flat")
-    folder, images = _listed(tree)
+    folder, images = listed(tree)
     return Listing(folder, images, notes=_unused(tree.root, folder))
 
 
 def _class_folders(tree: Tree, asked: Asked) -> Listing:
-    folder, images = _listed(tree)
+    folder, images = listed(tree)
     if folder == tree.root and not asked.named:
         refuse_mask_folders(tree, "class-folders")
         refuse_named_masks(tree, "class-folders")

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from equiaudit.data.decoding import open_image, read_content
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.runs import counts_of_text, filled_counts
 from equiaudit.data.layouts.splits import chosen_split
 from equiaudit.data.listing import ImageFile
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.rules import MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS", "PolygonDrawings"]
@@ -66,6 +65,8 @@ def _filled(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
         return filled_counts(
             counts_of_text(counts) if isinstance(counts, str) else counts or (), size
         )
+    from PIL import Image, ImageDraw
+
     canvas = Image.new("1", size[::-1])
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
@@ -85,6 +86,8 @@ class PanopticDrawings:
 
     def draw(self, name: str, size: tuple[int, int]) -> NDArray[np.int32]:
         """(H, W) class ids, -1 where there is no segment."""
+        from equiaudit.data.decoding import open_image, read_content
+
         image = open_image(read_content(self.files[name]))
         if image.size[::-1] != size:
             raise InputError(f"{self.files[name]} is not of the size of its image {name}.")

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from equiaudit.data.classes import classes_of
 from equiaudit.data.labels import has_columns
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree, stem
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, stem
 from equiaudit.data.layouts.classes import by_table, labelled
 from equiaudit.data.listing import printable
 from equiaudit.data.places import Place, read_bytes, read_text
 from equiaudit.data.tables import read_table
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 _ANNOTATIONS = ("val_annotations.txt", "val/val_annotations.txt")

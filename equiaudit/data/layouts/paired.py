@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree, by_stem, stem
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, by_stem, stem
 from equiaudit.data.layouts.pairs import SUFFIXES, Pairs, paired_layout
 from equiaudit.data.layouts.suspicion import refuse_masks
 from equiaudit.data.listing import list_images
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS"]

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.splits import chosen_split, split_of
 from equiaudit.data.listing import MASK_EXTENSIONS, ImageFile, is_image, is_mask
 from equiaudit.data.places import read_text
 from equiaudit.data.rules import NO_RULE, MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 __all__ = ["SUFFIXES", "Found", "Pairs", "found_in", "listing_of", "paired_layout", "pattern"]

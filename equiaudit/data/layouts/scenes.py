@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from equiaudit.data.class_table import read_class_table
-from equiaudit.data.layouts.base import Asked, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Rank
 from equiaudit.data.layouts.pairs import Pairs, paired_layout
 from equiaudit.data.rules import NO_RULE, MaskRule
+from equiaudit.data.tree import Tree
 
 __all__ = ["LAYOUTS", "TRAIN_IDS"]
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from equiaudit.data.items import Item
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree, stem
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, stem
 from equiaudit.data.listing import MASK_EXTENSIONS, ImageFile, is_mask, list_files, list_images
 from equiaudit.data.places import Place
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 from equiaudit.shifts.sliding import SETTINGS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from equiaudit.data.layouts.base import Tree
 from equiaudit.data.layouts.pairs import SUFFIXES
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 __all__ = ["refuse_mask_folders", "refuse_masks", "refuse_named_masks"]

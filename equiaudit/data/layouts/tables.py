@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, Tree
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.runs import filled_column_runs
 from equiaudit.data.layouts.splits import chosen_split
 from equiaudit.data.listing import ImageFile
 from equiaudit.data.places import Place, read_text
 from equiaudit.data.rules import MaskRule
+from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS", "RunDrawings", "rows_of"]

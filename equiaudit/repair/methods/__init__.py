@@ -15,13 +15,14 @@ from __future__ import annotations
 from equiaudit.errors import InputError
 from equiaudit.repair.methods.border import Border
 from equiaudit.repair.methods.canonical import CanonicalInput
+from equiaudit.repair.methods.converted import Converted, Recover
 from equiaudit.repair.methods.crop_select import CropSelectInput
 from equiaudit.repair.methods.mass import Mass
-from equiaudit.repair.methods.options import Converted, FixOptions, Recover
 from equiaudit.repair.methods.polyphase import POLYPHASE
 from equiaudit.repair.methods.protocol import Method, Wrapper
 from equiaudit.repair.methods.recipe import Recipe
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.save.graph_net import GraphNet
 from equiaudit.repair.save.net import Net

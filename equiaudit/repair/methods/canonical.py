@@ -11,14 +11,15 @@ from equiaudit.errors import InputError, NothingToDo
 from equiaudit.graphs.capture import capture
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.canonical.operators import with_operators
-from equiaudit.repair.methods.options import Converted, FixOptions
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged, read_outputs, told_of
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.repair.save.canonical_net import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.save.net import Net
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical

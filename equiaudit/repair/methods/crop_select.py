@@ -9,11 +9,12 @@ from torch import nn
 
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.methods.options import Converted, FixOptions
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit, looks_like_positions
-from equiaudit.repair.verify.checks import Moved
+from equiaudit.repair.verify.crops import Moved
 from equiaudit.repair.verify.real_shifts import expectations
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.crop_select import CropSelect
@@ -46,13 +47,14 @@ class CropSelectInput:
             raise InputError(f"--margin is {options.margin}.", tip="It is 1 px or more.")
         _ = subject.captured  # raises where there is no graph
         how = subject.model.preprocess
-        room = None if how.resize is None else how.resize - max(how.size)
+        sides = (how.resize,) * 2 if isinstance(how.resize, int) else how.resize
+        room = None if sides is None else min(a - b for a, b in zip(sides, how.size, strict=True))
         if room is None or room >= options.margin:
             return None if subject.dense else _positions(subject, options)
         return Misfit(
             f"A margin of {options.margin} px needs images of"
             f" {max(how.size) + options.margin} px, and {subject.model.name} is given images"
-            f" resized to {how.resize}.",
+            f" resized to {how.resize_text}.",
             f"Give --preprocess with resize = {max(how.size) + options.margin} or more"
             + (f", or --margin {room} at most." if room > 0 else "."),
         )

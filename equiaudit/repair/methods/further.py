@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from equiaudit.graphs.outputs import graph_outputs
-from equiaudit.repair.methods.options import Converted
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.onnx import ImportedOnnx
 from equiaudit.repair.rewrite.analyse import Analysis
 from equiaudit.repair.rewrite.grid import Grid

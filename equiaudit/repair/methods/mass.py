@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from equiaudit.errors import InputError
-from equiaudit.repair.methods.options import Converted, FixOptions
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.resample import resampled
 from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.repair.rewrite.spec import WINDOWED, Spec
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["Mass", "refused_ops"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.repair.methods.options import FixOptions
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.rewrite.rewrite import left_out, patterns
 from equiaudit.results.repair import Claim, Inspection, OpRow
 

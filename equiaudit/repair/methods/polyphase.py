@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.mass import refused_ops
-from equiaudit.repair.methods.options import Converted, FixOptions
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.filtered import filtered
 from equiaudit.repair.rewrite.plan import Refuse
 from equiaudit.repair.rewrite.resample import resampled
 from equiaudit.repair.rewrite.spec import WINDOWED, Filter, Spec
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
 __all__ = ["POLYPHASE", "Filtered", "Polyphase"]

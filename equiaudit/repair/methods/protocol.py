@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from equiaudit.repair.methods.options import Converted, FixOptions
+from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.results.repair import Claim
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.repair.methods.options import Converted, FixOptions, Recover
+from equiaudit.repair.methods.converted import Converted, Recover
 from equiaudit.repair.methods.partial import ops_left, weakened
 from equiaudit.repair.methods.protocol import Method, Wrapper
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
-from equiaudit.repair.verify.checks import Circular, Moved
+from equiaudit.repair.verify.circular import Circular
+from equiaudit.repair.verify.crops import Moved
 from equiaudit.results.repair import Claim
 
 __all__ = ["Recipe"]

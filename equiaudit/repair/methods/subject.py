@@ -18,11 +18,12 @@ from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.further import Further, further_outputs
 from equiaudit.repair.onnx import OnnxCaptured
+from equiaudit.repair.options import Pad
 from equiaudit.repair.outputs.following import Following, every_following
 from equiaudit.repair.outputs.run import EveryRun, every_run
 from equiaudit.repair.rewrite.analyse import Analysis, analyse
 from equiaudit.repair.save.canonical_net import OnnxFile, onnx_path
-from equiaudit.repair.save.formats import Pad, Run
+from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.graph_net import GraphNet
 from equiaudit.repair.save.net import Net
 from equiaudit.repair.save.onnx_like import LikeOnnx

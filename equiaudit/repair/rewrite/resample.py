@@ -10,6 +10,7 @@ import torch.fx as fx
 from torch import nn
 
 from equiaudit.graphs.nodes import bind, shape_of, short_name
+from equiaudit.repair.options import Window
 from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import Grid
 from equiaudit.repair.rewrite.plan import Analysis, Step
@@ -17,7 +18,7 @@ from equiaudit.repair.rewrite.rewrite import Globs, rewrite_with
 from equiaudit.repair.rewrite.rules import RULES, Call
 from equiaudit.repair.rewrite.rules.windows import descend
 from equiaudit.repair.rewrite.scored import Sample, ScoredLevels, ratios
-from equiaudit.repair.rewrite.spec import MAX_SHIFT, Spec, Window
+from equiaudit.repair.rewrite.spec import MAX_SHIFT, Spec
 from equiaudit.sampling.polyphase import Selector
 from equiaudit.sampling.windowing import window_width
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from torch import nn
 
@@ -15,11 +15,10 @@ from equiaudit.sampling.ddac import DDAC
 from equiaudit.sampling.lps import LPSSelector
 from equiaudit.sampling.polyphase import Selector
 
-__all__ = ["MAX_SHIFT", "WINDOWED", "Filter", "Spec", "Window"]
+__all__ = ["MAX_SHIFT", "WINDOWED", "Filter", "Spec"]
 
 Choose = Literal["fixed", "mass", "aps", "lps", "caps", "caps-soft"]
 Filter = Literal["lpf", "ddac"]
-Window: TypeAlias = int | Literal["auto"] | None
 
 MAX_SHIFT = 16
 """The shift of a crop that window="auto" is to withstand, px."""

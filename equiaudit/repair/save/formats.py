@@ -25,7 +25,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import onnx
 import safetensors.torch
@@ -33,7 +33,7 @@ import torch
 from torch import fx, nn
 
 from equiaudit._version import __version__
-from equiaudit.errors import InputError, RunError
+from equiaudit.errors import RunError
 from equiaudit.graphs.portable import (
     padded_by_slices,
     plain_graph,
@@ -45,15 +45,9 @@ from equiaudit.graphs.routes import export_dynamic
 from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, PREPROCESS_KEY
 from equiaudit.repair.canonical.onnx_export import with_nodes, with_symbols
 from equiaudit.repair.canonical.torch_files import as_exportable, as_script
+from equiaudit.repair.options import OPSETS, Pad, check_suffix
 from equiaudit.repair.rewrite.separable import native_pools
 
-__all__ = ["FORMATS", "Format", "Pad", "exported_onnx", "file_format", "sha256", "write_onnx"]
-
-Pad = Literal["wrap", "slices"]
-"""How an ONNX graph pads circularly: Pad(mode="wrap") of opset 19, or Slice and Concat, which
-every runtime knows."""
-
-OPSETS: Mapping[Pad, int] = {"wrap": 20, "slices": 18}
 _ONNX_LIMIT = 2**31 - 2**20
 """An ONNX file is one protobuf message, which ends at 2 GiB."""
 
@@ -98,19 +92,9 @@ class Format(Protocol):
 
 def file_format(path: Path, pad: Pad = "wrap") -> Format:
     """The format that `path`'s suffix names; InputError lists the suffixes there are."""
+    check_suffix(path, pad)
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise InputError(
-            f"{path.name} has no suffix that names a kind of model.",
-            tip=f"Use one of {', '.join(FORMATS)}.",
-        )
-    if pad not in OPSETS:
-        raise InputError(f"--pad is {pad!r}.", tip=f"It is {' or '.join(OPSETS)}.")
-    if suffix == ".onnx":
-        return Onnx(pad)
-    if pad != "wrap":
-        raise InputError(f"--pad {pad} is for ONNX files, and {path.name} is none.")
-    return FORMATS[suffix]
+    return Onnx(pad) if suffix == ".onnx" else FORMATS[suffix]
 
 
 @dataclass(frozen=True)

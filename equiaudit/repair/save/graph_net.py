@@ -12,7 +12,8 @@ from torch import fx
 
 from equiaudit.graphs.nodes import learned_numbers
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.save.formats import Pad, Run, file_format
+from equiaudit.repair.options import Pad
+from equiaudit.repair.save.formats import Run, file_format
 from equiaudit.repair.save.write import Saved, save
 
 __all__ = ["GraphNet"]

@@ -13,7 +13,8 @@ from equiaudit.models.onnx import onnx_forward
 from equiaudit.repair.onnx.check import QUANTISED_TOLERANCE
 from equiaudit.repair.onnx.interface import restore_interface
 from equiaudit.repair.onnx.module import ImportedOnnx
-from equiaudit.repair.save.formats import Pad, Run, exported_onnx, write_onnx
+from equiaudit.repair.options import Pad
+from equiaudit.repair.save.formats import Run, exported_onnx, write_onnx
 
 __all__ = ["LikeOnnx"]
 

@@ -3,34 +3,77 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import fx
 
-from equiaudit.errors import InputError
 from equiaudit.models.types import Layout
-from equiaudit.repair.verify.compare import Tally, Threshold, largest, output_per_image
-from equiaudit.repair.verify.exactness import SETTINGS, exact_arithmetic
-from equiaudit.repair.verify.periodic import breaking_period
-from equiaudit.repair.verify.schedule import Schedule, schedule
-from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
+from equiaudit.repair.verify.borders import borders_of
+from equiaudit.repair.verify.compare import Threshold, largest, output_per_image
+from equiaudit.repair.verify.engine import Run, Shift, Trial, some
+from equiaudit.repair.verify.exactness import exact_arithmetic
+from equiaudit.repair.verify.margins import selection_margin
+from equiaudit.repair.verify.schedule import breaking_period, schedule
+from equiaudit.results.repair import Verification
 
-__all__ = ["NO_CONTROL", "PROVES_NOTHING", "shifted_like", "verify"]
+__all__ = ["Circular", "shifted_like", "verify"]
 
-_BLOCK = 8
-"""Images per batch; each batch goes through once unshifted and once per round."""
 _CONTROL_COMPARISONS = (32, 512)
 """At least and at most: a quarter of the work, for the control has to fail only once."""
 _PERIODIC_SHARE = 8
 """Of images that nobody can make equivariant, a sample is enough."""
-PROVES_NOTHING = (
-    "The unmodified model passes the same check, so passing proves nothing about the conversion."
-)
-NO_CONTROL = "There is no unmodified model to compare with, so nothing shows that the check bites."
 
-Run = Callable[[torch.Tensor], object]
+
+@dataclass(frozen=True)
+class Circular:
+    """Exactly equivariant to circular shifts."""
+
+    total_stride: tuple[int, int]
+    """Shifts by multiples of it may be left out; the input's size where all count."""
+    dense: bool
+    margins: bool = False
+    """The graph chooses origins from features: say how clearly it did."""
+    borders: bool = False
+    """The graph rolls its input: say whether the images had a border to be cut at."""
+    threshold: Threshold = 0.0
+    """Above it a single score is another label; None where it is none."""
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
+
+    def __call__(
+        self,
+        run: Run,
+        original: Run,
+        images: Mapping[str, torch.Tensor],
+        *,
+        device: str,
+        comparisons: int,
+        seed: int,
+        subject: str,
+    ) -> Verification:
+        """`verify` over every phase of the stride."""
+        # Only a graph rewritten in this process marks the nodes that say how clear a choice was.
+        watched = run if self.margins and isinstance(run, fx.GraphModule) else None
+        found = verify(
+            run,
+            original,
+            images,
+            total_stride=self.total_stride,
+            dense=self.dense,
+            layout=self.layout,
+            threshold=self.threshold,
+            device=device,
+            comparisons=comparisons,
+            seed=seed,
+            margin=partial(selection_margin, watched) if watched is not None else None,
+            subject=subject,
+        )
+        if not self.borders:
+            return found
+        return found.model_copy(update={"borders": borders_of(images.items())})
 
 
 def verify(
@@ -66,110 +109,70 @@ def verify(
 
     Raises InputError where there are no images, or where `dense` contradicts the output.
     """
-    if not images:
-        raise InputError("There are no images to verify on.")
+    names, size = list(some(images)), next(iter(images.values())).shape[-2:]
     stack = torch.stack(list(images.values())).to(device)
     unable = _periodic(images, total_stride) if dense else []
-    main, apart = _parts(images, unable, total_stride, comparisons, seed)
-    compared = partial(_errors, dense=dense, layout=layout, threshold=threshold, device=device)
+
+    def part(apart: bool, count: int) -> Trial:
+        places = [i for i, name in enumerate(names) if (name in unable) == apart]
+        plan = schedule(len(places), (size[0], size[1]), total_stride, count, seed)
+        return Trial([names[i] for i in places], stack[places], plan)
+
+    matching = _Outputs((size[0], size[1]), dense, layout, threshold)
+    main, rest = part(False, comparisons), part(True, comparisons // _PERIODIC_SHARE)
     with exact_arithmetic():
-        figures, unfixable = compared(fixed, main), compared(fixed, apart)
+        figures, unfixable = main.errors(fixed, matching), rest.errors(fixed, matching)
         shorter = main.first(_control_comparisons(comparisons))
-        control = None if original is None else compared(original, shorter)
+        control = None if original is None else shorter.errors(original, matching)
         gap = float(margin(stack).min()) if margin is not None else None
-    return Verification(
+    return main.record(
+        figures,
+        control,
         subject=subject,
-        passed=figures.passed,
-        figures=figures,
-        control=control,
         periodic=unfixable if unable else None,
         periodic_images=tuple(unable),
         total_stride=total_stride,
-        phases=main.plan.phases,
-        phases_total=main.plan.phases_total,
-        coverage=main.plan.coverage,
         images=tuple(images),
         smallest_margin=gap,
         dense=dense,
-        dtype=str(stack.dtype).removeprefix("torch."),
-        device=_device_name(stack.device),
-        torch_version=torch.__version__,
-        threads=torch.get_num_threads(),
-        settings=SETTINGS,
-        warnings=_warnings(control),
     )
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some of the images, and which shifts each of them meets."""
-
-    images: Mapping[str, torch.Tensor]
-    plan: Schedule
-
-    def first(self, comparisons: int) -> _Part:
-        return _Part(self.images, self.plan.first(comparisons))
-
-
-def _parts(
-    images: Mapping[str, torch.Tensor],
-    apart: Sequence[str],
-    stride: tuple[int, int],
-    comparisons: int,
-    seed: int,
-) -> tuple[_Part, _Part]:
-    """The images that can be equivariant, and those named in `apart`, with fewer comparisons."""
-    height, width = next(iter(images.values())).shape[-2:]
-
-    def part(names: Sequence[str], count: int) -> _Part:
-        plan = schedule(len(names), (height, width), stride, count, seed)
-        return _Part({name: images[name] for name in names}, plan)
-
-    able = [name for name in images if name not in apart]
-    return part(able, comparisons), part(apart, comparisons // _PERIODIC_SHARE)
 
 
 def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> list[str]:
     return [name for name, image in images.items() if breaking_period(image, stride) is not None]
 
 
-def _errors(
-    run: Run,
-    part: _Part,
-    *,
-    dense: bool,
-    layout: Layout,
-    threshold: Threshold,
-    device: torch.device | str,
-) -> ShiftErrors:
-    tally, names = Tally(threshold), list(part.images)
-    for block in _blocks(len(names)):
-        batch = torch.stack([part.images[name] for name in names[block]]).to(device)
-        expected = output_per_image(run, batch, dense, layout)
-        for shifts in part.plan.shifts[:, block].tolist():
-            moved = torch.stack(
-                [torch.roll(x, s, (-2, -1)) for x, s in zip(batch, shifts, strict=True)]
-            )
-            actual = output_per_image(run, moved, dense, layout)
-            for name, shift, before, after in zip(
-                names[block], shifts, expected, actual, strict=True
-            ):
-                aligned = shifted_like(before, after, shift, batch.shape) if dense else before
-                tally.add(Mismatch(image=name, shift=shift), aligned, after)
-    return tally.figures()
+def _control_comparisons(comparisons: int) -> int:
+    low, high = _CONTROL_COMPARISONS
+    return min(high, max(low, comparisons // 4))
 
 
-def _blocks(count: int) -> list[slice]:
-    return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
+@dataclass(frozen=True)
+class _Outputs:
+    """The main output: the same after a shift, or moved as the image of `size` was."""
+
+    size: tuple[int, int]
+    dense: bool
+    layout: Layout
+    threshold: Threshold
+
+    def outputs(self, run: Run, batch: torch.Tensor) -> torch.Tensor:
+        return output_per_image(run, batch, self.dense, self.layout)
+
+    def pairs(
+        self, images: slice, shifts: Sequence[Shift], before: torch.Tensor, after: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        for i, (shift, old, new) in enumerate(zip(shifts, before, after, strict=True)):
+            yield i, shifted_like(old, new, shift, self.size) if self.dense else old, new
 
 
 def shifted_like(
-    before: torch.Tensor, after: torch.Tensor, shift: Sequence[int], shape: torch.Size
+    before: torch.Tensor, after: torch.Tensor, shift: Sequence[int], size: Sequence[int]
 ) -> torch.Tensor:
-    """`before` (C, h, w) rolled as the image was, to the step that is nearest to `after`."""
+    """`before` (C, h, w) rolled as the image of `size` was, to the step nearest to `after`."""
     steps = [
         _whole_steps(d, n_out, n_in)
-        for d, n_out, n_in in zip(shift, before.shape[-2:], shape[-2:], strict=True)
+        for d, n_out, n_in in zip(shift, before.shape[-2:], size, strict=True)
     ]
     rolled = [torch.roll(before, s, (-2, -1)) for s in itertools.product(*steps)]
     if len(rolled) == 1:
@@ -181,20 +184,3 @@ def _whole_steps(shift: int, n_out: int, n_in: int) -> tuple[int, ...]:
     """`shift` px of the input in steps of the output; both neighbours where it is between."""
     low, rest = divmod(shift * n_out, n_in)
     return (low, low + 1) if rest else (low,)
-
-
-def _control_comparisons(comparisons: int) -> int:
-    low, high = _CONTROL_COMPARISONS
-    return min(high, max(low, comparisons // 4))
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type != "cuda":
-        return device.type
-    return f"{device.type} ({torch.cuda.get_device_name(device)})"
-
-
-def _warnings(control: ShiftErrors | None) -> tuple[str, ...]:
-    if control is None:
-        return (NO_CONTROL,)
-    return (PROVES_NOTHING,) if control.passed else ()

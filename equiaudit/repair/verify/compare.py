@@ -11,6 +11,7 @@ import torch
 
 from equiaudit.errors import InputError
 from equiaudit.graphs.outputs import main_output
+from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Layout, Model
 from equiaudit.results.repair import Mismatch, ShiftErrors
 from equiaudit.tasks import TASKS
@@ -24,7 +25,7 @@ __all__ = [
     "output_per_image",
 ]
 
-Threshold = float | Literal["ids"] | None
+Threshold = float | Decisions | Literal["ids"] | None
 """Above it a single score or channel is another label; "ids" where it is the label itself, None
 where it has none, as the values of images."""
 
@@ -63,6 +64,8 @@ def label_threshold(model: Model) -> Threshold:
         return None
     if model.outputs_labels:
         return "ids"
+    if decide := decisions_of(model):
+        return decide
     return 0.5 if model.outputs_probabilities else 0.0
 
 
@@ -111,6 +114,8 @@ class Tally:
         """Of an output (C, ...): (...), or nothing where it has none."""
         if self.threshold == "ids":
             return output
+        if isinstance(self.threshold, Decisions):
+            return self.threshold(output[None])[0]
         if output.shape[:1] > (1,):
             return output.argmax(0)
         return output[:0] if self.threshold is None else output[:1] > self.threshold

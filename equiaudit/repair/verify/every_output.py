@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,20 +10,17 @@ from torch import Tensor
 
 from equiaudit.repair.outputs.following import every_following
 from equiaudit.repair.verify.borders import borders_of
-from equiaudit.repair.verify.circular import NO_CONTROL, PROVES_NOTHING, shifted_like
-from equiaudit.repair.verify.compare import Tally
-from equiaudit.repair.verify.exactness import SETTINGS, exact_arithmetic
+from equiaudit.repair.verify.circular import shifted_like
+from equiaudit.repair.verify.engine import Run, Shift, Trial
+from equiaudit.repair.verify.exactness import exact_arithmetic
 from equiaudit.repair.verify.images import with_objects
-from equiaudit.repair.verify.periodic import breaking_period
-from equiaudit.repair.verify.schedule import Schedule, schedule
-from equiaudit.results.repair import CRITERION, Mismatch, ShiftErrors, Verification
+from equiaudit.repair.verify.schedule import breaking_period, schedule
+from equiaudit.results.repair import CRITERION, ShiftErrors, Verification
 from equiaudit.sampling.positions import Map, Positions, Role, roll_positions
 
 __all__ = ["EveryOutput", "faults"]
 
 _CONTROL = 64
-
-Run = Callable[[Tensor], object]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class EveryOutput:
     names: tuple[str, ...]
     batch: int = 8
     """Images at once; 1 where the outputs have no row per image."""
-    threshold: float | None = None
 
     def __call__(
         self,
@@ -64,34 +60,25 @@ class EveryOutput:
         names = [name for name in images if name not in periodic]
         stack = torch.stack([images[name] for name in names]).to(device)
         plan = schedule(len(names), self.size, self.size, comparisons, seed)
+        trial, matching = Trial(names, stack, plan, block=self.batch), _Roles(self.size, self.roles)
         with exact_arithmetic():
-            figures = self._errors(run, names, stack, plan)
+            figures = trial.errors(run, matching)
             control: ShiftErrors | None = None
             wrong: tuple[str, ...] = ()
             if original is not None:
-                control = self._errors(original, names, stack, plan.first(_CONTROL))
+                control = trial.first(_CONTROL).errors(original, matching)
                 wrong = tuple(self._faults(original, images, device))
-        return Verification(
+        return trial.record(
+            figures,
+            control,
             subject=subject,
             passed=figures.passed and not wrong,
             criterion=f"{CRITERION}; positions on the torus and maps, moved by the shift",
-            figures=figures,
-            control=control,
             faults=wrong,
             total_stride=self.size,
-            phases=plan.phases,
-            phases_total=plan.phases_total,
-            coverage=plan.coverage,
-            images=tuple(names),
             periodic_images=tuple(periodic),
             borders=borders_of(images.items()),
             dense=False,
-            dtype=str(stack.dtype).removeprefix("torch."),
-            device=stack.device.type,
-            torch_version=torch.__version__,
-            threads=torch.get_num_threads(),
-            settings=SETTINGS,
-            warnings=_warnings(control),
         )
 
     def _faults(self, original: Run, images: Mapping[str, Tensor], device: str) -> Sequence[str]:
@@ -100,41 +87,39 @@ class EveryOutput:
             lambda x: _several(original(x)), objects, self.roles, self.names, self.size, self.batch
         )
 
-    def _errors(self, run: Run, names: Sequence[str], stack: Tensor, plan: Schedule) -> ShiftErrors:
-        tally = Tally(threshold=None)
-        for start in range(0, len(names), self.batch):
-            block = slice(start, min(start + self.batch, len(names)))
-            before = _several(run(stack[block]))
-            for shifts in plan.shifts[:, block]:
-                rolled = [
-                    torch.roll(x, (int(a), int(b)), (-2, -1))
-                    for x, (a, b) in zip(stack[block], shifts, strict=True)
-                ]
-                after = _several(run(torch.stack(rolled)))
-                self._add(tally, names[block], torch.from_numpy(shifts), before, after)
-        return tally.figures()
 
-    def _add(
+@dataclass(frozen=True)
+class _Roles:
+    """Every output, each as its role moves with an image of `size`."""
+
+    size: tuple[int, int]
+    roles: tuple[Role, ...]
+    threshold: float | None = None
+
+    def outputs(self, run: Run, batch: Tensor) -> Sequence[Tensor]:
+        return _several(run(batch))
+
+    def pairs(
         self,
-        tally: Tally,
-        names: Sequence[str],
-        shifts: Tensor,
+        images: slice,
+        shifts: Sequence[Shift],
         before: Sequence[Tensor],
         after: Sequence[Tensor],
-    ) -> None:
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        count = len(shifts)
         for role, old, new in zip(self.roles, before, after, strict=True):
             if old.shape != new.shape:  # another number of boxes
                 old, new = torch.zeros(1), torch.full((1,), torch.inf)
             elif isinstance(role, Positions):
-                old = roll_positions(old, shifts.to(old.device), self.size, role.kind, role.unit)
+                moves = torch.tensor(shifts, device=old.device)
+                old = roll_positions(old, moves, self.size, role.kind, role.unit)
                 new = self._nearest(old, new, role)
-            for i, name in enumerate(names):
-                where = Mismatch(image=name, shift=(int(shifts[i, 0]), int(shifts[i, 1])))
-                whole = len(names) == 1 or len(old) != len(names)
+            for i, shift in enumerate(shifts):
+                whole = count == 1 or len(old) != count
                 pair = (old, new) if whole else (old[i : i + 1], new[i : i + 1])
                 if isinstance(role, Map) and pair[0].dim() > 1:
-                    pair = _aligned(role, *pair, where.shift, self.size)
-                tally.add(where, *(y.reshape(1, -1) for y in pair))
+                    pair = _aligned(role, *pair, shift, self.size)
+                yield i, pair[0].reshape(1, -1), pair[1].reshape(1, -1)
 
     def _nearest(self, expected: Tensor, found: Tensor, role: Positions) -> Tensor:
         """`found` with whole images added so that it lies nearest to `expected`."""
@@ -176,13 +161,7 @@ def _aligned(
 ) -> tuple[Tensor, Tensor]:
     """Both maps as (C, h, w), the first one moved as the image was."""
     first, second = role.first(old)[0], role.first(new)[0]
-    return shifted_like(first, second, shift, torch.Size(size)), second
-
-
-def _warnings(control: ShiftErrors | None) -> tuple[str, ...]:
-    if control is None:
-        return (NO_CONTROL,)
-    return (PROVES_NOTHING,) if control.passed else ()
+    return shifted_like(first, second, shift, size), second
 
 
 def _several(outputs: object) -> Sequence[Tensor]:

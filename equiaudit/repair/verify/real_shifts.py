@@ -18,6 +18,8 @@ REACH = 4
 _DISTANCES = (1, 2, REACH)
 
 Run = Callable[[torch.Tensor], torch.Tensor]
+Labels = Callable[[torch.Tensor], torch.Tensor]
+"""Outputs (N, ...) -> the label of each image, or several."""
 Shift = tuple[int, int]
 
 
@@ -42,7 +44,7 @@ def measured(
     *,
     margin: int,
     size: tuple[int, int],
-    classification: bool,
+    labels: Labels | None,
 ) -> tuple[Agreement, ...]:
     """`rows` with the shares of images that keep their crop, and whose label changes.
 
@@ -52,7 +54,7 @@ def measured(
     """
     tables = [_Table() for _ in rows]
     for source in sources:
-        watch = _Watch(before, after, CropPosition(margin), margin, size, classification)
+        watch = _Watch(before, after, CropPosition(margin), margin, size, labels)
         still = watch.at(source, (0, 0))
         for row, table in zip(rows, tables, strict=True):
             moved = [(shift, watch.at(source, shift)) for shift in _directions(row.shift)]
@@ -82,7 +84,7 @@ class _Seen:
         if self.labels is not None and moved.labels is not None:
             names = ("label_changes_before", "label_changes_after")
             for name, still, seen in zip(names, self.labels, moved.labels, strict=True):
-                found[name] = still != seen
+                found[name] = (still != seen).flatten(1).any(1)
         return found
 
 
@@ -93,7 +95,7 @@ class _Watch:
     position: CropPosition
     margin: int
     size: tuple[int, int]
-    classification: bool
+    labels: Labels | None
 
     @torch.inference_mode()
     def at(self, source: torch.Tensor, shift: Shift) -> _Seen:
@@ -103,15 +105,15 @@ class _Watch:
         )
         whole = source[:, :, top : top + self.size[0], left : left + self.size[1]].contiguous()
         crops = self.position(whole).cpu()
-        if not self.classification:
+        if self.labels is None:
             return _Seen(crops, None)
         half, inner = self.margin // 2, [n - self.margin for n in self.size]
         window = whole[:, :, half : half + inner[0], half : half + inner[1]].contiguous()
-        return _Seen(crops, (_labels(self.before, window), _labels(self.after, whole)))
-
-
-def _labels(run: Run, batch: torch.Tensor) -> torch.Tensor:
-    return run(batch).argmax(1).cpu()
+        first, second = (
+            self.labels(run(batch)).cpu()
+            for run, batch in ((self.before, window), (self.after, whole))
+        )
+        return _Seen(crops, (first[:, None], second[:, None]))
 
 
 @dataclass

@@ -49,7 +49,6 @@ _NO_SCORES = (
 class LabelAudit:
     """One label per image."""
 
-    key = ""
     truth = None
     """Labels are known from the listing."""
 
@@ -57,6 +56,11 @@ class LabelAudit:
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
         self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
+
+    @property
+    def key(self) -> str:
+        """Labels depend on nothing more."""
+        return ""
 
     def parse(self, line: str) -> LabelRecord:
         """A line of the journal."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import ALIGNED, Jobs, columns_of
 from equiaudit.audit.task import Source
+from equiaudit.models.outputs import Decisions
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.classification.records import NONFINITE, LabelRecord
 
@@ -30,7 +31,9 @@ class LabelBlock:
         probabilities: bool,
         *,
         labels: bool = False,
+        decide: Decisions | None = None,
     ) -> None:
+        self._decide = decide
         self._sources, self._probabilities, self._labels = sources, probabilities, labels
         self._columns = columns_of(plan)
         shape = (len(sources), max(part.stop for part in self._columns.values()))
@@ -107,7 +110,9 @@ class LabelBlock:
     @cached_property
     def _reference(self) -> _Reference | _LabelReference:
         clean = torch.cat(self._clean)
-        return _LabelReference(clean) if self._labels else _Reference(clean, self._probabilities)
+        if self._labels:
+            return _LabelReference(clean)
+        return _Reference(clean, self._probabilities, self._decide)
 
 
 def _two_columns(outputs: Tensor, probabilities: bool) -> Tensor:
@@ -120,16 +125,19 @@ def _two_columns(outputs: Tensor, probabilities: bool) -> Tensor:
 class _Reference:
     """The unshifted outputs of a block, and what a shifted output is compared by."""
 
-    def __init__(self, outputs: Tensor, probabilities: bool) -> None:
+    def __init__(self, outputs: Tensor, probabilities: bool, decide: Decisions | None) -> None:
         self._outputs = outputs
-        self._probabilities = probabilities
+        self._probabilities, self._decide = probabilities, decide
         spread = (outputs.amax(1) - outputs.amin(1)).double()
         # A constant output has no range: its change is then taken as it is.
         self._range = torch.where(spread > 0, spread, 1.0)
-        self._label = outputs.argmax(1)
+        self._label = self._labels(outputs)
         self.finite = outputs.isfinite().all(1).tolist()
         self.label = self._label.tolist()
         self.confidence = self._probability(outputs, self._label).tolist()
+
+    def _labels(self, outputs: Tensor) -> Tensor:
+        return outputs.argmax(1) if self._decide is None else self._decide(outputs).long()
 
     def _probability(self, outputs: Tensor, label: Tensor) -> Tensor:
         p = outputs.double() if self._probabilities else outputs.double().softmax(1)
@@ -141,7 +149,7 @@ class _Reference:
         """Label (or NONFINITE), probability of the unshifted label, relative logit change."""
         of = torch.from_numpy(images).to(outputs.device)
         finite = outputs.isfinite().all(1)
-        label = torch.where(finite, outputs.argmax(1), NONFINITE)
+        label = torch.where(finite, self._labels(outputs), NONFINITE)
         probability = self._probability(outputs, self._label[of])
         change = (outputs - self._outputs[of]).abs_().amax(1).double()
         error = change / self._range[of]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from equiaudit.results import MetricInfo
 
-METRICS = (
+METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "consistency",
         "Consistency",
@@ -63,12 +63,14 @@ METRICS = (
         "Confidence wobble",
         "largest less smallest probability of the unshifted label over the shifts",
         False,
+        needs_scores=True,
     ),
     MetricInfo(
         "logit_error",
         "Logit error",
         "largest logit change over the range of the unshifted logits, mean over images",
         False,
+        needs_scores=True,
         upper_bound=None,
         is_share=False,
     ),
@@ -77,6 +79,7 @@ METRICS = (
         "Logit error, worst image",
         "largest logit change over the range of the unshifted logits",
         False,
+        needs_scores=True,
         upper_bound=None,
         is_share=False,
     ),

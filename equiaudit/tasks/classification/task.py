@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.classification.catalog import METRICS
@@ -48,7 +48,7 @@ class Classification(Task):
             kept=True,
         ),
     )
-    about = (
+    about: ClassVar[tuple[tuple[str, str], ...]] = (
         (
             "Consistency",
             "the chance that two different random shifts of one image get the same label, averaged "

@@ -16,7 +16,7 @@ from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair import methods
 from equiaudit.repair.methods import Converted, FixOptions, Misfit, Subject, method
 from equiaudit.repair.pipeline import fix
-from equiaudit.repair.verify.checks import Circular
+from equiaudit.repair.verify.circular import Circular
 from equiaudit.report.repair import render_fix
 from equiaudit.results.repair import Claim, TrainingRecord, TrainingStage
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equiaudit.repair.verify.periodic import breaking_period
+from equiaudit.repair.verify.schedule import breaking_period
 
 SIZE = (12, 15)
 

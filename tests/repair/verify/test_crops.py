@@ -6,7 +6,7 @@ import pytest
 import torch
 from repair import repair_nets as nets
 
-from equiaudit.repair.verify.moves import verify_moves
+from equiaudit.repair.verify.crops import verify_moves
 from equiaudit.repair.verify.real_shifts import expectations, measured
 from equiaudit.sampling.crop_select import CropPosition, CropSelect
 

@@ -1,0 +1,190 @@
+"""Verify a choice of crops: where it goes with the content, so do the outputs, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from equiaudit.models.types import Layout
+from equiaudit.repair.verify.compare import Threshold, output_per_image
+from equiaudit.repair.verify.engine import Run, Shift, Trial, rolled, some
+from equiaudit.repair.verify.exactness import exact_arithmetic
+from equiaudit.repair.verify.schedule import Schedule
+from equiaudit.results.repair import CRITERION, Verification
+from equiaudit.sampling.crop_select import CropPosition
+
+__all__ = ["Moved", "verify_moves"]
+
+_CONTROL_ROUNDS = 4
+_LEAST_ROUNDS = 4
+"""About a quarter of the moves keep the choice, and only those are compared."""
+_STILL = "The same crop was chosen after none of the moves, so nothing was compared."
+
+Position = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The same outputs wherever the chosen crop moves with the content."""
+
+    margin: int
+    window: tuple[int, int]
+    dense: bool
+    threshold: Threshold = 0.0
+    layout: Layout = "NCHW"
+    """Of the maps that are returned."""
+
+    def __call__(
+        self,
+        run: Run,
+        original: Run,
+        images: Mapping[str, torch.Tensor],
+        *,
+        device: str,
+        comparisons: int,
+        seed: int,
+        subject: str,
+    ) -> Verification:
+        """`verify_moves` over the places of the margin."""
+        return verify_moves(
+            run,
+            original,
+            images,
+            CropPosition(self.margin),
+            margin=self.margin,
+            window=self.window,
+            dense=self.dense,
+            layout=self.layout,
+            threshold=self.threshold,
+            device=device,
+            comparisons=comparisons,
+            seed=seed,
+            subject=subject,
+        )
+
+
+def verify_moves(
+    fixed: Run,
+    original: Run,
+    images: Mapping[str, torch.Tensor],
+    position: Position,
+    *,
+    margin: int,
+    window: tuple[int, int],
+    dense: bool = False,
+    layout: Layout = "NCHW",
+    threshold: Threshold = 0.0,
+    device: torch.device | str = "cpu",
+    comparisons: int = 4096,
+    seed: int = 0,
+    subject: str = "converted graph",
+) -> Verification:
+    """Compare `fixed` on images with `fixed` on the same content, moved within the margin.
+
+    `images` are (C, H + margin, W + margin) with `window` = (H, W); new content enters at the
+    border as they are rolled. `position` maps a batch to the offsets (N, 2) of the crops. A move
+    is compared where the offset moved as the content did, since only then the claim says
+    something; `coverage` tells how many those were. Maps (`dense`) are compared on the crop;
+    `threshold` as for `verify`.
+    """
+    stack = torch.stack(list(some(images).values())).to(device)
+    with exact_arithmetic():
+        offsets = position(stack)
+        count = max(_LEAST_ROUNDS, comparisons // len(images))
+        shifts, kept = _moves(stack, offsets, position, margin, count, seed)
+        plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), (2 * margin + 1) ** 2 - 1, "")
+        trial = Trial(list(images), stack, plan, kept)
+        window_itself = _Crops(window, None, dense, layout, threshold)
+        figures = trial.errors(fixed, replace(window_itself, offsets=offsets))
+        control = trial.first(_CONTROL_ROUNDS * len(images)).errors(original, window_itself)
+    return trial.record(
+        figures,
+        control,
+        [] if kept.any() else [_STILL],
+        subject=subject,
+        criterion=f"where the same crop is chosen, {CRITERION}",
+        shifts="crop",
+        total_stride=(1, 1),
+        coverage=(
+            f"{figures.comparisons:,} of {kept.size:,} moves of up to {margin} px within the margin"
+            " kept the choice, and those are compared"
+        ),
+        dense=dense,
+    )
+
+
+def _moves(
+    stack: torch.Tensor,
+    offsets: torch.Tensor,
+    position: Position,
+    margin: int,
+    count: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """(rounds, N, 2) moves that take each crop to a random place of the margin, other than its
+    own, and (rounds, N) whether the choice went along."""
+    rng = np.random.default_rng(seed)
+    places = offsets.cpu().numpy()
+    sides = margin + 1
+    own = places[:, 0] * sides + places[:, 1]
+    moves, kept = [], []
+    for _ in range(count):
+        drawn = (own + rng.integers(1, sides**2, len(own))) % sides**2
+        moves.append(np.stack([drawn // sides, drawn % sides], 1) - places)
+        after = position(rolled(stack, moves[-1].tolist())).cpu().numpy()
+        kept.append((after == places + moves[-1]).all(1))
+    return np.stack(moves), np.stack(kept)
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """The main output; of maps the part that shows the same content.
+
+    `offsets` (N, 2) is where maps hold the crop; None where they are the window itself.
+    """
+
+    window: tuple[int, int]
+    offsets: torch.Tensor | None
+    dense: bool
+    layout: Layout
+    threshold: Threshold
+
+    def outputs(self, run: Run, batch: torch.Tensor) -> torch.Tensor:
+        return output_per_image(run, batch, self.dense, self.layout)
+
+    def pairs(
+        self, images: slice, shifts: Sequence[Shift], before: torch.Tensor, after: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        at = None if self.offsets is None else self.offsets[images].tolist()
+        for i, (shift, old, new) in enumerate(zip(shifts, before, after, strict=True)):
+            if not self.dense:
+                yield i, old, new
+            else:
+                yield i, *_common(old, new, shift, None if at is None else at[i], self.window)
+
+
+def _common(
+    before: torch.Tensor,
+    after: torch.Tensor,
+    shift: Shift,
+    at: list[int] | None,
+    window: tuple[int, int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The part of both maps (C, h, w) that shows the same content.
+
+    The crop lies at `at` before and at `at` + `shift` after; without `at` both maps are the
+    window, and the content in it moved by `shift`.
+    """
+    first, second = [], []
+    for i in range(2):
+        if at is not None:
+            first.append(slice(at[i], at[i] + window[i]))
+            second.append(slice(at[i] + shift[i], at[i] + shift[i] + window[i]))
+        else:
+            n = before.shape[1 + i]
+            first.append(slice(max(0, -shift[i]), min(n, n - shift[i])))
+            second.append(slice(max(0, shift[i]), min(n, n + shift[i])))
+    return before[:, first[0], first[1]], after[:, second[0], second[1]]
