@@ -1,13 +1,21 @@
 """Settings: the order of precedence, the checks, and errors that name what is wrong."""
 
-import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from equiaudit import api
-from equiaudit.config import Flag, Settings, resolve
+from equiaudit.api.fixing import Picking
+from equiaudit.api.reading import Reading
+from equiaudit.api.recovering import Training
+from equiaudit.api.repairing import FixSettings
+from equiaudit.api.scanning import AllSettings, _Asked
+from equiaudit.audit.options import ScanOptions
+from equiaudit.cli.fix_options import DATA_FLAGS, Conversion, Measuring, Recovery
+from equiaudit.cli.inspect import MODEL_FLAGS
+from equiaudit.config import DEFAULTS, Flag, Settings, resolve
 from equiaudit.errors import InputError
+from equiaudit.repair.options import FixOptions
 
 NOT_OF_SCAN = {"gate": "gates", "format": None}
 
@@ -180,12 +188,30 @@ def test_only_the_settings_that_apply_come_from_below(tmp_path):
     assert settle({}, tmp_path, applies=("strict",)).settings.format == ("text",)
 
 
-def test_the_defaults_are_those_of_the_function():
-    parameters = inspect.signature(api.scan).parameters
-    for name, field in Settings.model_fields.items():
-        of_scan = NOT_OF_SCAN.get(name, name)
-        if of_scan in parameters:
-            assert parameters[of_scan].default == field.default, name
+def test_scan_takes_what_the_command_line_takes():
+    """By the same names; a format is how the command line shows the result."""
+    flags = {NOT_OF_SCAN.get(name, name) for name in Settings.model_fields} - {None}
+    assert set(AllSettings.__annotations__) == flags
+
+
+def test_every_option_has_one_default():
+    """That of `Settings`, or of the group that declares it for `fix`."""
+    for group in (ScanOptions, _Asked, Reading):
+        for field in fields(group):
+            name = {"gates": "gate"}.get(field.name, field.name)
+            assert field.default == getattr(DEFAULTS, name), field.name
+    declared = {f.name: f.default for g in (FixOptions, Training, Picking) for f in fields(g)}
+    declared |= {"method": None, "positions": None}  # None is read as "the exact one", as none
+    for group in (Conversion, Measuring, Recovery):
+        for field in fields(group):
+            if field.name in declared:
+                assert field.default == declared[field.name], field.name
+
+
+def test_fix_takes_what_its_flags_say():
+    shown = {f.name for g in (Conversion, Measuring, Recovery) for f in fields(g)}
+    flags = shown | {*DATA_FLAGS, *MODEL_FLAGS, "seed", "seconds", "dry_run", "report"}
+    assert set(FixSettings.__annotations__) == flags
 
 
 def test_every_setting_has_a_flag_and_help():

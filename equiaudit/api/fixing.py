@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from equiaudit.api.choosing import GOALS, Comparison, Goal
 from equiaudit.api.columns import BeforeAfter
@@ -38,10 +38,8 @@ class Images:
 
     folder: Place | None
     reading: Reading
-    limit: int | None
-    max_shift: int
-    offsets: int | Literal["full"]
-    seed: int
+    shifting: ScanOptions
+    """The shifts of every scan."""
 
     def checked(self) -> None:
         """Raise InputError for labels, or a number, of images that are not given."""
@@ -51,21 +49,14 @@ class Images:
         self.reading.refuse(
             ("labels", "class_order", "class_names", *LAYING), why, "Add --data DIR."
         )
-        if self.limit is not None:
+        if self.shifting.limit is not None:
             raise InputError(f"--limit {why}.", tip="Add --data DIR.")
 
     def dataset(self, model: Model) -> Dataset | None:
         """The images as `model` takes them; None where no folder was given."""
         if self.folder is None:
             return None
-        return open_data(model, self.folder, self.reading, self.limit, self.seed)
-
-    @property
-    def shifting(self) -> ScanOptions:
-        """The shifts of every scan."""
-        return ScanOptions(
-            max_shift=self.max_shift, offsets=self.offsets, seed=self.seed, limit=self.limit
-        )
+        return open_data(model, self.folder, self.reading, self.shifting.limit, self.shifting.seed)
 
 
 @dataclass(frozen=True)
@@ -74,8 +65,8 @@ class Picking:
 
     wanted: bool
     only_compare: bool
-    goal: Goal
-    max_accuracy_drop: float | None
+    goal: Goal = "circular"
+    max_accuracy_drop: float | None = None
 
     @property
     def allowed(self) -> float:

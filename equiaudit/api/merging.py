@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from equiaudit.api.loading import as_path, as_place, prepare
 from equiaudit.api.reading import Reading, open_data, settled_task
 from equiaudit.api.work import in_force, is_caps, judged, kinds_of, stated
 from equiaudit.audit.observer import Observer, Silent
-from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.options import ScanOptions, scan_options
 from equiaudit.audit.shards import Shard
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
     from equiaudit.models import Model
     from equiaudit.results import Result
-
-__all__ = ["merge", "scan_shard"]
-
-_OPTIONS = tuple(field.name for field in fields(ScanOptions))
 
 
 def scan_shard(
@@ -45,7 +40,7 @@ def scan_shard(
     """
     observer = observer or Silent()
     part = Shard.parse(shard)
-    options = _options({name: settings.pop(name) for name in _OPTIONS if name in settings})
+    options = scan_options(settings)
     _refuse(options)
     judge = Judge.prepare(gates, later=True)
     judge.check(kinds_of(options))
@@ -75,11 +70,6 @@ def scan_shard(
         settings=stated(settings, reading),  # type: ignore[arg-type]
         gates=gates,
     )
-
-
-def _options(named: dict[str, Any]) -> ScanOptions:
-    shifts = {"shifts": tuple(named["shifts"])} if "shifts" in named else {}
-    return ScanOptions(**(named | shifts))
 
 
 def _refuse(options: ScanOptions) -> None:

@@ -30,18 +30,18 @@ _SAME_IMAGES = (
 class Training:
     """The stages that were asked for, and the images for them.
 
-    `folder` is --train-data, `data` is --data, which is trained on where there is no other;
+    `data` is --data, which is trained on where there is no other;
     the labels of `reading` belong to the latter.
     """
 
     calibrate: bool = False
     distil: int = 0
     finetune: int = 0
-    rate: float | None = None
+    learning_rate: float | None = None
     """Highest learning rate; None: each stage's own."""
-    folder: str | Path | None = None
-    limit: int | None = None
-    zero_pad: float | None = None
+    train_data: str | Path | None = None
+    train_limit: int | None = None
+    train_zero_pad: float | None = None
     """Share of the windows that black enters at; None: that of `TrainingOptions`."""
     data: str | Path | None = None
     reading: Reading = field(default_factory=Reading)
@@ -56,16 +56,16 @@ class Training:
         """InputError where images were not given, or what only training reads was."""
         if not self.wanted:
             self._require_unset()
-        elif self.folder is None and self.data is None:
+        elif self.train_data is None and self.data is None:
             raise InputError("Training needs images.", tip="Add --train-data DIR, or --data DIR.")
 
     def _require_unset(self) -> None:
         """InputError for a setting that nothing reads where no stage was asked for."""
         settings = {
-            "--train-data": self.folder,
-            "--train-limit": self.limit,
-            "--learning-rate": self.rate,
-            "--train-zero-pad": self.zero_pad,
+            "--train-data": self.train_data,
+            "--train-limit": self.train_limit,
+            "--learning-rate": self.learning_rate,
+            "--train-zero-pad": self.train_zero_pad,
         }
         for flag, value in settings.items():
             if value is not None:
@@ -87,7 +87,7 @@ class Training:
             losses = TASKS[model.task].losses(probabilities=model.outputs_probabilities)
             graph, record = recover(fixed, original, examples, options, observer, losses=losses)
             left_out = tuple(f"{s.name} was left out: {s.reason}" for s in examples.skipped)
-            shared = (_SAME_IMAGES,) if self.folder is None else ()
+            shared = (_SAME_IMAGES,) if self.train_data is None else ()
             notes = (*shared, *record.notes, *left_out)
             return graph, record.model_copy(update={"notes": notes})
 
@@ -109,11 +109,11 @@ class Training:
             seed=self.seed,
             device=str(model.device),
             checkpoint=_beside(out),
-            zero_pad=self.zero_pad,
+            zero_pad=self.train_zero_pad,
         )
-        if self.rate is None:
+        if self.learning_rate is None:
             return options
-        return replace(options, distil_rate=self.rate, finetune_rate=self.rate)
+        return replace(options, distil_rate=self.learning_rate, finetune_rate=self.learning_rate)
 
     def _examples(self, model: Model, observer: Observer) -> Examples:
         from equiaudit.audit.geometry import geometry
@@ -125,10 +125,10 @@ class Training:
         return load_examples(self._dataset(model), wanted, how)
 
     def _dataset(self, model: Model) -> Dataset:
-        folder, reading = self.folder, replace(self.reading, labels=None)
+        folder, reading = self.train_data, replace(self.reading, labels=None)
         if folder is None:
             folder, reading = self.data or "", self.reading
-        return open_data(model, folder, reading, self.limit, self.seed)
+        return open_data(model, folder, reading, self.train_limit, self.seed)
 
 
 def _beside(out: Path | None) -> Path | None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from equiaudit.api.loading import ModelSettings, as_path, as_place, prepare
 from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
+from equiaudit.audit.options import scan_options
+from equiaudit.config import DEFAULTS
+from equiaudit.config.groups import RepairSettings, taken
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from equiaudit.api.choosing import Goal
     from equiaudit.models import Model
     from equiaudit.results.repair import FixReport, Inspection, Verification
-
-__all__ = ["fix", "inspect", "verify"]
 
 
 def inspect(
@@ -84,38 +85,16 @@ def verify(
     return found
 
 
+class FixSettings(ScanSettings, RepairSettings, total=False):
+    """All that `fix` may be told."""
+
+
 def fix(
     model: str | Path | nn.Module | Model,
     out: str | Path | None,
     *,
-    method: str | None = None,
-    select: Literal["features", "input"] = "features",
-    only: str | Sequence[str] | None = None,
-    skip: str | Sequence[str] | None = None,
-    margin: int = 16,
-    positions: Mapping[str, str] | None = None,
-    window: int | Literal["auto"] | None = None,
-    pad: Literal["wrap", "slices"] = "wrap",
-    compare_methods: bool = False,
-    goal: Goal = "circular",
-    dry_run: bool = False,
-    data: str | Path | None = None,
-    limit: int | None = None,
-    max_shift: int = 16,
-    offsets: int | Literal["full"] = 16,
-    seed: int = 0,
-    max_accuracy_drop: float | None = None,
-    seconds: float = 20.0,
-    report: str | Path | None = None,
-    calibrate: bool = False,
-    distil: int = 0,
-    finetune: int = 0,
-    learning_rate: float | None = None,
-    train_data: str | Path | None = None,
-    train_limit: int | None = None,
-    train_zero_pad: float | None = None,
     observer: Observer | None = None,
-    **settings: Unpack[ScanSettings],
+    **settings: Unpack[FixSettings],
 ) -> FixReport:
     """Convert `model` by `method`, verify it, and write it to `out`.
 
@@ -146,42 +125,26 @@ def fix(
     from equiaudit.api.recovering import Training
     from equiaudit.repair import FixOptions
 
+    given: dict[str, Any] = dict(settings)
+    data, report = given.pop("data", None), given.pop("report", None)
+    seed, method = given.pop("seed", DEFAULTS.seed), given.pop("method", None)
+    positions = tuple((given.pop("positions", None) or {}).items())
+    named = {} if method is None else {"method": method}
+    options = taken(FixOptions, given, positions=positions, seed=seed, **named)
+    only_compare = given.pop("compare_methods", False)
+    picking = taken(
+        Picking, given, wanted=only_compare or method == "auto", only_compare=only_compare
+    )
     place = as_place(data) if data else None
-    reading, model_settings = parted(settings)
+    shifts = scan_options(given)
+    training = taken(Training, given, data=data, seed=seed)
+    reading, model_settings = parted(cast(ScanSettings, given))
     request = Request(
         out=as_path(out),
-        options=FixOptions(
-            method=method or "mass",
-            select=select,
-            only=only,
-            skip=skip,
-            margin=margin,
-            positions=tuple((positions or {}).items()),
-            window=window,
-            pad=pad,
-            seconds=seconds,
-            seed=seed,
-            dry_run=dry_run,
-        ),
-        images=Images(place, reading, limit, max_shift, offsets, seed),
-        training=Training(
-            calibrate=calibrate,
-            distil=distil,
-            finetune=finetune,
-            rate=learning_rate,
-            folder=train_data,
-            limit=train_limit,
-            zero_pad=train_zero_pad,
-            data=data,
-            reading=reading,
-            seed=seed,
-        ),
-        picking=Picking(
-            wanted=compare_methods or method == "auto",
-            only_compare=compare_methods,
-            goal=goal,
-            max_accuracy_drop=max_accuracy_drop,
-        ),
+        options=options,
+        images=Images(place, reading, replace(shifts, seed=seed)),
+        training=replace(training, reading=reading),
+        picking=picking,
         folder=as_path(report),
         observer=observer or Silent(),
         by_default=method is None,

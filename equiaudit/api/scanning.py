@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from equiaudit.api.loading import (
     as_path,
@@ -34,10 +35,11 @@ from equiaudit.api.work import (
     work_on_images,
 )
 from equiaudit.audit.observer import Observer, Silent
-from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.options import ScanOptions, scan_options
+from equiaudit.config import DEFAULTS
+from equiaudit.config.groups import AuditSettings, taken
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
-from equiaudit.kinds import usual
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +49,21 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
     from equiaudit.results import Result
 
-__all__ = ["scan"]
+
+class AllSettings(ScanSettings, AuditSettings, total=False):
+    """All that `scan` may be told."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a result is held against, where it goes, and where the work is done."""
+
+    gates: Sequence[str] = DEFAULTS.gate
+    baseline: str | Path | None = DEFAULTS.baseline
+    require_baseline: bool = DEFAULTS.require_baseline
+    output: str | Path | None = DEFAULTS.output
+    engine: str = DEFAULTS.engine
+    address: str = DEFAULTS.address
 
 
 _WHOLE = "Leave --early-stop and --precision out."
@@ -57,29 +73,8 @@ def scan(
     model: str | Path | nn.Module | Model,
     data: str | Path,
     *,
-    output_range: tuple[float, float] | None = None,
-    limit: int | None = None,
-    shifts: Sequence[str] = usual(),
-    max_shift: int = 16,
-    offsets: int | Literal["full"] = 16,
-    seed: int = 0,
-    protocol: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-    workers: int | Literal["auto"] = "auto",
-    strict: bool = False,
-    accuracy_check: bool = True,
-    images: bool = True,
-    resume: bool = True,
-    engine: Literal["local", "ray"] = "local",
-    address: str = "auto",
-    gates: Sequence[str] = (),
-    baseline: str | Path | None = None,
-    require_baseline: bool = False,
-    early_stop: bool = False,
-    precision: float | None = None,
-    output: str | Path | None = None,
     observer: Observer | None = None,
-    **settings: Unpack[ScanSettings],
+    **settings: Unpack[AllSettings],
 ) -> Result:
     """Shift every image, run the model, and return the result.
 
@@ -98,43 +93,30 @@ def scan(
     (exit 3) of `equiaudit.errors`.
     """
     observer = observer or Silent()
-    options = ScanOptions(
-        shifts=listed(shifts),
-        max_shift=max_shift,
-        offsets=offsets,
-        limit=limit,
-        seed=seed,
-        protocol=protocol,
-        output_range=output_range,
-        images=images,
-        strict=strict,
-        accuracy_check=accuracy_check,
-        batch_size=batch_size,
-        workers=workers,
-        resume=resume,
-        early_stop=early_stop,
-        precision=precision,
-    )
-    judge = Judge.prepare(listed(gates), baseline, require=require_baseline)
+    given: dict[str, Any] = dict(settings)
+    given |= {name: listed(given[name]) for name in ("shifts", "gates") if name in given}
+    asked = taken(_Asked, given)
+    options = scan_options(given)
+    judge = Judge.prepare(asked.gates, asked.baseline, require=asked.require_baseline)
     judge.check(kinds_of(options))
     stopping = ending(judge, options)
-    reading, model_settings = parted(settings)
+    reading, model_settings = parted(cast(ScanSettings, given))
     place = as_place(data)
     prepared = prepare(model, **model_settings)
     reading.check_places(place, sequences=is_caps(options))
     loaded = prepared.load()
-    folder = as_path(output)
+    folder = as_path(asked.output)
     if is_caps(options):
-        if engine != "local":
+        if asked.engine != "local":
             raise InputError("The caps protocol runs on one machine.", tip="Leave --engine out.")
         if model_settings.get("task", "auto") == "auto":
             refuse_doubt(loaded)
         work = _sequences(loaded, place, reading, options, judge, stopping)
     else:
         backend = model_settings.get("backend")
-        automatic = engine == "local" and is_left_to_choose(model, backend)
+        automatic = asked.engine == "local" and is_left_to_choose(model, backend)
         loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
-        crew = crew_for(engine, address, model, model_settings)
+        crew = crew_for(asked.engine, asked.address, model, model_settings)
         work = work_on_images(
             loaded, place, reading, options, judge, stopping, folder, automatic, crew
         )
@@ -146,9 +128,9 @@ def scan(
     said = stated(model_settings, reading)
     done, journal = work.run(folder=folder, observer=observer, settings=said)
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
-        write_reports(done.result, folder, samples_csv=done.rows(), images=images)
+        write_reports(done.result, folder, samples_csv=done.rows(), images=options.images)
     try:
-        return judged(done, judge, folder, observer, images)
+        return judged(done, judge, folder, observer, options.images)
     finally:  # Killed before this, the next run reads the journal and judges again.
         journal.discard()
 

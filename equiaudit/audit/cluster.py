@@ -22,6 +22,7 @@ from equiaudit.audit.units import Assignment, Block, Clock, Worker
 from equiaudit.data import Dataset, Item, Items
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.types import Model
+from equiaudit.tasks import TASKS
 
 __all__ = ["Done", "RayCrew"]
 
@@ -45,7 +46,7 @@ class _Duty:
 
     build: Build
     dataset: Dataset
-    """Without its items."""
+    """Without its items, unless the task asks for all."""
     assignment: Assignment
     threads: int
     device: str
@@ -126,9 +127,10 @@ class RayCrew:
                     self._ray.kill(actor, no_restart=True)
 
     def _duty(self, model: Model, dataset: Dataset, assignment: Assignment) -> _Duty:
+        bare = replace(dataset, items=Items.of(dataset.root, ()))
         return _Duty(
             build=self._build,
-            dataset=replace(dataset, items=Items.of(dataset.root, ())),
+            dataset=dataset if TASKS[model.task].all_images else bare,
             assignment=replace(assignment, root=assignment.root.absolute()),
             threads=torch.get_num_threads(),
             device=model.device.type,

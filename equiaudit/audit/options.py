@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from equiaudit.config.groups import taken
 from equiaudit.kinds import usual
 
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """Settings of one scan; all but the last group change the result."""
+    """Settings of one scan; all but the last group change the result.
+
+    The defaults are those of `equiaudit.config.Settings`, which a test holds.
+    """
 
     shifts: tuple[str, ...] = usual()
     max_shift: int = 16
@@ -37,3 +42,9 @@ class ScanOptions:
     batch_size: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
     resume: bool = True
+
+
+def scan_options(settings: MutableMapping[str, Any]) -> ScanOptions:
+    """Those that `settings` name, which keeps the others."""
+    options = taken(ScanOptions, settings)
+    return replace(options, shifts=tuple(options.shifts))

@@ -71,7 +71,7 @@ class Stopping:
         known = task.bounded
         if not known:
             raise InputError(
-                "--early-stop and --precision are for labels, of images or of pixels: other "
+                "--early-stop and --precision are for shares, as of labels that stay: these "
                 "outputs have no figures with bounds that hold at any time.",
                 tip="Leave them out.",
             )
@@ -153,9 +153,20 @@ def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:
         point.model_copy(update={"agreement": _without_bounds(point.agreement)})
         for point in shift.by_distance
     )
+    parts = tuple(
+        part.model_copy(
+            update={"metrics": {n: _without_bounds(e) for n, e in part.metrics.items()}}
+        )
+        for part in shift.parts
+    )
     names = ("consistency", "agreement", "f1_clean", "f1_shifted")
     classes = tuple(_all_without_bounds(each, names) for each in shift.classes)
-    update: dict[str, object] = {"metrics": metrics, "by_distance": distances, "classes": classes}
+    update: dict[str, object] = {
+        "metrics": metrics,
+        "by_distance": distances,
+        "parts": parts,
+        "classes": classes,
+    }
     if shift.dense is not None:
         update["dense"] = _map_without_bounds(shift.dense)
     return shift.model_copy(update=update)

@@ -17,6 +17,7 @@ from equiaudit.cli.inspect import (
 )
 from equiaudit.cli.progress import observing
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.repair.options import FixOptions
 
 if TYPE_CHECKING:
     from equiaudit.results.repair import FixReport
@@ -55,7 +56,7 @@ def fix(
     recovery: Recovery,
     seconds: Annotated[
         float, typer.Option(help="About how long verification goes on, in all.", min=0.0)
-    ] = 20.0,
+    ] = FixOptions().seconds,
     report: Annotated[
         Path | None,
         typer.Option(

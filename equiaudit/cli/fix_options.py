@@ -9,8 +9,7 @@ import typer
 
 from equiaudit.cli.command import Call
 from equiaudit.errors import InputError
-
-__all__ = ["DATA_FLAGS", "LAYING_FLAGS", "Conversion", "Measuring", "Recovery", "parsed_positions"]
+from equiaudit.repair.options import FixOptions
 
 LAYING_FLAGS = (
     *("layout", "split", "classes", "ignore_index", "no_mask"),
@@ -23,6 +22,7 @@ DATA_FLAGS = (
     *("limit", "max_shift", "offsets"),
 )
 """The settings that say how --data is read and shifted."""
+_DEFAULTS = FixOptions()
 _RECOVERY = "Getting accuracy back"
 _LEAVE_OUT = "Leave one of them out."
 
@@ -54,7 +54,7 @@ class Conversion:
     margin: Annotated[
         int,
         typer.Option(help="px by which crop-select's input is larger.", metavar="M", min=1),
-    ] = 16
+    ] = _DEFAULTS.margin
     window: Annotated[
         str | None,
         typer.Option(
@@ -75,7 +75,7 @@ class Conversion:
     select: Annotated[
         str,
         typer.Option(help="Origins from the features or from the input.", metavar="NAME"),
-    ] = "features"
+    ] = _DEFAULTS.select
     only: Annotated[
         str | None,
         typer.Option(help="Convert only these, modules or nodes; no longer exact.", metavar="GLOB"),
@@ -89,7 +89,7 @@ class Conversion:
             help="How an .onnx OUT pads circularly: Pad(wrap), or slices for any runtime.",
             metavar="wrap|slices",
         ),
-    ] = "wrap"
+    ] = _DEFAULTS.pad
 
     def checked(self, call: Call) -> None:
         """InputError for a value that there is not, and for options that nothing reads."""

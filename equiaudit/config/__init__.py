@@ -7,6 +7,6 @@ three go through the same checks.
 """
 
 from equiaudit.config.resolving import Resolved, flag_name, resolve
-from equiaudit.config.settings import Flag, Settings
+from equiaudit.config.settings import DEFAULTS, Flag, Settings
 
-__all__ = ["Flag", "Resolved", "Settings", "flag_name", "resolve"]
+__all__ = ["DEFAULTS", "Flag", "Resolved", "Settings", "flag_name", "resolve"]

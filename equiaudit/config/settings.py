@@ -279,3 +279,7 @@ class Settings(BaseModel):
     images: Annotated[
         bool, Flag(_OUTPUT, "Thumbnails of the worst images in the result and the html.")
     ] = True
+
+
+DEFAULTS = Settings()
+"""What holds where nothing is said; dataclasses of options take their defaults from here."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Dataset,
         has_masks,
         has_targets,
+        open_bare_dataset,
         open_dataset,
         open_dense_dataset,
     )
@@ -37,6 +38,7 @@ _HOME = {
     "Dataset": "dataset",
     "has_masks": "dataset",
     "has_targets": "dataset",
+    "open_bare_dataset": "dataset",
     "open_dataset": "dataset",
     "open_dense_dataset": "dataset",
     "Decoded": "decoding",
@@ -85,6 +87,7 @@ __all__ = [
     "has_masks",
     "has_targets",
     "is_lost",
+    "open_bare_dataset",
     "open_dataset",
     "open_dense_dataset",
     "open_label_sets",

@@ -18,6 +18,7 @@ from equiaudit.data.layouts.classes import read_labels_file
 from equiaudit.data.listing import ImageFile
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
+from equiaudit.data.numbers import numbers_of_table
 from equiaudit.data.places import Place, folder_of, let_go, place_of
 from equiaudit.data.tree import Tree, no_images
 from equiaudit.data.truth import TruthReader
@@ -28,6 +29,7 @@ __all__ = [
     "dataset_of",
     "has_masks",
     "has_targets",
+    "open_bare_dataset",
     "open_dataset",
     "open_dense_dataset",
     "told",
@@ -55,6 +57,8 @@ class Dataset:
     """The name of the layout that was found, or asked for."""
     doubt: Doubt | None = field(default=None, compare=False)
     """Where the labels are one of several meanings."""
+    numbers: NDArray[np.float64] | None = field(default=None, compare=False)
+    """(n, K) what a regression should say of each of `items`, where that is known."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -158,6 +162,47 @@ def open_dense_dataset(
     found = dataset_of(name, listing, limit, seed)
     names = dict(class_names or {}) or _names(truth)
     return replace(found, class_names=names, truth=truth, notes=found.notes + notes)
+
+
+def open_bare_dataset(
+    root: str | Place,
+    kind: Kind,
+    *,
+    numbers: Place | None = None,
+    layout: str = "auto",
+    limit: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """List the images under `root`, of which neither class nor mask is asked.
+
+    With `numbers`, a table of files and numbers (`numbers_of_table`), images that it does not
+    name are left out; the names of its columns are the `class_names`. `kind`, `layout`, `limit`
+    and `seed` choose as for `open_dense_dataset`.
+    """
+    _check_limit(limit)
+    top = folder_of(root)
+    name, listing = _read(top, kind, layout, Asked(named=layout != "auto"))
+    let_go(top)
+    if numbers is None:
+        return dataset_of(name, listing, limit, seed)
+    files = {image.name: None for image in listing.images}
+    table = numbers_of_table(numbers, files, listing.root)
+    known = [NO_LABEL if image.name not in table.of else 0 for image in listing.images]
+    listing = replace(listing, labels=np.array(known, np.int32))
+    found = dataset_of(name, listing, limit, seed)
+    places = {image.name: image.relative for image in listing.images}
+    by_file = {places[image]: row for image, row in table.of.items()}
+    taken = found.items
+    rows = np.stack([by_file[taken.names[int(row)]] for row in taken.rows])
+    digest = hashlib.sha256(found.listing_sha256.encode() + rows.tobytes()).hexdigest()
+    return replace(
+        found,
+        items=replace(taken, labels=None),
+        numbers=rows,
+        class_names=dict(enumerate(table.names)),
+        listing_sha256=digest,
+        notes=found.notes + table.notes,
+    )
 
 
 def told(reader: TruthReader, listing: Listing) -> tuple[TruthReader | None, tuple[str, ...]]:

@@ -65,7 +65,7 @@ def labels_of_table(
             raise InputError(f"Line {row.line} of {path} lacks a file or a label.")
     _refuse_several(read.rows, path)
     rows = best_placed(read.rows, files, root, path)
-    by_file = _rows_by_file(rows, files, path)
+    by_file = rows_by_file(rows, files, path)
     if not by_file:
         first = f"; the first row names {read.rows[0].file!r}" if read.rows else ""
         raise InputError(
@@ -324,7 +324,8 @@ def _placed(file: str, base: str, root: str) -> str:
     return full.removeprefix(root.rstrip("/") + "/")
 
 
-def _rows_by_file(rows: Iterable[Row], files: Collection[str], path: Place) -> dict[str, Row]:
+def rows_by_file(rows: Iterable[Row], files: Collection[str], path: Place) -> dict[str, Row]:
+    """The row of each of `files` that has one; InputError where two contradict each other."""
     by_file: dict[str, Row] = {}
     for row in rows:
         if row.file not in files:

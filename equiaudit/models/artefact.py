@@ -47,3 +47,10 @@ class Artefact:
     """The input of an ONNX file that takes the images."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Values for the others, by name."""
+
+    def names_of(self, classes: int | None) -> tuple[str, ...] | None:
+        """Its class names, unless they are not as many as the output has classes."""
+        names = self.class_names
+        if names is None or classes is None:
+            return names
+        return names if len(names) == max(2, classes) else None

@@ -118,6 +118,7 @@ def _named(*words: str) -> re.Pattern[str]:
     return re.compile(rf"(^|[^a-z])({'|'.join(words)})([^a-z]|$)")
 
 
+_EMBEDDING_SURE = _named("emb", "embs", "embedding", "embeddings", "embeds")
 _EMBEDDING = _named("emb", "embs", "embedding", "embeddings", "embeds", "feat", "feats", "feature")
 _EMBEDDING_TOO = _named("features", "descriptor", "descriptors", "pooled", "pooler", "hidden")
 _POINTS = _named("landmark", "landmarks", "keypoint", "keypoints", "kpt", "kpts", "kps", "joints")
@@ -148,6 +149,17 @@ def _embedding(output: Output, seen: Seen) -> str | None:
     if features and output.origin.maker in ("pool", "norm", "relu"):
         return f"it comes from a {_LAYERS[output.origin.maker]}, not from a linear layer"
     return None
+
+
+def _surely_embedding(output: Output, seen: Seen) -> bool:
+    """Unit vectors by construction or in fact, or called an embedding."""
+    called = _found(output.name, _EMBEDDING_SURE) and output.rows.shape[1] > 1
+    if called or output.origin.maker == "normalize":
+        return True
+    louder = seen.louder(output.place)
+    rows = output.rows
+    unit = rows.shape[1] >= _MANY and louder is not None and _has_unit_length(rows)
+    return unit and louder is not None and _has_unit_length(louder.flatten(1))
 
 
 _LAYERS = {"pool": "pooling", "norm": "normalisation", "relu": "rectification"}
@@ -231,10 +243,17 @@ def _ranked(output: Output, seen: Seen) -> str | None:
     return f"it is sorted, beside {beside[0].shown} of whole numbers"
 
 
+POSITIONS = Look("positions", "", "the largest of its numbers is no label", _points)
 LOOKS = (
     Look("sorted scores", "", "the first would always be the largest", _ranked),
-    Look("an embedding", "embedding", "the largest of its numbers is no label", _embedding),
-    Look("positions", "regression", "the largest of its numbers is no label", _points),
+    Look(
+        "an embedding",
+        "embedding",
+        "the largest of its numbers is no label",
+        _embedding,
+        _surely_embedding,
+    ),
+    POSITIONS,
     Look("a quantity", "regression", "its size is no score of a class", _quantity),
     Look(
         "several labels per image",

@@ -357,20 +357,13 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         outputs_labels=seen.choice.labels,
         output_layout=seen.choice.layout,
         num_classes=classes,
-        class_names=_fitting_names(artefact.class_names, classes),
+        class_names=artefact.names_of(classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,
         trusted=artefact.trusted,
         notes=artefact.notes + seen.notes,
     )
-
-
-def _fitting_names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
-    """Names that are as many as the output has classes."""
-    if names is None or classes is None:
-        return names
-    return names if len(names) == max(2, classes) else None
 
 
 def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:

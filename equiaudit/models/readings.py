@@ -12,6 +12,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.evidence import (
     DETECTION,
     LOOKS,
+    POSITIONS,
     Look,
     Output,
     Seen,
@@ -82,7 +83,7 @@ def choose_output(
         except _Doubt as doubt:
             doubts.append(doubt)
             continue
-        if choice is None or (doubts and _is_single(candidate, choice)):
+        if choice is None or ((doubts or told) and _is_single(candidate, choice)):
             continue
         choice = replace(choice, notes=_said(choice, candidate, seen))
         if task != "auto" or TASKS[choice.task].guessed:
@@ -141,7 +142,7 @@ def _nothing_fits(seen: Seen, candidates: Sequence[Output], task: str, what: str
     if task == "auto" and len(candidates) == 1 and not is_whole(candidates[0].tensor):
         rank = candidates[0].tensor.dim()
         if rank == 1:
-            tip = "--task classification reads (N,) as one score per image."
+            tip = "--task classification reads (N,) as one score per image, regression as a number."
         elif rank == 3:
             tip = "--task segmentation or image reads (N, H, W) as maps of one channel."
     return InputError(
@@ -187,7 +188,7 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
         return None
     places = tensor.dim() == 3 or has_map_shape(tensor)
     if task not in ("auto", _SCORES) and not TASKS.named(task).maps:
-        return _read_as(task, output)
+        return _read_as(task, output, seen)
     if not places:
         return _read_numbers(output, seen, task) if task in ("auto", _SCORES) else None
     if task == _SCORES:
@@ -197,13 +198,24 @@ def _read(output: Output, seen: Seen, task: str, layout: LayoutChoice) -> Output
     return _read_map(output, seen, task, layout) if tensor.dim() == 4 else None
 
 
-def _read_as(task: str, output: Output) -> OutputChoice | None:
+def _read_as(task: str, output: Output, seen: Seen) -> OutputChoice | None:
     """For a task that was named, by what it says of itself."""
-    tensor = output.tensor
+    tensor, named = output.tensor, TASKS.named(task)
     shaped = tensor[:, None] if tensor.dim() == 1 else tensor
-    if is_whole(tensor) or not TASKS.named(task).fits(shaped):
+    if shaped.dim() == 4 and shaped.shape[1:3] == (1, 1):
+        shaped = shaped.flatten(1)
+    if (is_whole(tensor) and not named.whole_numbers) or not named.fits(shaped):
         return None
-    return OutputChoice(output.name, output.place, task, tensor.dim())
+    why = None if named.scores else POSITIONS.rule(output, seen)
+    notes = () if why is None else (_of_positions(why),)
+    return OutputChoice(output.name, output.place, task, tensor.dim(), notes=notes)
+
+
+def _of_positions(why: str) -> str:
+    return (
+        f"it looks like positions in the image ({why}), which should move with it: what is measured"
+        " is what stays; fix and verify hold positions against the shift (--positions)"
+    )
 
 
 # Numbers per image
@@ -218,7 +230,7 @@ def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
         if task == "auto" and origin.maker not in ("argmax", "compare"):
             raise _Doubt(
                 f"{output.shown} holds a whole number per image, a label or a count",
-                "--task classification reads it as the label.",
+                "--task classification reads it as the label, --task regression as a number.",
             )
         classes = 2 if origin.maker == "compare" else origin.length
         return replace(choice, labels=True, classes=classes)
@@ -228,7 +240,8 @@ def _read_numbers(output: Output, seen: Seen, task: str) -> OutputChoice | None:
         if tensor.dim() == 1 and origin.maker != "sigmoid":
             return None
         if (told := _doubt_scores(output, seen)) is not None:
-            return replace(choice, task=told)
+            look, why = told
+            return replace(choice, task=look.task, notes=(f"taken for {look.name}: {why}",))
     elif not seen.named and _looks(output, seen) and _others_fit(output, seen):
         return None
     return choice
@@ -249,12 +262,12 @@ def _looks(output: Output, seen: Seen) -> list[tuple[Look, str]]:
     return [(look, why) for look, why in found if why]
 
 
-def _doubt_scores(output: Output, seen: Seen) -> str | None:
-    """The task that it is certainly of, None where nothing speaks against scores."""
+def _doubt_scores(output: Output, seen: Seen) -> tuple[Look, str] | None:
+    """What it certainly is, and why; None where nothing speaks against scores."""
     found = _looks(output, seen)
-    for look, _ in found:
+    for look, why in found:
         if look.certain(output, seen) and look.task in TASKS:
-            return look.task
+            return look, why
     if not found:
         return None
     look, why = found[0]
@@ -358,7 +371,7 @@ def _said(choice: OutputChoice, output: Output, seen: Seen) -> tuple[str, ...]:
     notes.append(f"read as {_reading(choice, output)}")
     if choice.layout == "NHWC":
         notes.append("its channels are the last axis (NHWC)")
-    return tuple(notes)
+    return (*notes, *choice.notes)
 
 
 def _reading(choice: OutputChoice, output: Output) -> str:
@@ -370,6 +383,8 @@ def _reading(choice: OutputChoice, output: Output) -> str:
     if TASKS[choice.task].maps:
         return f"maps of {output.tensor.shape[1 if choice.layout == 'NCHW' else -1]} channels"
     count = output.rows.shape[1]
+    if not TASKS[choice.task].scores:
+        return f"{TASKS[choice.task].returns} ({count} numbers per image)"
     if count == 1:
         return "one score per image, for the second of two classes"
     if not TASKS[choice.task].exclusive:

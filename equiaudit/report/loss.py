@@ -55,12 +55,23 @@ def _changes(loss: Loss, images: int) -> str:
 
 
 def _of_outputs(report: FixReport, on: str) -> str:
-    name = next((one for one in report.before if one.endswith(".psnr_clean")), None)
+    """The first figure of unshifted images, or else the first that tells what shifts change."""
+    infos = {name: figures.info_of(name) for name in report.before}
+    name = next((name for name, info in infos.items() if info.unshifted), None)
+    if name is not None:
+        return f"{_way(report, name)} {on}."
+    name = next((name for name, info in infos.items() if info.in_short), None)
     if name is None:
         return f"Looked at {on}, which have nothing that the output could be held against."
+    kind = name.partition(".")[0]
+    said = f"{_way(report, name)} under {kind} shifts {on}"
+    return f"{said}, which have nothing that the output could be held against."
+
+
+def _way(report: FixReport, name: str) -> str:
     info = figures.info_of(name)
     before, after = (figures.value(each.get(name), info) for each in (report.before, report.after))
-    return f"PSNR {before} -> {after} {on}."
+    return f"{info.title.removesuffix(', unshifted')} {before} -> {after}"
 
 
 def _images(count: int) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "Fingerprint",
     "GateVerdict",
     "GridMap",
+    "PartFigures",
     "Result",
     "ShiftResult",
     "Skipped",
@@ -73,6 +74,14 @@ class DistancePoint(Frozen):
     agreement: Estimate
 
 
+class PartFigures(Frozen):
+    """One of the numbers or maps that a model returns together, by itself."""
+
+    name: str
+    """"output 3", or what the labels call it."""
+    metrics: dict[str, Estimate]
+
+
 class ClassDecisions(Frozen):
     """One class of several that an image may have: how steadily it is decided for."""
 
@@ -101,6 +110,8 @@ class ShiftResult(Frozen):
     by_distance: tuple[DistancePoint, ...] = ()
     dense: DenseShift | None = None
     """Where the output is a map."""
+    parts: tuple[PartFigures, ...] = ()
+    """Of several numbers or heat maps per image, those that change most."""
     classes: tuple[ClassDecisions, ...] = ()
     """Where images have several labels; the least consistent first."""
     nonfinite: tuple[str, ...] = ()

@@ -5,6 +5,9 @@
     multilabel       a set of labels per image
     segmentation     a class per pixel
     image            an image per image
+    regression       numbers per image
+    embedding        a vector per image
+    heatmap          maps whose highest places count
 
 A folder has a light half, which needs no torch (words, metrics, report, samples), and a heavy
 half, loaded when a model is run (blocks, records, figures). The rest of the package asks

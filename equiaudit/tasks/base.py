@@ -73,6 +73,10 @@ class Task(ABC):
     """Axis 1 holds a score per class."""
     exclusive: ClassVar[bool] = True
     """Of those, one is right: probabilities add up to 1."""
+    all_images: ClassVar[bool] = False
+    """Its audit asks for all images of the data set, also where it runs on some of them."""
+    whole_numbers: ClassVar[bool] = False
+    """Outputs may be integers."""
     decides: ClassVar[Literal["", "second", "each"]] = ""
     """What --threshold decides: the second of two classes, or each class by itself; "" nothing."""
     protocols: ClassVar[tuple[str, ...]] = ()

@@ -18,6 +18,9 @@ TASKS: Registry[Task] = Registry(
         "multilabel": "equiaudit.tasks.multilabel:TASK",
         "segmentation": "equiaudit.tasks.segmentation:TASK",
         "image": "equiaudit.tasks.image:TASK",
+        "regression": "equiaudit.tasks.regression:TASK",
+        "embedding": "equiaudit.tasks.embedding:TASK",
+        "heatmap": "equiaudit.tasks.heatmap:TASK",
     },
 )
 """Where the outputs of a model fit several, the first that is `guessed` is taken."""

@@ -126,6 +126,18 @@ def test_labels_from_one_are_told_from_labels_from_zero(tmp_path: Path, base: in
         scan(Knows([0] * 12), tmp_path, labels=table, **HOW)
 
 
+class Says(Knows):
+    """The label alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).argmax(1)
+
+
+def test_a_model_that_returns_labels_is_asked_for_them(tmp_path: Path) -> None:
+    table = rows(tmp_path, [str(i) for i in range(1, 11)], list(range(10)))
+    assert accuracy(Says(list(range(12))), tmp_path, labels=table) == 1
+
+
 def test_all_classes_from_one(tmp_path: Path) -> None:
     table = rows(tmp_path, [str(i) for i in range(1, 5)], [0, 1, 2, 3])
     result = scan(Knows([0, 1, 2, 3]), tmp_path, labels=table, **HOW)

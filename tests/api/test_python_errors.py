@@ -33,7 +33,7 @@ def test_a_wrong_name_is_told_by_the_function_that_was_called(verb):
         ),
         (lambda: equiaudit.fix("m.pt", "o.pt", max_accuracy_drop=0.1), 'Add data="DIR"'),
         (lambda: equiaudit.fix("m.pt", None), 'out="OUT"'),
-        (lambda: equiaudit.fix("m.pt", "o.pt", margin=4), "no use for margin"),
+        (lambda: equiaudit.fix(tiny_net(), "o.pt", margin=4), "no use for margin"),
     ],
 )
 def test_errors_name_parameters(call, said):

@@ -288,7 +288,7 @@ def test_a_scan_of_maps_can_end_early_and_then_states_no_fixed_intervals(tmp_pat
     dense = found.shifts["crop"].dense
     assert dense.profile.bins[0].change.low is None
     assert dense.classes[1].iou_clean.low is None
-    with pytest.raises(InputError, match="of images or of pixels"):
+    with pytest.raises(InputError, match="are for shares"):
         api(root, task="image", precision=0.1)
 
 

@@ -65,7 +65,7 @@ REFUSED = {
     "no such model": (("scan", "none.pt", "images"), "No such file: none.pt."),
     "no model": (("scan", "images/one.png", "images"), "is not a model file"),
     "a folder": (("scan", "images", "images"), "is a folder, not a model file"),
-    "torchscript": (("scan", "net.pt", "images"), "size and mean and std are missing"),
+    "torchscript": (("scan", "net.pt", "images"), "size, mean and std are missing"),
     "pt2": (("scan", "net.pt2", "images"), "mean and std are missing"),
     "onnx": (("scan", "net.onnx", "images"), "mean and std are missing"),
     "state dict": (

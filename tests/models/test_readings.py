@@ -238,8 +238,6 @@ def test_a_suppression_in_the_graph(tmp_path):
 @pytest.mark.parametrize(
     ("head", "look"),
     [
-        (lambda n, m, v: F.normalize(n.linear(v)), "an embedding"),
-        (lambda n, m, v: n.linear(v) / n.linear(v).norm(dim=1, keepdim=True), "an embedding"),
         (lambda n, m, v: 12 + n.linear(v).tanh(), "positions .all 10 numbers lie between"),
         (lambda n, m, v: n.linear(v).tanh() * 0.4 + 0.5, "positions .all 10 numbers lie in 0..1"),
         (lambda n, m, v: 34 + n.linear(v)[:, :1], "a quantity .it is about 3"),
@@ -291,6 +289,59 @@ def test_shares_that_may_be_places_or_several_labels_name_both_flags():
     assert "--task classification" in tip
 
 
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda n, m, v: F.normalize(n.linear(v)),
+        lambda n, m, v: n.linear(v) / n.linear(v).norm(dim=1, keepdim=True),
+        lambda n, m, v: F.normalize(n.linear(v))[:, :, None, None],
+    ],
+)
+def test_what_is_an_embedding_for_certain_is_read_as_one(head, as_file, tmp_path):
+    model = read(head, onnx_file=tmp_path / "m.onnx" if as_file else None)
+    assert (model.task, model.num_classes) == ("embedding", None)
+    assert "read as embeddings (10 numbers per image)" in model.notes
+    assert any("taken for an embedding: " in note for note in model.notes)
+    expected = Net(head).eval()(batch()).flatten(1)
+    assert torch.allclose(model.run(batch()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["embedding", "image_embeds"])
+def test_what_is_called_an_embedding_is_one(name):
+    assert read(lambda n, m, v: {name: n.linear(v)}).task == "embedding"
+    beside = read(lambda n, m, v: {name: v, "logits": n.linear(v)})
+    assert (beside.task, beside.output) == ("classification", "logits")
+    for other in ("quality", "landmarks"):
+        width = 1 if other == "quality" else 10
+        model = read(lambda n, m, v, o=other, w=width: {name: n.linear(v), o: n.linear(v)[:, :w]})
+        assert (model.task, model.output) == ("embedding", name)
+        assert any(f"of {name} (2, 10), {other}" in note for note in model.notes)
+
+
+def test_a_feature_vector_is_no_certain_embedding():
+    tip = refused(lambda n, m, v: {"featureVector": n.linear(v)}, "an embedding")
+    assert "--task embedding audits it as what it is" in tip
+
+
+def test_numbers_are_read_as_what_is_said():
+    age = lambda n, m, v: {"age": n.linear(v)[:, 0]}  # noqa: E731
+    model = read(age, task="regression")
+    assert (model.task, model.num_classes) == ("regression", None)
+    assert tuple(model.run(batch()).shape) == (3, 1)
+    tip = refused(lambda n, m, v: {"age": n.linear(v)[:, :1]}, "a quantity")
+    assert "--task regression audits it as what it is" in tip
+    counted = read(lambda n, m, v: (10 * n.linear(v)).round().long()[:, :1], task="regression")
+    assert counted.task == "regression"
+
+
+def test_positions_are_no_regression_and_it_is_said():
+    head = lambda n, m, v: {"landmarks": n.linear(v)}  # noqa: E731
+    assert "--task regression" not in refused(head, "positions")
+    notes = read(head, task="regression").notes
+    assert any("looks like positions in the image" in note for note in notes)
+
+
 def test_pooled_features_are_an_embedding():
     refused(lambda n, m, v: v.relu(), "an embedding .it comes from a rectification", channels=128)
     assert read(lambda n, m, v: v.relu(), channels=100).num_classes == 100
@@ -303,8 +354,6 @@ def test_a_head_of_zeros_is_a_head():
 @pytest.mark.parametrize(
     ("name", "look"),
     [
-        ("embedding", "an embedding"),
-        ("image_embeds", "an embedding"),
         ("featureVector", "an embedding"),
         ("landmarks", "positions"),
         ("age", "a quantity"),
@@ -322,7 +371,7 @@ def test_work_without_images_takes_what_is_there_and_says_what_it_may_be():
     model = read(lambda n, m, v: {"boxes": boxes(n, m, v), "scores": v}, normalisation=False)
     assert (model.task, model.output) == ("classification", "scores")
     assert "looks like the boxes of a detector" in model.doubt
-    assert "an embedding" in read(lambda n, m, v: F.normalize(v), normalisation=False).doubt
+    assert read(lambda n, m, v: F.normalize(v), normalisation=False).task == "embedding"
     assert not read(linear, normalisation=False).doubt
 
 

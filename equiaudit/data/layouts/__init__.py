@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from equiaudit.data.layouts import (
+    bare,
     classes,
     coco,
     inspection,
@@ -33,6 +34,7 @@ ALL: tuple[Layout[Any], ...] = (
     *tables.LAYOUTS,
     *coco.LAYOUTS,
     *sequences.LAYOUTS,
+    *bare.LAYOUTS,
 )
 
 

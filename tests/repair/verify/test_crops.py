@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from repair import repair_nets as nets
 
 from equiaudit.repair.verify.crops import verify_moves
-from equiaudit.repair.verify.real_shifts import expectations, measured
+from equiaudit.repair.verify.real_shifts import Labels, expectations, measured
 from equiaudit.sampling.crop_select import CropPosition, CropSelect
 
 MARGIN, WINDOW, INPUT = 6, (16, 24), (22, 30)
@@ -87,6 +89,34 @@ def test_blank_images_prove_nothing() -> None:
     assert "nothing was compared" in found.warnings[0]
 
 
+def test_a_single_score_changes_its_label_where_it_crosses_the_limit() -> None:
+    scenes = torch.rand(40, 3, 30, 38, generator=torch.Generator().manual_seed(3))
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        return x[:, :, ::2, ::2].mean((1, 2, 3))[:, None] - x[:, :, 1::2].mean((1, 2, 3))[:, None]
+
+    def changes(labels: Labels) -> float:
+        selected = CropSelect(Wrapped(score), MARGIN, WINDOW)
+        wanted, how = expectations(MARGIN, INPUT), {"margin": MARGIN, "size": INPUT}
+        row = measured(wanted, score, selected, scenes.split(20), labels=labels, **how)[0]
+        return float(row.label_changes_before)
+
+    assert changes(lambda outputs: outputs[:, 0] > 0) > 0.2
+    assert changes(lambda outputs: torch.cat([outputs, -outputs], 1) > 0) > 0.2
+    assert changes(lambda outputs: outputs.argmax(1)) == 0  # how it was read
+
+
+class Wrapped(torch.nn.Module):
+    """A function as a module."""
+
+    def __init__(self, of: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.of(x)
+
+
 def test_real_shifts_are_measured_next_to_what_is_expected() -> None:
     scenes = torch.rand(400, 3, 30, 38, generator=torch.Generator().manual_seed(2))
     net = nets.TinyResNet()
@@ -97,7 +127,7 @@ def test_real_shifts_are_measured_next_to_what_is_expected() -> None:
         scenes.split(100),
         margin=MARGIN,
         size=INPUT,
-        classification=True,
+        labels=lambda outputs: outputs.argmax(1),
     )
     assert [row.shift for row in rows] == [(0, 1), (1, 1), (0, 2), (2, 2), (0, 4), (4, 4)]
     for row in rows:

@@ -1,0 +1,5 @@
+"""A vector per image."""
+
+from equiaudit.tasks.embedding.task import TASK
+
+__all__ = ["TASK"]
