@@ -34,6 +34,10 @@ _DAMAGED_TIP = "Copy or download it again."
 _NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
 _LARGEST_BATCH = 1024
+_DYNAMIC = (
+    "quantised dynamically, by the largest value in a whole batch: run on one image at a time, so"
+    " that none changes another's answer"
+)
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 
 
@@ -70,7 +74,7 @@ def load_onnx(opened: OnnxFile) -> Artefact:
     InputError is raised where it does not.
     """
     path, proto, inputs, image = opened.path, opened.proto, opened.inputs, opened.image
-    complaint = _complaint(proto, path)
+    complaint, dynamic = _complaint(proto, path), _scales_by_batch(proto)
     if complaint:
         _session(path, None, path.name)
     return Artefact(
@@ -80,13 +84,24 @@ def load_onnx(opened: OnnxFile) -> Artefact:
         path=path,
         onnx=path,
         hints=opened.hints,
-        fixed_batch=image.shape[0],
+        fixed_batch=image.shape[0] or (1 if dynamic else None),
         batches=_built_in(proto),
         image_input=image.name,
         inputs=dict(inputs),
-        notes=("exported in eval mode", *_said(complaint), *_said_of_inputs(inputs)),
+        notes=(
+            "exported in eval mode",
+            *((_DYNAMIC,) if dynamic else ()),
+            *_said(complaint),
+            *_said_of_inputs(inputs),
+        ),
         class_names=_class_names(proto),
     )
+
+
+def _scales_by_batch(proto: onnx.ModelProto) -> bool:
+    """Whether an image's answer depends on those beside it in a batch."""
+    graphs = [proto.graph, *proto.functions]
+    return any(node.op_type.startswith("DynamicQuantize") for g in graphs for node in g.node)
 
 
 def _built_in(proto: onnx.ModelProto) -> tuple[int, ...]:

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from equiaudit.errors import InputError
 from equiaudit.training.losses import (
+    SetLosses,
     divergence,
     feature_error,
     label_error,
@@ -14,6 +16,7 @@ from equiaudit.training.losses import (
     overlap_error,
     regression_error,
 )
+from equiaudit.training.options import TrainingOptions
 from equiaudit.training.schedule import one_cycle
 
 
@@ -117,3 +120,20 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing() -> None:
     assert rates[0] == pytest.approx(0.02)
     assert rates[-1] == pytest.approx(5e-6)
     assert one_cycle(0, 1, 0.5, 0.0) == pytest.approx(0.5)
+
+
+def test_sets_of_labels_differ_class_by_class():
+    """The divergence of a yes and a no per class, by a loop, summed over classes."""
+    found, wanted = torch.randn(4, 3), torch.randn(4, 3)
+    losses, options = SetLosses(), TrainingOptions()
+    total, t = 0.0, options.temperature
+    for a, b in zip(found.flatten().tolist(), wanted.flatten().tolist(), strict=True):
+        q, p = (1 / (1 + math.exp(-x / t)) for x in (a, b))
+        total += p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
+    distance = losses.distance(found, wanted, options, torch.tensor(1.0))
+    assert float(distance) == pytest.approx(total / 4 * t**2, rel=1e-4)
+    assert float(losses.distance(wanted, wanted, options, torch.tensor(1.0))) < 1e-6
+    again = SetLosses(probabilities=True).prepared(found.sigmoid())
+    assert torch.allclose(again, found, atol=1e-3)
+    with pytest.raises(InputError, match="one label per image"):
+        losses.error(found, torch.zeros(4), options)
