@@ -132,7 +132,7 @@ class Comparison:
     def _measured(
         self, name: str, made: Converted, options: ScanOptions, before: Scan
     ) -> Candidate:
-        from equiaudit.repair.latency import slowdown
+        from equiaudit.repair.cost import slowdown
         from equiaudit.repair.verify.images import example_images
 
         scan = self._scan(self.as_model(name, made), options, name)

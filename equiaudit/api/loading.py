@@ -45,6 +45,8 @@ class ModelSettings(TypedDict, total=False):
     """Where its channels are, where it is a map: auto, NCHW or NHWC."""
     input: Sequence[str]
     """NAME=VALUE for each input of an ONNX file that is not the image; a number, or zeros."""
+    detector: str | None
+    """How boxes are made of the outputs: a preset, a TOML file, or `pkg.module:function`."""
     device: str
     backend: str
     stride: tuple[int, int] | None

@@ -98,8 +98,11 @@ def work_on_images(
 
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
     """Settings of model and data that are no default."""
-    names = ("arch", "weights", "task", "threshold", "output_name", "output_layout", "input")
-    named = {name: settings.get(name) for name in (*names, "trust")}
+    names = (
+        *("arch", "weights", "task", "threshold", "output_name", "output_layout", "input"),
+        *("detector", "trust"),
+    )
+    named = {name: settings.get(name) for name in names}
     said = {name: value for name, value in named.items() if value and value != "auto"}
     return said | reading.stated()
 
@@ -136,7 +139,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
         "layout": dataset.layout,
         "window": f"{height}x{width}{_said(how, 'size')}",
-        "resize": f"{how.resize_text}{_said(how, 'resize')}",
+        "resize": f"{_resize(how)}{_said(how, 'resize')}",
         "channels": f"{how.channels}{_said(how, 'channels')}",
         "mean": f"{_numbers(how.mean)}{_said(how, 'mean')}",
         "std": f"{_numbers(how.std)}{_said(how, 'std')}",
@@ -144,6 +147,12 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
         "shifts": shifts,
         "seed": str(options.seed),
     }
+
+
+def _resize(how: Preprocess) -> str:
+    if how.fit == "letterbox":
+        return f"letterbox, {how.place}, pad {how.pad}"
+    return how.resize_text
 
 
 def _known(model: Model, labelled: bool) -> str:

@@ -38,6 +38,8 @@ def pick(model: Model, dataset: Dataset, options: ScanOptions, folder: Path | No
     Nothing here may end a scan: what fails is a way that is not taken.
     """
     batch = images_per_call(model, options)
+    if model.reading:
+        return stays(model, batch, "its outputs are read as boxes")
     begun = _begun(model, dataset, options, folder, batch)
     if begun is not None:
         return begun

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equiaudit.data import Geometry
+from equiaudit.data import Geometry, Letterbox
 from equiaudit.models.types import Preprocess
 
 __all__ = ["geometry"]
@@ -17,4 +17,5 @@ def geometry(how: Preprocess, margin: int) -> Geometry:
         interpolation=how.interpolation,
         gray=how.channels == "gray",
         value_range=how.image_range,
+        letterbox=Letterbox(how.pad, how.place) if how.fit == "letterbox" else None,
     )

@@ -17,7 +17,7 @@ __all__ = ["register"]
 
 _OF_THE_DEMO = (
     *("arch", "weights", "trust", "size", "mean", "std", "image_range", "preprocess", "task"),
-    *("threshold", "output_name", "output_layout", "input"),
+    *("threshold", "output_name", "output_layout", "input", "detector"),
 )
 _OF_OTHER_DATA = (
     "labels",

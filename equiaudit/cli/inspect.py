@@ -25,6 +25,7 @@ MODEL_FLAGS = (
     "output_name",
     "output_layout",
     "input",
+    "detector",
     "stride",
     "device",
     "backend",

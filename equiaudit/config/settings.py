@@ -117,6 +117,14 @@ class Settings(BaseModel):
             "NAME=VALUE",
         ),
     ] = ()
+    detector: Annotated[
+        str | None,
+        Flag(
+            _MODEL,
+            "How boxes are made of the outputs: a preset (yolox, ...), TOML file or pkg:function.",
+            "PRESET|FILE",
+        ),
+    ] = None
     stride: Annotated[
         Size, Flag(_MODEL, "Total stride of the model, px, where it cannot be found.", "N|HxW")
     ] = None

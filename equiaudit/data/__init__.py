@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from equiaudit.data.geometry import Geometry, TooSmall
     from equiaudit.data.items import Item, Items
     from equiaudit.data.label_sets import class_folders_in, open_label_sets
+    from equiaudit.data.letterbox import Letterbox
     from equiaudit.data.mask_values import IGNORED, VOID
     from equiaudit.data.masks import MaskReader, TargetReader
     from equiaudit.data.places import Place, is_lost, place_of
@@ -42,6 +43,7 @@ _HOME = {
     "open_dataset": "dataset",
     "open_dense_dataset": "dataset",
     "Decoded": "decoding",
+    "Letterbox": "letterbox",
     "Geometry": "geometry",
     "TooSmall": "geometry",
     "decode": "decoding",
@@ -74,6 +76,7 @@ __all__ = [
     "Geometry",
     "Item",
     "Items",
+    "Letterbox",
     "MaskReader",
     "Place",
     "TargetReader",

@@ -25,6 +25,7 @@ from equiaudit.data.arrays import (
 from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item
+from equiaudit.data.letterbox import RESAMPLING
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import EquiauditError
@@ -43,8 +44,8 @@ __all__ = [
     "read_content",
     "read_header",
     "reason_of",
-    "resized",
     "resized_size",
+    "scaled",
     "turn_of",
     "upright_planes",
 ]
@@ -56,11 +57,6 @@ _HEADER_BYTES = 1 << 18
 _FIRST = 132
 """Bytes that tell an array from an image."""
 _TWELVE_BITS = 4095
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -114,8 +110,7 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
         known = None if truth is None else truth.read(item, geometry, _frame(content, planes[0]))
     except UnreadableTruth as error:
         return Skipped(name=item.file, reason=str(error))
-    if geometry.resize is not None:
-        planes = [resized(plane, geometry.resize, geometry.interpolation) for plane in planes]
+    planes = scaled(planes, geometry)
     box = centre_box(item.file, planes[0].size, geometry)
     pixels = pixel_array([plane.crop(box) for plane in planes], geometry.gray)
     notes += () if known is None else known.notes
@@ -137,7 +132,9 @@ def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None)
     size = size[::-1] if orientation >= 5 else size
     if truth is not None:
         truth.check(item, Frame(size[::-1], orientation))
-    if geometry.resize is not None:
+    if geometry.letterbox is not None:
+        size = geometry.window[::-1]
+    elif geometry.resize is not None:
         size = resized_size(size, geometry.resize)
     centre_box(item.file, size, geometry)
 
@@ -267,10 +264,20 @@ def reason_of(error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def resized(plane: Image.Image, to: int | tuple[int, int], interpolation: str) -> Image.Image:
+def scaled(planes: Sequence[Image.Image], geometry: Geometry) -> list[Image.Image]:
+    """Planes of the size that the window is cut from."""
+    box, how = geometry.letterbox, geometry.interpolation
+    if box is not None:
+        return [box.drawn(p, geometry.window, how, box.grey(p.mode)) for p in planes]
+    if geometry.resize is not None:
+        return [_resized(plane, geometry.resize, how) for plane in planes]
+    return list(planes)
+
+
+def _resized(plane: Image.Image, to: int | tuple[int, int], interpolation: str) -> Image.Image:
     """The shorter side, or height and width, to `to`, as in torchvision."""
     size = resized_size(plane.size, to)
-    return plane if size == plane.size else plane.resize(size, _RESAMPLING[interpolation])
+    return plane if size == plane.size else plane.resize(size, RESAMPLING[interpolation])
 
 
 def resized_size(size: tuple[int, int], to: int | tuple[int, int]) -> tuple[int, int]:
@@ -310,6 +317,12 @@ def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall
     resized = " after resizing" if geometry.resize is not None else ""
     window = f"{geometry.window[0]}x{geometry.window[1]}"
     message = f"{file!r} is {height}x{width} px (height x width){resized}, and "
+    if geometry.letterbox is not None:
+        return TooSmall(
+            "A letterboxed image is in the window as a whole, so no real pixels can enter: there"
+            " are no crop shifts of it.",
+            tip="Give --shifts circular,zero-pad.",
+        )
     if geometry.margin == 0:
         return TooSmall(
             f"{message}the window is {window}.",

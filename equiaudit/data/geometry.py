@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from equiaudit.data.letterbox import Letterbox
 from equiaudit.errors import InputError
 
 __all__ = ["Geometry", "TooSmall"]
@@ -24,6 +25,7 @@ class Geometry:
     whole image whatever its proportions, None to keep the pixels as they are. `gray` asks for one
     channel instead of three. Images of more than `max_pixels` are not decoded (above twice
     Pillow's own MAX_IMAGE_PIXELS Pillow refuses).
+    With `letterbox` the whole image is scaled to fit, and there is nothing beyond the window.
     `value_range` is (black, white) of images with more than 8 bits a channel, None for what the
     file says (0 and 65535 of 16 bits, the window of a DICOM file).
     """
@@ -36,6 +38,7 @@ class Geometry:
     gray: bool = False
     max_pixels: int = 89_478_485
     value_range: tuple[float, float] | None = None
+    letterbox: Letterbox | None = None
 
     @property
     def needed(self) -> tuple[int, int]:

@@ -15,8 +15,8 @@ from equiaudit.data.decoding import (
     read_content,
     read_header,
     reason_of,
-    resized,
     resized_size,
+    scaled,
     upright_planes,
 )
 from equiaudit.data.fitting import Lying, fitted, lies
@@ -136,8 +136,7 @@ class TargetReader:
         except Exception as error:
             raise UnreadableTruth(f"its target cannot be read: {reason_of(error)}") from None
         _check_size(path, planes[0].size[::-1], frame)
-        if geometry.resize is not None:
-            planes = [resized(p, geometry.resize, geometry.interpolation) for p in planes]
+        planes = scaled(planes, geometry)
         box = centre_box(path.name, planes[0].size, geometry)
         pixels = pixel_array([plane.crop(box) for plane in planes], self.gray)
         return Truth(pixels, hashlib.sha256(content).hexdigest())
@@ -162,7 +161,9 @@ def _path(item: Item) -> Place:
 
 def _cut(ids: Ids, file: str, geometry: Geometry) -> NDArray[np.int16]:
     image = Image.fromarray(np.ascontiguousarray(ids))
-    if geometry.resize is not None:
+    if geometry.letterbox is not None:
+        image = geometry.letterbox.drawn(image, geometry.window, "nearest", IGNORED)
+    elif geometry.resize is not None:
         image = image.resize(resized_size(image.size, geometry.resize), Image.Resampling.NEAREST)
     box = centre_box(file, image.size, geometry)
     return np.ascontiguousarray(np.asarray(image.crop(box)).astype(np.int16))

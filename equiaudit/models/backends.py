@@ -102,8 +102,9 @@ def graph_of(model: Model) -> fx.GraphModule:
     if model.module is None:
         raise InputError(f"{model.name} has no torch module.")
     how = model.preprocess
-    dtype: torch.dtype = getattr(torch, how.dtype)
-    return capture(model.module, size=how.size, channels=len(how.mean), dtype=dtype).graph_module
+    return capture(
+        model.module, size=how.size, channels=len(how.mean), dtype=how.tensor_dtype
+    ).graph_module
 
 
 class _Contest:

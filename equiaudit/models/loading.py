@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.artefact import Artefact, Forward
+from equiaudit.models.deciding import deciding
+from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
@@ -25,10 +27,11 @@ from equiaudit.models.outputs import (
     sums_to_one,
     take_output,
 )
-from equiaudit.models.preprocess import Given, Hints, PreprocessOverrides, resolve_preprocess
-from equiaudit.models.reading import read_artefact
+from equiaudit.models.preprocess import PreprocessOverrides, detector_table, resolve_preprocess
+from equiaudit.models.reading import read_artefact, with_weights_dtype
 from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
+    device_of_onnxruntime,
     export_to_onnx,
     guarded,
     in_pieces,
@@ -96,6 +99,8 @@ class _Asked:
     output: str | int | None
     doubtful: bool
     """No label is taken from it: what else it may be is no matter."""
+    detector: Declaration | None = None
+    """What is declared of its boxes."""
 
 
 def load(
@@ -114,6 +119,7 @@ def load(
     stride: int | tuple[int, int] | None = None,
     normalisation: bool = True,
     inputs: Mapping[str, str] | None = None,
+    detector: str | None = None,
 ) -> Model:
     """Load a model, put it in eval mode and run it once to see what it returns.
 
@@ -138,6 +144,8 @@ def load(
             takes no labels from outputs either: what they may be besides is then noted only.
         inputs: values for the inputs of an ONNX file that are not the image, by name: numbers
             with commas between, or "zeros".
+        detector: how boxes are made of the outputs: a preset, a TOML file with a `[detector]`
+            table, or `pkg.module:function`; wins over the table of a sidecar.
 
     Raises:
         InputError: the file is not a model, is damaged or needs code; the preprocessing is
@@ -159,58 +167,32 @@ def load(
             inputs=inputs,
         )
     target = resolve_device(device)
-    artefact = read_artefact(spec)
+    artefact = prepared(read_artefact(spec))
     onnx = artefact.onnx is not None
     engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
     if engine == "onnxruntime" and device == "auto":
-        target = _device_of_onnxruntime(target)
-    prepared = resolve_preprocess(
+        target = device_of_onnxruntime(target)
+    hints = with_weights_dtype(artefact)
+    how = resolve_preprocess(
         overrides,
         model=artefact.path,
         name=artefact.name,
-        hints=_with_weights_dtype(artefact),
+        hints=hints,
         normalisation=normalisation,
     )
-    runner = _native_runner(artefact, prepared, target, compiled=engine == "compile")
-    seen = _look(runner, _Asked(task, output_layout, output, doubtful=not normalisation))
+    table = detector_table(overrides, artefact.path, hints)
+    boxes = stated_detector(detector, table, trust=trust)
+    runner = _native_runner(artefact, how, target, compiled=engine == "compile")
+    seen = _look(runner, _Asked(task, output_layout, output, not normalisation, boxes))
+    if engine == "onnxruntime" and artefact.module is not None and seen.choice.read is not None:
+        raise InputError(
+            f"{artefact.name} is a detector, whose boxes are not compared between backends.",
+            tip="Use --backend torch.",
+        )
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
     pair = (stride, stride) if isinstance(stride, int) else stride
-    return _deciding(_model(runner, seen, engine, pair), threshold)
-
-
-def _deciding(model: Model, threshold: float | None) -> Model:
-    """With the threshold; InputError for a task that reads none, and for what is none."""
-    if threshold is None:
-        return model
-    if not TASKS[model.task].decides:
-        tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
-        raise InputError(
-            f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
-            tip=f"Leave it out, or give --task {tasks}.",
-        )
-    if not 0 < threshold < 1:
-        raise InputError(
-            f"--threshold is {threshold:g}; it is a probability between 0 and 1.",
-            tip="Logits are held against its logit, ln(t / (1 - t)).",
-        )
-    return replace(model, threshold=threshold)
-
-
-def _with_weights_dtype(artefact: Artefact) -> Hints:
-    """The dtype of the weights is the input's, unless a source says otherwise."""
-    parameters = artefact.module.parameters() if artefact.module is not None else iter(())
-    if not any(p.dtype == torch.float16 for p in parameters):
-        return artefact.hints
-    half = {"dtype": Given("float16", "dtype of the weights")}
-    return replace(artefact.hints, stated={**half, **artefact.hints.stated})
-
-
-def _device_of_onnxruntime(device: torch.device) -> torch.device:
-    import onnxruntime
-
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return device if has_cuda else torch.device("cpu")
+    return deciding(_model(runner, seen, engine, pair), threshold)
 
 
 def _native_runner(
@@ -266,6 +248,10 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
 def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
     name = runner.artefact.name
     returned = runner.forward(runner.probe(count))
+    choice = _boxes(runner, returned, count, asked)
+    if choice is not None:
+        assert choice.read is not None
+        return _Looked(choice, choice.read(returned, count), fixed_batch, choice.notes)
     choice = choose_output(
         _seen(runner, returned, count),
         task=asked.task,
@@ -276,6 +262,16 @@ def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | N
     )
     taken = take_output(choice, what=name)(returned, count)
     return _Looked(choice, taken, fixed_batch, choice.notes)
+
+
+def _boxes(runner: _Runner, returned: Any, count: int, asked: _Asked) -> OutputChoice | None:
+    """How the output is read as a detector's; None where it is none, or that is no matter."""
+    told = asked.detector is not None or asked.task != "auto"
+    if asked.doubtful and not told:
+        return None
+    stated = "" if told else runner.origins(count).stated
+    size, name = runner.preprocess.size, runner.artefact.name
+    return as_detector(returned, size, asked.detector, task=asked.task, stated=stated, what=name)
 
 
 def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
@@ -356,6 +352,7 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         outputs_probabilities=task.scores and _are_probabilities(runner, seen),
         outputs_labels=seen.choice.labels,
         output_layout=seen.choice.layout,
+        reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         num_classes=classes,
         class_names=artefact.names_of(classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),

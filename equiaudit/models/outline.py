@@ -36,6 +36,8 @@ _FORMS = "torchvision:NAME, timm:NAME or pkg.module:factory"
 _OWN_ARCHITECTURE: dict[Kind, str] = {"zoo": "names", "folder": "names"}
 _ARCHIVES = ("torchscript", "export")
 
+_DETECTORS = ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet", "fcos", "ssd")
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -74,8 +76,14 @@ class Outline:
                 model=self.path,
                 name=self.name,
                 hints=self.hints,
-                normalisation=normalisation,
+                normalisation=normalisation and not self._may_normalise,
             )
+
+    @property
+    def _may_normalise(self) -> bool:
+        """It may be a detector of torchvision, to which mean and std are no matter."""
+        zoo, _, name = (self.arch or "").partition(":")
+        return self.kind == "module" or (zoo == "torchvision" and name.startswith(_DETECTORS))
 
 
 def foreseen(

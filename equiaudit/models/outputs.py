@@ -48,6 +48,8 @@ class OutputChoice:
     """How it is read and why, in words."""
     doubt: str = ""
     """What else it may be, where it was taken all the same."""
+    read: Callable[[Any, int], Tensor] | None = None
+    """Makes it of all that is returned, where it is more than one tensor."""
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:
@@ -56,6 +58,8 @@ def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tens
     Labels come as (N, 1) and (N, 1, H, W). It raises RunError where a batch's output is not
     what the first one was.
     """
+    if choice.read is not None:
+        return choice.read
     task = TASKS[choice.task]
 
     def take(returned: Any, batch: int) -> Tensor:

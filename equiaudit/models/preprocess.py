@@ -11,7 +11,11 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     layout = "NCHW"               # "NCHW" | "NHWC"
     resize = 256                  # shorter side before the centre crop, px; [H, W]: both sides
     interpolation = "bilinear"    # "nearest" | "bilinear" | "bicubic"
+    fit = "crop"                  # "letterbox": the whole image scaled to fit, the rest padded
+    place = "centre"              # "centre" | "top-left": where a letterboxed image stands
+    pad = 114                     # grey beside it, 0..255
     image_range = [0, 4095]       # black and white of images with more than 8 bits a channel
+    [detector]                    # how boxes are made of the outputs, see models.detectors
 
 The model receives (pixel_range * x - mean) / std for x in [0, 1]. The same text can travel
 inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, TorchScript and
@@ -36,6 +40,7 @@ __all__ = [
     "Hints",
     "PreprocessFields",
     "PreprocessOverrides",
+    "detector_table",
     "parse_preprocess",
     "preprocess_toml",
     "read_preprocess_file",
@@ -50,6 +55,8 @@ _CHOICES = {
     "dtype": ("float32", "float16", "uint8"),
     "layout": ("NCHW", "NHWC"),
     "interpolation": ("nearest", "bilinear", "bicubic"),
+    "fit": ("crop", "letterbox"),
+    "place": ("centre", "top-left"),
 }
 _DEFAULTS: dict[str, Any] = {
     "channels": "rgb",
@@ -58,6 +65,9 @@ _DEFAULTS: dict[str, Any] = {
     "resize": None,
     "interpolation": "bilinear",
     "image_range": None,
+    "fit": "crop",
+    "place": "centre",
+    "pad": 114,
 }
 _LONGEST_SIDE = 1 << 16
 _LARGEST_NUMBER = 1e30
@@ -150,7 +160,11 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     lines = [f"size = [{preprocess.size[0]}, {preprocess.size[1]}]"]
     if not raw:
         lines += [f"mean = {list(preprocess.mean)}", f"std = {list(preprocess.std)}"]
-    lines += [f'{key} = "{getattr(preprocess, key)}"' for key in _CHOICES]
+    boxed = ("place", "pad") if preprocess.fit == "letterbox" else ()
+    chosen = [key for key in _CHOICES if key not in ("fit", "place") or boxed]
+    lines += [f'{key} = "{getattr(preprocess, key)}"' for key in chosen]
+    if boxed:
+        lines.append(f"pad = {preprocess.pad}")
     if preprocess.resize is not None:
         sides = preprocess.resize
         lines.append(f"resize = {sides if isinstance(sides, int) else list(sides)}")
@@ -173,12 +187,18 @@ def resolve_preprocess(
     Raises InputError naming the fields that nothing states and the flags that would, or a
     field that contradicts what the model's input is.
     """
-    layers = [_from_flags(overrides), _from_file(overrides), _sidecar(model), hints.stated]
-    given = _first_stated([*layers, hints.fixed])
+    given = dict(_stated(overrides, model, hints))
+    given.pop("detector", None)
     _refuse_contradictions(given, hints.fixed, name)
     given = _with_defaults(given, name)
     if not normalisation:
         given = {**_no_normalisation(given), **given}
+    if given["fit"].value == "letterbox" and given["resize"].value is not None:
+        raise InputError(
+            f"{given['fit'].source} letterboxes images, so resize ({given['resize'].source}) cannot"
+            " apply.",
+            tip="Leave resize out.",
+        )
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
         raise _unresolved(missing, name)
@@ -187,6 +207,18 @@ def resolve_preprocess(
         **{key: item.value for key, item in given.items()},
         source={key: item.source for key, item in given.items()},
     )
+
+
+def detector_table(
+    overrides: PreprocessOverrides, model: Path | None, hints: Hints
+) -> Given | None:
+    """The `[detector]` table of the first source that has one."""
+    return _stated(overrides, model, hints).get("detector")
+
+
+def _stated(overrides: PreprocessOverrides, model: Path | None, hints: Hints) -> PreprocessFields:
+    layers = [_from_flags(overrides), _from_file(overrides), _sidecar(model), hints.stated]
+    return _first_stated([*layers, hints.fixed])
 
 
 def _no_normalisation(given: PreprocessFields) -> dict[str, Given]:
@@ -355,5 +387,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "image_range": ("two numbers [black, white], the second larger", _bounds),
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
     "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
+    "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
+    "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
     **{key: _one_of(choices) for key, choices in _CHOICES.items()},
 }

@@ -16,10 +16,13 @@ from equiaudit.models.converted import converted_graph, is_converted
 from equiaudit.models.fitting import Misfit, fit_weights
 from equiaudit.models.hashing import file_sha256, state_dict_sha256, text_sha256
 from equiaudit.models.outline import Outline
+from equiaudit.models.preprocess import Given, Hints
 from equiaudit.models.stated import metadata_hints
 from equiaudit.models.suggesting import suggested_architecture
 from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
+
+__all__ = ["read_artefact", "with_weights_dtype"]
 
 _SHOWN = 3
 _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
@@ -66,6 +69,15 @@ def _taking_float32(artefact: Artefact) -> Artefact:
         return artefact
     said = f"computes in {str(dtype).removeprefix('torch.')}, and so are the images"
     return replace(artefact, module=InDtype(module, dtype), notes=(*artefact.notes, said))
+
+
+def with_weights_dtype(artefact: Artefact) -> Hints:
+    """The dtype of the weights is the input's, unless a source says otherwise."""
+    parameters = artefact.module.parameters() if artefact.module is not None else iter(())
+    if not any(p.dtype == torch.float16 for p in parameters):
+        return artefact.hints
+    half = {"dtype": Given("float16", "dtype of the weights")}
+    return replace(artefact.hints, stated={**half, **artefact.hints.stated})
 
 
 def _from_module(module: nn.Module) -> Artefact:

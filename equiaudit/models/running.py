@@ -16,6 +16,7 @@ from equiaudit.models.artefact import Forward
 from equiaudit.models.types import Preprocess
 
 __all__ = [
+    "device_of_onnxruntime",
     "export_to_onnx",
     "guarded",
     "in_pieces",
@@ -24,8 +25,6 @@ __all__ = [
     "sample_of",
     "torch_forward",
 ]
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,6 +45,14 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def device_of_onnxruntime(device: torch.device) -> torch.device:
+    """`device`, or the CPU where onnxruntime has no CUDA."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return device if has_cuda else torch.device("cpu")
+
+
 def probe_batch(preprocess: Preprocess, count: int, device: torch.device) -> Tensor:
     """`count` images of fixed noise, prepared as `preprocess` says; (count, C, H, W)."""
     channels = len(preprocess.mean)
@@ -56,7 +63,7 @@ def probe_batch(preprocess: Preprocess, count: int, device: torch.device) -> Ten
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
     normal = (pixels - mean) / std
     ordered = normal.flip(1) if preprocess.channels == "bgr" else normal
-    return ordered.to(_DTYPES[preprocess.dtype]).to(device)
+    return ordered.to(preprocess.tensor_dtype).to(device)
 
 
 def torch_forward(module: nn.Module, *, compiled: bool) -> Forward:
@@ -104,7 +111,7 @@ def in_pieces(
         if fixed_batch is None or not len(batch):
             return take(forward(batch), len(batch))
         parts = torch.split(batch, fixed_batch)
-        return torch.cat([one_piece(part) for part in parts])
+        return _joined([one_piece(part) for part in parts])
 
     def one_piece(part: Tensor) -> Tensor:
         lacking = (fixed_batch or len(part)) - len(part)
@@ -112,6 +119,14 @@ def in_pieces(
         return take(forward(padded), len(padded))[: len(part)]
 
     return run
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One batch; lists of boxes (n, K, 6) of several lengths are filled up by rows of -1."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(parts)
+    rows = [row for part in parts for row in part]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1.0)
 
 
 def export_to_onnx(module: nn.Module, example: Tensor, *, what: str, dynamic: bool) -> bytes:
@@ -140,4 +155,4 @@ def sample_of(how: Preprocess, count: int, seed: int = 0) -> Tensor:
     """Noise as a batch (count, C, H, W) of the model's dtype."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((count, how.planes, *how.size), generator=generator)
-    return noise.to(getattr(torch, how.dtype))
+    return noise.to(how.tensor_dtype)

@@ -36,6 +36,12 @@ class Preprocess:
     """Shorter side of the image before the centre crop, px, or (H, W) whatever its proportions;
     None keeps its pixels."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    fit: Literal["crop", "letterbox"] = "crop"
+    """The window is the middle of the image, or the whole image scaled to fit and padded."""
+    place: Literal["centre", "top-left"] = "centre"
+    """Where a letterboxed image stands in the window."""
+    pad: int = 114
+    """Grey of what is beside a letterboxed image, 0..255."""
     image_range: tuple[float, float] | None = None
     """(black, white) of images with more than 8 bits a channel; None for what the file says."""
     source: dict[str, str] = field(default_factory=dict)
@@ -46,6 +52,14 @@ class Preprocess:
     def planes(self) -> int:
         """Channels of an image: 1 or 3."""
         return 1 if self.channels == "gray" else 3
+
+    @property
+    def tensor_dtype(self) -> torch.dtype:
+        """`dtype` as torch has it."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
 
     @property
     def resize_text(self) -> str:
@@ -99,6 +113,8 @@ class Model:
     """Cumulative stride (rows, columns) of the deepest map, None where it is not known."""
     doubt: str = ""
     """What else the output may be than what it was taken for; "" where nothing says so."""
+    reading: str = ""
+    """How boxes are made of its outputs, in words; "" where the output is one tensor."""
     one_size: bool = False
     """The file takes images of its window's size only."""
     trusted: bool = False

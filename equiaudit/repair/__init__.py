@@ -1,7 +1,18 @@
 """The engine of `inspect`, `verify` and `fix`; its names load torch when first asked for.
 
-Each step is a module with a function of its name: `capture`, `analyse`, `rewrite`, `verify`,
-`save`. `pipeline` chains them; `methods` holds what can be done to a model.
+`pipeline` chains the steps. From the top down:
+
+| part | what it holds |
+|---|---|
+| `methods` | what `--method` names, and what methods take and give |
+| `verify` | checks, and the one loop behind them |
+| `save` | nets as files of every kind, written, loaded again and compared |
+| `rewrite` | an analysed graph -> an equivariant one; `rewrite.rules` has a rule per operation |
+| `canonical` | the roll of the input, written into archives and ONNX files |
+| `onnx` | ONNX files as torch graphs, and exported graphs with the borders of such a file |
+| `outputs` | all outputs of a model: run, watched under shifts, and what each of them is |
+
+The graphs themselves are `equiaudit.graphs`.
 """
 
 from __future__ import annotations

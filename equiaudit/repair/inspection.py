@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
 from equiaudit.graphs.capture import Captured, capture
@@ -46,7 +44,7 @@ def captured_graph(model: Model) -> Captured:
         model.module,
         size=how.size,
         channels=how.planes,
-        dtype=getattr(torch, how.dtype),
+        dtype=how.tensor_dtype,
         output=model.output,
     )
 

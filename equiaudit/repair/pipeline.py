@@ -248,7 +248,7 @@ class _Job:
 
 def _taking(model: Model, dtype: str) -> Run:
     """The model on images prepared for another one, whose dtype may differ."""
-    own = getattr(torch, model.preprocess.dtype)
+    own = model.preprocess.tensor_dtype
     if dtype == model.preprocess.dtype:
         return model.run
     return lambda batch: model.run(batch.to(own))

@@ -120,7 +120,8 @@ def label_name(result: Result, label: int | None) -> str:
 
 
 _MODEL_FLAGS = (
-    *("arch", "weights", "task", "threshold", "output_name", "output_layout", "input", "trust"),
+    *("arch", "weights", "task", "threshold", "output_name", "output_layout", "input"),
+    *("detector", "trust"),
 )
 _FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING

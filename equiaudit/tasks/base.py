@@ -67,6 +67,8 @@ class Task(ABC):
     """As in "the model returns images"."""
     guessed: ClassVar[bool] = False
     """Outputs that fit are taken for this task's where none was named."""
+    declared: ClassVar[bool] = False
+    """Outputs are its only where a declaration, metadata or the type of what is returned say so."""
     maps: ClassVar[bool] = False
     """Outputs (N, C, h, w) move with the image; else a shift should leave them as they are."""
     scores: ClassVar[bool] = False

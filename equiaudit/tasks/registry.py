@@ -21,6 +21,7 @@ TASKS: Registry[Task] = Registry(
         "regression": "equiaudit.tasks.regression:TASK",
         "embedding": "equiaudit.tasks.embedding:TASK",
         "heatmap": "equiaudit.tasks.heatmap:TASK",
+        "detection": "equiaudit.tasks.detection:TASK",
     },
 )
 """Where the outputs of a model fit several, the first that is `guessed` is taken."""

@@ -12,6 +12,7 @@ from equiaudit.data.layouts import (
     bare,
     classes,
     coco,
+    detection,
     inspection,
     labelled,
     paired,
@@ -33,6 +34,7 @@ ALL: tuple[Layout[Any], ...] = (
     *scenes.LAYOUTS,
     *tables.LAYOUTS,
     *coco.LAYOUTS,
+    *detection.LAYOUTS,
     *sequences.LAYOUTS,
     *bare.LAYOUTS,
 )

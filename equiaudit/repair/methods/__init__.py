@@ -1,8 +1,8 @@
 """The methods of `fix`: one object each, found by name, combined with "+".
 
-To add a method, write `methods/<name>.py` with a frozen dataclass that fits `base.Method` (it
-turns the captured graph into another one) or `base.Wrapper` (it puts something around any net),
-and list it in `METHODS`.
+To add a method, write `methods/<name>.py` with a frozen dataclass that fits `protocol.Method` (it
+turns the captured graph into another one) or `protocol.Wrapper` (it puts something around any
+net), and list it in `METHODS`.
 
 `method("mass")` is a method by itself. In `method("crop-select+mass")` the last part converts the
 net and those before it are wrapped around the result, the first one outermost; they have to be

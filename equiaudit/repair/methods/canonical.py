@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import fx, nn
 
 from equiaudit.errors import InputError, NothingToDo
@@ -161,8 +160,9 @@ def _of_every_output(
 
 def _all_of(module: nn.Module, how: Preprocess) -> fx.GraphModule:
     """`module` as a graph with all its outputs."""
-    dtype: torch.dtype = getattr(torch, how.dtype)
-    found = capture(module, size=how.size, channels=how.planes, dtype=dtype, every_output=True)
+    found = capture(
+        module, size=how.size, channels=how.planes, dtype=how.tensor_dtype, every_output=True
+    )
     return found.graph_module
 
 

@@ -34,7 +34,7 @@ def recaptured(module: nn.Module, how: Preprocess, method: str) -> fx.GraphModul
             module,
             size=how.size,
             channels=how.planes,
-            dtype=getattr(torch, how.dtype),
+            dtype=how.tensor_dtype,
         ).graph_module
     except NothingToDo as failure:
         why = failure.message.partition("(torch.export: ")[2].rstrip(").") or failure.message

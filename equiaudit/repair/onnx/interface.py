@@ -14,12 +14,12 @@ from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.onnx.reader import Port
 from equiaudit.repair.onnx.requantise import requantise
 
-__all__ = ["restore_interface"]
+__all__ = ["TYPES", "restore_interface"]
 
 _COMPACT = 256
 """Elements from which on a tensor of a float16 file is stored as float16 again."""
 _FLOAT = TensorProto.FLOAT
-_TYPES = {
+TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
     "float64": TensorProto.DOUBLE,
@@ -136,7 +136,7 @@ def _restore_input(graph: onnx.GraphProto, imported: ImportedOnnx) -> None:
     """Cast, then transpose, where the file takes another type or layout; else only rename."""
     inner, port = graph.input[0], imported.input
     steps: list[tuple[str, dict[str, Any]]] = []
-    if _TYPES[port.dtype] != inner.type.tensor_type.elem_type:
+    if TYPES[port.dtype] != inner.type.tensor_type.elem_type:
         steps.append(("Cast", {"to": TensorProto.FLOAT}))
     if imported.layout == "NHWC":
         steps.append(("Transpose", {"perm": [0, 3, 1, 2]}))
@@ -148,7 +148,7 @@ def _restore_input(graph: onnx.GraphProto, imported: ImportedOnnx) -> None:
     if imported.layout == "NHWC":
         sides = [*sides[1:], sides[0]]
     kept = next(item for item in imported.shell.graph.input if item.name == port.name)
-    inner.CopyFrom(_border(kept, _TYPES[port.dtype], [_batch(port, imported), *sides]))
+    inner.CopyFrom(_border(kept, TYPES[port.dtype], [_batch(port, imported), *sides]))
 
 
 def _batch(port: Port, imported: ImportedOnnx) -> int | str:
@@ -191,7 +191,7 @@ def _restore_output(graph: onnx.GraphProto, index: int, port: Port, imported: Im
     inner = graph.output[index]
     kind = inner.type.tensor_type
     sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param for d in kind.shape.dim]
-    own = _TYPES.get(port.dtype, kind.elem_type)
+    own = TYPES.get(port.dtype, kind.elem_type)
     if own != kind.elem_type:
         graph.node.append(
             helper.make_node("Cast", [inner.name], [port.name], f"{port.name}_Cast", to=own)

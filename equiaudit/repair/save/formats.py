@@ -19,7 +19,6 @@ The clones lie at aligned addresses; the last bits of a matrix product depend on
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +41,7 @@ from equiaudit.graphs.portable import (
 )
 from equiaudit.graphs.quiet import quiet
 from equiaudit.graphs.routes import export_dynamic
+from equiaudit.models.hashing import file_sha256
 from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, PREPROCESS_KEY
 from equiaudit.repair.canonical.onnx_export import with_nodes, with_symbols
 from equiaudit.repair.canonical.torch_files import as_exportable, as_script
@@ -276,12 +276,6 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def sha256(path: Path) -> str:
-    """Of the file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _anywhere(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """Without paths of the machine it was made on, or its device; in place."""
     for graph_module in program.graph_module.modules():
@@ -331,9 +325,9 @@ def _config(path: Path, graph: Path, example: torch.Tensor, preprocess: str) -> 
         "format": "equiaudit-graph",
         "format_version": 1,
         "weights": path.name,
-        "weights_sha256": sha256(path),
+        "weights_sha256": file_sha256(path),
         "graph": graph.name,
-        "graph_sha256": sha256(graph),
+        "graph_sha256": file_sha256(graph),
         "input": list(example.shape[1:]),
         "preprocess": preprocess or None,
         "tool_version": __version__,

@@ -11,7 +11,7 @@ from torch import fx
 from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.onnx import onnx_forward
 from equiaudit.repair.onnx.check import QUANTISED_TOLERANCE
-from equiaudit.repair.onnx.interface import restore_interface
+from equiaudit.repair.onnx.interface import TYPES, restore_interface
 from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.options import Pad
 from equiaudit.repair.save.formats import Run, exported_onnx, write_onnx
@@ -19,15 +19,7 @@ from equiaudit.repair.save.formats import Run, exported_onnx, write_onnx
 __all__ = ["LikeOnnx"]
 
 _CPU = torch.device("cpu")
-_DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "float64": torch.float64,
-    "uint8": torch.uint8,
-    "int32": torch.int32,
-    "int64": torch.int64,
-    "bool": torch.bool,
-}
+_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in TYPES}
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from torch import fx
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.graphs.outputs import all_outputs
 from equiaudit.graphs.routes import inlined
+from equiaudit.models.hashing import file_sha256
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
-from equiaudit.repair.save.formats import Format, Run, file_format, sha256
+from equiaudit.repair.save.formats import Format, Run, file_format
 
 __all__ = ["Saved", "placed", "save"]
 
@@ -214,7 +215,7 @@ def placed(draft: Path, companions: Sequence[Path], folder: Path, reason: str | 
         os.replace(file, place)
     *beside, main = places
     total = sum(place.stat().st_size for place in places)
-    return Saved(main, tuple(beside), sha256(main), total, reason)
+    return Saved(main, tuple(beside), file_sha256(main), total, reason)
 
 
 def _umask() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,26 +16,29 @@ from equiaudit.repair.verify.schedule import Schedule
 from equiaudit.results.repair import CRITERION, Verification
 from equiaudit.sampling.crop_select import CropPosition
 
-__all__ = ["Moved", "verify_moves"]
+__all__ = ["Moved"]
 
 _CONTROL_ROUNDS = 4
 _LEAST_ROUNDS = 4
 """About a quarter of the moves keep the choice, and only those are compared."""
 _STILL = "The same crop was chosen after none of the moves, so nothing was compared."
 
-Position = Callable[[torch.Tensor], torch.Tensor]
-
 
 @dataclass(frozen=True)
 class Moved:
-    """The same outputs wherever the chosen crop moves with the content."""
+    """The same outputs wherever the crop, chosen by `CropPosition(margin)`, moves with the content.
+
+    The net takes images (C, H + margin, W + margin) with `window` = (H, W). New content enters at
+    the border as they are rolled by up to `margin`. A move is compared where the choice moved as
+    the content did, since only then the claim says something; `coverage` tells how many those
+    were. Maps (`dense`, of `layout`) are compared on the crop; `threshold` as for `verify`.
+    """
 
     margin: int
     window: tuple[int, int]
     dense: bool
     threshold: Threshold = 0.0
     layout: Layout = "NCHW"
-    """Of the maps that are returned."""
 
     def __call__(
         self,
@@ -48,85 +51,44 @@ class Moved:
         seed: int,
         subject: str,
     ) -> Verification:
-        """`verify_moves` over the places of the margin."""
-        return verify_moves(
-            run,
-            original,
-            images,
-            CropPosition(self.margin),
-            margin=self.margin,
-            window=self.window,
-            dense=self.dense,
-            layout=self.layout,
-            threshold=self.threshold,
-            device=device,
-            comparisons=comparisons,
-            seed=seed,
+        """Over random places of the margin."""
+        stack = torch.stack(list(some(images).values())).to(device)
+        with exact_arithmetic():
+            offsets = CropPosition(self.margin)(stack)
+            count = max(_LEAST_ROUNDS, comparisons // len(images))
+            shifts, kept = _moves(stack, offsets, self.margin, count, seed)
+            places = (2 * self.margin + 1) ** 2 - 1
+            plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
+            trial = Trial(list(images), stack, plan, kept)
+            itself = _Crops(self.window, None, self.dense, self.layout, self.threshold)
+            figures = trial.errors(run, replace(itself, offsets=offsets))
+            control = trial.first(_CONTROL_ROUNDS * len(images)).errors(original, itself)
+        return trial.record(
+            figures,
+            control,
+            [] if kept.any() else [_STILL],
             subject=subject,
+            criterion=f"where the same crop is chosen, {CRITERION}",
+            shifts="crop",
+            total_stride=(1, 1),
+            coverage=(
+                f"{figures.comparisons:,} of {kept.size:,} moves of up to {self.margin} px within"
+                " the margin kept the choice, and those are compared"
+            ),
+            dense=self.dense,
         )
-
-
-def verify_moves(
-    fixed: Run,
-    original: Run,
-    images: Mapping[str, torch.Tensor],
-    position: Position,
-    *,
-    margin: int,
-    window: tuple[int, int],
-    dense: bool = False,
-    layout: Layout = "NCHW",
-    threshold: Threshold = 0.0,
-    device: torch.device | str = "cpu",
-    comparisons: int = 4096,
-    seed: int = 0,
-    subject: str = "converted graph",
-) -> Verification:
-    """Compare `fixed` on images with `fixed` on the same content, moved within the margin.
-
-    `images` are (C, H + margin, W + margin) with `window` = (H, W); new content enters at the
-    border as they are rolled. `position` maps a batch to the offsets (N, 2) of the crops. A move
-    is compared where the offset moved as the content did, since only then the claim says
-    something; `coverage` tells how many those were. Maps (`dense`) are compared on the crop;
-    `threshold` as for `verify`.
-    """
-    stack = torch.stack(list(some(images).values())).to(device)
-    with exact_arithmetic():
-        offsets = position(stack)
-        count = max(_LEAST_ROUNDS, comparisons // len(images))
-        shifts, kept = _moves(stack, offsets, position, margin, count, seed)
-        plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), (2 * margin + 1) ** 2 - 1, "")
-        trial = Trial(list(images), stack, plan, kept)
-        window_itself = _Crops(window, None, dense, layout, threshold)
-        figures = trial.errors(fixed, replace(window_itself, offsets=offsets))
-        control = trial.first(_CONTROL_ROUNDS * len(images)).errors(original, window_itself)
-    return trial.record(
-        figures,
-        control,
-        [] if kept.any() else [_STILL],
-        subject=subject,
-        criterion=f"where the same crop is chosen, {CRITERION}",
-        shifts="crop",
-        total_stride=(1, 1),
-        coverage=(
-            f"{figures.comparisons:,} of {kept.size:,} moves of up to {margin} px within the margin"
-            " kept the choice, and those are compared"
-        ),
-        dense=dense,
-    )
 
 
 def _moves(
     stack: torch.Tensor,
     offsets: torch.Tensor,
-    position: Position,
     margin: int,
     count: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     """(rounds, N, 2) moves that take each crop to a random place of the margin, other than its
     own, and (rounds, N) whether the choice went along."""
-    rng = np.random.default_rng(seed)
+    rng, position = np.random.default_rng(seed), CropPosition(margin)
     places = offsets.cpu().numpy()
     sides = margin + 1
     own = places[:, 0] * sides + places[:, 1]

@@ -13,7 +13,6 @@ __all__ = ["as_input", "example_images", "verification_images", "with_objects"]
 
 _OWN = 4
 _OBJECTS = ("square-12", "disk", "square-5", "text", "delta", "noise")
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.uint8}
 
 
 def verification_images(
@@ -53,4 +52,4 @@ def as_input(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
         mean, std = (torch.tensor(v)[:, None, None] for v in (preprocess.mean, preprocess.std))
         pixels = (pixels - mean) / std
     ordered = pixels.flip(0) if preprocess.channels == "bgr" else pixels
-    return ordered.to(_DTYPES[preprocess.dtype])
+    return ordered.to(preprocess.tensor_dtype)

@@ -115,7 +115,7 @@ def test_the_preprocessing_travels_as_a_sidecar(saved) -> None:
 
 def test_no_path_of_this_machine_is_in_the_file(saved) -> None:
     for file in (saved.path, *saved.companions):
-        assert str(Path(__file__).parents[2]).encode() not in file.read_bytes()
+        assert str(Path(__file__).parents[3]).encode() not in file.read_bytes()
 
 
 def test_onnx_names_its_batch_axis_and_states_its_preprocessing(graph, tmp_path) -> None:

@@ -34,7 +34,7 @@ for name in sys.argv[2:]:
 def saved(folder: Path, room: int) -> list[str]:
     """What saving in each format said, in a process that may write `room` bytes to a file."""
     here = Path(__file__).parent
-    found = os.pathsep.join([str(here), str(here.parent), str(here.parents[1])])
+    found = os.pathsep.join([str(here.parents[1]), str(here.parents[2])])
     done = subprocess.run(
         [sys.executable, "-c", SAVES, str(room), *(f"net{suffix}" for suffix in FORMATS)],
         env={**os.environ, "PYTHONPATH": found, "OMP_NUM_THREADS": "1"},

@@ -8,9 +8,10 @@ import pytest
 import torch
 from repair import repair_nets as nets
 
-from equiaudit.repair.verify.crops import verify_moves
+from equiaudit.repair.verify.crops import Moved
 from equiaudit.repair.verify.real_shifts import Labels, expectations, measured
-from equiaudit.sampling.crop_select import CropPosition, CropSelect
+from equiaudit.results.repair import Verification
+from equiaudit.sampling.crop_select import CropSelect
 
 MARGIN, WINDOW, INPUT = 6, (16, 24), (22, 30)
 
@@ -36,20 +37,24 @@ class Dense(torch.nn.Module):
         return self.conv(x)
 
 
-def checked(net: torch.nn.Module, dense: bool, position: object = None) -> object:
+def checked(net: torch.nn.Module, dense: bool, position: object = None) -> Verification:
     fixed = CropSelect(net, MARGIN, WINDOW, dense=dense)
     if position is not None:
         fixed.position = position  # type: ignore[assignment]
-    return verify_moves(
-        fixed,
-        lambda x: net(middle(x)),
-        pictures(),
-        CropPosition(MARGIN),
-        margin=MARGIN,
-        window=WINDOW,
-        dense=dense,
-        comparisons=200,
-    )
+    return moved(fixed, net, pictures(), dense=dense, comparisons=200)
+
+
+def moved(
+    fixed: torch.nn.Module,
+    net: torch.nn.Module,
+    images: dict[str, torch.Tensor],
+    *,
+    dense: bool = False,
+    comparisons: int,
+) -> Verification:
+    check = Moved(MARGIN, WINDOW, dense)
+    how = {"device": "cpu", "comparisons": comparisons, "seed": 0, "subject": "net"}
+    return check(fixed, lambda x: net(middle(x)), images, **how)
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -76,15 +81,8 @@ def test_control_a_file_that_chooses_otherwise_fails(dense: bool) -> None:
 
 def test_blank_images_prove_nothing() -> None:
     net = nets.TinyResNet()
-    found = verify_moves(
-        CropSelect(net, MARGIN, WINDOW),
-        lambda x: net(middle(x)),
-        {"blank": torch.zeros(3, *INPUT)},
-        CropPosition(MARGIN),
-        margin=MARGIN,
-        window=WINDOW,
-        comparisons=20,
-    )
+    blank = {"blank": torch.zeros(3, *INPUT)}
+    found = moved(CropSelect(net, MARGIN, WINDOW), net, blank, comparisons=20)
     assert not found.passed
     assert "nothing was compared" in found.warnings[0]
 

@@ -1,0 +1,27 @@
+"""Images whose boxes are found: nothing needs to be known of them."""
+
+from __future__ import annotations
+
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
+from equiaudit.data.tree import Tree
+
+_FOLDER = "images"
+
+
+def _images(tree: Tree, asked: Asked) -> Listing:
+    if tree.has(_FOLDER) and tree.tops == {_FOLDER}:
+        return Listing(tree.root / _FOLDER, tree.under(_FOLDER))
+    return Listing(tree.root, tree.images)
+
+
+LAYOUTS = (
+    Layout(
+        name="images",
+        kind="detection",
+        rank=Rank.PLAIN,
+        looks="1.jpg\nsite/2.jpg",
+        assumed="Images at any depth; annotations beside them are not read.",
+        fits=lambda tree: True,
+        read=_images,
+    ),
+)

@@ -1,0 +1,170 @@
+"""The `TaskAudit` of detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.audit.boundary import Changes, boundary_parts
+from equiaudit.audit.jobs import ALIGNED
+from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.shelf import Pile, Records
+from equiaudit.audit.task import Source
+from equiaudit.data import Dataset, Item
+from equiaudit.errors import InputError
+from equiaudit.kinds import Kind
+from equiaudit.metrics.intervals import mean_interval
+from equiaudit.metrics.paired import paired_difference
+from equiaudit.models.detectors import MOST_BOXES
+from equiaudit.models.types import Model
+from equiaudit.results import BoundaryPart, ShiftResult
+from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.tasks.detection.block import BoxBlock
+from equiaudit.tasks.detection.figures import by_distance, figures_of, grid_maps, unkept
+from equiaudit.tasks.detection.records import BoxRecord
+from equiaudit.tasks.detection.samples import samples_csv
+
+_NONE_AFTER = 100
+"""Images after which a detector that has found nothing is not run further."""
+
+
+class DetectionAudit:
+    """Boxes compared with boxes."""
+
+    key = ""
+    truth = None
+    bounded = ()
+    """Images without boxes have no figure."""
+
+    def __init__(
+        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
+    ) -> None:
+        self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
+        for series in plan.series:
+            if type(series.moves).back is not Kind.back:
+                raise InputError(f"How boxes move back under {series.kind} shifts is not known.")
+
+    def parse(self, line: str) -> BoxRecord:
+        """A line of the journal."""
+        return BoxRecord.parse(line)
+
+    def lost(self, item: Item, reason: str) -> BoxRecord:
+        """The record of an image that cannot be read."""
+        return BoxRecord(item.index, item.file, "", unreadable=reason)
+
+    def open_block(self, sources: Sequence[Source]) -> BoxBlock:
+        """Begin with some images."""
+        return BoxBlock(self._plan, sources, MOST_BOXES)
+
+    def check(self, records: Records[BoxRecord]) -> None:
+        """Stop where nothing is found on any image."""
+        read = records.readable
+        if len(read) < min(_NONE_AFTER, len(self._dataset.items) - (len(records) - len(read))):
+            return
+        found = any(s.finite and s.total("found") for r in read for s in _all(r))
+        finite = any(s.finite for r in read for s in _all(r))
+        if finite and not found and not any(r.boxes for r in read):
+            raise InputError(
+                f"{self._model.name} finds nothing on any of {len(read)} images, unshifted or"
+                f" shifted ({self._model.reading}).",
+                tip="A lower score_threshold finds more; also check size, mean, std and channels.",
+            )
+
+    def shelf(self) -> Pile[BoxRecord]:
+        """The records as they are."""
+        return Pile()
+
+    def finite(self, records: Records[BoxRecord], name: str) -> NDArray[np.bool_]:
+        """(n,) whether the unshifted output and all outputs of series `name` were finite."""
+        return np.array([r.of(name).finite for r in records], np.bool_)
+
+    def figures(self, series: Series, records: Records[BoxRecord]) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def shift_result(self, series: Series, records: Records[BoxRecord]) -> ShiftResult:
+        """The metrics, and boxes kept by offset, phase and distance."""
+        own = [r.of(series.name) for r in records]
+        whole, phases = grid_maps(self._plan, series, records)
+        return ShiftResult(
+            kind=series.name,
+            metrics=figures_of(own, seed=self._plan.seed),
+            agreement_map=whole,
+            phase_map=phases,
+            by_distance=by_distance(self._plan, series, records),
+            notes=(_counted(records, series.name),),
+        )
+
+    def boundary(self, records: Records[BoxRecord]) -> tuple[BoundaryPart, ...]:
+        """What loses boxes or relabels them."""
+        names = [*self._plan.names, *([ALIGNED] if self._plan.measures_alignment else [])]
+        finite = records.where(np.all([self.finite(records, name) for name in names], axis=0))
+        has = np.array([all(r.of(n).total("counted") for n in names) for r in finite], np.bool_)
+        told = finite.where(has) if len(finite) else finite
+        changes = Changes(
+            subject="boxes that are not kept",
+            by_kind={name: unkept(told, name) for name in self._plan.names},
+            aligned=unkept(told, ALIGNED) if self._plan.measures_alignment else None,
+            mean=mean_interval,
+            difference=paired_difference,
+        )
+        return boundary_parts(self._plan, changes)
+
+    def more(self, records: Records[BoxRecord]) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def gathered(
+        self, pictures: Sequence[Mapping[str, Any]], records: Records[BoxRecord]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def samples_csv(self, records: Records[BoxRecord]) -> Iterator[str]:
+        """One row per image and kind."""
+        return samples_csv(self._plan, records)
+
+    def notes(self, records: Records[BoxRecord]) -> tuple[str, ...]:
+        """How many boxes there are, and what is odd about them."""
+        boxes, bare = sum(r.boxes for r in records), sum(not r.boxes for r in records)
+        notes = [f"{_boxes(boxes)} on {_images(len(records))} unshifted; {bare} have none"]
+        inverted, outside = (sum(getattr(r, n) for r in records) for n in ("inverted", "outside"))
+        if inverted:
+            several = sum(r.inverted > 0 for r in records)
+            notes.append(
+                f"{_boxes(inverted)} of {_images(several)} have x2 < x1 or y2 < y1: they have no"
+                " area, overlap nothing, and count as lost"
+            )
+        if outside:
+            several = sum(r.outside > 0 for r in records)
+            notes.append(f"{_boxes(outside)} of {_images(several)} lie outside their window")
+        full = sum(r.full for r in records)
+        if full:
+            notes.append(
+                f"{full} outputs hold {MOST_BOXES} boxes, the most that are kept: those of lower"
+                " scores are not compared"
+            )
+        return tuple(notes)
+
+
+def _all(record: BoxRecord) -> list[Any]:
+    return list((record.series or {}).values())
+
+
+def _counted(records: Sequence[BoxRecord], name: str) -> str:
+    counted, apart = (sum(r.of(name).total(n) for r in records) for n in ("counted", "apart"))
+    return (
+        f"{counted:,} unshifted boxes compared over all shifts; {apart:,} counted apart, as a"
+        " border of the windows cuts them"
+    )
+
+
+def _boxes(count: int) -> str:
+    return "1 box" if count == 1 else f"{count:,} boxes"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"

@@ -1,0 +1,138 @@
+"""The metrics of one series of shifts, from the records of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.metrics.dense import largest
+from equiaudit.metrics.intervals import bca_interval, mean_interval, ratio_interval
+from equiaudit.metrics.quantiles import pooled_quantile
+from equiaudit.results import DistancePoint, Estimate, GridMap
+from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.tasks.detection.records import COUNTS, MOVES, BoxRecord, BoxSeries
+
+__all__ = ["by_distance", "figures_of", "grid_maps", "unkept"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MEDIAN, _P95 = 0.5, 0.95
+_SIZES = ("kept_small", "kept_medium", "kept_large")
+
+
+def figures_of(own: Sequence[BoxSeries], *, seed: int) -> dict[str, Estimate]:
+    """Every metric that has boxes to speak of."""
+    totals = {name: _column(own, name) for name in COUNTS}
+    counted = totals["counted"]
+    found: dict[str, Estimate] = {}
+    for place, name in enumerate(("box_consistency", "box_consistency_75")):
+        shares = [s.consistency[place] for s in own]
+        found[name] = mean_interval([share for share in shares if share is not None])
+    for name in ("kept", "lost", "relabelled"):
+        found[f"boxes_{name}"] = ratio_interval(totals[name], counted)
+    found["boxes_appeared"] = _per_box(totals["appeared"], counted, seed)
+    for place, name in enumerate(_SIZES):
+        kept, boxes = np.array([s.sizes[place] for s in own], np.float64).reshape(-1, 2).T
+        if boxes.any():
+            found[name] = ratio_interval(kept, boxes)
+    found |= _jitters(own, seed)
+    wobble = [s.wobble for s in own if s.wobble is not None]
+    in_range = all(0 <= value <= 1 for value in wobble)
+    found["score_wobble"] = mean_interval(wobble) if in_range else bca_interval(wobble, seed=seed)
+    return found
+
+
+def _column(own: Sequence[BoxSeries], name: str) -> Floats:
+    return np.array([s.total(name) for s in own], np.float64)
+
+
+def _per_box(appeared: Floats, counted: Floats, seed: int) -> Estimate:
+    """Sum over sum; its interval is that of the mean of linearised figures."""
+    total = counted.sum()
+    if not total:
+        return Estimate(value=None, n=0, method="none")
+    ratio = float(appeared.sum() / total)
+    linear = bca_interval(ratio + (appeared - ratio * counted) / counted.mean(), seed=seed)
+    ends = {"low": None if linear.low is None else max(0.0, linear.low)}
+    return linear.model_copy(update={"value": ratio} | ends)
+
+
+def _jitters(own: Sequence[BoxSeries], seed: int) -> dict[str, Estimate]:
+    def of(name: str) -> list[Floats]:
+        return [s.moved[:, MOVES.index(name)] for s in own]
+
+    jitter = of("jitter")
+    found = {
+        "jitter_median": pooled_quantile(jitter, _MEDIAN, seed=seed),
+        "jitter_p95": pooled_quantile(jitter, _P95, seed=seed),
+        "jitter_max": largest(np.concatenate([*jitter, np.zeros(0)])),
+    }
+    for name in ("centre", "size"):
+        found[f"jitter_{name}_median"] = pooled_quantile(of(name), _MEDIAN, seed=seed)
+        found[f"jitter_{name}_p95"] = pooled_quantile(of(name), _P95, seed=seed)
+    found["jitter_share_p95"] = pooled_quantile(of("share"), _P95, seed=seed)
+    return found
+
+
+def unkept(records: Sequence[BoxRecord], name: str) -> Floats:
+    """(n,) share of the boxes counted that are not kept, 0 where there are none."""
+    counted, kept = (_column([r.of(name) for r in records], c) for c in ("counted", "kept"))
+    return np.asarray(
+        np.divide(counted - kept, counted, out=np.zeros_like(kept), where=counted > 0)
+    )
+
+
+def grid_maps(
+    plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
+) -> tuple[GridMap, GridMap | None]:
+    """Boxes kept by (dy, dx), and by phase where the stride is known."""
+    axis = tuple(range(series.low, series.high + 1))
+    whole = _grid(axis, axis, plan, series, records, lambda at: at - series.low)
+    if plan.stride is None:
+        return whole, None
+    stride = np.array(plan.stride)
+    rows, columns = (tuple(range(step)) for step in plan.stride)
+    return whole, _grid(rows, columns, plan, series, records, lambda at: at % stride)
+
+
+def _grid(
+    rows: tuple[int, ...],
+    columns: tuple[int, ...],
+    plan: ShiftPlan,
+    series: Series,
+    records: Sequence[BoxRecord],
+    cells: Callable[[Ints], Ints],
+) -> GridMap:
+    agree, total = np.zeros((2, len(rows), len(columns)), np.int64)
+    for record in records:
+        at = cells(plan.offsets(series, record.index))
+        counts = record.of(series.name).by_shift
+        np.add.at(total, (at[:, 0], at[:, 1]), counts[:, COUNTS.index("counted")])
+        np.add.at(agree, (at[:, 0], at[:, 1]), counts[:, COUNTS.index("kept")])
+    return GridMap(rows=rows, cols=columns, agree=_tuples(agree), total=_tuples(total))
+
+
+def _tuples(counts: Ints) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row) for row in counts.tolist())
+
+
+def by_distance(
+    plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
+) -> tuple[DistancePoint, ...]:
+    """Boxes kept at each tried distance max(|dy|, |dx|) > 0; images are the unit."""
+    far = np.array([np.abs(plan.offsets(series, r.index)).max(axis=1) for r in records])
+    counts = np.array([r.of(series.name).by_shift for r in records], np.float64)
+    counted, kept = (counts[..., COUNTS.index(n)] for n in ("counted", "kept"))
+    return tuple(
+        DistancePoint(
+            distance=int(d),
+            agreement=ratio_interval(
+                (kept * (far == d)).sum(axis=1), (counted * (far == d)).sum(axis=1)
+            ),
+        )
+        for d in np.unique(far)
+        if d > 0
+    )

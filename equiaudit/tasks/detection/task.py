@@ -1,0 +1,86 @@
+"""The `Task` of detectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from equiaudit.tasks.base import Measure, Task, TruthWords
+from equiaudit.tasks.detection.catalog import METRICS
+from equiaudit.tasks.sentences import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from equiaudit.audit.options import ScanOptions
+    from equiaudit.data import Dataset, Place
+    from equiaudit.data.reading import Reading
+    from equiaudit.models.types import Model
+    from equiaudit.shifts import ShiftPlan
+    from equiaudit.tasks.detection.audit import DetectionAudit
+
+
+class Detection(Task):
+    """Boxes with a class and a score each, any number per image."""
+
+    name = "detection"
+    output = "boxes with scores and labels, which a declaration or the return type tells of"
+    returns = "boxes"
+    declared = True
+
+    metrics = METRICS
+    leading = ("box_consistency",)
+    change = "boxes_lost"
+    subject = "the boxes"
+    measures = (
+        Measure(
+            "boxes_lost",
+            "of boxes are lost",
+            counted("box", "No box is lost", "is lost", "are lost"),
+        ),
+    )
+    about = (
+        (
+            "Kept",
+            "a box of the unshifted image that has a partner of its class on the shifted one, moved"
+            " back, with an intersection over union of 0.5 at least. Partners are one to one, as"
+            " many as can be. Boxes that a border of the two windows cuts are counted apart.",
+        ),
+        (
+            "Box consistency",
+            "the chance that a box found at one random shift has its partner at another, averaged"
+            " over the images that have boxes.",
+        ),
+        (
+            "Jitter",
+            "how far the sides of a kept box lie from where they were, px, once moved back; the"
+            " largest of the four counts.",
+        ),
+    )
+    truth = TruthWords("labels", "labelled", "Consistency of boxes needs none.")
+    means = ("box_consistency", "box_consistency_75", "score_wobble")
+
+    def fits(self, output: Tensor) -> bool:
+        """Never by a shape."""
+        return False
+
+    def open(
+        self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
+    ) -> Dataset:
+        """The images alone."""
+        from equiaudit.data import open_bare_dataset
+        from equiaudit.data.reading import OF_MASKS
+
+        of_labels = ("labels", "class_order", *OF_MASKS)
+        reading.refuse(of_labels, "says what is right, which boxes need not know", "Leave it out.")
+        return open_bare_dataset(data, self.name, layout=reading.layout, limit=limit, seed=seed)
+
+    def audit(
+        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
+    ) -> DetectionAudit:
+        """Boxes compared with boxes, moved back."""
+        from equiaudit.tasks.detection.audit import DetectionAudit
+
+        return DetectionAudit(model, dataset, plan, options)
+
+
+TASK = Detection()
