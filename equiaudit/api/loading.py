@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack
 
 from equiaudit.errors import InputError
 from equiaudit.tasks import TASKS
@@ -26,8 +27,8 @@ class ModelSettings(TypedDict, total=False):
     """`ema`, `raw`, or the key or prefix of one of several sets of weights in a checkpoint."""
     trust: bool
     """Allow files that run code when they are unpickled."""
-    size: tuple[int, int] | None
-    """(H, W) of the window the model sees, px."""
+    size: int | tuple[int, int] | None
+    """(H, W) of the window the model sees, px; one number is a square."""
     mean: Sequence[float] | None
     """Per channel, RGB order, for pixels in [0, 1]."""
     std: Sequence[float] | None
@@ -78,16 +79,20 @@ def prepare(
 
     if isinstance(model, Model):
         return Prepared(model, {})
+    if not isinstance(model, str | Path) and not hasattr(model, "state_dict"):
+        raise InputError(
+            f"A model is a path, a name or a torch.nn.Module, not {type(model).__name__}."
+        )
     named: dict[str, Any] = dict(settings)
     preprocess = PreprocessOverrides(
-        size=named.pop("size", None),
-        mean=_floats(named.pop("mean", None)),
-        std=_floats(named.pop("std", None)),
+        size=_sides(named.pop("size", None)),
+        mean=_floats("mean R,G,B", named.pop("mean", None)),
+        std=_floats("std R,G,B", named.pop("std", None)),
         image_range=_bounds(named.pop("image_range", None)),
         file=as_path(named.pop("preprocess", None)),
     )
     output = named.pop("output_name", None)
-    pairs = [str(item).partition("=") for item in named.pop("input", ())]
+    pairs = [str(item).partition("=") for item in listed(named.pop("input", ()))]
     named["inputs"] = {name: value for name, _, value in pairs}
     named |= {"preprocess": preprocess, "normalisation": normalisation}
     early = {
@@ -144,9 +149,42 @@ def as_place(value: str | Path | Place) -> Place:
     return place_of(value)
 
 
-def _bounds(values: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if values is None else (float(values[0]), float(values[1]))
+def listed(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Several words; a single one is no list of letters."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(float(v) for v in values)
+def _sides(value: object) -> tuple[int, int] | None:
+    """(H, W); one side is that of a square. How many there are is checked with the rest."""
+    if value is None:
+        return None
+    sides = [value, value] if isinstance(value, SupportsIndex) else value
+    try:
+        if isinstance(sides, str | bytes):
+            raise TypeError
+        return tuple(index(side) for side in sides)  # type: ignore[return-value, attr-defined]
+    except TypeError:
+        raise InputError(
+            f"The size {value!r} is not two whole numbers.", tip="Give --size HxW."
+        ) from None
+
+
+def _bounds(value: object) -> tuple[float, float] | None:
+    numbers = _floats("image-range LO,HI", value)
+    if numbers is not None and len(numbers) != 2:
+        raise InputError(f"The image range {value!r} is not two numbers, black and white.")
+    return None if numbers is None else (numbers[0], numbers[1])
+
+
+def _floats(flag: str, values: object) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    try:
+        if isinstance(values, str | bytes):
+            raise TypeError
+        return tuple(float(value) for value in values)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The {flag.partition(' ')[0]} {values!r} is not a list of numbers.",
+            tip=f"Give --{flag}.",
+        ) from None

@@ -154,6 +154,8 @@ def _changed(pairs: list[tuple[Any, Any]], measure: Literal["labels", "sets"] = 
 
 def _sets(pairs: list[tuple[Any, Any]], allowed: float, seed: int) -> Loss:
     """The micro F1 where the true classes are known."""
+    import numpy as np
+
     from equiaudit.metrics.dense import f1, iou_difference
     from equiaudit.metrics.multilabel import counts, f1_micro
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import inspect as introspection
 import re
+import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from equiaudit import api
 from equiaudit.errors import EquiauditError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +51,7 @@ def in_python(function: Callable[P, R]) -> Callable[P, R]:
                 near = get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise TypeError(f"{function.__name__}() has no parameter {name!r}.{hint}")
+        modes = _modes(args[0] if args else kwargs.get("model"))
         try:
             return function(*args, **kwargs)
         except EquiauditError as error:
@@ -54,8 +59,20 @@ def in_python(function: Callable[P, R]) -> Callable[P, R]:
             error.tip = None if error.tip is None else in_parameters(error.tip)
             error.args = (error.message,)
             raise
+        finally:
+            for module, training in modes if function is not api.load_model else ():
+                if module.training != training:
+                    module.training = training
 
     return call
+
+
+def _modes(model: object) -> list[tuple[nn.Module, bool]]:
+    """Whether each part of a module is in training, which an audit within a training gives back."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return []
+    return [(part, part.training) for part in model.modules()]
 
 
 def in_parameters(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from equiaudit.api.loading import (
     as_path,
     as_place,
+    listed,
     prepare,
     require_segmenter,
 )
@@ -93,6 +94,7 @@ def scan(
     """
     observer = observer or Silent()
     given: dict[str, Any] = dict(settings)
+    given |= {name: listed(given[name]) for name in ("shifts", "gates") if name in given}
     asked = taken(_Asked, given)
     options = scan_options(given)
     judge = Judge.prepare(asked.gates, asked.baseline, require=asked.require_baseline)

@@ -25,6 +25,7 @@ from equiaudit.errors import InputError
 ClassOrder = Literal["string", "natural", "index"]
 
 _LABELS_TIP = "Give the labels with --labels FILE.csv (columns file,label)."
+_TABLE_TIP = "Labels are class indices from 0, or names that --class-names FILE lists."
 _NAMES_TIP = "--class-names FILE says which classes the model has, in their order."
 _NUMBER = re.compile(r"(\d{1,9})(?:\.0+)?", re.ASCII)
 _REAL = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -123,7 +124,9 @@ def classes_of(
         return named
     _refuse_splits(labels, source)
     if (bad := no_index(labels)) is not None:
-        raise InputError(f"The {source} have the label {bad}, which is no class.", tip=_LABELS_TIP)
+        raise InputError(
+            f"The {source} have the label {bad}, which is no class.", tip=_labels_tip(source)
+        )
     meanings = _distinct(labels, _meanings(labels, known, table), known)
     if order is not None:
         meanings = _of_order(meanings, order, labels, source)
@@ -316,9 +319,18 @@ def _of_order(
         known = ", ".join(dict.fromkeys(meaning.order for meaning in meanings))
         raise InputError(
             f"The {source} ({some(labels)}) cannot be read by --class-order {order}.",
-            tip=f"They can by {known}." if known else _LABELS_TIP,
+            tip=f"They can by {known}." if known else _labels_tip(source),
         )
     return kept
+
+
+def _of_table(source: str) -> bool:
+    return source.startswith("rows of ")
+
+
+def _labels_tip(source: str) -> str:
+    """Who gave a table is not told to give one."""
+    return _TABLE_TIP if _of_table(source) else _LABELS_TIP
 
 
 def _unreadable(labels: Sequence[str], known: Known, source: str) -> InputError:
@@ -329,12 +341,12 @@ def _unreadable(labels: Sequence[str], known: Known, source: str) -> InputError:
         return InputError(
             f"The {source} name class {label!r}, and the model's {count} classes are 0 to "
             f"{count - 1}.",
-            tip=_LABELS_TIP,
+            tip=_labels_tip(source),
         )
     return InputError(
         f"The {source} name {len(labels)} classes ({some(labels)}) and the model has {count}, so "
         f"which is which cannot be told{_unknown(labels, known)}.",
-        tip=f"{_NAMES_TIP} {_LABELS_TIP}",
+        tip=_NAMES_TIP if _of_table(source) else f"{_NAMES_TIP} {_LABELS_TIP}",
     )
 
 

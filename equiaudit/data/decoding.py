@@ -326,13 +326,16 @@ def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall
     if geometry.margin == 0:
         return TooSmall(
             f"{message}the window is {window}.",
-            tip="Give a smaller --size, or a larger `resize` in --preprocess FILE.",
+            tip="Give a larger `resize` in --preprocess FILE, or, where the model takes other"
+            " sizes, a smaller --size.",
         )
+    fits = min(height - geometry.window[0], width - geometry.window[1]) // 2
+    shorter = f"--max-shift {fits} or less, " if fits > 0 else ""
     return TooSmall(
         f"{message}crop shifts of up to {geometry.margin} px of a {window} window need"
         f" {need_height}x{need_width}.",
-        tip="Give a smaller --max-shift, --shifts circular,zero-pad, a smaller --size, or a"
-        " larger `resize` in --preprocess FILE.",
+        tip=f"Give {shorter}--shifts circular,zero-pad, a larger `resize` in --preprocess FILE, or,"
+        " where the model takes other sizes, a smaller --size.",
     )
 
 

@@ -157,11 +157,15 @@ def _two_columns(
         cells = (row[column] for row in rows if column < len(row))
         return sum(loosest(cell.replace("\\", "/")) in keys for cell in cells)
 
+    def ended(column: int) -> int:
+        cells = (row[column].lower() for row in table.rows if column < len(row))
+        return sum(cell.endswith(tuple(EXTENSIONS)) for cell in cells)
+
     found = [hits(table.rows, column) for column in (0, 1)]
     if file is None and label is not None:
         file = 1 - label
-    if file is None:
-        file = 0 if found[0] >= found[1] else 1
+    if file is None:  # `9.png,0` beside 0.png: what ends as images do is no class index.
+        file = max((0, 1), key=lambda column: (ended(column), found[column]))
     first = hits(table.rows[:1], file) or not hits(table.rows, file)
     start = 0 if first and label is None else 1
     if found[0] == found[1] and found[0] and start == 0:

@@ -293,8 +293,9 @@ def _with_defaults(given: dict[str, Given], name: str) -> dict[str, Given]:
 def _unresolved(missing: Sequence[str], name: str) -> InputError:
     flags = " ".join(_FLAGS[key] for key in missing)
     verb = "is" if len(missing) == 1 else "are"
+    listed = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + [missing[-1]])
     return InputError(
-        f"The preprocessing of {name} is not known: {' and '.join(missing)} {verb} missing.",
+        f"The preprocessing of {name} is not known: {listed} {verb} missing.",
         tip=f"Add {flags}, or --preprocess FILE.",
     )
 

@@ -262,7 +262,13 @@ def test_too_small_names_file_size_need_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(TooSmall) as caught:
         decode(item(tmp_path / "small.png"), Geometry((32, 24), margin=16))
     assert issubclass(TooSmall, InputError)
-    for part in ("small.png", "40x30", "64x56", "--max-shift", "--shifts circular,zero-pad"):
+    for part in (
+        "small.png",
+        "40x30",
+        "64x56",
+        "--max-shift 3 or less",
+        "--shifts circular,zero-pad",
+    ):
         assert part in str(caught.value)
     with pytest.raises(TooSmall, match="window is 50x24"):
         decode(item(tmp_path / "small.png"), Geometry((50, 24)))

@@ -150,3 +150,23 @@ def test_a_table_of_other_things_names_its_first_line(images: Path, tmp_path: Pa
     table = write(tmp_path / "l.csv", "a.jpg,1,2,3\nb.jpg,1,2,3")
     with pytest.raises(InputError, match=r"no column file .*its first line is 'a.jpg, 1, 2, 3'"):
         read(images, table)
+
+
+def test_a_class_index_is_no_name_of_an_image(tmp_path: Path) -> None:
+    """`9.png,0` beside 0.png: the second column names images too, without their ending."""
+    for place in range(4):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / f"{place}.png").write_bytes(b"x")
+    table = write(tmp_path / "l.csv", "0.png,2\n1.png,1\n2.png,0\n9.png,1\n")
+    assert read(tmp_path / "d", table) == {"0.png": "eel", "1.png": "dog", "2.png": "cat"}
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "d", write(tmp_path / "l.csv", "8.png,0\n9.png,0\n"))
+    assert "twice" not in str(caught.value)
+
+
+def test_who_gave_a_table_is_not_told_to_give_one(images: Path, tmp_path: Path) -> None:
+    for label in ("7", "bird"):
+        with pytest.raises(InputError) as caught:
+            read(images, write(tmp_path / "l.csv", f"file,label\na.jpg,{label}\n"))
+        assert "--labels" not in str(caught.value)
+        assert "--class-names FILE" in str(caught.value)

@@ -44,7 +44,7 @@ def test_nothing_is_guessed():
     with pytest.raises(InputError) as caught:
         resolved()
     assert str(caught.value) == (
-        "The preprocessing of m is not known: size and mean and std are missing. "
+        "The preprocessing of m is not known: size, mean and std are missing. "
         "Add --size HxW --mean R,G,B --std R,G,B, or --preprocess FILE."
     )
 

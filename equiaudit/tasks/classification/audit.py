@@ -24,6 +24,7 @@ from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, ShiftResult
 from equiaudit.shifts import PROTOCOLS, Series, ShiftPlan
 from equiaudit.tasks.classification.block import LabelBlock
+from equiaudit.tasks.classification.order import refuse_another_order
 from equiaudit.tasks.classification.records import NONFINITE, LabelRecord
 from equiaudit.tasks.classification.samples import samples_csv
 from equiaudit.tasks.classification.table import (
@@ -82,6 +83,7 @@ class LabelAudit:
         """Stop when accuracy is no better than chance."""
         if self._options.accuracy_check:
             _check_accuracy(self._model, len(self._dataset.items), records)
+            refuse_another_order(clean_of(records), labels_of(records))
 
     def shelf(self) -> LabelTable:
         """A packed table."""
