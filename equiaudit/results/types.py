@@ -252,6 +252,8 @@ class Result(Frozen):
     """Where the output is a map."""
     unreadable: tuple[Skipped, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Why the figures say little; shown first."""
     notes: tuple[str, ...] = ()
     gates: tuple[GateVerdict, ...] = ()
     baseline: BaselineFigures | None = None
