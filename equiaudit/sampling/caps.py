@@ -85,7 +85,7 @@ class CAPSSelector(Selector):
     def _head(self, component: Tensor) -> Tensor:
         h = torch.relu(self.bn1(same_conv(component, self.conv1, circular=self.circular)))
         h = torch.relu(self.bn2(same_conv(h, self.conv2, circular=self.circular)))
-        return central(self.conv3(h), self.window)
+        return central(same_conv(h, self.conv3), self.window)
 
     def _attend(self, z: Tensor) -> Tensor:
         kernel = self.attention.to(z.dtype)

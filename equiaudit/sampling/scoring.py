@@ -55,7 +55,19 @@ def same_conv(x: Tensor, conv: nn.Conv2d, *, circular: bool = True) -> Tensor:
         padded = circular_pad(x, pads, (x.shape[2], x.shape[3]))
     else:
         padded = nn.functional.pad(x, list(pads))
-    return nn.functional.conv2d(padded, conv.weight, conv.bias)
+    return _conv(padded, conv.weight, conv.bias)
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """conv2d of stride 1 without padding, a single output channel computed twice.
+
+    A 1x1 convolution to one channel is a product of a matrix and a vector, in which some CPUs
+    treat the elements after the last whole vector differently, by a bit; one to two is not.
+    """
+    if weight.shape[0] != 1:
+        return nn.functional.conv2d(x, weight, bias)
+    both = None if bias is None else torch.cat([bias, bias])
+    return nn.functional.conv2d(x, torch.cat([weight, weight]), both)[:, :1].contiguous()
 
 
 @torch.no_grad()

@@ -92,4 +92,9 @@ def _forward(model: Model) -> Callable[[Tensor], Any] | None:
         inner = onnx_forward(model.path, model.device, what=model.name)
     if inner is None:
         return None
-    return lambda x: inner(x.permute(0, 2, 3, 1) if nhwc else x)
+    own = model.preprocess.tensor_dtype  # images may be those of a model of another type
+
+    def forward(x: Tensor) -> Any:
+        return inner((x.permute(0, 2, 3, 1) if nhwc else x).to(own))
+
+    return forward

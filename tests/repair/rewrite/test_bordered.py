@@ -105,7 +105,7 @@ def test_paddings_of_another_kind_stay_as_they_are() -> None:
     assert count == 0
     assert torch.equal(graph(x), gm(x))
     model = model_of(LeftAlone().eval(), SIZE, task="segmentation")
-    refused = fix(model, None, FixOptions(method="canonical+border", dry_run=True))
+    refused = fix(model, None, FixOptions(method="border", dry_run=True))
     assert "no padding" in str(refused.reason)
 
 

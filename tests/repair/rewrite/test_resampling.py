@@ -103,3 +103,15 @@ def test_no_function_runs_over_a_crop(function: object) -> None:
         net = fixed(Layers(resized("bilinear", scale_factor=ratio), function))
         moved = torch.roll(net(x), (5 * ratio, 7 * ratio), (-2, -1))
         assert torch.equal(net(torch.roll(x, (5, 7), (-2, -1))), moved)
+
+
+@pytest.mark.parametrize("size", [(12, 18), (10, 26), (18, 30)])
+@torch.no_grad()
+def test_one_channel_is_no_matrix_vector_product(size: tuple[int, int]) -> None:
+    """On CPUs with wide vectors the last elements of one would have other last bits."""
+    head = nn.Conv2d(64, 1, 1)
+    model = nn.Sequential(nn.Conv2d(3, 64, 3, 2, 1), nn.ReLU(), head).eval()
+    graph = captured(model, size)
+    net, x = rewrite(graph, analyse(graph)), photos(3, size)
+    assert torch.equal(net(torch.roll(x, (4, 6), (-2, -1))), torch.roll(net(x), (2, 3), (-2, -1)))
+    assert torch.equal(head.weight, graph.state_dict()["2.weight"])
