@@ -200,6 +200,8 @@ class Fingerprint(Frozen):
     backend: str
     dtype: str
     device: str
+    detector: dict[str, Any] = Field(default_factory=dict)
+    """How boxes were made of the outputs, by the keys of a `[detector]` table."""
     trusted: bool = False
 
 
