@@ -104,7 +104,7 @@ class Judge:
             return f"There is no baseline at {self.path}; gates on a drop are not judged."
         return (
             f"There is no baseline at {self.path}; gates on a drop are judged by the figures that"
-            f" the result keeps of {result.baseline.model}."
+            f" the result keeps of {result.baseline.model}, and not where it keeps none."
         )
 
     def _paired(

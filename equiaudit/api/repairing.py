@@ -14,6 +14,7 @@ from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import scan_options
 from equiaudit.config import DEFAULTS
 from equiaudit.config.groups import RepairSettings, taken
+from equiaudit.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,6 +156,12 @@ def fix(
         reading.check_places(place)
     request.check_method()
     loaded = prepared.load()
+    if place is not None and request.scans and loaded.reading:
+        raise InputError(
+            f"{loaded.name} is {loaded.reading.partition(':')[0]}, and fix scans no boxes before"
+            " and after.",
+            tip="Leave --data out, and scan both files with equiaudit scan --detector.",
+        )
     if place is not None and request.scans:
         loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
     return request.run(loaded)

@@ -118,5 +118,6 @@ def _fingerprint(
         backend=model.backend,
         dtype=model.preprocess.dtype,
         device=str(model.device),
+        detector=dict(model.detector),
         trusted=model.trusted,
     )

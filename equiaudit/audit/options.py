@@ -33,7 +33,7 @@ class ScanOptions:
     strict: bool = False
     """An unreadable image stops the run."""
     accuracy_check: bool = True
-    """With labels, accuracy near chance stops the run."""
+    """Accuracy near chance, or a segmenter that finds nothing, stops the run."""
     early_stop: bool = False
     """End when every gate is settled by bounds that hold at any time."""
     precision: float | None = None

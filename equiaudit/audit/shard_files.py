@@ -99,6 +99,8 @@ class End(_Frozen):
     worst: tuple[WorstImage, ...] = ()
     examples: tuple[DenseExample, ...] = ()
     receptive_field: ReceptiveField | None = None
+    warnings: tuple[str, ...] = ()
+    """Of its own images; those of the whole are found anew."""
 
 
 @dataclass(frozen=True)

@@ -59,15 +59,18 @@ def _judged(saved: Result, path: Path, call: Call) -> Result:
     wanted = judge.baseline is not None and beside.is_file()
     samples = read_samples(beside) if wanted else None
     judged = judge.judged(saved, samples, call.terminal.warn)
-    if judge.lacks_baseline and judge.path is not None and judged.baseline is None:
+    if judge.lacks_baseline and judge.path is not None:
         _record(judged, beside, judge.path, call)
     return judged
 
 
 def _record(result: Result, samples: Path, path: Path, call: Call) -> None:
-    """A result that was never held against another becomes the baseline, as in a scan."""
+    """It becomes the baseline, as in a scan, unless figures it keeps of another judged it all."""
     from equiaudit.report import record_baseline
 
+    if result.baseline is not None and all(gate.verdict != "not judged" for gate in result.gates):
+        call.terminal.say(f"This result is not recorded at {path}: nothing was left unjudged.")
+        return
     rows = samples.read_text(encoding="utf-8") if samples.is_file() else None
     record_baseline(result, rows, path)
     call.terminal.say(f"This result is recorded as the baseline at {path}.")

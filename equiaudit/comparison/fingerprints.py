@@ -13,8 +13,9 @@ __all__ = ["comparable", "differences"]
 def comparable(a: Result, b: Result) -> None:
     """Return if `a` and `b` scanned the same images with the same shifts for the same task.
 
-    InputError names the first difference that forbids it. Another model, preprocessing,
-    backend or device does not: that is what a comparison is for.
+    InputError names the first difference that forbids it: also another threshold of boxes, or
+    another suppression in the same format, which decide how many there are to lose. Another model,
+    preprocessing, backend or device does not: that is what a comparison is for.
     """
     mine, other = a.fingerprint, b.fingerprint
     if mine.data_sha256 != other.data_sha256:
@@ -26,6 +27,15 @@ def comparable(a: Result, b: Result) -> None:
         raise _incomparable(f"the tasks differ ({mine.task} against {other.task})")
     if mine.plan_hash != other.plan_hash:
         raise _incomparable(f"the shift plans differ: {_plan_difference(mine, other)}")
+    same = mine.detector.get("format") == other.detector.get("format")
+    for name in ("score_threshold", *(["nms_iou"] if same else [])):
+        before, after = mine.detector.get(name), other.detector.get(name)
+        if before != after:
+            raise InputError(
+                "The two results cannot be compared: what counts as a box differs "
+                f"({name} {before} against {after}).",
+                tip=f"Scan both with the same {name}: --detector PRESET,{name}=...",
+            )
 
 
 def _incomparable(why: str) -> InputError:
@@ -53,6 +63,10 @@ def differences(mine: Fingerprint, other: Fingerprint) -> Iterator[str]:
         (f"preprocessing {name}", mine.preprocess.get(name), other.preprocess.get(name))
         for name in settings
         if name != "source"
+    ]
+    pairs += [
+        (f"{name} of the detector", mine.detector.get(name), other.detector.get(name))
+        for name in dict.fromkeys((*mine.detector, *other.detector))
     ]
     pairs += [
         (name, getattr(mine, name), getattr(other, name)) for name in ("backend", "dtype", "device")

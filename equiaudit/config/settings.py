@@ -247,7 +247,11 @@ class Settings(BaseModel):
     ] = "auto"
     resume: Annotated[bool, Flag(_RUN, "Go on from what an interrupted run kept.")] = True
     accuracy_check: Annotated[
-        bool, Flag(_RUN, "Stop when accuracy is near chance: preprocessing is probably wrong.")
+        bool,
+        Flag(
+            _RUN,
+            "Stop when accuracy is near chance or no class is found: probably preprocessing.",
+        ),
     ] = True
 
     gate: Annotated[

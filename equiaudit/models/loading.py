@@ -353,6 +353,7 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         outputs_labels=seen.choice.labels,
         output_layout=seen.choice.layout,
         reading=seen.choice.notes[0] if seen.choice.read is not None else "",
+        detector=seen.choice.declared,
         num_classes=classes,
         class_names=artefact.names_of(classes),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -50,6 +50,8 @@ class OutputChoice:
     """What else it may be, where it was taken all the same."""
     read: Callable[[Any, int], Tensor] | None = None
     """Makes it of all that is returned, where it is more than one tensor."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """Of a detector: how that is done, `detectors.Declaration.plain`."""
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:

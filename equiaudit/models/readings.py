@@ -140,11 +140,16 @@ def _nothing_fits(seen: Seen, candidates: Sequence[Output], task: str, what: str
     tip = "Choose another --output-name or --task." if len(seen.outputs) > 1 else None
     asked = [t for t in TASKS.values() if t.guessed] if task == "auto" else [TASKS.named(task)]
     if task == "auto" and len(candidates) == 1 and not is_whole(candidates[0].tensor):
-        rank = candidates[0].tensor.dim()
-        if rank == 1:
+        shape = candidates[0].tensor.shape
+        if len(shape) == 1:
             tip = "--task classification reads (N,) as one score per image, regression as a number."
-        elif rank == 3:
+        elif len(shape) == 3 and fitting_layouts((shape[0], 0, *shape[1:]), seen.window):
             tip = "--task segmentation or image reads (N, H, W) as maps of one channel."
+        elif len(shape) == 3:
+            tip = (
+                "If its rows are the boxes of a detector, --detector says how they are made (see"
+                " docs/detection.md), and --task detection audits them."
+            )
     return InputError(
         f"{what} returns no {' or '.join(each.output for each in asked)} for a batch of"
         f" {seen.batch}: {_listed(candidates)}.",

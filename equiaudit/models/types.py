@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +115,8 @@ class Model:
     """What else the output may be than what it was taken for; "" where nothing says so."""
     reading: str = ""
     """How boxes are made of its outputs, in words; "" where the output is one tensor."""
+    detector: Mapping[str, Any] = field(default_factory=dict)
+    """The same by key, `detectors.Declaration.plain`."""
     one_size: bool = False
     """The file takes images of its window's size only."""
     trusted: bool = False

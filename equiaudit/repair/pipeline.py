@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from equiaudit._version import __version__
-from equiaudit.errors import NothingToDo
+from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.methods import (
@@ -125,6 +125,12 @@ def verify_model(
     to stay. Where the model's total stride is not known, every shift of the torus counts as a
     phase of its own. Raises InputError for an output that cannot be read (see `positions`).
     """
+    if model.reading:
+        raise InputError(
+            f"{model.name} is {model.reading.partition(':')[0]}, and verify compares outputs number"
+            " by number, which lists of boxes do not allow.",
+            tip="equiaudit scan says how boxes hold; fix verifies what it writes by --positions.",
+        )
     how = model.preprocess
     pictures = verification_images(how, images)
     affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)

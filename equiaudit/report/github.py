@@ -51,6 +51,8 @@ def _fitting(found: list[_Annotation]) -> list[_Annotation]:
 
 def _annotations(result: Result, strict: bool) -> Iterator[_Annotation]:
     yield _Annotation("notice", "equiaudit", findings.headline(result) + ".")
+    for warning in words.warnings(result):
+        yield _Annotation("warning", "equiaudit", f"{warning}.")
     levels = {
         "pass": "notice",
         "not judged": "notice",

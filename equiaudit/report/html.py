@@ -74,6 +74,7 @@ def _opening(result: Result) -> dict[str, Any]:
         "n_images": f"{result.fingerprint.n_images:,}",
         "plan": words.plan_in_words(result),
         "findings": found,
+        "warnings": words.warnings(result),
         "subject": findings.subject(result),
         "gates": words.gate_rows(result),
     }

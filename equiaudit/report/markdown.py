@@ -52,6 +52,8 @@ def _lines(result: Result) -> Iterator[str]:
 
 
 def _opening(result: Result) -> Iterator[str]:
+    for warning in words.warnings(result):
+        yield from (f"**Warning:** {prose(warning)}.", "")
     found = findings.findings(result)
     if not found:
         yield from (f"**{prose(findings.headline(result))}.**", "")

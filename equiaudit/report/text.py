@@ -74,6 +74,8 @@ def _parts(result: Result, width: int) -> Iterable[_Part]:
 
 
 def _opening(result: Result) -> Iterable[_Part]:
+    for warning in words.warnings(result):
+        yield Text(f"Warning: {terminal(warning, 600)}.", style="bold red")
     found = findings.findings(result)
     if not found:
         yield Text(findings.headline(result) + ".", style="bold")

@@ -108,6 +108,11 @@ def left_out(result: Result) -> Iterator[tuple[str, tuple[Skipped, ...]]]:
         yield "Not done", result.skipped
 
 
+def warnings(result: Result) -> tuple[str, ...]:
+    """The warnings, made visible."""
+    return tuple(visible(warning, longest=600) for warning in result.warnings)
+
+
 def notes(result: Result) -> tuple[str, ...]:
     """The notes of the run and of each shift kind, made visible."""
     of_kinds = (f"{shift.kind}: {note}" for shift in result.shifts.values() for note in shift.notes)

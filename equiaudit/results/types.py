@@ -200,6 +200,8 @@ class Fingerprint(Frozen):
     backend: str
     dtype: str
     device: str
+    detector: dict[str, Any] = Field(default_factory=dict)
+    """How boxes were made of the outputs, by the keys of a `[detector]` table."""
     trusted: bool = False
 
 
@@ -252,6 +254,8 @@ class Result(Frozen):
     """Where the output is a map."""
     unreadable: tuple[Skipped, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Why the figures say little; shown first."""
     notes: tuple[str, ...] = ()
     gates: tuple[GateVerdict, ...] = ()
     baseline: BaselineFigures | None = None

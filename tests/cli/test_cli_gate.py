@@ -70,6 +70,32 @@ def test_a_missing_baseline_warns_and_is_an_error_where_required(run, saved):
     assert run(*argv, "--require-baseline")[0] == 2
 
 
+def test_a_result_that_was_held_against_another_is_recorded_too(run, saved):
+    old = "circular.consistency drop<=0.5"
+    argv = ["--gate", old, "--baseline", saved("base/result.json"), "--format", "json"]
+    held = saved("held/result.json", gates=())
+    held.write_text(run("gate", held, *argv)[1])
+    new = "zero-pad.consistency drop<=0.5"
+    assert "this run is recorded there" in run("gate", held, "--gate", new)[2]
+    argv = ["gate", held, "--gate", old, "--gate", new, "--baseline", "first.json"]
+    code, out, err = run(*argv, "--format", "json")
+    assert code == 0
+    assert [g["verdict"] for g in json.loads(out)["gates"]] == ["pass", "not judged"]
+    assert "recorded as the baseline at first.json" in err
+    assert "not judged" not in run(*argv)[2]
+
+
+def test_what_the_kept_figures_judge_is_recorded_as_no_baseline_and_says_so(run, saved, tmp_path):
+    gate = ["--gate", "circular.consistency drop<=-0.5"]
+    held = saved("held/result.json", gates=())
+    base = saved("base/result.json")
+    held.write_text(run("gate", held, *gate, "--baseline", base, "--format", "json")[1])
+    code, _, err = run("gate", held, *gate, "--baseline", "first.json")
+    assert code == 1
+    assert "not recorded" in err
+    assert not (tmp_path / "first.json").exists()
+
+
 def test_a_baseline_of_the_same_images_is_judged_against(run, saved):
     argv = ["--gate", "circular.consistency drop<=0.5", "--baseline", saved("base/result.json")]
     code, out, _ = run("gate", saved(), *argv, "--format", "json")

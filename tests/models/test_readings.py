@@ -461,6 +461,16 @@ def test_maps_without_channels_where_the_task_is_given():
     assert read(head, task="image").run(batch()).shape == (3, 1, SIZE, SIZE)
 
 
+def test_rows_of_a_detector_without_a_name_are_no_maps():
+    def rows(n, m, v):
+        return n.linear(v)[:, :8, None].expand(-1, -1, SIZE * SIZE // 16)
+
+    tip = refused(rows, "returns no scores")
+    for said in ("--detector", "--task detection", "docs/detection.md"):
+        assert said in tip
+    assert "segmentation" not in tip
+
+
 # One number
 
 

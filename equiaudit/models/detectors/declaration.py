@@ -8,7 +8,7 @@ boxes = "boxes"           # where boxes, scores, labels and their number are apa
 scores = "scores"         #   names of the tensors, or their places as "0", "1"
 labels = "labels"
 count = "num_dets"
-box = "xyxy"              # "xyxy" | "cxcywh" | "xywh"
+box = "xyxy"              # "xyxy" | "cxcywh" | "xywh", whose x, y are of the top left corner
 units = "px"              # "px" of the window | "share" of its width and height
 strides = [8, 16, 32]     # of grids, where boxes are relative to cells
 activation = "none"       # of scores: "none" | "sigmoid" | "softmax"
@@ -67,6 +67,15 @@ class Declaration:
     """What said so: "--detector yolox", "the [detector] table of net.onnx.toml"."""
 
     @property
+    def plain(self) -> dict[str, Any]:
+        """All of it but the source, as JSON has it."""
+        return {
+            f.name: list(value) if isinstance(value, tuple) else value
+            for f in fields(self)
+            if f.name != "source" and (value := getattr(self, f.name)) != ""
+        }
+
+    @property
     def said(self) -> str:
         """All that is no default, in words."""
         plain = Declaration(self.format)
@@ -89,7 +98,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "yolo11": {"format": "columns", **_YOLO},
     "yolov10": {"format": "end2end"},
     "yolox": {"format": "grid", "strides": (8, 16, 32), **_YOLO},
-    "ssd": {"format": "boxes", "units": "share", "background": "first", "nms_iou": 0.45},
     "detr": {
         "format": "boxes",
         "boxes": "pred_boxes",
@@ -165,7 +173,8 @@ def parse_flag(text: str) -> Declaration:
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"--detector has {pair!r}, and key=value is wanted.")
-        table[key.strip()] = _value(value.strip())
+        named = _CHECKS.get(key.strip(), _TEXT) is _TEXT
+        table[key.strip()] = value.strip() if named else _value(value.strip())
     return parse_detector(table, where="--detector", source=f"--detector {text}")
 
 

@@ -28,6 +28,9 @@ __all__ = ["MOST_BOXES", "decoder"]
 MOST_BOXES = 300
 """Of one image that are kept."""
 
+_ROUNDING = 1e-2
+"""By which a probability of half precision may leave 0..1."""
+
 Decode = Callable[[Any, int], Tensor]
 
 
@@ -40,7 +43,7 @@ class _Found:
     scores: Tensor
     """(A,)"""
     labels: Tensor
-    """(A,) whole numbers."""
+    """(A,) whole numbers of any dtype, or NaN."""
 
 
 def decoder(how: Declaration, window: tuple[int, int], *, what: str) -> Decode:
@@ -76,7 +79,7 @@ def _settled(found: _Found, how: Declaration, window: tuple[int, int]) -> Tensor
         return scores.new_full((1, 6), torch.nan)
     chosen = scores >= how.score_threshold
     boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
-    if not torch.isfinite(boxes).all():
+    if not (torch.isfinite(boxes).all() and torch.isfinite(labels).all()):
         return scores.new_full((1, 6), torch.nan)
     if how.units == "share":
         height, width = window
@@ -137,7 +140,7 @@ def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
     def read(returned: Any, batch: int) -> list[_Found]:
         tensors = dict(named_tensors(returned))
         boxes, scores = (_of(tensors, how, key, what) for key in ("boxes", "scores"))
-        labels = _of(tensors, how, "labels", what) if how.labels else None
+        labels = _of(tensors, how, "labels", what) if how.labels else tensors.get("labels")
         count = _of(tensors, how, "count", what) if how.count else None
         if batch == 1 and boxes.dim() == 2:
             boxes, scores = boxes[None], scores[None]
@@ -147,17 +150,27 @@ def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
         )
         _fit(scores.shape[:2] == boxes.shape[:2] and scores.dim() in (2, 3), how, tensors, what)
         if scores.dim() == 3:
-            _fit(labels is None, how, tensors, what)
-            best, classes = _best(_activated(scores, how), how)
+            _fit(not how.labels, how, tensors, what)
+            _told_apart(boxes, scores, how, tensors, what)
+            best, classes = _best(_probable(_activated(scores, how), how, what), how)
         else:
+            _fit(how.activation != "softmax", how, tensors, what)
+            _all_named(scores, labels, how, tensors, what)
             best = _activated(scores[..., None], how)[..., 0]
             classes = torch.zeros_like(best) if labels is None else labels
         _fit(classes.shape == best.shape, how, tensors, what)
-        found = [_Found(b, s, c.long()) for b, s, c in zip(boxes, best, classes, strict=True)]
+        classes = _whole(classes, how, what)
+        found = [_Found(b, s, c) for b, s, c in zip(boxes, best, classes, strict=True)]
         if count is None:
             return found
         each = count.reshape(-1).tolist()
         _fit(len(each) == batch, how, tensors, what)
+        if any(n not in range(boxes.shape[1] + 1) for n in each):
+            raise InputError(
+                f"{what} returns {each} as the number of boxes per image, and holds"
+                f" {boxes.shape[1]} of each.",
+                tip="Name the output that counts them with `count`.",
+            )
         return [
             _Found(f.boxes[: int(n)], f.scores[: int(n)], f.labels[: int(n)])
             for f, n in zip(found, each, strict=True)
@@ -186,7 +199,8 @@ def _end2end(how: Declaration, window: tuple[int, int], what: str) -> Read:
     def read(returned: Any, batch: int) -> list[_Found]:
         rows = _raw(returned, batch, how, what)
         _fit(rows.shape[2] == 6, how, dict(named_tensors(returned)), what)
-        return [_Found(each[:, :4], each[:, 4], each[:, 5].long()) for each in rows]
+        labels = _whole(rows[..., 5], how, what)
+        return [_Found(r[:, :4], r[:, 4], c) for r, c in zip(rows, labels, strict=True)]
 
     return read
 
@@ -199,9 +213,10 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
         raw, tensors = _raw(returned, batch, how, what), dict(named_tensors(returned))
         rows = raw.transpose(1, 2) if how.format == "columns" else raw
         _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, tensors, what)
-        scores = _activated(rows[..., first:], how)
+        scores = _probable(_activated(rows[..., first:], how), how, what)
         if first == 5:
-            scores = scores * _activated(rows[..., 4:5], how)
+            one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
+            scores = scores * _probable(_activated(rows[..., 4:5], one), how, what)
         boxes = rows[..., :4]
         if how.format == "grid":
             cells = _cells(how.strides, window).to(rows.device)
@@ -248,7 +263,7 @@ def _own(how: Declaration, window: tuple[int, int], what: str) -> Read:
                     f"The decoder {how.decoder} returned {shapes}; (K, 4), (K,) and (K,) are"
                     " wanted for every image."
                 )
-        return [replace(f, labels=f.labels.long()) for f in found]
+        return [replace(f, labels=_whole(f.labels, how, what)) for f in found]
 
     return read
 
@@ -272,12 +287,69 @@ def _activated(scores: Tensor, how: Declaration) -> Tensor:
     return scores.softmax(-1) if how.activation == "softmax" else scores
 
 
+def _probable(scores: Tensor, how: Declaration, what: str) -> Tensor:
+    """They themselves: a score per class that is no probability is a logit, or something else."""
+    if ((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any():
+        raise InputError(
+            f"{how.source} says that {what} returns {FORMATS[how.format]}, and what would be scores"
+            f" goes from {scores.amin().item():.3g} to {scores.amax().item():.3g}.",
+            tip="activation = 'sigmoid' or 'softmax' makes scores of logits; columns behind the"
+            " scores, as of masks and keypoints, are for a decoder.",
+        )
+    return scores
+
+
+def _whole(labels: Tensor, how: Declaration, what: str) -> Tensor:
+    """Labels as they are; InputError where one is between whole numbers."""
+    rounded = labels.round() if labels.is_floating_point() else labels
+    wrong = torch.isfinite(labels) & (labels != rounded)
+    if wrong.any():
+        raise InputError(
+            f"{how.source} says that {what} returns {FORMATS[how.format]}, and a label would be"
+            f" {labels[wrong][0].item():.6g}."
+        )
+    return labels
+
+
+def _told_apart(
+    boxes: Tensor, scores: Tensor, how: Declaration, tensors: Mapping[str, Tensor], what: str
+) -> None:
+    """InputError where scores of four classes may be the boxes as well."""
+    named = all(getattr(how, key) or key in tensors for key in ("boxes", "scores"))
+    if not named and boxes.shape == scores.shape:
+        raise InputError(
+            f"{what} returns {_shapes(tensors)}, and either may be the boxes.",
+            tip="Name them with `boxes` and `scores`.",
+        )
+
+
+def _all_named(
+    scores: Tensor,
+    labels: Tensor | None,
+    how: Declaration,
+    tensors: Mapping[str, Tensor],
+    what: str,
+) -> None:
+    """InputError where nothing is said of labels, and another output may be those."""
+    alike = [t for t in tensors.values() if t.squeeze(0).shape == scores.squeeze(0).shape]
+    if labels is None and len(alike) > 1:
+        raise InputError(
+            f"{how.source} names no labels, and {what} returns {_shapes(tensors)}.",
+            tip="Name the output that holds them with `labels`.",
+        )
+
+
 def _best(scores: Tensor, how: Declaration) -> tuple[Tensor, Tensor]:
     """(..., C) -> the largest score of a class that is one, and its label."""
     if how.background == "last":
         scores = scores[..., :-1]
     elif how.background == "first":
         scores = scores[..., 1:]
+    if not scores.shape[-1]:
+        raise InputError(
+            f"{how.source} says that the {how.background} class is the background, and there is"
+            " no other."
+        )
     best, labels = scores.max(-1)
     return best, labels + 1 if how.background == "first" else labels
 

@@ -72,7 +72,7 @@ def as_detector(
     if how.format == "dicts" and _has_more(returned):
         notes.append("its masks and keypoints are not compared")
     read = decoder(how, window, what=what)
-    return OutputChoice("", 0, _TASK, read=read, notes=tuple(notes))
+    return OutputChoice("", 0, _TASK, read=read, declared=how.plain, notes=tuple(notes))
 
 
 def _has_more(returned: Any) -> bool:

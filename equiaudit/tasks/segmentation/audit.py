@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +33,7 @@ from equiaudit.tasks.segmentation.block import (
     scores_of,
 )
 from equiaudit.tasks.segmentation.colours import painted, palette
+from equiaudit.tasks.segmentation.finding import Findings
 
 _MEANING = (
     "share of pixels whose label a shift changes, by their distance to the border of the "
@@ -86,6 +87,32 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             factor=self.factor,
             model=self.model,
         )
+
+    def check(self, records: Sequence[SegmentationRecord]) -> None:
+        """Stop when nothing is parted, or nothing found."""
+        if self.options.accuracy_check:
+            self._findings(records).refuse()
+
+    def _findings(self, records: Sequence[SegmentationRecord]) -> Findings:
+        return Findings(records, len(self.dataset.items), self._names(), self._limit)
+
+    @property
+    def _limit(self) -> float | None:
+        """Above which a single channel means class 1."""
+        if self.channels > 1 or self.model.outputs_labels:
+            return None
+        return 0.5 if self.model.outputs_probabilities else 0.0
+
+    def more(self, records: Sequence[SegmentationRecord]) -> dict[str, Any]:
+        """With warnings where nothing is parted, or nothing found."""
+        return super().more(records) | {"warnings": self._findings(records).warnings()}
+
+    def gathered(
+        self, pictures: Sequence[Mapping[str, Any]], records: Sequence[SegmentationRecord]
+    ) -> dict[str, Any]:
+        """The same of all parts."""
+        warnings = self._findings(records).warnings()
+        return super().gathered(pictures, records) | {"warnings": warnings}
 
     def metrics(self, series: Series, records: Sequence[SegmentationRecord]) -> dict[str, Estimate]:
         """Consistency, flips, and with masks mIoU and lost objects."""
@@ -232,9 +259,8 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
                 else f"outputs are {times} times smaller than the window and were upsampled "
                 "bilinearly (align_corners=False) before labels were taken"
             )
-        if self.channels == 1 and not self.model.outputs_labels:
-            limit = "0.5" if self.model.outputs_probabilities else "0"
-            found.append(f"the single output channel means class 1 where it is above {limit}")
+        if (limit := self._limit) is not None:
+            found.append(f"the single output channel means class 1 where it is above {limit:g}")
         return tuple(found)
 
 

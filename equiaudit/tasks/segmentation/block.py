@@ -48,6 +48,8 @@ class SegmentationRecord(MapRecord[SegmentationSeries]):
     """One image."""
 
     unshifted: Scores = ()
+    only: int | None = None
+    """The class of every pixel, unshifted and shifted; None where there are several."""
 
 
 def scores_of(predicted: Tensor, true: Tensor, classes: int) -> Counts:
@@ -98,6 +100,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         self._classes, self._factor, self._model = classes, factor, model
         self._device = model.device
         self._labels: dict[int, Tensor] = {}
+        self._only: dict[int, int | None] = {}
         self._masks: dict[int, _Mask] = {}
         self._kept: dict[tuple[int, str], _Kept] = {}
         self._real = {s.name for s in plan.series if s.moves.real}
@@ -109,6 +112,8 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
     def take(self, image: int, unshifted: Tensor) -> None:
         """Keep labels, and how they meet the mask."""
         self._labels[image] = unshifted
+        first = int(unshifted.flatten()[0])
+        self._only[image] = first if bool((unshifted == first).all()) else None
         truth = self.sources[image].truth
         if truth is not None:
             whole = torch.from_numpy(truth.values).to(self._device)
@@ -118,6 +123,9 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
 
     def compare(self, job: Job, shifted: Tensor, moved: Moved) -> tuple[float, Tensor]:
         """The flip rate and the flips."""
+        only = self._only[job.image]
+        if only is not None and bool((shifted != only).any()):
+            self._only[job.image] = None
         back = moved.back(shifted)
         flips = back != moved.clean(self._labels[job.image])
         mask = self._masks.get(job.image)
@@ -152,9 +160,8 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
     def record(self, image: int, **fields: Any) -> SegmentationRecord:
         """With the unshifted scores."""
         mask = self._masks.get(image)
-        return SegmentationRecord(
-            **fields, unshifted=() if mask is None else _plain(mask.unshifted)
-        )
+        unshifted = () if mask is None else _plain(mask.unshifted)
+        return SegmentationRecord(**fields, unshifted=unshifted, only=self._only[image])
 
 
 def _plain(scores: Counts) -> Scores:

@@ -9,6 +9,7 @@ import pytest
 
 import equiaudit
 from equiaudit.comparison import parse_samples
+from equiaudit.comparison.fingerprints import differences
 from equiaudit.errors import InputError
 from equiaudit.kinds import KINDS as REGISTRY
 from equiaudit.kinds import register
@@ -191,3 +192,92 @@ def test_kinds_that_mirror_have_no_boxes(tmp_path):
             scanned(Squares(1), write(tmp_path / "images", 3), ("mirrored",))
     finally:
         REGISTRY.remove("mirrored")
+
+
+def test_other_thresholds_are_not_compared(tmp_path):
+    """How a box is made decides how many there are to lose."""
+    folder = write(tmp_path / "images", 4)
+    how = "squares:boxes_of,score_threshold="
+    runs = {
+        name: scanned(Squares(4), folder, ("circular",), detector=how + value)
+        for name, value in {
+            "a": "0.2",
+            "b": "0.5",
+            "c": "0.2,nms_iou=0.5",
+            "d": "0.2,box=xyxy,units=share",
+        }.items()
+    }
+    assert runs["a"].fingerprint.detector["score_threshold"] == 0.2
+    assert runs["c"].fingerprint.detector["nms_iou"] == 0.5
+    assert runs["a"].fingerprint.detector["decoder"] == "squares:boxes_of"
+    assert "source" not in runs["a"].fingerprint.detector
+    with pytest.raises(InputError, match=r"\(score_threshold 0\.2 against 0\.5\)"):
+        equiaudit.compare(runs["a"], runs["b"], {}, {})
+    with pytest.raises(InputError, match=r"\(nms_iou 0\.0 against 0\.5\)"):
+        equiaudit.compare(runs["a"], runs["c"], {}, {})
+    notes = list(differences(runs["a"].fingerprint, runs["d"].fingerprint))
+    assert "units of the detector differs: px against share" in notes
+
+
+def test_a_baseline_of_another_threshold_is_refused(tmp_path):
+    folder = write(tmp_path / "images", 4)
+    gates = ("circular.boxes_kept drop<=0.01",)
+    kept = {"baseline": tmp_path / "base.json", "gates": gates}
+    scanned(Squares(4), folder, ("circular",), output=tmp_path / "a", **kept)
+    with pytest.raises(InputError, match="score_threshold"):
+        scanned(
+            Squares(4),
+            folder,
+            ("circular",),
+            output=tmp_path / "b",
+            detector="squares:boxes_of,score_threshold=0.5",
+            **kept,
+        )
+
+
+def test_inverted_boxes_are_counted_as_lost_and_noted(tmp_path, monkeypatch):
+    import squares
+
+    upright = squares.boxes_of
+
+    def turned(returned, window):
+        return [(b[:, [2, 3, 0, 1]], s, c) for b, s, c in upright(returned, window)]
+
+    monkeypatch.setattr(squares, "turned", turned, raising=False)
+    folder = write(tmp_path / "images", 3)
+    upright_count = scanned(Squares(1), folder, ("circular",)).notes
+    result = scanned(Squares(1), folder, ("circular",), detector="squares:turned")
+    assert result.metric("circular.boxes_kept").value == 0
+    assert any("have x2 < x1" in note for note in result.notes)
+    count = next(n for n in result.notes if "unshifted; " in n)
+    assert count in upright_count, "none was dropped"
+
+
+def test_nan_scores_leave_an_image_out(tmp_path, monkeypatch):
+    import squares
+
+    upright, calls = squares.boxes_of, []
+
+    def odd(returned, window):
+        calls.append(len(returned))
+        found = upright(returned, window)
+        if len(calls) == 3:
+            found[0][1][:1] = float("nan")
+        return found
+
+    monkeypatch.setattr(squares, "odd", odd, raising=False)
+    folder = write(tmp_path / "images", 3, inside=True)
+    result = scanned(Squares(1), folder, ("circular",), detector="squares:odd")
+    kept = result.metric("circular.boxes_kept")
+    assert (kept.value, kept.n) == (1, 2)
+    assert len(result.shifts["circular"].nonfinite) == 1
+
+
+def test_verify_and_fix_say_that_they_compare_no_boxes(tmp_path):
+    folder = write(tmp_path / "images", 3)
+    how = {key: HOW[key] for key in ("mean", "std", "size", "detector")}
+    with pytest.raises(InputError, match=r"is a detector, .* and verify compares outputs"):
+        equiaudit.verify(Squares(1), **how)
+    with pytest.raises(InputError, match=r"is a detector, .* and fix scans no boxes"):
+        equiaudit.fix(Squares(1), tmp_path / "out.pt", data=folder, **how)
+    assert not (tmp_path / "out.pt").exists()

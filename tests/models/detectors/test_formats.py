@@ -1,0 +1,312 @@
+"""Every format and preset: outputs built from known boxes, decoded, are those boxes."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from equiaudit.errors import InputError
+from equiaudit.models.detectors import decoder
+from equiaudit.models.detectors.declaration import FORMATS, PRESETS, parse_flag
+
+WINDOW = (64, 96)
+HEIGHT, WIDTH = WINDOW
+CLASSES = 4
+KNOWN = (
+    ((8.0, 4.0, 24.0, 20.0), 0.9, 2),
+    ((30.0, 10.0, 70.0, 60.0), 0.75, 0),
+    ((50.0, 40.0, 90.0, 56.0), 0.5, 3),
+)
+"""Boxes x1, y1, x2, y2 in px of the window, scores and labels; the likeliest first."""
+FAINT = ((1.0, 1.0, 9.0, 9.0), 0.1, 1)
+"""Below every threshold."""
+
+
+def decoded(how, returned, batch=1):
+    return decoder(parse_flag(how), WINDOW, what="net")(returned, batch)
+
+
+def same(rows, known=KNOWN):
+    got = [row for row in rows.tolist() if row[5] >= 0]
+    assert len(got) == len(known)
+    for row, (box, score, label) in zip(got, known, strict=True):
+        assert row[:4] == pytest.approx(box, abs=1e-3)
+        assert row[4] == pytest.approx(score, abs=1e-5)
+        assert row[5] == label
+
+
+def logit(share):
+    return math.log(share / (1 - share))
+
+
+def centred(box):
+    left, top, right, bottom = box
+    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+
+
+def shares(box):
+    return [side / whole for side, whole in zip(box, (WIDTH, HEIGHT) * 2, strict=True)]
+
+
+def per_class(score, label, classes=CLASSES, others=0.01):
+    return [score if c == label else others for c in range(classes)]
+
+
+def rows_of(box, before, anchors=40):
+    """(1, A, 4 + before + C) with the known boxes last: ten rows of nothing first."""
+    nothing = [[5.0, 5.0, 2.0, 2.0, *[0.0] * (before + CLASSES)]] * (anchors - 4)
+    own = []
+    for place, score, label in (FAINT, *KNOWN):
+        # Objectness 0.95 times the class is the score.
+        seen = score / 0.95 if before else score
+        own.append([*box(place), *[0.95] * before, *per_class(seen, label)])
+    return torch.tensor([nothing + own])
+
+
+def grid_rows():
+    """(1, A, 5 + C) of YOLOX for strides 8, 16, 32, by a loop over grids, rows and columns."""
+    wanted = {(8, 1, 2): KNOWN[0], (16, 2, 3): KNOWN[1], (32, 1, 2): KNOWN[2]}
+    rows = []
+    for stride in (8, 16, 32):
+        for row in range(HEIGHT // stride):
+            for column in range(WIDTH // stride):
+                found = wanted.get((stride, row, column))
+                if found is None:
+                    rows.append([0.0, 0.0, 0.0, 0.0, 0.01, *[0.5] * CLASSES])
+                    continue
+                x, y, w, h = centred(found[0])
+                inside = [x / stride - column, y / stride - row]
+                size = [math.log(w / stride), math.log(h / stride)]
+                rows.append([*inside, *size, 0.95, *per_class(found[1] / 0.95, found[2])])
+    return torch.tensor([rows])
+
+
+def padded(known=KNOWN):
+    """(1, K, 4), (1, K), (1, K): boxes as px, a faint one, and rows of nothing."""
+    found = [*known, FAINT, ((0.0,) * 4, 0.0, 0)]
+    return tuple(torch.tensor([[each[i] for each in found]]) for i in range(3))
+
+
+def ended():
+    boxes, scores, labels = padded()
+    return torch.cat([boxes, scores[..., None], labels[..., None].float()], -1)
+
+
+def transformer(values):
+    """Boxes as shares of the window about their centres, and logits per query."""
+    every = (FAINT, *KNOWN)
+    boxes = torch.tensor([[shares(centred(box)) for box, _, _ in every]])
+    return {"logits": torch.tensor([[values(s, c) for _, s, c in every]]), "pred_boxes": boxes}
+
+
+def softmaxed(score, label):
+    """Logits whose softmax has `score` at `label`, and a last class for none."""
+    rest = (1 - score) / CLASSES
+    return [math.log(score if c == label else rest) for c in range(CLASSES + 1)]
+
+
+def sigmoids(score, label):
+    return [logit(p) for p in per_class(score, label)]
+
+
+DETR = transformer(
+    lambda s, c: [*softmaxed(s, c)[:-1], math.log(0.97 - s)] if s == 0.1 else softmaxed(s, c)
+)
+boxes, scores, labels = padded()
+CASES = {
+    "torchvision": [{"boxes": boxes[0], "scores": scores[0], "labels": labels[0]}],
+    "yolov5": rows_of(centred, 1),
+    "yolov7": rows_of(centred, 1),
+    "yolov8": rows_of(centred, 0).transpose(1, 2),
+    "yolo11": rows_of(centred, 0).transpose(1, 2),
+    "yolov10": ended(),
+    "yolox": grid_rows(),
+    "detr": DETR,
+    "rtdetr": transformer(sigmoids),
+    "format=dicts": [{"boxes": boxes[0], "scores": scores[0], "labels": labels[0]}],
+    "format=boxes,labels=2": (boxes, scores, labels),
+    "format=boxes,boxes=b,scores=s,labels=c,count=n": {
+        "n": torch.tensor([[3]]),
+        "b": boxes,
+        "s": torch.ones_like(scores) * scores,
+        "c": labels.float(),
+    },
+    "format=end2end": ended(),
+    "format=rows,box=xywh": rows_of(lambda b: [b[0], b[1], b[2] - b[0], b[3] - b[1]], 0),
+    "format=rows,units=share": rows_of(shares, 0),
+    "format=columns": rows_of(list, 0).transpose(1, 2),
+    "format=objectness": rows_of(list, 1),
+    "format=grid,box=cxcywh,strides=8/16/32": grid_rows(),
+    "format=boxes,units=share,background=first,boxes=1,scores=0": (
+        torch.tensor([[per_class(s, c + 1, CLASSES + 1) for _, s, c in (*KNOWN, FAINT)]]),
+        torch.tensor([[shares(b) for b, _, _ in (*KNOWN, FAINT)]]),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", CASES)
+def test_known_boxes_are_found_again(how):
+    first = how.endswith("scores=0")
+    known = [(b, s, c + 1) for b, s, c in KNOWN] if first else KNOWN
+    same(decoded(how, CASES[how])[0], known)
+
+
+def test_every_format_and_preset_is_among_the_cases():
+    formats = {parse_flag(how).format for how in CASES}
+    assert formats == FORMATS.keys() - {"decoder"}
+    assert PRESETS.keys() <= CASES.keys()
+
+
+def test_a_decoder_of_ones_own_gives_its_boxes(tmp_path, monkeypatch):
+    (tmp_path / "own_decoder.py").write_text(
+        "def read(returned, window):\n"
+        "    assert window == (64, 96)\n"
+        "    return [(each[:, :4], each[:, 4], each[:, 5]) for each in returned]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    same(decoded("own_decoder:read", ended())[0])
+
+
+@pytest.mark.parametrize("how", CASES)
+def test_images_of_a_batch_are_kept_apart(how):
+    """The second image is empty."""
+    case = CASES[how]
+    if isinstance(case, list):
+        none = {key: value[:0] for key, value in case[0].items()}
+        two = [*case, none]
+    elif isinstance(case, torch.Tensor):
+        two = torch.cat([case, torch.zeros_like(case)])
+    else:
+        named = case.items() if isinstance(case, dict) else enumerate(case)
+        low = -9.0 if how in ("detr", "rtdetr") else 0.0
+        two = {str(k): torch.cat([v, torch.zeros_like(v) + low]) for k, v in named}
+        if how == "detr":
+            two["logits"][1, :, -1] = 9
+        if "n" in two:
+            two["n"][1] = 0
+    rows = decoded(how, two, 2)
+    assert (rows[0, :, 5] >= 0).sum() == 3
+    assert (rows[1, :, 5] < 0).all()
+
+
+def test_detr_and_rtdetr_are_as_transformers_reads_them():
+    pytest.importorskip("transformers")
+    from transformers.models.detr.image_processing_detr import DetrImageProcessor
+    from transformers.models.rt_detr.image_processing_rt_detr import RTDetrImageProcessor
+
+    for how, case, kind in (
+        ("detr", DETR, DetrImageProcessor),
+        ("rtdetr", CASES["rtdetr"], RTDetrImageProcessor),
+    ):
+        reads = kind().post_process_object_detection
+        found = reads(SimpleNamespace(**case), threshold=0.3, target_sizes=[WINDOW])[0]
+        known = sorted(
+            zip(*(found[k].tolist() for k in ("boxes", "scores", "labels")), strict=True),
+            key=lambda each: -each[1],
+        )
+        assert len(known) == 3
+        same(decoded(how, case)[0], known)
+
+
+def test_overlapping_boxes_are_suppressed_class_by_class():
+    """Against a loop: greedy, by score, IoU above the bound, within a class."""
+    torch.manual_seed(0)
+    corner, size = torch.rand(60, 2) * 40, torch.rand(60, 2) * 25 + 5
+    boxes = torch.cat([corner, corner + size], 1)
+    scores, labels = torch.rand(60), torch.randint(3, (60,))
+    kept = []
+    for i in scores.argsort(descending=True).tolist():
+        if scores[i] < 0.3:
+            continue
+        if all(labels[i] != labels[j] or iou(boxes[i], boxes[j]) <= 0.45 for j in kept):
+            kept.append(i)
+    known = [(boxes[i].tolist(), scores[i].item(), labels[i].item()) for i in kept]
+    raw = (boxes[None], scores[None], labels[None])
+    same(decoded("format=boxes,labels=2,nms_iou=0.45", raw)[0], known)
+    assert len(kept) < (scores >= 0.3).sum() == len(decoded("format=boxes,labels=2", raw)[0])
+
+
+def iou(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(width, 0) * max(height, 0)
+    areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
+    return inter / (sum(areas) - inter)
+
+
+MISFITS = {
+    "torchvision": (ended(), "(1, 5, 6)"),
+    "yolov5": (rows_of(centred, 1).transpose(1, 2), "(1, 9, 40)"),
+    "yolov8": (rows_of(centred, 0), "(1, 40, 8)"),
+    "yolov10": (rows_of(centred, 0), "(1, 40, 8)"),
+    "yolox": (rows_of(centred, 1), "(1, 40, 9)"),
+    "detr": ((boxes, scores), "(1, 5, 4)"),
+    "format=boxes": ((scores, boxes), "(1, 5, 4)"),
+    "format=boxes,labels=7": ((boxes, scores, labels), "(1, 5, 4)"),
+    "format=rows,output=x": (ended(), "(1, 5, 6)"),
+}
+
+
+@pytest.mark.parametrize("how", MISFITS)
+def test_what_does_not_fit_says_which_shape_was_met(how):
+    returned, shape = MISFITS[how]
+    with pytest.raises(InputError) as caught:
+        decoded(how, returned)
+    assert shape in str(caught.value)
+
+
+def test_other_batches_than_asked_are_refused():
+    with pytest.raises(InputError, match=r"\(1, 5, 6\)"):
+        decoded("yolov10", ended(), 2)
+
+
+def test_what_could_be_read_in_two_ways_is_refused():
+    four = torch.rand(1, 5, 4)
+    with pytest.raises(InputError, match="either may be the boxes"):
+        decoded("format=boxes", (four, boxes))
+    with pytest.raises(InputError, match="names no labels"):
+        decoded("format=boxes", (boxes, scores, labels))
+    same(decoded("format=boxes", {"boxes": boxes, "labels": labels, "scores": scores})[0])
+
+
+def test_scores_that_are_no_probabilities_are_refused():
+    """Mask coefficients behind the classes, key points, or logits without an activation."""
+    more = torch.cat([CASES["yolov8"], torch.full((1, 32, 40), -0.6)], 1)
+    with pytest.raises(InputError, match=r"scores goes from -0\.6 to"):
+        decoded("yolov8", more)
+    with pytest.raises(InputError, match="would be scores"):
+        decoded("format=boxes,boxes=pred_boxes,scores=logits", CASES["rtdetr"])
+
+
+def test_labels_between_whole_numbers_are_refused():
+    """Two scores per class behind a box are no score and label."""
+    two = ended()
+    two[..., 5] = 0.25
+    with pytest.raises(InputError, match=r"a label would be 0\.25"):
+        decoded("yolov10", two)
+
+
+@pytest.mark.parametrize("count", [-1, 6, 2.5])
+def test_impossible_counts_are_refused(count):
+    with pytest.raises(InputError, match="as the number of boxes"):
+        decoded(
+            "format=boxes,count=n",
+            {"boxes": boxes, "scores": scores, "labels": labels, "n": torch.tensor([count])},
+        )
+
+
+@pytest.mark.parametrize("column", [0, 4, 5])
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_an_image_with_nan_is_a_row_of_nan(column, odd):
+    two = torch.cat([ended(), ended()])
+    two[1, 0, column] = odd
+    rows = decoded("yolov10", two, 2)
+    same(rows[0])
+    assert rows[1].isnan().any()
+
+
+def test_inverted_boxes_are_kept_and_suppress_nothing():
+    turned = ((24.0, 20.0, 8.0, 4.0), 0.95, 2)
+    raw = padded((turned, *KNOWN))
+    same(decoded("format=boxes,labels=2,nms_iou=0.45", raw)[0], (turned, *KNOWN))
