@@ -1,6 +1,7 @@
 """equiaudit fix: methods compared on data, crop-select, and the one that auto takes."""
 
 import json
+import zipfile
 
 import pytest
 
@@ -90,17 +91,11 @@ def test_images_smaller_than_the_larger_input_are_named(run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--method", "magic", "-o", "x.pt"), "no method 'magic'"),
-        (("--method", "mass", "--margin", 4, "-o", "x.pt"), "no use for --margin"),
         (("-o", "x.zip"), "no suffix"),
         (("-o", "no/x.pt"), "no folder no"),
         ((), "needs a file to write"),
         (("--train-limit", 4, "-o", "x.pt"), "--train-limit is read by training alone"),
         (("--learning-rate", 0.1, "-o", "x.pt"), "--learning-rate is read by training alone"),
-        (
-            ("--method", "canonical", "--calibrate", "--train-data", images_path(), "-o", "x.pt"),
-            "nothing to train",
-        ),
         (
             ("--method", "auto", "--calibrate", "--data", images_path(), "-o", "x.pt"),
             "compared as they are, without training",
@@ -112,3 +107,29 @@ def test_what_cannot_work_is_said_before_the_model_is_read(run, tmp_path, flags,
     assert code == 2
     assert words in " ".join(err.split())
     assert "missing.pt" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--method", "magic"), "no method 'magic'"),
+        (("--method", "mass", "--margin", 4), "no use for --margin"),
+        (
+            ("--method", "canonical", "--calibrate", "--train-data", images_path()),
+            "nothing to train",
+        ),
+    ],
+)
+def test_what_a_method_cannot_do_is_said_before_the_file_is_read(run, tmp_path, flags, words):
+    """The file has the members of a TorchScript archive, and is damaged."""
+    path = tmp_path / "damaged.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("constants.pkl", "data.pkl", "code/__torch__.py", "version"):
+            archive.writestr(f"damaged/{name}", "no model")
+    known = ("--size", 32, "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "-o", tmp_path / "x.pt")
+    code, _, err = run("fix", path, *flags, *known)
+    assert code == 2
+    assert words in " ".join(err.split())
+    code, _, err = run("fix", path, *known)
+    assert code == 2
+    assert words not in " ".join(err.split())
