@@ -115,3 +115,13 @@ def test_one_channel_is_no_matrix_vector_product(size: tuple[int, int]) -> None:
     net, x = rewrite(graph, analyse(graph)), photos(3, size)
     assert torch.equal(net(torch.roll(x, (4, 6), (-2, -1))), torch.roll(net(x), (2, 3), (-2, -1)))
     assert torch.equal(head.weight, graph.state_dict()["2.weight"])
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5, (1, 3)])
+@torch.no_grad()
+def test_a_padding_in_front_leaves_pixels_where_the_original_has_them(factor: object) -> None:
+    """By thirds as by halves, which the operator itself computes."""
+    model = Layers(lambda x: F.pad(x, (2, 0, 1, 0)), resized("bilinear", scale_factor=factor))
+    x = photos(2, SIZE)
+    inner = (..., slice(16, 22), slice(30, 40))
+    torch.testing.assert_close(fixed(model)(x)[inner], model(x)[inner], atol=2e-4, rtol=0)

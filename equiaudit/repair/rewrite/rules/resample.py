@@ -14,7 +14,7 @@ import torch.fx as fx
 
 from equiaudit.graphs.nodes import shape_of, short_name
 from equiaudit.repair.rewrite.builder import Builder, Window
-from equiaudit.repair.rewrite.grid import Grid
+from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
@@ -126,9 +126,9 @@ def _interpolated(x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], re
     """
 
     def in_phases(b: Builder, node: fx.Node) -> fx.Node:
-        y, cubic = b.settle(x, grid), "bicubic" in short_name(node)
+        y, cubic = b.value(x), "bicubic" in short_name(node)
         for axis, ratio in zip(grid.present, ratios, strict=True):
-            y = b.call(_upsampled, y, axis.dim, axis.size, ratio, cubic)
+            y = b.call(_upsampled, y, axis, ratio, cubic)
         return b.turn(y, shape_of(x)[1], out, grid)
 
     if reach and any(ratio & (ratio - 1) for ratio in ratios):
@@ -149,16 +149,19 @@ def _interpolated(x: fx.Node, grid: Grid, out: Grid, ratios: tuple[int, int], re
     return emit
 
 
-def _upsampled(x: Any, dim: int, size: int, ratio: int, cubic: bool) -> Any:
-    """x, a circle of `size` along `dim`, finer by `ratio`: output ratio*i + p is a weighted sum
-    of the neighbours of i, with weights that depend on the phase p alone."""
+def _upsampled(x: Any, axis: Axis, ratio: int, cubic: bool) -> Any:
+    """x, a circle along `axis`, finer by `ratio`: output ratio*i + p is a weighted sum of the
+    neighbours of i, with weights that depend on the phase p alone. Its lead comes first, as in
+    the original."""
+    dim, size = axis.dim, axis.size
     if ratio == 1:
-        return x
+        return wrap_axis(x, dim, size, -axis.lead, size - axis.lead) if axis.lead else x
     phases = []
     for phase in range(ratio):
         place = Fraction(2 * phase + 1, 2 * ratio) - Fraction(1, 2)
         first = floor(place) - cubic
-        taps = [wrap_axis(x, dim, size, first + k, first + k + size) for k in range(2 + 2 * cubic)]
+        start = first - axis.lead
+        taps = [wrap_axis(x, dim, size, start + k, start + k + size) for k in range(2 + 2 * cubic)]
         weights = [_weight(float(abs(place - first - k)), cubic) for k in range(len(taps))]
         phases.append(reduce(add, map(mul, taps, weights)))
     return torch.stack(phases, dim).flatten(dim - 1, dim)
