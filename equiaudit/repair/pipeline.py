@@ -26,6 +26,7 @@ from equiaudit.repair.methods import (
 from equiaudit.repair.options import checked_out
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.write import Saved
+from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
 from equiaudit.repair.verify.further import with_every_output
@@ -122,18 +123,21 @@ def verify_model(
     """Check a model as it is, on its own device; `against` is the unmodified one (control).
 
     Every output counts: maps and what `positions` names have to move with the image, the others
-    to stay. Where the model's total stride is not known, every shift of the torus counts as a
-    phase of its own. Raises InputError for an output that cannot be read (see `positions`).
+    to stay. Of a detector boxes are compared. Where the model's total stride is not known, every
+    shift of the torus counts as a phase of its own. Raises InputError for an output that cannot be
+    read (see `positions`).
     """
-    if model.reading:
+    if model.reading and positions:
         raise InputError(
-            f"{model.name} is {model.reading.partition(':')[0]}, and verify compares outputs number"
-            " by number, which lists of boxes do not allow.",
-            tip="equiaudit scan says how boxes hold; fix verifies what it writes by --positions.",
+            f"{model.name} is {model.reading.partition(':')[0]}, whose boxes are compared as it"
+            " says.",
+            tip="Leave --positions out.",
         )
     how = model.preprocess
     pictures = verification_images(how, images)
     affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
+    if model.reading:
+        return verify_boxes(model, against, pictures, comparisons=affordable, seed=seed)
     control = None if against is None else _taking(against, how.dtype)
     found = verify(
         model.run,
@@ -265,6 +269,7 @@ def _refuse(recipe: Recipe, subject: Subject, options: FixOptions) -> None:
     if misfit is not None:
         raise NothingToDo(misfit.reason, tip=misfit.remedy)
     recipe.left_out(subject, options)  # raises where the globs match no op, or leave none
+    subject.check_declaration()
 
 
 def _planned(recipe: Recipe, subject: Subject, options: FixOptions) -> FixReport:

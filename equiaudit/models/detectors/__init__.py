@@ -1,6 +1,6 @@
 """Detectors: what says that a model is one, and how boxes are made of what it returns."""
 
-from equiaudit.models.detectors.declaration import Declaration
+from equiaudit.models.detectors.declaration import Declaration, parse_detector
 from equiaudit.models.detectors.decoding import MOST_BOXES, decoder
 from equiaudit.models.detectors.found import stated_detector
 from equiaudit.models.detectors.looking import as_detector, prepared
@@ -10,6 +10,7 @@ __all__ = [
     "Declaration",
     "as_detector",
     "decoder",
+    "parse_detector",
     "prepared",
     "stated_detector",
 ]

@@ -76,6 +76,12 @@ class Declaration:
         }
 
     @property
+    def toml(self) -> str:
+        """As the table of a preprocessing file."""
+        lines = [f"{key} = {json.dumps(value)}" for key, value in self.plain.items()]
+        return "\n".join(["[detector]", *lines]) + "\n"
+
+    @property
     def said(self) -> str:
         """All that is no default, in words."""
         plain = Declaration(self.format)

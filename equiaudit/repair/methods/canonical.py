@@ -14,6 +14,7 @@ from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
+from equiaudit.repair.outputs.declared import made_outside
 from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged, read_outputs, told_of
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.repair.save.canonical_net import CanonicalOnnx, OnnxFile, onnx_path
@@ -52,12 +53,14 @@ class CanonicalInput:
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """No torch graph to wrap, or outputs that look like positions and were not named."""
         every, name = subject.every, subject.model.name
-        if onnx_path(subject.model) is None and not _several(every, options):
+        if onnx_path(subject.model) is None and not _several(subject, options):
             _ = subject.captured  # raises where there is no graph
         if every is None:
             return _untold(subject, options)
         if every.ragged:
             return ragged(name)
+        if not options.positions and (outside := made_outside(subject.model)) is not None:
+            return outside
         if options.method != self.name and len(every.names) > 1:
             return Misfit(
                 f"{options.method} keeps one output of {name}, which has {_listed(every)}.",
@@ -72,7 +75,7 @@ class CanonicalInput:
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
         how, every = inner.preprocess, subject.every
-        if every is not None and _several(every, options):
+        if every is not None and _several(subject, options):
             return _of_every_output(inner, subject, every, options)
         check = Circular(how.size, subject.dense, borders=True, threshold=subject.threshold)
         seen = subject.following
@@ -96,9 +99,11 @@ class CanonicalInput:
         return replace(inner, net=net, original=OnnxFile(subject.model))
 
 
-def _several(every: EveryRun | None, options: FixOptions) -> bool:
+def _several(subject: Subject, options: FixOptions) -> bool:
     """Whether each output is looked at by itself."""
-    return bool(options.positions) or (every is not None and len(every.names) > 1)
+    every = subject.every
+    told = bool(options.positions) or bool(subject.model.detector)
+    return told or (every is not None and len(every.names) > 1)
 
 
 def _listed(every: EveryRun) -> str:
@@ -119,10 +124,11 @@ def _reading(subject: Subject, every: EveryRun, options: FixOptions) -> Reading:
         every,
         told_of(every.names, options.positions, subject.model.name),
         subject.following,
-        main=(subject.main_place, main),
+        main=(-1 if subject.model.detector else subject.main_place, main),
         size=subject.model.preprocess.size,
         model=subject.model.name,
         channels_first=subject.model.kind != "onnx",
+        declared=subject.declared,
     )
 
 
@@ -137,7 +143,14 @@ def _of_every_output(
             tip="Leave out what is combined with canonical.",
         )
     found = _reading(subject, every, options)
-    check = EveryOutput(how.size, found.roles, every.names, every.batch)
+    check = EveryOutput(
+        how.size,
+        found.roles,
+        every.names,
+        every.batch,
+        declared=frozenset(subject.declared),
+        stride=subject.model.total_stride if subject.declared else None,
+    )
     rule = (_RULE,) if any(isinstance(role, Positions) for role in found.roles) else ()
     inner = replace(inner, check=check, notes=(*inner.notes, *_said(found, every), *rule))
 

@@ -19,6 +19,7 @@ from equiaudit.repair.inspection import captured_graph, inspection_of
 from equiaudit.repair.methods.further import Further, further_outputs
 from equiaudit.repair.onnx import OnnxCaptured
 from equiaudit.repair.options import Pad
+from equiaudit.repair.outputs.declared import check_units, declared_roles
 from equiaudit.repair.outputs.following import Following, every_following
 from equiaudit.repair.outputs.run import EveryRun, every_run
 from equiaudit.repair.rewrite.analyse import Analysis, analyse
@@ -32,6 +33,7 @@ from equiaudit.repair.verify.compare import Threshold, label_threshold
 from equiaudit.repair.verify.images import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
+from equiaudit.sampling.positions import Role
 from equiaudit.tasks import TASKS
 
 __all__ = ["Subject"]
@@ -102,7 +104,20 @@ class Subject:
         images = verification_images(how, None if self.given is None else self.given(how))
         objects = {n: x.to(self.model.device) for n, x in with_objects(images).items()}
         places = [k for k, shape in enumerate(every.shapes) if len(shape) in (2, 3)]
+        places = [k for k in places if k not in self.declared]
         return every_following(every, objects, places, every.batch)
+
+    @cached_property
+    def declared(self) -> Mapping[int, Role]:
+        """What the declaration of a detector says of its outputs, by place; {} for others."""
+        return {} if self.every is None else declared_roles(self.model, self.every)
+
+    def check_declaration(self) -> None:
+        """InputError where the boxes of a detector are not in the units declared."""
+        if self.model.detector:
+            how, given = self.model.preprocess, self.given
+            images = verification_images(how, None if given is None else given(how))
+            check_units(self.model, with_objects(images))
 
     @property
     def main_place(self) -> int:
