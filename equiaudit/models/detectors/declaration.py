@@ -76,7 +76,7 @@ class Declaration:
     @property
     def toml(self) -> str:
         """As the table of a preprocessing file."""
-        lines = [f"{key} = {json.dumps(value)}" for key, value in self.plain.items()]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in self.plain.items() if value != []]
         return "\n".join(["[detector]", *lines]) + "\n"
 
     @property
@@ -147,6 +147,8 @@ def parse_detector(table: Any, *, where: str, source: str) -> Declaration:
     values: dict[str, Any] = {**PRESETS.get(preset or "", {}), **given}
     if values.get("decoder"):
         values["format"] = "decoder"
+    if values.get("format") == "grid":
+        values.setdefault("box", "cxcywh")
     if "format" not in values:
         raise InputError(
             f"The detector in {where} has neither a preset nor a format.",
@@ -162,6 +164,12 @@ def _check_whole(made: Declaration, where: str) -> None:
         raise InputError(
             f"The detector in {where} has boxes relative to cells and no strides.",
             tip="strides = [8, 16, 32] are those of most.",
+        )
+    if made.format == "grid" and made.box != "cxcywh":
+        raise InputError(
+            f"The detector in {where} has boxes relative to cells, which have a centre and a size,"
+            f" and says box = {made.box!r}.",
+            tip="Leave box out.",
         )
     if made.format == "decoder" and not made.decoder:
         raise InputError(f"The detector in {where} names no decoder.", tip="decoder = 'pkg:name'.")

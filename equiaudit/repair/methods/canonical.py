@@ -15,7 +15,7 @@ from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured,
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.declared import made_outside
-from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged, read_outputs, told_of
+from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.repair.save.canonical_net import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.save.net import Net
@@ -23,7 +23,7 @@ from equiaudit.repair.verify.circular import Circular
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
-from equiaudit.sampling.positions import CanonicalOutputs, Map, Positions, Role
+from equiaudit.sampling.positions import CanonicalOutputs, Map, Positions
 
 __all__ = ["CanonicalInput"]
 
@@ -67,7 +67,7 @@ class CanonicalInput:
                 "--method canonical keeps them all.",
             )
         try:
-            _reading(subject, every, options)
+            subject.outputs(options.positions)
         except Refused as refusal:
             return refusal.misfit
         return None
@@ -117,21 +117,6 @@ def _untold(subject: Subject, options: FixOptions) -> Misfit | None:
     return None
 
 
-def _reading(subject: Subject, every: EveryRun, options: FixOptions) -> Reading:
-    last = getattr(subject.model, "output_layout", "NCHW") == "NHWC"
-    main: Role = Map(channels_last=last) if subject.dense else None
-    return read_outputs(
-        every,
-        told_of(every.names, options.positions, subject.model.name),
-        subject.following,
-        main=(-1 if subject.model.detector else subject.main_place, main),
-        size=subject.model.preprocess.size,
-        model=subject.model.name,
-        channels_first=subject.model.kind != "onnx",
-        declared=subject.declared,
-    )
-
-
 def _of_every_output(
     inner: Converted, subject: Subject, every: EveryRun, options: FixOptions
 ) -> Converted:
@@ -142,7 +127,7 @@ def _of_every_output(
             "--positions go with the net as it is.",
             tip="Leave out what is combined with canonical.",
         )
-    found = _reading(subject, every, options)
+    found = subject.outputs(options.positions)
     check = EveryOutput(
         how.size,
         found.roles,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.sampling.positions import Positions, Role, Unit
 
-__all__ = ["check_units", "declaration_of", "declared_roles", "made_outside"]
+__all__ = ["check_units", "declaration_of", "declared_as", "declared_roles", "made_outside"]
 
 _Kind = Literal["boxes", "keypoints", "corner"]
 _KINDS: Mapping[str, _Kind] = {"xyxy": "boxes", "cxcywh": "keypoints", "xywh": "corner"}
@@ -27,7 +28,8 @@ def declaration_of(model: Model) -> Declaration | None:
     """What is declared of the boxes of a model; None where it is no detector."""
     if not model.detector:
         return None
-    return parse_detector(dict(model.detector), where=model.name, source="its declaration")
+    given = {key: value for key, value in model.detector.items() if value != []}
+    return parse_detector(given, where=model.name, source="its declaration")
 
 
 def made_outside(model: Model) -> Misfit | None:
@@ -40,6 +42,23 @@ def made_outside(model: Model) -> Misfit | None:
         " positions.",
         "Add --positions OUTPUT=boxes, =keypoints or =none for each.",
     )
+
+
+def declared_as(model: Model, every: EveryRun | None, *, named: bool) -> str:
+    """The declaration as a table of TOML for a file made of the model; "" where there is none.
+
+    Where the file has not the names of the outputs (`named`), it tells their places.
+    """
+    how = declaration_of(model)
+    if how is None:
+        return ""
+    if named or every is None or how.format in ("dicts", "decoder"):
+        return how.toml
+    if how.format == "boxes":
+        at: dict[str, Any] = {key: str(place) for key, place in _named(how, every).items()}
+        return replace(how, **at).toml
+    place = _place(how.output, every, _first_rows(every))
+    return replace(how, output=str(place) if len(every.names) > 1 else "").toml
 
 
 def declared_roles(model: Model, every: EveryRun) -> dict[int, Role]:
@@ -72,13 +91,18 @@ def _unit(how: Declaration) -> Unit:
 
 def _apart(how: Declaration, every: EveryRun) -> dict[int, Role]:
     """Boxes, and beside them what says nothing about places."""
-    names = every.names
-    boxes = _place(how.boxes or "boxes", every, 0)
-    others = [_place(how.scores or "scores", every, 1)]
-    for key in ("labels", "count"):
-        said = getattr(how, key) or ("labels" if key == "labels" and "labels" in names else "")
-        others += [_place(said, every, 0)] if said else []
-    return {**dict.fromkeys(others), boxes: Positions(_kind(how), _unit(how))}
+    places = _named(how, every)
+    role = Positions(_kind(how), _unit(how))
+    return {place: role if key == "boxes" else None for key, place in places.items()}
+
+
+def _named(how: Declaration, every: EveryRun) -> dict[str, int]:
+    """Where boxes, scores, labels and their number are, those that there are."""
+    said = {key: getattr(how, key) or key for key in ("boxes", "scores")}
+    said["labels"] = how.labels or ("labels" if "labels" in every.names else "")
+    said["count"] = how.count
+    defaults = {"scores": 1}
+    return {key: _place(name, every, defaults.get(key, 0)) for key, name in said.items() if name}
 
 
 def _place(name: str, every: EveryRun, default: int) -> int:

@@ -16,7 +16,7 @@ from equiaudit.repair.verify.exactness import exact_arithmetic
 from equiaudit.repair.verify.images import with_objects
 from equiaudit.repair.verify.schedule import breaking_period, schedule
 from equiaudit.results.repair import CRITERION, ShiftErrors, Verification
-from equiaudit.sampling.positions import Map, Positions, Role, cells_of, roll_positions
+from equiaudit.sampling.positions import Map, Positions, Role, cells_of
 
 __all__ = ["ROUNDINGS", "EveryOutput", "faults"]
 
@@ -124,8 +124,7 @@ class _Roles:
             if old.shape != new.shape:  # another number of boxes
                 old, new = torch.zeros(1), torch.full((1,), torch.inf)
             elif isinstance(role, Positions):
-                moves = torch.tensor(shifts, device=old.device)
-                old = roll_positions(old, moves, self.size, role)
+                old = self._moved(old, torch.tensor(shifts, device=old.device), role)
                 new = self._nearest(old, new, role)
             elif place in self.declared:
                 new = _or_nothing(old, new)
@@ -135,6 +134,22 @@ class _Roles:
                 if isinstance(role, Map) and pair[0].dim() > 1:
                     pair = _aligned(role, *pair, shift, self.size)
                 yield i, pair[0].reshape(1, -1), pair[1].reshape(1, -1)
+
+    def _moved(self, y: Tensor, shifts: Tensor, role: Positions) -> Tensor:
+        """`y` moved by `shifts` (B, 2), past the border where they lead there.
+
+        By itself, not by what moves positions in files, which is under test.
+        """
+        rows = y.reshape(len(y), -1, 2) if role.flat(y.dim()) else role.rows(y)
+        by = shifts.flip(1).to(rows.dtype).reshape(-1, *([1] * (rows.dim() - 2)), 2)
+        if role.unit == "share":
+            by = by / rows.new_tensor([self.size[1], self.size[0]])
+        if role.strides:
+            by = by / cells_of(role.strides, self.size)[:, 2:].to(rows)
+        moved = rows.clone()
+        for corner in range(role.corners):
+            moved[..., 2 * corner : 2 * corner + 2] += by
+        return moved.flatten(1) if role.flat(y.dim()) else role.back(moved)
 
     def _nearest(self, expected: Tensor, found: Tensor, role: Positions) -> Tensor:
         """`found` with whole images added so that it lies nearest to `expected`, and as expected
