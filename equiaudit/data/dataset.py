@@ -29,6 +29,7 @@ __all__ = [
     "dataset_of",
     "has_masks",
     "has_targets",
+    "listing_of",
     "open_bare_dataset",
     "open_dataset",
     "open_dense_dataset",
@@ -123,7 +124,7 @@ def open_dataset(
         name, listing = "labels-file", read_labels_file(tree, asked)
         listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     else:
-        name, listing = _read(top, "classification", layout, asked)
+        name, listing = listing_of(top, "classification", layout, asked)
     let_go(top)
     return dataset_of(name, listing, limit, seed, class_names)
 
@@ -156,7 +157,7 @@ def open_dense_dataset(
             known=Known(reader.num_classes),
             table=reader.table,
         )
-    name, listing = _read(top, kind, layout, asked)
+    name, listing = listing_of(top, kind, layout, asked)
     truth, notes = told(reader, listing)
     let_go(top)
     found = dataset_of(name, listing, limit, seed)
@@ -181,7 +182,7 @@ def open_bare_dataset(
     """
     _check_limit(limit)
     top = folder_of(root)
-    name, listing = _read(top, kind, layout, Asked(named=layout != "auto"))
+    name, listing = listing_of(top, kind, layout, Asked(named=layout != "auto"))
     let_go(top)
     if numbers is None:
         return dataset_of(name, listing, limit, seed)
@@ -239,7 +240,11 @@ def _check_limit(limit: int | None) -> None:
         raise InputError(f"The limit is {limit}, and at least one image is needed.")
 
 
-def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, Listing]:
+def listing_of(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, Listing]:
+    """The layout of `root` by name, and what it lists; InputError where none fits or no image is.
+
+    `layout` is "auto" for the one that is there.
+    """
     tree = Tree(root)
     found = find(tree, kind, layout)
     if found is None:
