@@ -16,8 +16,6 @@ from equiaudit.data.objects import Marked, ObjectReader, Objects
 from equiaudit.data.places import Place, folder_of, let_go
 from equiaudit.errors import InputError
 
-__all__ = ["Labels", "open_objects"]
-
 _SHOWN = 3
 _ALONE = "--layout images takes the images alone: consistency needs no boxes."
 _CATEGORY = 4

@@ -14,8 +14,6 @@ from equiaudit.data.items import Item
 from equiaudit.data.truth import Frame, Truth
 from equiaudit.errors import InputError
 
-__all__ = ["Marked", "ObjectReader", "Objects", "marked"]
-
 Floats = NDArray[np.float64]
 
 _STATED = 4

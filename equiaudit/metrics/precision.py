@@ -18,8 +18,6 @@ from scipy.stats import t as student
 
 from equiaudit.results import Estimate
 
-__all__ = ["IOUS", "NAMES", "Matches", "Precision", "estimates"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

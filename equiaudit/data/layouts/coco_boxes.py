@@ -25,8 +25,6 @@ from equiaudit.data.places import Place
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS"]
-
 _STARTS = ("instances", "person_keypoints")
 _OTHER = ("panoptic", "captions", "image_info", *_STARTS)
 _SHAPE = "segmentation"

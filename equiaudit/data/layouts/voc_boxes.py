@@ -15,8 +15,6 @@ from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS"]
-
 _FOLDERS = ("Annotations", "annotations", "xmls")
 _IMAGES = ("JPEGImages", "images")
 _MOST = 1 << 24

@@ -17,8 +17,6 @@ from equiaudit.data.places import read_text
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS"]
-
 _YAML = ("data.yaml", "data.yml", "dataset.yaml")
 _IMAGES, _LABELS = "images", "labels"
 _MOST = 1 << 20

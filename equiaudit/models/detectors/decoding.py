@@ -19,8 +19,6 @@ from equiaudit.errors import InputError
 from equiaudit.models.detectors.declaration import Declaration
 from equiaudit.models.detectors.readers import READERS, Found
 
-__all__ = ["MOST_BOXES", "decoder"]
-
 MOST_BOXES = 300
 """Of one image that are kept."""
 

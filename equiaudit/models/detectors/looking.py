@@ -17,8 +17,6 @@ from equiaudit.models.outputs import OutputChoice
 from equiaudit.models.preprocess import Given, Hints
 from equiaudit.tasks import TASKS
 
-__all__ = ["as_detector", "prepared"]
-
 _TASK = next(task.name for task in TASKS.values() if task.declared)
 
 

@@ -16,8 +16,6 @@ from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.detectors.declaration import FORMATS, Declaration
 from equiaudit.models.zoo import own_modules
 
-__all__ = ["READERS", "Found", "is_list_of_dicts", "label_count"]
-
 _ROUNDING = 1e-2
 """By which a probability of half precision may leave 0..1."""
 _FIRST_SCORE: Mapping[str, int] = {"rows": 4, "columns": 4, "objectness": 5, "grid": 5}

@@ -12,8 +12,6 @@ from equiaudit.results import Estimate
 from equiaudit.tasks.detection.records import BoxRecord
 from equiaudit.tasks.detection.scoring import Scored
 
-__all__ = ["precision_figures", "unlike"]
-
 
 def precision_figures(records: Sequence[BoxRecord], name: str) -> dict[str, Estimate]:
     """AP, AP50 and AP75: unshifted, over all shifts as images of their own, and at the shifts of

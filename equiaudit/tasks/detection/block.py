@@ -16,8 +16,6 @@ from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
 from equiaudit.tasks.detection.scoring import Scored, near, scored, shown
 
-__all__ = ["IOUS", "BoxBlock", "common", "detections_of", "moved_back"]
-
 Offset = tuple[int, int]
 Floats = NDArray[np.float64]
 

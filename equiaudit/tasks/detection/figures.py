@@ -14,8 +14,6 @@ from equiaudit.results import DistancePoint, Estimate, GridMap
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, MOVES, BoxRecord, BoxSeries
 
-__all__ = ["BOUNDED", "by_distance", "figures_of", "grid_maps", "shares_of", "unkept"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

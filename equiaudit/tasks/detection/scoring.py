@@ -17,8 +17,6 @@ from equiaudit.kinds import Kind
 from equiaudit.metrics.boxes import Detections, field_of
 from equiaudit.metrics.precision import IOUS, Matches
 
-__all__ = ["Scored", "near", "scored", "shown"]
-
 Floats = NDArray[np.float64]
 
 _FOUND = np.dtype(
