@@ -57,6 +57,8 @@ class ModelFacts(_Frozen):
     class_names: tuple[str, ...] | None
     total_stride: tuple[int, int] | None
     trusted: bool
+    reading: str = ""
+    detector: dict[str, Any] = Field(default_factory=dict)
     notes: tuple[str, ...]
     output_shape: tuple[int, ...]
     """Of one output: (classes,), (C, h, w)."""

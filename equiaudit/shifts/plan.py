@@ -26,6 +26,9 @@ ALIGNED_OFFSETS = 4
 """Circular shifts by multiples of the total stride, per image: they leave the sampling grid
 where it was, so what they change is padding alone."""
 
+DRAW = "dealt"
+"""How offsets are drawn, as results state it: see `_dealt`."""
+
 Offsets = NDArray[np.int64]
 
 
@@ -104,7 +107,7 @@ class ShiftPlan:
         grid = _grid(series.low, series.high)
         if series.count is None or series.count >= len(grid):
             return grid
-        return _drawn(self.seed, index, series.low, series.high, series.count, self.stride)
+        return _dealt(self.seed, index, series.low, series.high, series.count)
 
     def aligned_offsets(self, index: int) -> Offsets:
         """(<= 4, 2) non-zero multiples of the total stride, drawn without replacement."""
@@ -124,16 +127,22 @@ class ShiftPlan:
     def describe(self) -> dict[str, Any]:
         """What the offsets depend on, as plain data; its hash is `hash`."""
         first = self.series[0]
-        return {
-            "kinds": [s.kind for s in self.series],
-            "max_shift": max(-first.low, first.high),
-            "range": [first.low, first.high],
-            "offsets": "full" if first.count is None else first.count,
-            "seed": self.seed,
-            "window": list(self.window),
-            "stride": None if self.stride is None else list(self.stride),
-            "protocol": self.protocol,
-        } | ({} if self.aligned else {"aligned": False})
+        drawn = first.count is not None and not first.pair
+        return (
+            {
+                "kinds": [s.kind for s in self.series],
+                "max_shift": max(-first.low, first.high),
+                "range": [first.low, first.high],
+                "offsets": "full" if first.count is None else first.count,
+                "seed": self.seed,
+                "window": list(self.window),
+                "stride": None if self.stride is None else list(self.stride),
+                "protocol": self.protocol,
+                # Results from before offsets were dealt lack it, and are not to be compared.
+            }
+            | ({"draw": DRAW} if drawn else {})
+            | ({} if self.aligned else {"aligned": False})
+        )
 
     @cached_property
     def hash(self) -> str:
@@ -197,35 +206,28 @@ def _grid(low: int, high: int) -> Offsets:
     return grid[np.any(grid != 0, axis=1)]
 
 
-@lru_cache(maxsize=512)
-def _drawn(
-    seed: int, index: int, low: int, high: int, count: int, stride: tuple[int, int] | None
-) -> Offsets:
-    """The offsets of one image, read-only: every kind asks for them while its block is in hand."""
-    rng = np.random.default_rng([seed, index])
-    chosen = _systematic(_grid(low, high), count, stride, rng)
-    chosen.flags.writeable = False
-    return chosen
+@lru_cache(maxsize=16)
+def _shuffled(seed: int, deal: int, low: int, high: int) -> Offsets:
+    """All offsets of the square in the random order of one deal, read-only."""
+    grid = _grid(low, high)
+    shuffled = grid[np.random.default_rng([seed, deal, 2]).permutation(len(grid))]
+    shuffled.flags.writeable = False
+    return shuffled
 
 
-def _systematic(
-    grid: Offsets, count: int, stride: tuple[int, int] | None, rng: np.random.Generator
-) -> Offsets:
-    """`count` of the offsets, without replacement, spread over the phases modulo `stride`.
+def _dealt(seed: int, index: int, low: int, high: int, count: int) -> Offsets:
+    """The offsets of one image, without replacement, every set of `count` equally likely.
 
-    The offsets are laid out phase by phase, in random order of phases and within each, and
-    taken at even steps from a random start: every offset is drawn with the same
-    probability, and every phase gets its share to within one.
+    One shuffle of the square serves as many images as it has hands of `count` offsets, in the
+    order of their indices. A hand is a simple random sample, so figures of single offsets *and*
+    of pairs have the mean of the full square for every net. Drawing the offsets of one image
+    spread over the phases cannot have that: two of one phase must meet as often as in the square.
+    Spread they are over images instead: no offset comes twice before the deal is over, so what
+    all images answer alike cancels in the mean over them.
     """
-    order = rng.permutation(len(grid))
-    if stride is not None:
-        phase = (grid[:, 0] % stride[0]) * stride[1] + grid[:, 1] % stride[1]
-        rank = rng.permutation(stride[0] * stride[1])
-        order = order[np.argsort(rank[phase[order]], kind="stable")]
-    step = len(grid) / count
-    picks = np.floor((rng.random() + np.arange(count)) * step).astype(np.int64)
-    chosen: Offsets = grid[order[np.minimum(picks, len(grid) - 1)]]
-    return chosen
+    hands = ((high - low + 1) ** 2 - (low <= 0 <= high)) // count
+    deal, hand = divmod(index, hands)
+    return _shuffled(seed, deal, low, high)[hand * count : (hand + 1) * count]
 
 
 def _aligned_reach(stride: tuple[int, int], far: int) -> tuple[int, int]:

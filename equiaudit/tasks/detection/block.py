@@ -14,8 +14,7 @@ from equiaudit.kinds import CIRCULAR, KINDS, Kind
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
-
-__all__ = ["IOUS", "BoxBlock", "common", "detections_of", "moved_back"]
+from equiaudit.tasks.detection.scoring import Scored, near, scored, shown
 
 Offset = tuple[int, int]
 Floats = NDArray[np.float64]
@@ -67,6 +66,7 @@ class BoxBlock:
         self._shifted: list[dict[str, list[tuple[Offset, Detections | None]]]] = [
             {} for _ in sources
         ]
+        self._names = plan.names
         kinds = {series.name: series.moves for series in plan.series}
         self._kinds: Mapping[str, Kind] = kinds | {ALIGNED: KINDS[CIRCULAR.name]}
 
@@ -83,9 +83,35 @@ class BoxBlock:
 
     def records(self) -> Sequence[BoxRecord]:
         """One per image."""
-        return [self._record(image) for image in range(len(self._sources))]
+        against = self._scored()
+        return [self._record(i, against.get(i)) for i in range(len(self._sources))]
 
-    def _record(self, image: int) -> BoxRecord:
+    def _scored(self) -> dict[int, dict[str, Scored]]:
+        """Every finite series of the images whose objects are known, and "" unshifted."""
+        places, groups = [], []
+        for image, source in enumerate(self._sources):
+            clean = self._clean[image]
+            if source.truth is None or clean is None:
+                continue
+            rows = np.asarray(source.truth.values, np.float64)
+            still = next(iter(self._kinds.values()))
+            series = {"": [(_ORIGIN, clean)]} | {n: self._shifted[image][n] for n in self._names}
+            for name, views in series.items():
+                kind = self._kinds.get(name, still)
+                known = [
+                    (found, shown(rows, self._plan.window, kind, at))
+                    for at, found in views
+                    if found is not None
+                ]
+                if len(known) == len(views):
+                    places.append((image, name))
+                    groups.append(known)
+        made: dict[int, dict[str, Scored]] = {}
+        for (image, name), own in zip(places, scored(groups) if groups else (), strict=True):
+            made.setdefault(image, {})[name] = own
+        return made
+
+    def _record(self, image: int, against: dict[str, Scored] | None) -> BoxRecord:
         source, clean, shifted = self._sources[image], self._clean[image], self._shifted[image]
         every = [clean, *(found for own in shifted.values() for _, found in own)]
         known = [found for found in every if found is not None]
@@ -102,6 +128,9 @@ class BoxBlock:
                 name: self._series(name, source.item.index, clean, own)
                 for name, own in shifted.items()
             },
+            known="" if source.truth is None else source.truth.sha256,
+            near=0 if source.truth is None else near(clean, source.truth.values, self._plan.window),
+            scored=against,
         )
 
     def _series(

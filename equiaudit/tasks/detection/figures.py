@@ -14,11 +14,11 @@ from equiaudit.results import DistancePoint, Estimate, GridMap
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, MOVES, BoxRecord, BoxSeries
 
-__all__ = ["by_distance", "figures_of", "grid_maps", "unkept"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+BOUNDED = ("box_consistency", "box_consistency_75")
+"""The metrics that are means of one share per image, of those with boxes."""
 _MEDIAN, _P95 = 0.5, 0.95
 _SIZES = ("kept_small", "kept_medium", "kept_large")
 
@@ -28,9 +28,8 @@ def figures_of(own: Sequence[BoxSeries], *, seed: int) -> dict[str, Estimate]:
     totals = {name: _column(own, name) for name in COUNTS}
     counted = totals["counted"]
     found: dict[str, Estimate] = {}
-    for place, name in enumerate(("box_consistency", "box_consistency_75")):
-        shares = [s.consistency[place] for s in own]
-        found[name] = mean_interval([share for share in shares if share is not None])
+    for name, shares in shares_of(own).items():
+        found[name] = mean_interval(shares)
     for name in ("kept", "lost", "relabelled"):
         found[f"boxes_{name}"] = ratio_interval(totals[name], counted)
     found["boxes_appeared"] = _per_box(totals["appeared"], counted, seed)
@@ -42,6 +41,15 @@ def figures_of(own: Sequence[BoxSeries], *, seed: int) -> dict[str, Estimate]:
     wobble = [s.wobble for s in own if s.wobble is not None]
     in_range = all(0 <= value <= 1 for value in wobble)
     found["score_wobble"] = mean_interval(wobble) if in_range else bca_interval(wobble, seed=seed)
+    return found
+
+
+def shares_of(own: Sequence[BoxSeries]) -> dict[str, Floats]:
+    """By metric of `BOUNDED`, the shares of the images that have boxes."""
+    found = {}
+    for place, name in enumerate(BOUNDED):
+        shares = [s.consistency[place] for s in own]
+        found[name] = np.array([share for share in shares if share is not None], np.float64)
     return found
 
 

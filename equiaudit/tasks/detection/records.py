@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.audit.records import ImageRecord
+from equiaudit.tasks.detection.scoring import Scored
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,11 +85,17 @@ class BoxRecord(ImageRecord):
     """Outputs that hold as many boxes as are kept of one."""
     series: dict[str, BoxSeries] | None = None
     """By name; the aligned shifts among them, where they were run."""
+    known: str = ""
+    """sha256 of the objects of the unshifted window, where they are known."""
+    near: int = 0
+    """Of those, how many a box of any class overlaps by half, unshifted."""
+    scored: dict[str, Scored] | None = None
+    """Against those, by name of the series, and under "" unshifted; where all is finite."""
 
     @property
     def truth(self) -> str:
-        """Nothing is known to be right."""
-        return ""
+        """What identifies the objects that are known."""
+        return self.known
 
     def of(self, name: str) -> BoxSeries:
         """What was seen under series `name`."""
@@ -99,7 +106,10 @@ class BoxRecord(ImageRecord):
     def to_json(self) -> str:
         """One line."""
         own = {n: s.written() for n, s in self.series.items()} if self.series is not None else None
-        plain = asdict(replace(self, series=None)) | {"series": own}
+        scored = self.scored
+        against = None if scored is None else {n: s.written() for n, s in scored.items()}
+        plain = asdict(replace(self, series=None, scored=None))
+        plain |= {"series": own, "scored": against}
         return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
@@ -107,6 +117,9 @@ class BoxRecord(ImageRecord):
         """The inverse of `to_json`; ValueError, TypeError or KeyError on a damaged line."""
         data: dict[str, Any] = json.loads(line)
         series, notes = data.pop("series"), tuple(data.pop("notes"))
+        scored = data.pop("scored")
+        if scored is not None:
+            scored = {name: Scored.read(own) for name, own in scored.items()}
         if series is not None:
             series = {name: BoxSeries.read(own) for name, own in series.items()}
-        return cls(**data, notes=notes, series=series)
+        return cls(**data, notes=notes, series=series, scored=scored)
