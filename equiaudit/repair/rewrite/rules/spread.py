@@ -31,7 +31,7 @@ def constant_along(node: fx.Node, dim: int) -> bool:
     shape = shape_of(node)
     if len(shape) < -dim or shape[dim] == 1:
         return True
-    if node.op != "call_function" or not hasattr(node.target, "_schema"):
+    if node.op != "call_function":
         return False
     name, args = short_name(node), bind(node)
     x: Any = args.get("self")
