@@ -14,6 +14,7 @@ from torch import Tensor
 from equiaudit.errors import InputError, first_line
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.detectors.declaration import FORMATS, Declaration
+from equiaudit.models.detectors.instances import extras_of
 from equiaudit.models.zoo import own_modules
 
 _ROUNDING = 1e-2
@@ -32,6 +33,8 @@ class Found:
     """(A,)"""
     labels: Tensor
     """(A,) whole numbers of any dtype, or NaN."""
+    extras: Tensor | None = None
+    """(A, ...) as `instances` has them."""
 
 
 # Readers: (declaration, window, what) -> (returned, batch) -> boxes of each image
@@ -45,9 +48,20 @@ def _dicts(how: Declaration, window: tuple[int, int], what: str) -> Read:
         rows = returned[-1] if isinstance(returned, tuple) else returned
         if not is_list_of_dicts(rows):
             raise _misfit(how, returned, what)
-        return [Found(each["boxes"], each["scores"], each["labels"]) for each in rows]
+        return [
+            Found(each["boxes"], each["scores"], each["labels"], extras_of(each)) for each in rows
+        ]
 
     return read
+
+
+def held_by(how: Declaration, returned: Any) -> tuple[int, bool]:
+    """How many key points an object has, and whether it has a mask."""
+    rows = returned[-1] if isinstance(returned, tuple) else returned
+    if how.format != "dicts" or not is_list_of_dicts(rows):
+        return 0, False
+    points = rows[0].get("keypoints")
+    return 0 if points is None else points.shape[1], "masks" in rows[0]
 
 
 def is_list_of_dicts(returned: Any) -> bool:
