@@ -34,11 +34,13 @@ class Inside:
             shared, either = (a & b).sum((1, 2)), (a | b).sum((1, 2))
             self._overlaps.append(shared[either > 0] / either[either > 0])
         if clean.points is not None and found.points is not None:
-            moves = found.points[partners] - clean.points[kept]
+            # A partner that reaches beyond what both windows show is seen otherwise in each.
+            whole = field.whole(found.boxes[partners], offset)
+            moves = (found.points[partners] - clean.points[kept])[whole]
             if field.region is None:
                 sides = np.array(self._window[::-1], np.float64)
                 moves = moves - np.rint(moves / sides) * sides
-            self._alike.append(similarity(moves, area(clean.boxes[kept])))
+            self._alike.append(similarity(moves, area(clean.boxes[kept])[whole]))
 
     def pair(
         self, one: Detections, other: Detections, field: Field, places: tuple[Offset, Offset]
@@ -71,7 +73,7 @@ class Inside:
 
     @property
     def alike(self) -> float | None:
-        """Mean similarity of key points, likewise."""
+        """Mean similarity of key points of those that no border cuts in either window."""
         return _mean(self._alike)
 
     @property

@@ -129,12 +129,15 @@ def test_masks_and_key_points_are_those_of_a_slow_loop(kind, tmp_path):
         moved = [objects_at(net, scene(i, striped=True), kind, d) for d in offsets]
         mine, near = [], []
         for d, other in zip(offsets, moved, strict=True):
-            for a, b in outcome(clean[0], other[0], kind, [(0, 0), d])["kept"].items():
+            seen = outcome(clean[0], other[0], kind, [(0, 0), d])
+            for a, b in seen["kept"].items():
                 one, two = (cut(m, kind, [d]) for m in (clean[1][a], other[1][b]))
                 mine.append(overlap(one, two))
-                near.append(alike(clean[2][a], other[2][b], clean[0][a][0], kind))
+                if seen["whole_b"][b]:
+                    near.append(alike(clean[2][a], other[2][b], clean[0][a][0], kind))
         if mine:
             ious.append(np.mean(mine))
+        if near:
             points.append(np.mean(near))
         counts = np.zeros((10, 2))
         for a, b in rounds(offsets, plan.seed, i):
