@@ -14,6 +14,7 @@ from equiaudit.results.dense import (
 from equiaudit.results.types import (
     BackendTrial,
     BoundaryPart,
+    CausePoint,
     ClassDecisions,
     DistancePoint,
     Estimate,
@@ -34,6 +35,7 @@ __all__ = [
     "BorderBin",
     "BorderProfile",
     "BoundaryPart",
+    "CausePoint",
     "ClassDecisions",
     "ClassScore",
     "DenseExample",

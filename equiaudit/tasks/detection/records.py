@@ -83,7 +83,7 @@ class BoxRecord(ImageRecord):
     full: int = 0
     """Outputs that hold as many boxes as are kept of one."""
     series: dict[str, BoxSeries] | None = None
-    """By name; the aligned shifts among them, where they were run."""
+    """By name; the views of contrasts among them, where they were run."""
 
     @property
     def truth(self) -> str:
