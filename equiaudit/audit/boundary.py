@@ -18,8 +18,6 @@ from equiaudit.results import BoundaryPart, CausePoint, Estimate
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.contrasts import Contrast
 
-__all__ = ["Changes", "Views", "boundary_parts", "paired_views", "unequal", "views_of"]
-
 Floats = NDArray[np.float64]
 
 _GROUPS, _LEAST = 4, 20
