@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Jobs
+from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.task import Source
-from equiaudit.kinds import CIRCULAR, KINDS, Kind
+from equiaudit.kinds import Kind
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
 from equiaudit.models.detectors import MOST_BOXES, masks_in, points_in
 from equiaudit.models.types import Model
@@ -86,9 +86,8 @@ class BoxBlock:
         self._shifted: list[dict[str, list[tuple[Offset, Detections | None]]]] = [
             {} for _ in sources
         ]
+        self._kinds: Mapping[str, Kind] = plan.moves
         self._names = plan.names
-        kinds = {series.name: series.moves for series in plan.series}
-        self._kinds: Mapping[str, Kind] = kinds | {ALIGNED: KINDS[CIRCULAR.name]}
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Keep the unshifted boxes."""
@@ -168,9 +167,9 @@ class BoxBlock:
         for offset, found in back:
             seen.take(found, common(kind, window, [offset]), offset)
         pairs = np.zeros((len(IOUS), 2), np.int64)
-        # Aligned shifts tell causes apart, and are not compared with one another.
+        # Views of contrasts tell causes apart, and are not compared with one another.
         for (at, one), (to, other) in (
-            () if name == ALIGNED else _pairs(back, [self._plan.seed, index])
+            () if name not in self._plan.names else _pairs(back, [self._plan.seed, index])
         ):
             field = common(kind, window, [at, to])
             pairs += np.array(agreement(one, other, field, (at, to), IOUS), np.int64)

@@ -107,7 +107,7 @@ class BoxRecord(ImageRecord):
     full: int = 0
     """Outputs that hold as many boxes as are kept of one."""
     series: dict[str, BoxSeries] | None = None
-    """By name; the aligned shifts among them, where they were run."""
+    """By name; the views of contrasts among them, where they were run."""
     known: str = ""
     """sha256 of the objects of the unshifted window, where they are known."""
     near: int = 0
