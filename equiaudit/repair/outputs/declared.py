@@ -28,13 +28,17 @@ def declaration_of(model: Model) -> Declaration | None:
     """What is declared of the boxes of a model; None where it is no detector."""
     if not model.detector:
         return None
-    given = {key: value for key, value in model.detector.items() if value != []}
-    return parse_detector(given, where=model.name, source="its declaration")
+    return parse_detector(dict(model.detector), where=model.name, source="its declaration")
 
 
 def made_outside(model: Model) -> Misfit | None:
     """Why the positions of a model are not known: a function outside of it makes the boxes."""
     how = declaration_of(model)
+    if how is not None and how.format == "anchors":
+        return Misfit(
+            f"The boxes of {model.name} are relative to anchors, and such are not moved back.",
+            "Export it with its boxes decoded.",
+        )
     if how is None or how.format != "decoder":
         return None
     return Misfit(
@@ -52,7 +56,7 @@ def declared_as(model: Model, every: EveryRun | None, *, named: bool) -> str:
     how = declaration_of(model)
     if how is None:
         return ""
-    if named or every is None or how.format in ("dicts", "decoder"):
+    if named or every is None or how.format in ("dicts", "anchors", "decoder"):
         return how.toml
     if how.format == "boxes":
         at: dict[str, Any] = {key: str(place) for key, place in _named(how, every).items()}
@@ -67,7 +71,7 @@ def declared_roles(model: Model, every: EveryRun) -> dict[int, Role]:
     {} where nothing is declared of outputs that are tensors.
     """
     how = declaration_of(model)
-    if how is None or how.format in ("dicts", "decoder"):
+    if how is None or how.format in ("dicts", "anchors", "decoder"):
         return {}
     if how.format == "boxes":
         return _apart(how, every)
