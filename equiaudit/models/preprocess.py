@@ -3,10 +3,11 @@
 A preprocessing file is TOML with these keys, all optional but for what nothing else states:
 
     size = [224, 224]             # H, W of the window the model sees, px
-    mean = [0.485, 0.456, 0.406]  # RGB order whatever `channels` says; one value for gray
+    mean = [0.485, 0.456, 0.406]  # RGB order whatever `channels` says; one value for gray, 4 to
+                                  # 32 in the order of the file's channels for multi
     std = [0.229, 0.224, 0.225]
     pixel_range = 1               # 255: mean and std are for pixels in 0..255
-    channels = "rgb"              # "rgb" | "bgr" | "gray"
+    channels = "rgb"              # "rgb" | "bgr" | "gray" | "multi"
     dtype = "float32"             # "float32" | "float16" | "uint8" (raw pixels)
     layout = "NCHW"               # "NCHW" | "NHWC"
     resize = 256                  # shorter side before the centre crop, px; [H, W]: both sides
@@ -35,9 +36,12 @@ from equiaudit.models.types import Preprocess
 
 PREPROCESS_KEY = "equiaudit.preprocess"
 PREPROCESS_EXTRA_FILE = "preprocess.toml"
+MULTI = "multi"
+FEWEST, MOST = 4, 32
+"""Channels of an image that is neither grey nor RGB."""
 
 _CHOICES = {
-    "channels": ("rgb", "bgr", "gray"),
+    "channels": ("rgb", "bgr", "gray", MULTI),
     "dtype": ("float32", "float16", "uint8"),
     "layout": ("NCHW", "NHWC"),
     "interpolation": ("nearest", "bilinear", "bicubic"),
@@ -100,6 +104,8 @@ class Hints:
 
     stated: PreprocessFields = field(default_factory=dict)
     fixed: PreprocessFields = field(default_factory=dict)
+    planes: int | None = None
+    """Channels of the input, where the file says that they are neither 1 nor 3."""
 
 
 def read_preprocess_file(path: Path | str, *, origin: str = "file") -> PreprocessFields:
@@ -176,9 +182,9 @@ def resolve_preprocess(
     given = dict(_stated(overrides, model, hints))
     given.pop("detector", None)
     _refuse_contradictions(given, hints.fixed, name)
-    given = _with_defaults(given, name)
+    given = _with_defaults(given, hints.planes, name)
     if not normalisation:
-        given = {**_no_normalisation(given), **given}
+        given = {**_no_normalisation(given, hints.planes), **given}
     if given["fit"].value == "letterbox" and given["resize"].value is not None:
         raise InputError(
             f"{given['fit'].source} letterboxes images, so resize ({given['resize'].source}) cannot"
@@ -187,12 +193,24 @@ def resolve_preprocess(
         )
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
-        raise _unresolved(missing, name)
-    _check_channel_count(given, name)
+        raise _unresolved(missing, name, hints.planes)
+    _check_channel_count(given, hints.planes, name)
     return Preprocess(
         **{key: item.value for key, item in given.items()},
         source={key: item.source for key, item in given.items()},
     )
+
+
+def several_channels(channels: int | None, what: str) -> int | None:
+    """`channels` where they are neither 1 nor 3; InputError for what no image has."""
+    if channels in (1, 3, None):
+        return None
+    if channels is not None and not FEWEST <= channels <= MOST:
+        raise InputError(
+            f"{what} takes images of {channels} channels; 1, 3 and {FEWEST} to {MOST} are"
+            " supported."
+        )
+    return channels
 
 
 def detector_table(
@@ -207,8 +225,13 @@ def _stated(overrides: PreprocessOverrides, model: Path | None, hints: Hints) ->
     return _first_stated([*layers, hints.fixed])
 
 
-def _no_normalisation(given: PreprocessFields) -> dict[str, Given]:
-    channels = 1 if given["channels"].value == "gray" else 3
+def _count(channels: str, planes: int | None) -> int | None:
+    """How many values of mean `channels` take; None where nothing says."""
+    return planes if channels == MULTI else 1 if channels == "gray" else 3
+
+
+def _no_normalisation(given: PreprocessFields, planes: int | None) -> dict[str, Given]:
+    channels = _count(given["channels"].value, planes) or FEWEST
     values = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     return {key: Given(value, "not needed") for key, value in values.items()}
 
@@ -259,10 +282,13 @@ def _refuse_contradictions(given: PreprocessFields, fixed: PreprocessFields, nam
             )
 
 
-def _with_defaults(given: dict[str, Given], name: str) -> dict[str, Given]:
+def _with_defaults(given: dict[str, Given], planes: int | None, name: str) -> dict[str, Given]:
     filled = {**{key: Given(value, "default") for key, value in _DEFAULTS.items()}, **given}
-    if "channels" not in given and "mean" in given and len(given["mean"].value) == 1:
+    values = len(given["mean"].value) if "mean" in given else 3
+    if "channels" not in given and values == 1:
         filled["channels"] = Given("gray", "one value in mean")
+    elif "channels" not in given and values >= FEWEST:
+        filled["channels"] = Given(MULTI, f"{values} values in mean")
     if filled["dtype"].value != "uint8":
         return filled
     for key in ("mean", "std"):
@@ -271,13 +297,21 @@ def _with_defaults(given: dict[str, Given], name: str) -> dict[str, Given]:
                 f"{name} takes raw uint8 pixels, so {key} ({given[key].source}) cannot apply.",
                 tip=f"Leave {key} out.",
             )
-    count = 1 if filled["channels"].value == "gray" else 3
+    count = _count(filled["channels"].value, planes)
+    if count is None:
+        raise InputError(
+            f"{name} takes raw uint8 pixels of an unknown number of channels.",
+            tip="Export it again with a fixed number of input channels.",
+        )
     raw = "raw uint8 pixels"
     return {**filled, "mean": Given((0.0,) * count, raw), "std": Given((1.0,) * count, raw)}
 
 
-def _unresolved(missing: Sequence[str], name: str) -> InputError:
-    flags = " ".join(_FLAGS[key] for key in missing)
+def _unresolved(missing: Sequence[str], name: str, planes: int | None) -> InputError:
+    words = _FLAGS
+    if planes is not None:
+        words = _FLAGS | {key: f"--{key} V1,V2,...,V{planes}" for key in ("mean", "std")}
+    flags = " ".join(words[key] for key in missing)
     verb = "is" if len(missing) == 1 else "are"
     listed = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + [missing[-1]])
     return InputError(
@@ -286,14 +320,15 @@ def _unresolved(missing: Sequence[str], name: str) -> InputError:
     )
 
 
-def _check_channel_count(given: PreprocessFields, name: str) -> None:
+def _check_channel_count(given: PreprocessFields, planes: int | None, name: str) -> None:
     channels = given["channels"].value
-    count = 1 if channels == "gray" else 3
+    count = _count(channels, planes) or max(len(given["mean"].value), FEWEST)
     for key in ("mean", "std"):
         if len(given[key].value) != count:
             raise InputError(
                 f"{given[key].source} has {len(given[key].value)} values of {key}, but {name} "
-                f"takes {channels} images, which need {count}."
+                f"takes {channels if channels != MULTI else f'{count}-channel'} images, which need"
+                f" {count}."
             )
 
 
@@ -341,7 +376,7 @@ def _side(value: Any) -> int | None:
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
-    if not isinstance(value, list) or len(value) not in (1, 3):
+    if not isinstance(value, list) or len(value) not in (1, 3, *range(FEWEST, MOST + 1)):
         return None
     real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
     # Neither nan nor a whole number of 400 digits, which no float holds.
@@ -368,8 +403,8 @@ def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[Any], Any]]:
 
 _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "size": ("two positive whole numbers [H, W]", _size),
-    "mean": ("3 numbers, or 1 for gray", _numbers),
-    "std": ("3 positive numbers, or 1 for gray", _deviations),
+    "mean": ("3 numbers, 1 for gray, or 4 to 32", _numbers),
+    "std": ("3 positive numbers, 1 for gray, or 4 to 32", _deviations),
     "image_range": ("two numbers [black, white], the second larger", _bounds),
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
     "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
