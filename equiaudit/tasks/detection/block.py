@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Jobs
+from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.task import Source
-from equiaudit.kinds import CIRCULAR, KINDS, Kind
+from equiaudit.kinds import Kind
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 IOUS = (0.5, 0.75)
 _SMALL, _LARGE = 32.0**2, 96.0**2
 """COCO's bounds of areas, px."""
+_LEAST = 4
+"""Boxes of an image and series that are kept by themselves."""
 _ORIGIN = (0, 0)
 
 
@@ -66,9 +68,8 @@ class BoxBlock:
         self._shifted: list[dict[str, list[tuple[Offset, Detections | None]]]] = [
             {} for _ in sources
         ]
+        self._kinds: Mapping[str, Kind] = plan.moves
         self._names = plan.names
-        kinds = {series.name: series.moves for series in plan.series}
-        self._kinds: Mapping[str, Kind] = kinds | {ALIGNED: KINDS[CIRCULAR.name]}
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Keep the unshifted boxes."""
@@ -148,9 +149,9 @@ class BoxBlock:
         for offset, found in back:
             seen.take(found, common(kind, window, [offset]), offset)
         pairs = np.zeros((len(IOUS), 2), np.int64)
-        # Aligned shifts tell causes apart, and are not compared with one another.
+        # Views of contrasts tell causes apart, and are not compared with one another.
         for (at, one), (to, other) in (
-            () if name == ALIGNED else _pairs(back, [self._plan.seed, index])
+            () if name not in self._plan.names else _pairs(back, [self._plan.seed, index])
         ):
             field = common(kind, window, [at, to])
             pairs += np.array(agreement(one, other, field, (at, to), IOUS), np.int64)
@@ -179,6 +180,8 @@ class _Seen:
         self._counts: list[tuple[int, ...]] = []
         self._moves: list[Floats] = []
         self._sizes = np.zeros((3, 2), np.int64)
+        self._times = np.zeros((len(clean), 2), np.int64)
+        self._worst = np.full(len(clean), np.nan)
 
     def take(self, found: Detections, field: Field, offset: Offset) -> None:
         """The boxes at one shift, moved back."""
@@ -190,7 +193,10 @@ class _Seen:
         self._low[kept] = np.minimum(self._low[kept], scores)
         self._high[kept] = np.maximum(self._high[kept], scores)
         self._ever |= kept
-        self._moves.append(_moves(seen.moved[kept], self._area[kept]))
+        moves = _moves(seen.moved[kept], self._area[kept])
+        self._moves.append(moves)
+        self._worst[kept] = np.fmax(self._worst[kept], moves[:, 0])
+        self._times += np.stack([kept, seen.counted], axis=1)
         size = (self._area >= _SMALL).astype(np.int64) + (self._area > _LARGE)
         for i in range(3):
             self._sizes[i] += (kept & (size == i)).sum(), (seen.counted & (size == i)).sum()
@@ -204,7 +210,19 @@ class _Seen:
             sizes=tuple((int(a), int(b)) for a, b in self._sizes),
             pairs=pairs,
             wobble=float(wobble.mean()) if len(wobble) else None,
+            least=self._least().tobytes(),
         )
+
+    def _least(self) -> Floats:
+        """(n, 9) of the boxes that are kept least often, then of those that move most."""
+        kept, compared = self._times.T
+        share = np.divide(kept, compared, out=np.ones(len(kept)), where=compared > 0)
+        moved = np.nan_to_num(self._worst)
+        order = np.lexsort((-moved, share))
+        chosen = order[((share < 1) | (moved > 0))[order] & (compared > 0)[order]][:_LEAST]
+        clean = self._clean
+        columns = (clean.boxes, clean.scores, clean.labels, kept, compared, self._worst)
+        return np.asarray(np.column_stack(columns)[chosen], np.float64)
 
 
 def _moves(moved: Floats, areas: Floats) -> Floats:

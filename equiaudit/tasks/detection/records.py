@@ -20,6 +20,9 @@ COUNTS = ("counted", "kept", "relabelled", "lost", "apart", "appeared", "found")
 """The columns of `BoxSeries.counts`."""
 MOVES = ("jitter", "centre", "size", "share")
 """The columns of `BoxSeries.moves`."""
+EACH = ("x1", "y1", "x2", "y2", "score", "label", "kept", "compared", "jitter_max")
+"""The columns of `BoxSeries.least`."""
+_PACKED = ("counts", "moves", "least")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,20 @@ class BoxSeries:
     wobble: float | None
     """Mean over boxes kept at some shift; None where there are none."""
     finite: bool = True
+    least: bytes = b""
+    """float64 (n, 9): `EACH` of the few boxes of the unshifted image that are least stable."""
+
+    @property
+    def unstable(self) -> Floats:
+        """(n, 9)"""
+        return np.frombuffer(self.least, np.float64).reshape(-1, len(EACH))
+
+    @property
+    def jitter_of_shifts(self) -> Floats:
+        """(K,) summed jitter of the boxes that each shift keeps, px."""
+        ends = np.concatenate([[0.0], np.cumsum(self.moved[:, 0])])
+        kept = np.concatenate([[0], np.cumsum(self.by_shift[:, COUNTS.index("kept")])])
+        return np.diff(ends[kept])
 
     @property
     def by_shift(self) -> Ints:
@@ -60,13 +77,13 @@ class BoxSeries:
 
     def written(self) -> dict[str, Any]:
         """As JSON holds it."""
-        packed = {n: base64.b64encode(getattr(self, n)).decode() for n in ("counts", "moves")}
+        packed = {n: base64.b64encode(getattr(self, n)).decode() for n in _PACKED}
         return asdict(self) | packed
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Self:
         """The inverse; ValueError, TypeError or KeyError for what is damaged."""
-        packed = {n: base64.b64decode(data[n], validate=True) for n in ("counts", "moves")}
+        packed = {n: base64.b64decode(data[n], validate=True) for n in _PACKED}
         sizes, pairs = (tuple((int(a), int(b)) for a, b in data[n]) for n in ("sizes", "pairs"))
         return cls(**(data | packed | {"sizes": sizes, "pairs": pairs}))
 
@@ -84,7 +101,7 @@ class BoxRecord(ImageRecord):
     full: int = 0
     """Outputs that hold as many boxes as are kept of one."""
     series: dict[str, BoxSeries] | None = None
-    """By name; the aligned shifts among them, where they were run."""
+    """By name; the views of contrasts among them, where they were run."""
     known: str = ""
     """sha256 of the objects of the unshifted window, where they are known."""
     near: int = 0

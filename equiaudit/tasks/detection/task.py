@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from equiaudit.errors import InputError
 from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.detection.catalog import METRICS
+from equiaudit.tasks.sections import HtmlSections, Section
 from equiaudit.tasks.sentences import counted
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
+    from equiaudit.results import Result
     from equiaudit.shifts import ShiftPlan
     from equiaudit.tasks.detection.audit import DetectionAudit
 
@@ -106,6 +109,18 @@ class Detection(Task):
         from equiaudit.tasks.detection.audit import DetectionAudit
 
         return DetectionAudit(model, dataset, plan, options)
+
+    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
+        """Jitter by distance and phase, and the least stable objects."""
+        from equiaudit.tasks.detection import report
+
+        return report.sections(result, narrow=narrow)
+
+    def html(self, result: Result, room: int) -> HtmlSections:
+        """The same, with pictures."""
+        from equiaudit.tasks.detection import report
+
+        return report.html(result, room)
 
 
 TASK = Detection()
