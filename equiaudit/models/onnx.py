@@ -18,14 +18,13 @@ from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
 from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input
 from equiaudit.models.preprocess import (
-    MULTI,
     PREPROCESS_KEY,
     Given,
     Hints,
     PreprocessFields,
     parse_preprocess,
-    several_channels,
 )
+from equiaudit.models.preprocess_values import MULTI, several_channels
 
 if TYPE_CHECKING:
     import onnxruntime as ort

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
-from equiaudit.models.preprocess import FEWEST, MOST
+from equiaudit.models.preprocess_values import FEWEST, MOST
 
 if TYPE_CHECKING:
     import torch

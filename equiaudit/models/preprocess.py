@@ -26,28 +26,18 @@ inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, T
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from equiaudit.errors import InputError
+from equiaudit.models.preprocess_values import CHECKS, CHOICES, FEWEST, MOST, MULTI, shown
 from equiaudit.models.types import Preprocess
 
 PREPROCESS_KEY = "equiaudit.preprocess"
 PREPROCESS_EXTRA_FILE = "preprocess.toml"
-MULTI = "multi"
-FEWEST, MOST = 4, 32
-"""Channels of an image that is neither grey nor RGB."""
 
-_CHOICES = {
-    "channels": ("rgb", "bgr", "gray", MULTI),
-    "dtype": ("float32", "float16", "uint8"),
-    "layout": ("NCHW", "NHWC"),
-    "interpolation": ("nearest", "bilinear", "bicubic"),
-    "fit": ("crop", "letterbox"),
-    "place": ("centre", "top-left"),
-}
 _DEFAULTS: dict[str, Any] = {
     "channels": "rgb",
     "dtype": "float32",
@@ -59,8 +49,6 @@ _DEFAULTS: dict[str, Any] = {
     "place": "centre",
     "pad": 114,
 }
-_LONGEST_SIDE = 1 << 16
-_LARGEST_NUMBER = 1e30
 # Bytes. Reading TOML takes time that grows with the square of a dotted key.
 _LARGEST_FILE = 1 << 14
 _FLAGS = {
@@ -138,9 +126,9 @@ def parse_preprocess(text: str, *, where: str, source: str) -> PreprocessFields:
     except (ValueError, RecursionError) as error:  # an int of too many digits is a ValueError
         raise InputError(f"{where} is not TOML: {error}.") from error
     for key in table:
-        if key not in _CHECKS:
+        if key not in CHECKS:
             raise InputError(
-                f"Unknown key {key!r} in {where}.", tip=f"Known keys: {', '.join(_CHECKS)}."
+                f"Unknown key {key!r} in {where}.", tip=f"Known keys: {', '.join(CHECKS)}."
             )
     values = {key: _checked(key, value, where) for key, value in table.items()}
     return {key: Given(value, source) for key, value in _to_unit_range(values, where).items()}
@@ -153,7 +141,7 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     if not raw:
         lines += [f"mean = {list(preprocess.mean)}", f"std = {list(preprocess.std)}"]
     boxed = ("place", "pad") if preprocess.fit == "letterbox" else ()
-    chosen = [key for key in _CHOICES if key not in ("fit", "place") or boxed]
+    chosen = [key for key in CHOICES if key not in ("fit", "place") or boxed]
     lines += [f'{key} = "{getattr(preprocess, key)}"' for key in chosen]
     if boxed:
         lines.append(f"pad = {preprocess.pad}")
@@ -199,18 +187,6 @@ def resolve_preprocess(
         **{key: item.value for key, item in given.items()},
         source={key: item.source for key, item in given.items()},
     )
-
-
-def several_channels(channels: int | None, what: str) -> int | None:
-    """`channels` where they are neither 1 nor 3; InputError for what no image has."""
-    if channels in (1, 3, None):
-        return None
-    if channels is not None and not FEWEST <= channels <= MOST:
-        raise InputError(
-            f"{what} takes images of {channels} channels; 1, 3 and {FEWEST} to {MOST} are"
-            " supported."
-        )
-    return channels
 
 
 def detector_table(
@@ -276,8 +252,8 @@ def _refuse_contradictions(given: PreprocessFields, fixed: PreprocessFields, nam
     for key, fact in fixed.items():
         if given[key].value != fact.value:
             raise InputError(
-                f"{given[key].source} says {key} {_shown(given[key].value)}, but the input of "
-                f"{name} has {key} {_shown(fact.value)} ({fact.source}).",
+                f"{given[key].source} says {key} {shown(given[key].value)}, but the input of "
+                f"{name} has {key} {shown(fact.value)} ({fact.source}).",
                 tip=f"Leave {key} out, or export the model again.",
             )
 
@@ -349,66 +325,8 @@ def _to_unit_range(values: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
-    expected, check = _CHECKS[key]
+    expected, check = CHECKS[key]
     checked = check(value)
     if checked is None:
-        raise InputError(f"{key} in {where} must be {expected}, not {_shown(value)}.")
+        raise InputError(f"{key} in {where} must be {expected}, not {shown(value)}.")
     return checked
-
-
-def _shown(value: Any) -> str:
-    listed = isinstance(value, list | tuple)
-    try:
-        text = "[" + ", ".join(map(str, value)) + "]" if listed else repr(value)
-    except (ValueError, RecursionError):  # a whole number of 5,000 digits has no text
-        return f"that {type(value).__name__}"
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _size(value: Any) -> tuple[int, int] | None:
-    sides = isinstance(value, list) and len(value) == 2 and all(_side(v) for v in value)
-    return (value[0], value[1]) if sides else None
-
-
-def _side(value: Any) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 < value <= _LONGEST_SIDE else None
-
-
-def _numbers(value: Any) -> tuple[float, ...] | None:
-    if not isinstance(value, list) or len(value) not in (1, 3, *range(FEWEST, MOST + 1)):
-        return None
-    real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    # Neither nan nor a whole number of 400 digits, which no float holds.
-    usable = real and all(abs(v) < _LARGEST_NUMBER for v in value)
-    return tuple(map(float, value)) if usable else None
-
-
-def _deviations(value: Any) -> tuple[float, ...] | None:
-    numbers = _numbers(value)
-    return numbers if numbers and min(numbers) > 0 else None
-
-
-def _bounds(value: Any) -> tuple[float, float] | None:
-    if not isinstance(value, list) or len(value) != 2:
-        return None
-    real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    usable = real and all(abs(v) < _LARGEST_NUMBER for v in value) and value[0] < value[1]
-    return (float(value[0]), float(value[1])) if usable else None
-
-
-def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[Any], Any]]:
-    return " or ".join(f'"{c}"' for c in choices), lambda v: v if v in choices else None
-
-
-_CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "size": ("two positive whole numbers [H, W]", _size),
-    "mean": ("3 numbers, 1 for gray, or 4 to 32", _numbers),
-    "std": ("3 positive numbers, 1 for gray, or 4 to 32", _deviations),
-    "image_range": ("two numbers [black, white], the second larger", _bounds),
-    "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
-    "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
-    "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
-    "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
-    **{key: _one_of(choices) for key, choices in _CHOICES.items()},
-}

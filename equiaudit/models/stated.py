@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from equiaudit.models.preprocess import (
-    MULTI,
     PREPROCESS_EXTRA_FILE,
     PREPROCESS_KEY,
     Given,
     Hints,
     PreprocessFields,
     parse_preprocess,
-    several_channels,
 )
+from equiaudit.models.preprocess_values import MULTI, several_channels
 from equiaudit.models.zips import member_bytes
 
 Shape = tuple[int | None, ...]

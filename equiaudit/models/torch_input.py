@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import InputError
-from equiaudit.models.preprocess import FEWEST, several_channels
+from equiaudit.models.preprocess_values import FEWEST, several_channels
 
 _CAST = (torch.bfloat16, torch.float64)
 _KINDS = {"Conv1d": "signals (1-D)", "Conv3d": "volumes or clips (3-D)"}
