@@ -59,6 +59,8 @@ class ModelFacts(_Frozen):
     trusted: bool
     reading: str = ""
     detector: dict[str, Any] = Field(default_factory=dict)
+    points: int = 0
+    masks: bool = False
     notes: tuple[str, ...]
     output_shape: tuple[int, ...]
     """Of one output: (classes,), (C, h, w)."""

@@ -87,8 +87,8 @@ def _refusal(failures: str, every_output: bool) -> NothingToDo:
         return NothingToDo(f"The model cannot be captured with all its outputs ({failures}).")
     return NothingToDo(
         f"The model cannot be captured as one graph ({failures}).",
-        tip="--method canonical needs no graph; or export it with torch.export and a dynamic"
-        " batch.",
+        tip="Export it with torch.export and a dynamic batch; or to ONNX, which --method canonical"
+        " takes as it is.",
     )
 
 

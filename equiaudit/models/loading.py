@@ -355,6 +355,8 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         output_layout=seen.choice.layout,
         reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         detector=seen.choice.declared,
+        points=seen.choice.points,
+        masks=seen.choice.masks,
         num_classes=classes,
         class_names=artefact.names_of(classes, 1 if task.declared else 2),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),

@@ -52,6 +52,10 @@ class OutputChoice:
     """Makes it of all that is returned, where it is more than one tensor."""
     declared: Mapping[str, Any] = field(default_factory=dict)
     """Of a detector: how that is done, `detectors.Declaration.plain`."""
+    points: int = 0
+    """Key points of each of its objects."""
+    masks: bool = False
+    """Its objects have masks."""
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:

@@ -118,6 +118,10 @@ class Model:
     """How boxes are made of its outputs, in words; "" where the output is one tensor."""
     detector: Mapping[str, Any] = field(default_factory=dict)
     """The same by key, `detectors.Declaration.plain`."""
+    points: int = 0
+    """Key points of each object of a detector."""
+    masks: bool = False
+    """The objects of a detector have masks."""
     one_size: bool = False
     """The file takes images of its window's size only."""
     trusted: bool = False
