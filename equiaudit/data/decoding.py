@@ -90,9 +90,10 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     except Exception as error:
         return Skipped(name=item.file, reason=reason_of(error))
     try:
-        turned = 1 if geometry.channels else _header(io.BytesIO(content))[1]
-        frame = Frame(planes[0].size[::-1], turned)
-        known = None if truth is None else truth.read(item, geometry, frame)
+        known = None
+        if truth is not None:
+            turned = 1 if geometry.channels else _header(io.BytesIO(content))[1]
+            known = truth.read(item, geometry, Frame(planes[0].size[::-1], turned))
     except UnreadableTruth as error:
         return Skipped(name=item.file, reason=str(error))
     planes = scaled(planes, geometry)
@@ -150,6 +151,8 @@ def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], int]:
     except UnidentifiedImageError:
         if not is_tiff(first):
             raise
+        if isinstance(file, io.BytesIO):
+            file.seek(0)
         return tiff_size(file), 1
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from equiaudit.errors import InputError
-from equiaudit.models.preprocess_values import CHECKS, CHOICES, FEWEST, MOST, MULTI, shown
+from equiaudit.models.preprocess_values import CHECKS, CHOICES, FEWEST, MULTI, shown
 from equiaudit.models.types import Preprocess
 
 PREPROCESS_KEY = "equiaudit.preprocess"
