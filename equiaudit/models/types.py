@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from equiaudit.models.sniff import FileKind
+
 if TYPE_CHECKING:
     import torch
 
-ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
+ModelKind = FileKind | Literal["state_dict", "module"]
 Layout = Literal["NCHW", "NHWC"]
 
 
