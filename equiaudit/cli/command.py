@@ -18,8 +18,6 @@ from equiaudit.config import Resolved, Settings, flag_name, resolve
 from equiaudit.config.flags import Declared, declared
 from equiaudit.errors import InputError
 
-__all__ = ["Call", "Outcome", "verb"]
-
 _COMMON = {
     "config": Annotated[
         Path | None,
