@@ -14,9 +14,10 @@ import pytest
 from results import CLASSES, estimate, make_result
 
 from equiaudit.errors import InputError
-from equiaudit.report import FORMATS, render, render_text, step_summary, write_reports
+from equiaudit.report import FORMATS, figures, render, render_text, step_summary, write_reports
 from equiaudit.report.maps import heat_maps
 from equiaudit.results import Estimate, GridMap, Result, Skipped, load_result
+from equiaudit.tasks import METRICS
 
 
 @pytest.fixture(scope="module")
