@@ -51,7 +51,7 @@ def read_class_names(path: Place) -> ClassNames:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The class names {path} cannot be read: {error}.") from None
     try:
-        found = _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_text(text)
+        found = _ordered(json.loads(text)) if text.lstrip()[:1] in ("{", "[") else _of_text(text)
     except (ValueError, TypeError, KeyError, RecursionError, csv.Error) as error:
         raise InputError(f"{path} holds no class names: {error}.", tip=_TIP) from None
     if not found.names:
@@ -112,10 +112,6 @@ def _names_of(value: object) -> tuple[str, ...] | None:
         return _ordered(value).names or None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-
-
-def _of_json(text: str) -> ClassNames:
-    return _ordered(json.loads(text))
 
 
 def _of_text(text: str) -> ClassNames:
