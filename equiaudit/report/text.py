@@ -66,7 +66,7 @@ def _opening(result: Result) -> Iterable[_Part]:
     if not found:
         yield Text(findings.headline(result) + ".", style="bold")
     for finding in found:
-        yield Text(f"{finding.sentence} ({terminal(finding.kind)}).", style="bold")
+        yield Text(f"{finding.sentence} ({terminal(finding.title)}).", style="bold")
         yield _indented(f"{finding.share}, {finding.evidence}")
     yield Text("")
     yield Text(f"{terminal(result.fingerprint.model)}, {result.fingerprint.n_images:,} images")
