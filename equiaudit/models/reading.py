@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
 from equiaudit.models.artefact import Artefact
@@ -133,6 +134,7 @@ def _from_weights(path: Path, outline: Outline) -> Artefact:
         module=module.eval(),
         eager=not isinstance(module, torch.jit.ScriptModule),
         hints=zoo.module_hints(module) if pickled else metadata_hints(metadata, path),
+        class_names=names_in_mapping(metadata or saved.value),
         trusted=trust,
         notes=notes + (("unpickled with code (--trust)",) if trust else ()),
     )
