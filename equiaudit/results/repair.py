@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from equiaudit.results.loss import Loss
+from equiaudit.results.notebook import Shown
 from equiaudit.results.types import Estimate, Skipped
 
 REPAIR_SCHEMA_VERSION = 1
@@ -43,7 +44,7 @@ class OpRow(_Frozen):
     """What would work instead."""
 
 
-class Inspection(_Frozen):
+class Inspection(Shown, _Frozen):
     """Every operation of a model that matters to shift equivariance."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
@@ -141,7 +142,7 @@ class Borders(_Frozen):
         return self.both + self.rows_only + self.columns_only + self.neither
 
 
-class Verification(_Frozen):
+class Verification(Shown, _Frozen):
     """The record of one check that a model is exactly equivariant to circular shifts."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
@@ -301,7 +302,7 @@ class Cost(_Frozen):
     """Of the file."""
 
 
-class FixReport(_Frozen):
+class FixReport(Shown, _Frozen):
     """What `fix` planned, did, checked and wrote."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
