@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from equiaudit.kinds.base import Cause, Kind
 
@@ -32,7 +32,7 @@ class Crop(Kind):
     about = "slides the window over a larger image, so that real pixels enter"
     usual = True
     real = True
-    cause = Cause("content", beyond=Circular.name)
+    cause: ClassVar[Cause | None] = Cause("content", beyond=Circular.name)
 
     def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
         """What lies beyond the pixels of `source` keeps what it held."""

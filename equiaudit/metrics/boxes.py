@@ -20,6 +20,7 @@ __all__ = ["Compared", "Detections", "Field", "agreement", "compare", "field_of"
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Offset = tuple[float, float]
 
 _OVERLAP = 0.5
 """Share of a box beyond which it is a part of a box that a border cuts."""
@@ -48,7 +49,7 @@ class Field:
     """
 
     window: tuple[int, int]
-    offsets: tuple[tuple[int, int], ...]
+    offsets: tuple[Offset, ...]
     region: tuple[float, float, float, float] | None
 
     def cut(self, boxes: Floats) -> Floats:
@@ -58,7 +59,7 @@ class Field:
         low, high = np.array(self.region[:2] * 2), np.array(self.region[2:] * 2)
         return np.clip(boxes, low, high)
 
-    def whole(self, boxes: Floats, offset: tuple[int, int]) -> Bools:
+    def whole(self, boxes: Floats, offset: Offset) -> Bools:
         """(n,) whether no border cuts boxes of the common frame, found in the window at `offset`.
 
         What sticks out of that window is beside the matter.
@@ -73,7 +74,7 @@ class Field:
             found &= (np.floor(low) >= np.ceil(high) - 1).all(axis=1)
         return found
 
-    def _within(self, boxes: Floats, offset: tuple[int, int]) -> Floats:
+    def _within(self, boxes: Floats, offset: Offset) -> Floats:
         """Cut to the window at `offset`."""
         dy, dx = offset
         height, width = self.window
@@ -112,7 +113,7 @@ class Field:
 
 def field_of(
     window: tuple[int, int],
-    offsets: Iterable[tuple[int, int]],
+    offsets: Iterable[Offset],
     regions: Iterable[tuple[float, float, float, float]] | None,
 ) -> Field:
     """What windows at `offsets` have in common; `regions` of each, None on a torus."""
@@ -160,7 +161,7 @@ def compare(
     a: Detections,
     b: Detections,
     field: Field,
-    places: tuple[tuple[int, int], tuple[int, int]],
+    places: tuple[Offset, Offset],
     iou: float = 0.5,
 ) -> Compared:
     """What became of the boxes of `a` in `b`, both in the common frame.
@@ -191,7 +192,7 @@ def agreement(
     a: Detections,
     b: Detections,
     field: Field,
-    places: tuple[tuple[int, int], tuple[int, int]],
+    places: tuple[Offset, Offset],
     ious: tuple[float, ...],
 ) -> list[tuple[int, int]]:
     """For each of `ious`: the boxes of two shifted frames that have partners, and all of them.

@@ -34,7 +34,7 @@ class Classification(Task):
     returns = "labels"
     guessed = True
     scores = True
-    protocols = ("zhang2019", "mass", "aps")
+    protocols = ("zhang2019", "mass", "aps", "alias-free", "rics", "tips")
 
     metrics = METRICS
     leading = ("agreement",)

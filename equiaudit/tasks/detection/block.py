@@ -10,14 +10,13 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import ALIGNED, Jobs
 from equiaudit.audit.task import Source
-from equiaudit.kinds import CIRCULAR, KINDS, Kind
+from equiaudit.kinds import CIRCULAR, KINDS, Kind, Offset
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
 
 __all__ = ["IOUS", "BoxBlock", "common", "detections_of", "moved_back"]
 
-Offset = tuple[int, int]
 Floats = NDArray[np.float64]
 
 IOUS = (0.5, 0.75)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.metrics import lattice
 from equiaudit.metrics.dense import largest
 from equiaudit.metrics.intervals import bca_interval, mean_interval, ratio_interval
 from equiaudit.metrics.quantiles import pooled_quantile
@@ -89,22 +90,25 @@ def grid_maps(
     plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
 ) -> tuple[GridMap, GridMap | None]:
     """Boxes kept by (dy, dx), and by phase where the stride is known."""
-    axis = tuple(range(series.low, series.high + 1))
-    whole = _grid(axis, axis, plan, series, records, lambda at: at - series.low)
-    if plan.stride is None:
+    low, parts, stride = series.low, series.parts, plan.stride
+    axis = lattice.axis(low, series.high, parts)
+    whole = _grid(axis, axis, plan, series, records, lambda at: lattice.cells(at, low, parts))
+    if stride is None:
         return whole, None
-    stride = np.array(plan.stride)
-    rows, columns = (tuple(range(step)) for step in plan.stride)
-    return whole, _grid(rows, columns, plan, series, records, lambda at: at % stride)
+    rows, columns = (lattice.phase_axis(step, parts) for step in stride)
+    phases = _grid(
+        rows, columns, plan, series, records, lambda at: lattice.phase_cells(at, stride, parts)
+    )
+    return whole, phases
 
 
 def _grid(
-    rows: tuple[int, ...],
-    columns: tuple[int, ...],
+    rows: tuple[float, ...],
+    columns: tuple[float, ...],
     plan: ShiftPlan,
     series: Series,
     records: Sequence[BoxRecord],
-    cells: Callable[[Ints], Ints],
+    cells: Callable[[lattice.Numbers], Ints],
 ) -> GridMap:
     agree, total = np.zeros((2, len(rows), len(columns)), np.int64)
     for record in records:
@@ -128,7 +132,7 @@ def by_distance(
     counted, kept = (counts[..., COUNTS.index(n)] for n in ("counted", "kept"))
     return tuple(
         DistancePoint(
-            distance=int(d),
+            distance=lattice.px(d),
             agreement=ratio_interval(
                 (kept * (far == d)).sum(axis=1), (counted * (far == d)).sum(axis=1)
             ),

@@ -24,7 +24,7 @@ from equiaudit.metrics.paired import paired_difference
 from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, ShiftResult
-from equiaudit.shifts import PROTOCOLS, Series, ShiftPlan
+from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.tasks.multilabel.block import SetBlock
 from equiaudit.tasks.multilabel.records import SetRecord
 
@@ -101,11 +101,13 @@ class SetAudit:
         return ShiftResult(
             kind=series.name,
             metrics=multilabel.summarise(seen, seed=self._plan.seed),
-            agreement_map=classification.agreement_map(of_sets, series.low, series.high),
-            phase_map=classification.phase_map(of_sets, stride) if stride else None,
+            agreement_map=classification.agreement_map(
+                of_sets, series.low, series.high, series.parts
+            ),
+            phase_map=classification.phase_map(of_sets, stride, series.parts) if stride else None,
             by_distance=classification.by_distance(of_sets),
             classes=tuple(rows),
-            notes=(PROTOCOLS[series.name].meaning,) if series.pair else (),
+            notes=(series.meaning,) if series.meaning else (),
         )
 
     bounded = multilabel.MEANS
