@@ -37,7 +37,8 @@ from equiaudit.api.work import (
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions, scan_options
 from equiaudit.config import DEFAULTS
-from equiaudit.config.groups import AuditSettings, taken
+from equiaudit.config.flags import taken
+from equiaudit.config.groups import AuditSettings
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
 

@@ -18,8 +18,6 @@ from equiaudit.kinds import CIRCULAR, KINDS, Cause, Kind
 from equiaudit.results import BoundaryPart, Estimate
 from equiaudit.shifts import ShiftPlan
 
-__all__ = ["Changes", "boundary_parts"]
-
 Floats = NDArray[np.float64]
 
 _MEANINGS = {

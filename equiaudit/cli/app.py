@@ -12,8 +12,6 @@ from equiaudit.cli import compare, demo, fix, gate, inspect, layouts, merge, rep
 from equiaudit.cli.failures import settle, usage_error
 from equiaudit.cli.terminal import Terminal
 
-__all__ = ["app", "run"]
-
 app = typer.Typer(
     help="Audit vision models for shift consistency, and repair them.",
     add_completion=False,

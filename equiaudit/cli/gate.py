@@ -15,8 +15,6 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     from equiaudit.results import Result
 
-__all__ = ["register"]
-
 _JUDGE = ("gate", "baseline", "require_baseline", "strict")
 
 

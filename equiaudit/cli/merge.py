@@ -11,8 +11,6 @@ from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.progress import observing
 from equiaudit.cli.scan import conclude
 
-__all__ = ["register"]
-
 _JUDGE = ("gate", "baseline", "require_baseline", "strict")
 
 

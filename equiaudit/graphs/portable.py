@@ -12,8 +12,6 @@ from torch import fx
 from equiaudit.errors import RunError
 from equiaudit.torch_private import NATIVE_PAD, OpOverload, operator_name
 
-__all__ = ["padded_by_slices", "plain_graph", "scriptable", "with_own_names", "with_plain_sorts"]
-
 aten = torch.ops.aten
 
 _END = 2**63 - 1

@@ -22,8 +22,6 @@ from equiaudit.models.suggesting import suggested_architecture
 from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
 
-__all__ = ["read_artefact", "with_weights_dtype"]
-
 _SHOWN = 3
 _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 

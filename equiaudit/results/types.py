@@ -194,7 +194,7 @@ class Fingerprint(Frozen):
     preprocess: dict[str, Any]
     """Settings of `models.Preprocess`, and under "source" where each came from."""
     plan: dict[str, Any]
-    """kinds, max_shift, offsets, seed, stride, protocol, window."""
+    """kinds, range, offsets, seed, window, stride, protocol, and how offsets are drawn."""
     plan_hash: str
     task: str
     backend: str

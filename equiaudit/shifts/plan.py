@@ -29,6 +29,9 @@ ALIGNED_OFFSETS = 4
 """Circular shifts by multiples of the total stride, per image: they leave the sampling grid
 where it was, so what they change is padding alone."""
 
+DRAW = "dealt"
+"""How offsets are drawn, as results state it: see `_dealt`."""
+
 Offsets = NDArray[Any]
 """(..., 2) px: int64, or float64 where they may be fractions."""
 
@@ -85,8 +88,7 @@ class ShiftPlan:
         grid = _grid(low, high)
         if series.count is None or series.count >= len(grid):
             return _px(grid, series.parts)
-        stride = self.stride and (self.stride[0] * series.parts, self.stride[1] * series.parts)
-        return _px(_drawn(self.seed, index, low, high, series.count, stride), series.parts)
+        return _px(_dealt(self.seed, index, low, high, series.count), series.parts)
 
     def aligned_offsets(self, index: int) -> Offsets:
         """(<= 4, 2) non-zero multiples of the total stride, drawn without replacement."""
@@ -119,11 +121,15 @@ class ShiftPlan:
 
     def _more(self) -> dict[str, Any]:
         """What is said only where it is so; plans without it keep their hash."""
+        first = self.series[0]
         found: dict[str, Any] = {} if self.aligned else {"aligned": False}
+        if first.count is not None and not first.pair:
+            # Results from before offsets were dealt lack it, and are not to be compared.
+            found["draw"] = DRAW
         if self.protocol is None:
             for series in self.series:
                 found |= series.steps
-        elif not self.series[0].pair:
+        elif not first.pair:
             found["tried"] = {s.name: len(self.offsets(s, 0)) for s in self.series}
         return found
 
@@ -209,35 +215,28 @@ def _grid(low: int, high: int) -> Offsets:
     return grid[np.any(grid != 0, axis=1)]
 
 
-@lru_cache(maxsize=512)
-def _drawn(
-    seed: int, index: int, low: int, high: int, count: int, stride: tuple[int, int] | None
-) -> Offsets:
-    """The offsets of one image, read-only: every kind asks for them while its block is in hand."""
-    rng = np.random.default_rng([seed, index])
-    chosen = _systematic(_grid(low, high), count, stride, rng)
-    chosen.flags.writeable = False
-    return chosen
+@lru_cache(maxsize=16)
+def _shuffled(seed: int, deal: int, low: int, high: int) -> Offsets:
+    """All offsets of the square in the random order of one deal, read-only."""
+    grid = _grid(low, high)
+    shuffled = grid[np.random.default_rng([seed, deal, 2]).permutation(len(grid))]
+    shuffled.flags.writeable = False
+    return shuffled
 
 
-def _systematic(
-    grid: Offsets, count: int, stride: tuple[int, int] | None, rng: np.random.Generator
-) -> Offsets:
-    """`count` of the offsets, without replacement, spread over the phases modulo `stride`.
+def _dealt(seed: int, index: int, low: int, high: int, count: int) -> Offsets:
+    """The offsets of one image, without replacement, every set of `count` equally likely.
 
-    The offsets are laid out phase by phase, in random order of phases and within each, and
-    taken at even steps from a random start: every offset is drawn with the same
-    probability, and every phase gets its share to within one.
+    One shuffle of the square serves as many images as it has hands of `count` offsets, in the
+    order of their indices. A hand is a simple random sample, so figures of single offsets *and*
+    of pairs have the mean of the full square for every net. Drawing the offsets of one image
+    spread over the phases cannot have that: two of one phase must meet as often as in the square.
+    Spread they are over images instead: no offset comes twice before the deal is over, so what
+    all images answer alike cancels in the mean over them.
     """
-    order = rng.permutation(len(grid))
-    if stride is not None:
-        phase = (grid[:, 0] % stride[0]) * stride[1] + grid[:, 1] % stride[1]
-        rank = rng.permutation(stride[0] * stride[1])
-        order = order[np.argsort(rank[phase[order]], kind="stable")]
-    step = len(grid) / count
-    picks = np.floor((rng.random() + np.arange(count)) * step).astype(np.int64)
-    chosen: Offsets = grid[order[np.minimum(picks, len(grid) - 1)]]
-    return chosen
+    hands = ((high - low + 1) ** 2 - (low <= 0 <= high)) // count
+    deal, hand = divmod(index, hands)
+    return _shuffled(seed, deal, low, high)[hand * count : (hand + 1) * count]
 
 
 def _aligned_reach(stride: tuple[int, int], far: int) -> tuple[int, int]:

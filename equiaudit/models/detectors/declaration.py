@@ -28,8 +28,6 @@ from typing import Any, Literal, get_args
 
 from equiaudit.errors import InputError
 
-__all__ = ["FORMATS", "PRESETS", "Declaration", "Format", "parse_detector", "parse_flag"]
-
 Format = Literal["dicts", "boxes", "end2end", "rows", "columns", "objectness", "grid", "decoder"]
 
 FORMATS: Mapping[Format, str] = {

@@ -11,8 +11,6 @@ from equiaudit.models.detectors.declaration import Declaration, parse_detector, 
 from equiaudit.models.detectors.decoding import is_list_of_dicts
 from equiaudit.models.preprocess import Given, read_preprocess_file
 
-__all__ = ["find_detector", "stated_detector"]
-
 _ULTRALYTICS = "detect"
 
 

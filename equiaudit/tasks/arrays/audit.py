@@ -28,8 +28,6 @@ from equiaudit.tasks import TASKS
 from equiaudit.tasks.arrays.block import ArrayBlock
 from equiaudit.tasks.arrays.records import FINITE, ArrayRecord
 
-__all__ = ["ArrayAudit", "Floats", "Recs", "mean_of", "percentile", "root_of"]
-
 Floats = NDArray[np.float64]
 Recs = Sequence[ArrayRecord]
 

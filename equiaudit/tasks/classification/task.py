@@ -76,7 +76,7 @@ class Classification(Task):
         from equiaudit.data.reading import OF_MASKS
 
         reading.refuse(
-            OF_MASKS,
+            tuple(name for name in OF_MASKS if name != "split"),
             f"is of masks, and {model.name} is a classifier",
             "Leave it out; --labels FILE.csv gives labels.",
         )
@@ -90,6 +90,7 @@ class Classification(Task):
             class_ids=names.ids,
             num_classes=count,
             layout=reading.layout,
+            split=reading.split,
             limit=limit,
             seed=seed,
         )

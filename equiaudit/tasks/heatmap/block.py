@@ -16,8 +16,6 @@ from equiaudit.kinds import CIRCULAR, Kind, Offset, around
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.arrays.block import ArrayBlock
 
-__all__ = ["DISPLACEMENT", "PEAK", "HeatmapBlock", "displacements", "peaks"]
-
 DISPLACEMENT, PEAK = "displacement", "peak"
 Step = tuple[int, int]
 """px of the input per pixel of the map, along rows and columns."""
