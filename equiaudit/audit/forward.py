@@ -66,6 +66,8 @@ class Scene:
         black = np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8)
         self._black = normalise(black, how, device).reshape(-1)
         self._moves = {s.name: s.moves for s in plan.series}
+        self._reaches = {s.name: s.reach for s in plan.series}
+        """Beyond which a canvas may hold anything."""
         if plan.measures_alignment:
             self._moves[ALIGNED] = CIRCULAR
         self._kinds = tuple({kind.name: kind for kind in self._moves.values()}.values())
@@ -88,8 +90,10 @@ class Scene:
     def window(self, name: str, image: int, offset: Offset) -> Tensor:
         """The same, moved by `offset` under the series `name`; a view until the next image."""
         self._draw(image)
-        canvas = self._canvases[self._canvas_of[name]]
-        return self._moves[name].cut(canvas, self._window, self._reach, offset)
+        reach = self._reaches.get(name, self._reach)
+        height, width = (side + 2 * reach for side in self._window)
+        canvas = middle(self._canvases[self._canvas_of[name]], height, width)
+        return self._moves[name].cut(canvas, self._window, reach, offset)
 
     def put_unshifted(self, images: Sequence[int], batch: Tensor) -> None:
         """Fill `batch` with the unshifted windows, the last one repeated to the end."""

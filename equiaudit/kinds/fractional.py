@@ -16,20 +16,9 @@ from equiaudit.kinds.builtin import Circular, Crop
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "FINEST",
-    "FRACTION",
-    "FRACTIONAL",
-    "RESAMPLERS",
-    "SUBPIXEL",
-    "Fractional",
-    "Resampled",
-    "SubPixel",
-]
-
 RESAMPLERS = ("lanczos", "fourier", "bilinear")
 """The default first."""
-FRACTION, FINEST = 4, 64
+FRACTION, FINEST = 4, 16
 """Steps to a pixel: the default, and the most."""
 _RIM: dict[str, int | None] = {"lanczos": 3, "fourier": None, "bilinear": 1}
 

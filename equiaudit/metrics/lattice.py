@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["axis", "cells", "phase_axis", "phase_cells", "px"]
-
 Cells = NDArray[np.int64]
 Numbers = NDArray[Any]
 """Integers or floats."""

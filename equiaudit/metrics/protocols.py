@@ -11,8 +11,6 @@ from equiaudit.metrics.classification import Observations
 from equiaudit.metrics.intervals import proportion_interval
 from equiaudit.results import Estimate
 
-__all__ = ["of_protocol"]
-
 Bools = NDArray[np.bool_]
 
 

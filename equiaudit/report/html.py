@@ -136,6 +136,7 @@ def _drawings(result: Result) -> dict[str, Any]:
         "offset_maps": offsets,
         "offset_legend": offset_legend,
         "phase_maps": phases,
+        "fractions": isinstance(result.fingerprint.plan.get("fraction"), int),
         "phase_legend": phase_legend,
         "curves": curves.curves([(shift.kind, shift.by_distance) for shift in shifts]),
         "bars": curves.bars(result.boundary, findings.change_info(result)),

@@ -32,6 +32,8 @@ where it was, so what they change is padding alone."""
 DRAW = "dealt"
 """How offsets are drawn, as results state it: see `_dealt`."""
 
+_MOST_PLACES = 513
+
 Offsets = NDArray[Any]
 """(..., 2) px: int64, or float64 where they may be fractions."""
 
@@ -130,7 +132,11 @@ class ShiftPlan:
             for series in self.series:
                 found |= series.steps
         elif not first.pair:
-            found["tried"] = {s.name: len(self.offsets(s, 0)) for s in self.series}
+            each = {s.name: self.offsets(s, 0) for s in self.series}
+            found["tried"] = {
+                name: {"offsets": len(tried), "max_shift": float(np.abs(tried).max())}
+                for name, tried in each.items()
+            }
         return found
 
     @cached_property
@@ -163,6 +169,13 @@ def make_plan(
     _check(kinds, max_shift, offsets)
     if not 1 <= fraction <= FINEST:
         raise InputError(f"--fraction is {fraction}; a pixel has 1 to {FINEST} steps.")
+    places = 2 * max_shift * fraction + 1
+    if places > _MOST_PLACES and any(KINDS[kind].fractional for kind in kinds):
+        raise InputError(
+            f"Shifts of up to {max_shift} px in steps of 1/{fraction} px are {places} along each"
+            f" axis, and tables hold {_MOST_PLACES}.",
+            tip="Give a smaller --max-shift or --fraction.",
+        )
     if resampler not in RESAMPLERS:
         raise InputError(
             f"There is no resampler {resampler!r}.", tip=f"Choose from {_list(RESAMPLERS)}."

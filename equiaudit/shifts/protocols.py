@@ -96,8 +96,7 @@ def _tips(window: tuple[int, int]) -> tuple[Series, ...]:
             far,
             2,
             pair=True,
-            meaning=f"two {what} by up to {far} px, one pair per image (TIPS, Saha and Gokhale"
-            " 2024)",
+            meaning=f"two {what} by up to {far} px, one pair per image (TIPS)",
             measures=("stability", "fidelity"),
         )
         for name, kind, what in (

@@ -7,8 +7,6 @@ from typing import Any
 
 from equiaudit.kinds import KINDS, Kind, SubPixel
 
-__all__ = ["Series"]
-
 
 @dataclass(frozen=True)
 class Series:

@@ -25,6 +25,7 @@ from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.tasks import TASKS
 from equiaudit.tasks.multilabel.block import SetBlock
 from equiaudit.tasks.multilabel.records import SetRecord
 
@@ -45,6 +46,12 @@ class SetAudit:
             raise ValueError(f"{model.task} decides nothing")
         self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
         self._decide: Decisions = decide
+        if plan.protocol is not None and plan.protocol not in TASKS[model.task].protocols:
+            raise InputError(
+                f"The protocol {plan.protocol} compares one label per image, and this model decides"
+                " for sets of them.",
+                tip="Leave --protocol out; --shifts and --max-shift choose the shifts.",
+            )
 
     @property
     def key(self) -> str:
