@@ -15,7 +15,7 @@ LONGEST_FILE = 400
 
 LAYERS = (
     ("cli", "__main__"),
-    ("api", "testing"),
+    ("api", "testing", "pytest_plugin"),
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison"),
     ("repair.methods",),

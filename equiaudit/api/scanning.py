@@ -62,6 +62,7 @@ class _Asked:
     gates: Sequence[str] = DEFAULTS.gate
     baseline: str | Path | None = DEFAULTS.baseline
     require_baseline: bool = DEFAULTS.require_baseline
+    update_baseline: bool = DEFAULTS.update_baseline
     output: str | Path | None = DEFAULTS.output
     engine: str = DEFAULTS.engine
     address: str = DEFAULTS.address
@@ -98,7 +99,12 @@ def scan(
     given |= {name: listed(given[name]) for name in ("shifts", "gates") if name in given}
     asked = taken(_Asked, given)
     options = scan_options(given)
-    judge = Judge.prepare(asked.gates, asked.baseline, require=asked.require_baseline)
+    judge = Judge.prepare(
+        asked.gates,
+        asked.baseline,
+        require=asked.require_baseline,
+        update=asked.update_baseline,
+    )
     judge.check(kinds_of(options))
     stopping = ending(judge, options)
     reading, model_settings = parted(cast(ScanSettings, given))

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from equiaudit._version import __version__
-from equiaudit.cli import compare, demo, fix, gate, inspect, layouts, merge, report, scan, verify
+from equiaudit.cli import (
+    compare,
+    demo,
+    doctor,
+    fix,
+    gate,
+    inspect,
+    layouts,
+    merge,
+    report,
+    scan,
+    verify,
+)
 from equiaudit.cli.failures import settle, usage_error
 from equiaudit.cli.terminal import Terminal
 
@@ -17,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (scan, merge, fix, verify, inspect, compare, gate, report, demo, layouts):
+for module in (scan, merge, fix, verify, inspect, compare, gate, report, demo, layouts, doctor):
     module.register(app)
 
 

@@ -11,7 +11,7 @@ from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.progress import observing
 from equiaudit.cli.scan import conclude
 
-_JUDGE = ("gate", "baseline", "require_baseline", "strict")
+_JUDGE = ("gate", "baseline", "require_baseline", "update_baseline", "strict")
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +38,7 @@ def merge(
             gates=call.settings.gate,
             baseline=call.settings.baseline,
             require_baseline=call.settings.require_baseline,
+            update_baseline=call.settings.update_baseline,
             output=folder,
             observer=observer,
         )

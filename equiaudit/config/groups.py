@@ -36,6 +36,7 @@ class AuditSettings(ShiftSettings, total=False):
     gates: Sequence[str]
     baseline: str | Path | None
     require_baseline: bool
+    update_baseline: bool
     early_stop: bool
     precision: float | None
     strict: bool

@@ -266,6 +266,9 @@ class Settings(BaseModel):
     require_baseline: Annotated[
         bool, Flag(_JUDGE, "A missing baseline is an error (exit 2), not a warning.")
     ] = False
+    update_baseline: Annotated[
+        bool, Flag(_JUDGE, "Keep this run as the --baseline, unless a gate fails.")
+    ] = False
     early_stop: Annotated[bool, Flag(_JUDGE, "End when every gate is settled.")] = False
     precision: Annotated[
         float | None, Flag(_JUDGE, "End at intervals of +-P, such as 0.01 for a point.", "P")

@@ -174,7 +174,7 @@ class ArrowRows(Store):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """All, as the first shard has them."""
-        schema = self._schema(self._shards[0])
+        schema = self._fields(self._shards[0])
         features = _features(schema) or self._stated()
         return tuple(_column(field, features.get(field.name)) for field in schema)
 
@@ -228,7 +228,7 @@ class ArrowRows(Store):
 
     # By pyarrow
 
-    def _schema(self, shard: str) -> Any:
+    def _fields(self, shard: str) -> Any:
         opened = self._open(shard)
         return opened.schema_arrow if shard.lower().endswith(".parquet") else opened.schema
 

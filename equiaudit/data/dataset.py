@@ -24,17 +24,6 @@ from equiaudit.data.tree import Tree, no_images
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = [
-    "Dataset",
-    "dataset_of",
-    "has_masks",
-    "has_targets",
-    "open_bare_dataset",
-    "open_dataset",
-    "open_dense_dataset",
-    "told",
-]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -125,7 +114,7 @@ def open_dataset(
         name, listing = "labels-file", read_labels_file(tree, asked)
         listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     else:
-        name, listing = _read(top, "classification", layout, asked)
+        name, listing = listing_of(top, "classification", layout, asked)
     if split is not None and name != "datasets":
         raise InputError(
             f"{top} is read as {name}, which has no splits, so --split cannot apply.",
@@ -163,7 +152,7 @@ def open_dense_dataset(
             known=Known(reader.num_classes),
             table=reader.table,
         )
-    name, listing = _read(top, kind, layout, asked)
+    name, listing = listing_of(top, kind, layout, asked)
     truth, notes = told(reader, listing)
     let_go(top)
     found = dataset_of(name, listing, limit, seed)
@@ -188,7 +177,7 @@ def open_bare_dataset(
     """
     _check_limit(limit)
     top = folder_of(root)
-    name, listing = _read(top, kind, layout, Asked(named=layout != "auto"))
+    name, listing = listing_of(top, kind, layout, Asked(named=layout != "auto"))
     let_go(top)
     if numbers is None:
         return dataset_of(name, listing, limit, seed)
@@ -246,7 +235,11 @@ def _check_limit(limit: int | None) -> None:
         raise InputError(f"The limit is {limit}, and at least one image is needed.")
 
 
-def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, Listing]:
+def listing_of(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, Listing]:
+    """The layout of `root` by name, and what it lists; InputError where none fits or no image is.
+
+    `layout` is "auto" for the one that is there.
+    """
     tree = Tree(root)
     found = find(tree, kind, layout)
     if found is None:

@@ -43,7 +43,7 @@ class OutputChoice:
     labels: bool = False
     """Ids of classes in place of scores; of several per image the first counts."""
     classes: int | None = None
-    """How many there are, where labels are returned and something tells."""
+    """How many there are, where labels or boxes are returned and something tells."""
     notes: tuple[str, ...] = ()
     """How it is read and why, in words."""
     doubt: str = ""

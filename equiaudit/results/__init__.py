@@ -1,5 +1,6 @@
 """Result types: what a run found, as plain data. Imports neither torch nor any engine."""
 
+from equiaudit.results.boxes import BoxExample, BoxShift, JitterMap, JitterPoint, UnstableBox
 from equiaudit.results.catalog import MetricInfo
 from equiaudit.results.dense import (
     BorderBin,
@@ -34,6 +35,8 @@ __all__ = [
     "BorderBin",
     "BorderProfile",
     "BoundaryPart",
+    "BoxExample",
+    "BoxShift",
     "ClassDecisions",
     "ClassScore",
     "DenseExample",
@@ -45,6 +48,8 @@ __all__ = [
     "GridMap",
     "HeatMap",
     "ImageHeatMap",
+    "JitterMap",
+    "JitterPoint",
     "MetricInfo",
     "PartFigures",
     "ReceptiveField",
@@ -52,6 +57,7 @@ __all__ = [
     "ShiftResult",
     "Skipped",
     "Timings",
+    "UnstableBox",
     "WorstImage",
     "load_result",
 ]

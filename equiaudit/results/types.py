@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from equiaudit.errors import InputError
 from equiaudit.results.base import Estimate, Frozen, Skipped
+from equiaudit.results.boxes import BoxExample, BoxShift
 from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
 
 __all__ = [
@@ -110,6 +111,8 @@ class ShiftResult(Frozen):
     by_distance: tuple[DistancePoint, ...] = ()
     dense: DenseShift | None = None
     """Where the output is a map."""
+    boxes: BoxShift | None = None
+    """Where the output is boxes."""
     parts: tuple[PartFigures, ...] = ()
     """Of several numbers or heat maps per image, those that change most."""
     classes: tuple[ClassDecisions, ...] = ()
@@ -250,6 +253,8 @@ class Result(Frozen):
     worst: tuple[WorstImage, ...] = ()
     examples: tuple[DenseExample, ...] = ()
     """The least stable images where the output is a map; `worst` is empty then."""
+    box_examples: tuple[BoxExample, ...] = ()
+    """The least stable images where the output is boxes."""
     receptive_field: ReceptiveField | None = None
     """Where the output is a map."""
     unreadable: tuple[Skipped, ...] = ()

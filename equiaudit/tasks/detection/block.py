@@ -14,14 +14,15 @@ from equiaudit.kinds import CIRCULAR, KINDS, Kind, Offset
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
-
-__all__ = ["IOUS", "BoxBlock", "common", "detections_of", "moved_back"]
+from equiaudit.tasks.detection.scoring import Scored, near, scored, shown
 
 Floats = NDArray[np.float64]
 
 IOUS = (0.5, 0.75)
 _SMALL, _LARGE = 32.0**2, 96.0**2
 """COCO's bounds of areas, px."""
+_LEAST = 4
+"""Boxes of an image and series that are kept by themselves."""
 _ORIGIN = (0, 0)
 
 
@@ -66,6 +67,7 @@ class BoxBlock:
         self._shifted: list[dict[str, list[tuple[Offset, Detections | None]]]] = [
             {} for _ in sources
         ]
+        self._names = plan.names
         kinds = {series.name: series.moves for series in plan.series}
         self._kinds: Mapping[str, Kind] = kinds | {ALIGNED: KINDS[CIRCULAR.name]}
 
@@ -82,9 +84,35 @@ class BoxBlock:
 
     def records(self) -> Sequence[BoxRecord]:
         """One per image."""
-        return [self._record(image) for image in range(len(self._sources))]
+        against = self._scored()
+        return [self._record(i, against.get(i)) for i in range(len(self._sources))]
 
-    def _record(self, image: int) -> BoxRecord:
+    def _scored(self) -> dict[int, dict[str, Scored]]:
+        """Every finite series of the images whose objects are known, and "" unshifted."""
+        places, groups = [], []
+        for image, source in enumerate(self._sources):
+            clean = self._clean[image]
+            if source.truth is None or clean is None:
+                continue
+            rows = np.asarray(source.truth.values, np.float64)
+            still = next(iter(self._kinds.values()))
+            series = {"": [(_ORIGIN, clean)]} | {n: self._shifted[image][n] for n in self._names}
+            for name, views in series.items():
+                kind = self._kinds.get(name, still)
+                known = [
+                    (found, shown(rows, self._plan.window, kind, at))
+                    for at, found in views
+                    if found is not None
+                ]
+                if len(known) == len(views):
+                    places.append((image, name))
+                    groups.append(known)
+        made: dict[int, dict[str, Scored]] = {}
+        for (image, name), own in zip(places, scored(groups) if groups else (), strict=True):
+            made.setdefault(image, {})[name] = own
+        return made
+
+    def _record(self, image: int, against: dict[str, Scored] | None) -> BoxRecord:
         source, clean, shifted = self._sources[image], self._clean[image], self._shifted[image]
         every = [clean, *(found for own in shifted.values() for _, found in own)]
         known = [found for found in every if found is not None]
@@ -101,6 +129,9 @@ class BoxBlock:
                 name: self._series(name, source.item.index, clean, own)
                 for name, own in shifted.items()
             },
+            known="" if source.truth is None else source.truth.sha256,
+            near=0 if source.truth is None else near(clean, source.truth.values, self._plan.window),
+            scored=against,
         )
 
     def _series(
@@ -149,6 +180,8 @@ class _Seen:
         self._counts: list[tuple[int, ...]] = []
         self._moves: list[Floats] = []
         self._sizes = np.zeros((3, 2), np.int64)
+        self._times = np.zeros((len(clean), 2), np.int64)
+        self._worst = np.full(len(clean), np.nan)
 
     def take(self, found: Detections, field: Field, offset: Offset) -> None:
         """The boxes at one shift, moved back."""
@@ -160,7 +193,10 @@ class _Seen:
         self._low[kept] = np.minimum(self._low[kept], scores)
         self._high[kept] = np.maximum(self._high[kept], scores)
         self._ever |= kept
-        self._moves.append(_moves(seen.moved[kept], self._area[kept]))
+        moves = _moves(seen.moved[kept], self._area[kept])
+        self._moves.append(moves)
+        self._worst[kept] = np.fmax(self._worst[kept], moves[:, 0])
+        self._times += np.stack([kept, seen.counted], axis=1)
         size = (self._area >= _SMALL).astype(np.int64) + (self._area > _LARGE)
         for i in range(3):
             self._sizes[i] += (kept & (size == i)).sum(), (seen.counted & (size == i)).sum()
@@ -174,7 +210,19 @@ class _Seen:
             sizes=tuple((int(a), int(b)) for a, b in self._sizes),
             pairs=pairs,
             wobble=float(wobble.mean()) if len(wobble) else None,
+            least=self._least().tobytes(),
         )
+
+    def _least(self) -> Floats:
+        """(n, 9) of the boxes that are kept least often, then of those that move most."""
+        kept, compared = self._times.T
+        share = np.divide(kept, compared, out=np.ones(len(kept)), where=compared > 0)
+        moved = np.nan_to_num(self._worst)
+        order = np.lexsort((-moved, share))
+        chosen = order[((share < 1) | (moved > 0))[order] & (compared > 0)[order]][:_LEAST]
+        clean = self._clean
+        columns = (clean.boxes, clean.scores, clean.labels, kept, compared, self._worst)
+        return np.asarray(np.column_stack(columns)[chosen], np.float64)
 
 
 def _moves(moved: Floats, areas: Floats) -> Floats:

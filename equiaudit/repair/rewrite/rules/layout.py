@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
 
 _FLATTENS = "flattens the map at fixed places"
+RETURN = "returns to a finer grid"
 
 
 @rule(["permute"])
@@ -81,24 +83,39 @@ def reshaped(call: Call, x: fx.Node) -> Step:
     if not grid.present:
         return verbatim(call)
     old, new = shape_of(x), shape_of(call.node)
-    places = [(axis, _place(old, new, axis.dim)) for axis in grid.present]
-    if all(place is not None for _, place in places):
-        moved = {axis.dim: place for axis, place in places if place is not None}
-        out = grid.settled().moved(moved)
-        return Step(out, _view_of(x, grid, out, new))
-    if _joins_channels(old, new) and grid.is_map:
+    places = {axis.dim: _place(old, new, axis.dim, grid) for axis in grid.present}
+    if None not in places.values():
+        out = Grid(*(axis and _placed(axis, places[axis.dim]) for axis in grid.axes))
+        finer = out.strides != grid.strides
+        return Step(out, _view_of(x, grid, out, new), call.plan(RETURN) if finer else None)
+    if _joins_channels(old, new) and (grid.is_map or (len(old), grid.dims) == (4, (-3, -2))):
         return collapsed(call, x, grid, _FLATTENS)
     if all(old[axis.dim] == 1 and axis.size == 1 for axis in grid.present if axis.fits):
         return verbatim(call)
     raise Refuse("it lays the positions of the image out in one line, as attention does")
 
 
-def _place(old: tuple[int, ...], new: tuple[int, ...], dim: int) -> int | None:
-    """The new dimension (negative) that holds exactly the old one, or None."""
-    after = _product(old[len(old) + dim + 1 :])
-    for place in range(-len(new), 0):
-        if new[place] == old[dim] and _product(new[len(new) + place + 1 :]) == after:
-            return place
+def _placed(axis: Axis, place: tuple[int, int] | None) -> Axis:
+    dim, ratio = place or (axis.dim, 1)
+    return axis.scaled(Fraction(1, ratio)).at(dim)
+
+
+def _place(
+    old: tuple[int, ...], new: tuple[int, ...], dim: int, grid: Grid
+) -> tuple[int, int] | None:
+    """The new dimension (negative) of an image axis, and how many elements it has per position.
+
+    More than one where the dimensions right behind it are merged into it, as depth-to-space and
+    repeats do: element r*i + p comes from position i.
+    """
+    at = len(old) + dim
+    for stop in range(at + 1, len(old) + 1):
+        ratio, behind = _product(old[at + 1 : stop]), _product(old[stop:])
+        if ratio > 1 and (old[at] == 1 or any(dim < d < stop - len(old) for d in grid.dims)):
+            return None
+        for place, size in enumerate(new):
+            if size == old[at] * ratio and _product(new[place + 1 :]) == behind:
+                return place - len(new), ratio
     return None
 
 
@@ -124,7 +141,8 @@ def _view_of(x: fx.Node, grid: Grid, out: Grid, new: tuple[int, ...]) -> Any:
             raise Refuse("it splits the batch over several dimensions")
         for i in batch:
             shape[i] = -1
-        return b.aten(torch.ops.aten.reshape.default, b.settle(x, grid), shape)
+        y = b.aten(torch.ops.aten.reshape.default, b.settle(x, grid), shape)
+        return b.forth(y, new, out, grid)
 
     return emit
 
@@ -137,21 +155,46 @@ def expand(call: Call) -> Step:
     like = call.grid(call.args.get("other"))
     known = grid if grid.present else like
     if grid.present or like.present:
-        out = Grid(*(axis and _fresh(axis) for axis in known.axes))
-        return Step(out, _expanded(x, out, shape))
+        return Step(known.settled(), _expanded(x, grid, known.settled(), shape))
     return verbatim(call, FLAT)
 
 
-def _fresh(axis: Axis) -> Axis:
-    return Axis(axis.dim, axis.stride, axis.length)
-
-
-def _expanded(x: fx.Node, out: Grid, shape: tuple[int, ...]) -> Any:
+def _expanded(x: fx.Node, grid: Grid, out: Grid, shape: tuple[int, ...]) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
         sizes: list[Any] = [-1 if size % SYMBOL == 0 else size for size in shape]
         for axis in out.present:
             sizes[axis.dim] = axis.size
-        spread = b.aten(torch.ops.aten.expand.default, b.value(x), sizes)
+        spread = b.aten(torch.ops.aten.expand.default, b.settle(x, grid), sizes)
         return b.aten(torch.ops.aten.clone.default, spread)
 
     return emit
+
+
+@rule(["repeat"])
+def repeat(call: Call) -> Step:
+    """Copies along dimensions that are not image axes; a view may merge them with one."""
+    grid, repeats = call.grid(call.args["self"]), call.args["repeats"]
+    if any(repeats[dim] != 1 for dim in grid.dims):
+        raise Refuse("it lays copies of the map side by side")
+    return verbatim(call, grid)
+
+
+@rule(["repeat_interleave"])
+def repeat_interleave(call: Call) -> Step:
+    """Each element several times in a row: along an image axis, a nearest upsampling."""
+    x, repeats, dim = call.args["self"], call.args["repeats"], call.args.get("dim")
+    grid, ndim = call.grid(x), len(shape_of(x))
+    if not grid.present:
+        return verbatim(call)
+    if dim is None or not isinstance(repeats, int):
+        raise Refuse("it repeats a flattened map, or each element another number of times")
+    dim = dim % ndim - ndim
+    if dim not in grid.dims:
+        return verbatim(call, grid)
+    out = Grid(*(a and a.scaled(Fraction(1, repeats if a.dim == dim else 1)) for a in grid.axes))
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        y = b.aten(node.target, b.settle(x, grid), repeats, dim)
+        return b.forth(y, shape_of(node), out, grid)
+
+    return Step(out, emit, call.plan(RETURN))

@@ -13,6 +13,7 @@ from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, State, Step
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.repair.rewrite.rules.spread import laid_over
 from equiaudit.torch_private import overload_name
 
 __all__ = ["back_to", "copy_node", "join", "settled_copy", "to_double", "verbatim"]
@@ -124,10 +125,10 @@ def _common(call: Call, inputs: list[fx.Node], which: int) -> Axis | None:
 
 
 def _check_flat(call: Call, node: fx.Node, grid: Grid) -> None:
-    shape, own = shape_of(node), call.grid(node).dims
-    for axis in grid.present:
-        if axis.dim not in own and len(shape) >= -axis.dim and shape[axis.dim] > 1:
-            raise Refuse("it adds or multiplies values that belong to absolute positions")
+    own = call.grid(node).dims
+    rest = Grid(*(axis if axis and axis.dim not in own else None for axis in grid.axes))
+    if not laid_over(node, rest):
+        raise Refuse("it adds or multiplies values that belong to absolute positions")
 
 
 def settled_copy(grids: dict[fx.Node, Grid]) -> Any:
