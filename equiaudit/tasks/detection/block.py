@@ -23,7 +23,7 @@ _SMALL, _LARGE = 32.0**2, 96.0**2
 """COCO's bounds of areas, px."""
 _LEAST = 4
 """Boxes of an image and series that are kept by themselves."""
-_ORIGIN = (0, 0)
+_ORIGIN: Offset = (0, 0)
 
 
 def detections_of(rows: Tensor) -> Detections | None:
