@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Jobs, jobs_of
+from equiaudit.audit.jobs import Jobs, jobs_of
 from equiaudit.audit.task import R, Source, TaskAudit
-from equiaudit.kinds import CIRCULAR, Offset
+from equiaudit.kinds import Offset
 from equiaudit.kinds.pixels import middle
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.shifts.canvas import normalise
@@ -65,11 +65,9 @@ class Scene:
         self._pixels = _normalised([s.pixels for s in sources], how, device)
         black = np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8)
         self._black = normalise(black, how, device).reshape(-1)
-        self._moves = {s.name: s.moves for s in plan.series}
+        self._moves = plan.moves
         self._reaches = {s.name: s.reach for s in plan.series}
         """Beyond which a canvas may hold anything."""
-        if plan.measures_alignment:
-            self._moves[ALIGNED] = CIRCULAR
         self._kinds = tuple({kind.name: kind for kind in self._moves.values()}.values())
         places = {kind.name: place for place, kind in enumerate(self._kinds)}
         self._canvas_of = {name: places[kind.name] for name, kind in self._moves.items()}

@@ -25,9 +25,12 @@ Bytes = NDArray[np.uint8]
 def views(
     image: Decoded, plan: ShiftPlan, series: Series, offsets: Sequence[Offset]
 ) -> list[Bytes]:
-    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed."""
+    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed.
+
+    Of more than 3 channels the first 3 are shown.
+    """
     number = np.float64 if series.moves.fractional else np.int32
-    source = torch.from_numpy(image.pixels.astype(number)).permute(2, 0, 1)
+    source = torch.from_numpy(image.pixels.astype(number)).permute(2, 0, 1)[:3]
     black = torch.zeros(len(source), dtype=source.dtype)
     reach = series.reach
     made = canvas(source, series.kind, plan.window, reach, black)

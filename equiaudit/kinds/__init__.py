@@ -9,7 +9,7 @@
 A kind is one value, and the registry names it. Torch is imported when pixels move, not before.
 """
 
-from equiaudit.kinds.base import Cause, Kind, Offset, Slices, Whole, around, is_between
+from equiaudit.kinds.base import Border, Cause, Kind, Offset, Slices, Whole, around, is_between
 from equiaudit.kinds.builtin import CIRCULAR
 from equiaudit.kinds.fractional import FINEST, FRACTION, RESAMPLERS, Resampled, SubPixel
 from equiaudit.kinds.registry import KINDS, register, usual
@@ -20,6 +20,7 @@ __all__ = [
     "FRACTION",
     "KINDS",
     "RESAMPLERS",
+    "Border",
     "Cause",
     "Kind",
     "Offset",

@@ -50,7 +50,7 @@ class SubPixel(Resampled, Crop):
     name = "subpixel"
     about = "cuts the window at a fractional place of a larger image, by a resampler"
     usual = False
-    cause = None
+    border = None
 
     def by(self, resampler: str) -> SubPixel:
         """The same by another of `RESAMPLERS`."""
@@ -83,6 +83,7 @@ class Fractional(Resampled, Circular):
     name = "fractional"
     about = "rolls the image by fractions of a pixel, by phase in the Fourier domain"
     usual = False
+    border = None
     rim = 0
 
     def cut(self, canvas: Tensor, window: tuple[int, int], reach: int, offset: Offset) -> Tensor:

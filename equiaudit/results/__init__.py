@@ -15,6 +15,7 @@ from equiaudit.results.dense import (
 from equiaudit.results.types import (
     BackendTrial,
     BoundaryPart,
+    CausePoint,
     ClassDecisions,
     DistancePoint,
     Estimate,
@@ -37,6 +38,7 @@ __all__ = [
     "BoundaryPart",
     "BoxExample",
     "BoxShift",
+    "CausePoint",
     "ClassDecisions",
     "ClassScore",
     "DenseExample",

@@ -23,6 +23,7 @@ __all__ = [
     "BackendTrial",
     "BaselineFigures",
     "BoundaryPart",
+    "CausePoint",
     "ClassDecisions",
     "DistancePoint",
     "Drop",
@@ -122,16 +123,28 @@ class ShiftResult(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class CausePoint(Frozen):
+    """A cause's share at distances from `nearest` to `furthest`, px."""
+
+    nearest: int
+    furthest: int
+    estimate: Estimate
+
+
 class BoundaryPart(Frozen):
     """One cause's share of the label changes; `estimate` is None when `reason` says why not.
 
-    name is "sampling", "padding", "content" or "black border".
+    name is the kind of shift and the cause: "crop: border", "crop: sampling",
+    "circular: seam and padding", "circular: sampling", "zero-pad: black".
     """
 
     name: str
     meaning: str
     estimate: Estimate | None = None
     reason: str | None = None
+    remedy: str = ""
+    """What to do about it."""
+    by_distance: tuple[CausePoint, ...] = ()
 
 
 class WorstImage(Frozen):

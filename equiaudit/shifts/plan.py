@@ -18,16 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
-from equiaudit.kinds import CIRCULAR, FINEST, FRACTION, KINDS, RESAMPLERS
+from equiaudit.kinds import FINEST, FRACTION, KINDS, RESAMPLERS, Kind
+from equiaudit.shifts.contrasts import Contrast, contrast_for
 from equiaudit.shifts.protocols import PROTOCOLS
 from equiaudit.shifts.series import Series
 from equiaudit.shifts.sliding import CAPS
 
-__all__ = ["ALIGNED_OFFSETS", "Offsets", "ShiftPlan", "make_plan"]
-
-ALIGNED_OFFSETS = 4
-"""Circular shifts by multiples of the total stride, per image: they leave the sampling grid
-where it was, so what they change is padding alone."""
+__all__ = ["Offsets", "ShiftPlan", "make_plan"]
 
 DRAW = "dealt"
 """How offsets are drawn, as results state it: see `_dealt`."""
@@ -48,7 +45,9 @@ class ShiftPlan:
     stride: tuple[int, int] | None = None
     protocol: str | None = None
     aligned: bool = True
-    """Whether circular shifts by multiples of the stride are wanted at all."""
+    """Whether contrasts are wanted at all."""
+    paired: bool = False
+    """Whether the task compares shifted outputs with one another."""
 
     @property
     def margin(self) -> int:
@@ -57,11 +56,21 @@ class ShiftPlan:
 
     @property
     def reach(self) -> int:
-        """Largest displacement along an axis, aligned shifts included."""
+        """Largest displacement along an axis, contrasts included."""
         far = [max(abs(s.low), abs(s.high)) for s in self.series]
-        if self.measures_alignment and self.stride:
-            far.extend(_aligned_reach(self.stride, max(far)))
-        return max(far)
+        return max(far + [side for contrast in self.contrasts for side in contrast.limit])
+
+    @cached_property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The views that tell sampling from the border, for every kind that has them."""
+        if not self.aligned or self.protocol is not None or self.stride is None:
+            return ()
+        found = (self._contrast(s, self.stride) for s in self.series if s.moves.border)
+        return tuple(contrast for contrast in found if contrast)
+
+    def _contrast(self, series: Series, stride: tuple[int, int]) -> Contrast | None:
+        room = series.reach if series.moves.real else None
+        return contrast_for(series.kind, stride, room, series.reach, paired=self.paired)
 
     @property
     def fractional(self) -> bool:
@@ -69,10 +78,10 @@ class ShiftPlan:
         return any(series.parts > 1 for series in self.series)
 
     @property
-    def measures_alignment(self) -> bool:
-        """Whether circular shifts by multiples of the stride are run as well."""
-        known = self.protocol is None and self.stride is not None
-        return self.aligned and known and CIRCULAR.name in self.names
+    def moves(self) -> dict[str, Kind]:
+        """How pixels move in every pass, by name: of the series, and of the contrasts."""
+        named = {name: KINDS[c.kind] for c in self.contrasts for name in c.names}
+        return {s.name: s.moves for s in self.series} | named
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,20 +101,18 @@ class ShiftPlan:
             return _px(grid, series.parts)
         return _px(_dealt(self.seed, index, low, high, series.count), series.parts)
 
-    def aligned_offsets(self, index: int) -> Offsets:
-        """(<= 4, 2) non-zero multiples of the total stride, drawn without replacement."""
-        if self.stride is None:
-            return np.zeros((0, 2), np.int64)
-        far = max(max(abs(s.low), abs(s.high)) for s in self.series)
-        candidates = _aligned_grid(self.stride, far)
-        rng = np.random.default_rng([self.seed, index, 1])
-        count = min(ALIGNED_OFFSETS, len(candidates))
-        return candidates[np.sort(rng.permutation(len(candidates))[:count])]
+    def contrast_offsets(self, index: int) -> dict[str, Offsets]:
+        """The offsets of all contrasts of image `index`, by name."""
+        return {
+            name: offsets
+            for contrast in self.contrasts
+            for name, offsets in contrast.offsets(self.seed, index).items()
+        }
 
     def passes_per_image(self) -> int:
         """Images through the model per source image, the unshifted one included."""
         total = 1 + sum(len(self.offsets(s, 0)) for s in self.series)
-        return total + (len(self.aligned_offsets(0)) if self.measures_alignment else 0)
+        return total + sum(map(len, self.contrast_offsets(0).values()))
 
     def describe(self) -> dict[str, Any]:
         """What the offsets depend on, as plain data; its hash is `hash`."""
@@ -156,6 +163,7 @@ def make_plan(
     stride: tuple[int, int] | None = None,
     protocol: str | None = None,
     aligned: bool = True,
+    paired: bool = False,
     fraction: int = FRACTION,
     resampler: str = RESAMPLERS[0],
 ) -> ShiftPlan:
@@ -187,7 +195,7 @@ def make_plan(
         else Series(kind, kind, -max_shift, max_shift, count)
         for kind in kinds
     )
-    return ShiftPlan(series, seed, window, stride, aligned=aligned)
+    return ShiftPlan(series, seed, window, stride, aligned=aligned, paired=paired)
 
 
 def _protocol_series(name: str, window: tuple[int, int]) -> tuple[Series, ...]:
@@ -250,17 +258,3 @@ def _dealt(seed: int, index: int, low: int, high: int, count: int) -> Offsets:
     hands = ((high - low + 1) ** 2 - (low <= 0 <= high)) // count
     deal, hand = divmod(index, hands)
     return _shuffled(seed, deal, low, high)[hand * count : (hand + 1) * count]
-
-
-def _aligned_reach(stride: tuple[int, int], far: int) -> tuple[int, int]:
-    return max(1, far // stride[0]) * stride[0], max(1, far // stride[1]) * stride[1]
-
-
-@lru_cache(maxsize=8)
-def _aligned_grid(stride: tuple[int, int], far: int) -> Offsets:
-    """Multiples of the stride within `far` px (at least one step), but (0, 0)."""
-    reach = _aligned_reach(stride, far)
-    rows = np.arange(-reach[0], reach[0] + 1, stride[0])
-    cols = np.arange(-reach[1], reach[1] + 1, stride[1])
-    grid = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
-    return grid[np.any(grid != 0, axis=1)]

@@ -80,17 +80,6 @@ def test_offsets_depend_on_seed_and_index_alone():
     assert not np.array_equal(a, b)
 
 
-def test_aligned_offsets_are_multiples_of_the_stride():
-    plan = make_plan(("circular",), window=WINDOW, max_shift=16, stride=(4, 8))
-    aligned = plan.aligned_offsets(3)
-    assert aligned.shape == (4, 2)
-    assert not (aligned % [4, 8]).any()
-    assert np.any(aligned != 0, axis=1).all()
-    deep = make_plan(("circular",), window=(224, 224), max_shift=16, stride=(32, 32))
-    assert np.abs(deep.aligned_offsets(0)).max() == 32
-    assert deep.reach == 32
-
-
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("zhang2019", -15, 16), ("mass", 0, 31), ("aps", -32, 31)]
 )

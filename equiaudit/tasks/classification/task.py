@@ -34,6 +34,7 @@ class Classification(Task):
     returns = "labels"
     guessed = True
     scores = True
+    paired = True
     protocols = ("zhang2019", "mass", "aps", "alias-free", "rics", "tips")
 
     metrics = METRICS

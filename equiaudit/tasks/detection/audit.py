@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.boundary import Changes, boundary_parts
-from equiaudit.audit.jobs import ALIGNED
+from equiaudit.audit.boundary import Changes, boundary_parts, views_of
+from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile, Records
 from equiaudit.audit.task import Source
@@ -79,7 +80,7 @@ class DetectionAudit:
 
     def open_block(self, sources: Sequence[Source]) -> BoxBlock:
         """Begin with some images."""
-        return BoxBlock(self._plan, sources, MOST_BOXES)
+        return BoxBlock(self._plan, sources, self._model)
 
     def check(self, records: Records[BoxRecord]) -> None:
         """Stop where nothing is found on any image, or nothing that is there."""
@@ -157,14 +158,14 @@ class DetectionAudit:
 
     def boundary(self, records: Records[BoxRecord]) -> tuple[BoundaryPart, ...]:
         """What loses boxes or relabels them."""
-        names = [*self._plan.names, *([ALIGNED] if self._plan.measures_alignment else [])]
+        names = columns_of(self._plan)
         finite = records.where(np.all([self.finite(records, name) for name in names], axis=0))
         has = np.array([all(r.of(n).total("counted") for n in names) for r in finite], np.bool_)
         told = finite.where(has) if len(finite) else finite
         changes = Changes(
             subject="boxes that are not kept",
             by_kind={name: unkept(told, name) for name in self._plan.names},
-            aligned=unkept(told, ALIGNED) if self._plan.measures_alignment else None,
+            views=views_of(self._plan, [r.index for r in told], partial(unkept, told)),
             mean=mean_interval,
             difference=paired_difference,
         )

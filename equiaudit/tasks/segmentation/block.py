@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from equiaudit.audit.jobs import ALIGNED, Job
+from equiaudit.audit.jobs import Job
 from equiaudit.audit.task import Source
 from equiaudit.data import IGNORED
 from equiaudit.kinds import around
@@ -134,7 +134,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         clean = moved.clean(self._labels[job.image])
         flips = moved.settled(shifted, clean) != clean
         mask = self._masks.get(job.image)
-        if mask is not None and job.name != ALIGNED:
+        if mask is not None and job.name in self.plan.names:
             kept = self._kept.setdefault((job.image, job.name), _Kept())
             back = moved.settled(shifted, moved.clean(mask.window))
             if job.name not in self._between:
