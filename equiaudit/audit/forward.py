@@ -19,8 +19,8 @@ from equiaudit.audit.jobs import Jobs, jobs_of
 from equiaudit.audit.task import R, Source, TaskAudit
 from equiaudit.kinds import Offset
 from equiaudit.kinds.pixels import middle
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model, Preprocess
-from equiaudit.shifts.canvas import normalise
 from equiaudit.shifts.plan import ShiftPlan
 
 __all__ = ["Scene", "outputs_of", "run_block"]
