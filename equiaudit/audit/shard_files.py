@@ -24,17 +24,6 @@ from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import ModelKind, Preprocess
 from equiaudit.results import BoxExample, DenseExample, ReceptiveField, Timings, WorstImage
 
-__all__ = [
-    "DataFacts",
-    "End",
-    "Header",
-    "ModelFacts",
-    "ShardFile",
-    "find_shards",
-    "read_shard",
-    "write_shard",
-]
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +48,8 @@ class ModelFacts(_Frozen):
     trusted: bool
     reading: str = ""
     detector: dict[str, Any] = Field(default_factory=dict)
+    points: int = 0
+    masks: bool = False
     notes: tuple[str, ...]
     output_shape: tuple[int, ...]
     """Of one output: (classes,), (C, h, w)."""

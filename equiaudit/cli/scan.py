@@ -10,8 +10,9 @@ import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.failures import Interrupted
+from equiaudit.cli.following import say_next
 from equiaudit.cli.payload import append_step_summary, deliver
-from equiaudit.cli.progress import aligned, observing
+from equiaudit.cli.progress import observing, packed
 from equiaudit.cli.verdicts import say_verdicts
 from equiaudit.config import Settings, flag_name
 from equiaudit.errors import InputError
@@ -64,7 +65,10 @@ def scan(
     folder = call.settings.output or default_folder(model)
     if shard is not None:
         return Outcome(f"{part(model, data, shard, folder, call)}\n")
-    return conclude(audit(model, data, folder, call), folder, call)
+    result = audit(model, data, folder, call)
+    outcome = conclude(result, folder, call)
+    say_next(result, model, data, call)
+    return outcome
 
 
 def _refuse_unread(call: Call) -> None:
@@ -140,10 +144,10 @@ def default_folder(model: str) -> Path:
 def _say_settings(folder: Path, call: Call) -> None:
     """What was set and where; what follows from the model and the data, the scan says itself."""
     rows = {
-        flag_name(name): f"{_shown(name, getattr(call.settings, name))}  ({origin})"
+        flag_name(name): f"{_shown(name, getattr(call.settings, name))} ({origin})"
         for name, origin in call.resolved.origins.items()
     }
-    for line in aligned({**rows, "output": str(folder)}):
+    for line in packed({**rows, "output": str(folder)}):
         call.terminal.say(line)
 
 

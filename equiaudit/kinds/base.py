@@ -47,6 +47,8 @@ class Kind(ABC):
     """As `--shifts` and results have it."""
     about: ClassVar[str]
     """What it does, behind its name: "rolls the image, so that nothing enters or leaves"."""
+    role: ClassVar[str] = ""
+    """What its findings speak of: "what a camera does", or a probe of what."""
     usual: ClassVar[bool] = False
     """A scan runs it where no kinds are named."""
     real: ClassVar[bool] = False

@@ -15,6 +15,7 @@ class Circular(Kind):
 
     name = "circular"
     about = "rolls the image, so that nothing enters or leaves"
+    role = "a probe: nothing enters"
     usual = True
     whole = True
     border = Border(
@@ -36,6 +37,7 @@ class Crop(Kind):
 
     name = "crop"
     about = "slides the window over a larger image, so that real pixels enter"
+    role = "what a moving camera does"
     usual = True
     real = True
     border = Border(
@@ -61,6 +63,7 @@ class ZeroPad(Kind):
 
     name = "zero-pad"
     about = "moves the content over black"
+    role = "a probe: black enters"
     usual = True
     cause = Cause(
         "black", beyond=Crop.name, remedy="no method of fix: let real pixels enter instead"

@@ -241,7 +241,7 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
         said = "one image" if count == 1 else f"{count} images"
         return replace(seen, notes=(f"runs {said} per batch: two images failed", *seen.notes))
     if runner.artefact.module is not None:
-        refuse_other_input(runner.artefact.module, runner.artefact.name)
+        refuse_other_input(runner.artefact.module, runner.preprocess.planes, runner.artefact.name)
     raise failure from failure.__cause__
 
 
@@ -355,6 +355,8 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         output_layout=seen.choice.layout,
         reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         detector=seen.choice.declared,
+        points=seen.choice.points,
+        masks=seen.choice.masks,
         num_classes=classes,
         class_names=artefact.names_of(classes, 1 if task.declared else 2),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),

@@ -15,18 +15,6 @@ from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.types import Layout, Model
 from equiaudit.tasks import TASKS
 
-__all__ = [
-    "Decisions",
-    "OutputChoice",
-    "decisions_of",
-    "is_share",
-    "labels_of",
-    "model_labels",
-    "spread_of",
-    "sums_to_one",
-    "take_output",
-]
-
 
 @dataclass(frozen=True)
 class OutputChoice:
@@ -52,6 +40,10 @@ class OutputChoice:
     """Makes it of all that is returned, where it is more than one tensor."""
     declared: Mapping[str, Any] = field(default_factory=dict)
     """Of a detector: how that is done, `detectors.Declaration.plain`."""
+    points: int = 0
+    """Key points of each of its objects."""
+    masks: bool = False
+    """Its objects have masks."""
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
 from equiaudit.models.artefact import Artefact
+from equiaudit.models.batchwide import run_alone
 from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
 from equiaudit.models.fitting import Misfit, fit_weights
@@ -31,7 +33,7 @@ def read_artefact(outline: Outline) -> Artefact:
 
     Raises InputError where it is damaged, needs code, or does not fit its architecture.
     """
-    return _taking_float32(_read(outline))
+    return run_alone(_taking_float32(_read(outline)))
 
 
 def _read(outline: Outline) -> Artefact:
@@ -132,6 +134,7 @@ def _from_weights(path: Path, outline: Outline) -> Artefact:
         module=module.eval(),
         eager=not isinstance(module, torch.jit.ScriptModule),
         hints=zoo.module_hints(module) if pickled else metadata_hints(metadata, path),
+        class_names=names_in_mapping(metadata or saved.value),
         trusted=trust,
         notes=notes + (("unpickled with code (--trust)",) if trust else ()),
     )

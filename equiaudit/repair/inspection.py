@@ -24,12 +24,18 @@ def inspect(model: Model, images: Mapping[str, Tensor] | None = None) -> Inspect
     Raises NothingToDo where the model cannot be captured as one graph.
     """
     captured = captured_graph(model)
-    analysis = analyse(captured.graph_module, one_size=model.one_size)
+    analysis = analysed(model, captured)
     found = inspection_of(model, captured, analysis)
     if images is None or not analysis.ops:
         return found
     located = locate(captured.graph_module, analysis, images)
     return found.model_copy(update={"located": located})
+
+
+def analysed(model: Model, captured: Captured) -> Analysis:
+    """The plan for `mass` and all that rewrite as it does; a detector's rows are a tail."""
+    graph = captured.graph_module
+    return analyse(graph, one_size=model.one_size, framed=bool(model.detector))
 
 
 def captured_graph(model: Model) -> Captured:
@@ -53,6 +59,7 @@ def captured_graph(model: Model) -> Captured:
         channels=how.planes,
         dtype=how.tensor_dtype,
         output=model.output,
+        every_output=bool(model.detector),
     )
 
 

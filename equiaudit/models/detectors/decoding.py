@@ -17,6 +17,7 @@ from torchvision.ops import box_convert, nms
 
 from equiaudit.errors import InputError
 from equiaudit.models.detectors.declaration import Declaration
+from equiaudit.models.detectors.instances import COLUMNS
 from equiaudit.models.detectors.readers import READERS, Found
 
 MOST_BOXES = 300
@@ -27,6 +28,8 @@ Decode = Callable[[Any, int], Tensor]
 
 def decoder(how: Declaration, window: tuple[int, int], *, what: str) -> Decode:
     """A function (returned, batch) -> (batch, K, 6) on the device of what was returned.
+
+    Masks and key points are further columns (`instances`).
 
     It raises InputError, with the shape that was met, where that does not fit the declaration.
     """
@@ -42,35 +45,39 @@ def decoder(how: Declaration, window: tuple[int, int], *, what: str) -> Decode:
 
 
 def _stacked(each: list[Tensor]) -> Tensor:
-    """(K, 6) of every image -> (N, most, 6)"""
+    """(K, 6 or more) of every image -> (N, most, 6 or more)"""
     most = max(1, *(len(rows) for rows in each))
-    made = torch.zeros((len(each), most, 6), dtype=torch.float32, device=each[0].device)
+    shape = (len(each), most, max(rows.shape[1] for rows in each))
+    made = torch.zeros(shape, dtype=torch.float32, device=each[0].device)
     made[:, :, 5] = -1
     for own, rows in zip(made, each, strict=True):
-        own[: len(rows)] = rows
+        own[: len(rows), : rows.shape[1]] = rows
     return made
 
 
 def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
-    """(K, 6) of one image: above the threshold, suppressed, in order."""
+    """(K, 6 or more) of one image: above the threshold, suppressed, in order."""
     scores, boxes, labels = found.scores.float(), found.boxes.float(), found.labels
     if not torch.isfinite(scores).all():
-        return scores.new_full((1, 6), torch.nan)
-    chosen = scores >= how.score_threshold
+        return scores.new_full((1, COLUMNS), torch.nan)
+    chosen = torch.nonzero(scores >= how.score_threshold)[:, 0]
     boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
     if not (torch.isfinite(boxes).all() and torch.isfinite(labels).all()):
-        return scores.new_full((1, 6), torch.nan)
+        return scores.new_full((1, COLUMNS), torch.nan)
     if how.units == "share":
         height, width = window
         boxes = boxes * boxes.new_tensor([width, height, width, height])
     if how.box != "xyxy":
         boxes = box_convert(boxes, how.box, "xyxy")
     order = _in_order(boxes, scores)
-    boxes, scores, labels = boxes[order], scores[order], labels[order]
     if how.nms_iou:
-        kept = _suppressed(boxes, scores, labels, how.nms_iou)
-        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    return torch.cat([boxes, scores[:, None], labels[:, None].float()], 1)[:MOST_BOXES]
+        kept = _suppressed(boxes[order], scores[order], labels[order], how.nms_iou)
+        order = order[kept]
+    order = order[:MOST_BOXES]
+    parts = [boxes[order], scores[order, None], labels[order, None].float()]
+    if found.extras is not None:
+        parts.append(found.extras[chosen[order]])
+    return torch.cat(parts, 1)
 
 
 def _in_order(boxes: Tensor, scores: Tensor) -> Tensor:

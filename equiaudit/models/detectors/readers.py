@@ -14,6 +14,7 @@ from torch import Tensor
 from equiaudit.errors import InputError, first_line
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.detectors.declaration import FORMATS, Declaration
+from equiaudit.models.detectors.instances import extras_of
 from equiaudit.models.zoo import own_modules
 
 _ROUNDING = 1e-2
@@ -32,6 +33,8 @@ class Found:
     """(A,)"""
     labels: Tensor
     """(A,) whole numbers of any dtype, or NaN."""
+    extras: Tensor | None = None
+    """(A, ...) as `instances` has them."""
 
 
 # Readers: (declaration, window, what) -> (returned, batch) -> boxes of each image
@@ -45,9 +48,20 @@ def _dicts(how: Declaration, window: tuple[int, int], what: str) -> Read:
         rows = returned[-1] if isinstance(returned, tuple) else returned
         if not is_list_of_dicts(rows):
             raise _misfit(how, returned, what)
-        return [Found(each["boxes"], each["scores"], each["labels"]) for each in rows]
+        return [
+            Found(each["boxes"], each["scores"], each["labels"], extras_of(each)) for each in rows
+        ]
 
     return read
+
+
+def held_by(how: Declaration, returned: Any) -> tuple[int, bool]:
+    """How many key points an object has, and whether it has a mask."""
+    rows = returned[-1] if isinstance(returned, tuple) else returned
+    if how.format != "dicts" or not is_list_of_dicts(rows):
+        return 0, False
+    points = rows[0].get("keypoints")
+    return 0 if points is None else points.shape[1], "masks" in rows[0]
 
 
 def is_list_of_dicts(returned: Any) -> bool:
@@ -73,6 +87,8 @@ def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
             boxes.dim() == 3 and boxes.shape[0] == batch and boxes.shape[2] == 4, how, tensors, what
         )
         _fit(scores.shape[:2] == boxes.shape[:2] and scores.dim() in (2, 3), how, tensors, what)
+        if how.anchors:
+            boxes = _from_anchors(boxes, how, window, tensors, what)
         if scores.dim() == 3:
             _fit(not how.labels, how, tensors, what)
             _told_apart(boxes, scores, how, tensors, what)
@@ -155,12 +171,39 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
 
 def _cells(strides: tuple[int, ...], window: tuple[int, int]) -> Tensor:
     """(A, 3): column, row and stride of every cell, grid by grid and row by row."""
-    grids = []
-    for stride in strides:
-        rows, columns = (ceil(side / stride) for side in window)
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        grids.append(torch.stack([x, y, torch.full_like(x, stride)], -1).reshape(-1, 3))
-    return torch.cat(grids).float()
+    return torch.cat([_grid(stride, window) for stride in strides])
+
+
+def _grid(stride: int, window: tuple[int, int]) -> Tensor:
+    """(A, 3) of one stride."""
+    rows, columns = (ceil(side / stride) for side in window)
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.stack([x, y, torch.full_like(x, stride)], -1).reshape(-1, 3).float()
+
+
+def _from_anchors(
+    boxes: Tensor,
+    how: Declaration,
+    window: tuple[int, int],
+    tensors: Mapping[str, Tensor],
+    what: str,
+) -> Tensor:
+    """(N, A, 4) moves and log sizes relative to anchors -> cxcywh, px, as SSD has it.
+
+    Every cell has its anchors about its middle, one after the other: x + dx * v1 * w, and
+    w * exp(dw * v3).
+    """
+    levels = []
+    for stride, sizes in zip(how.strides, how.anchors, strict=True):
+        middle = (_grid(stride, window)[:, :2] + 0.5) * stride
+        own = torch.tensor(sizes)
+        middles = middle.repeat_interleave(len(own), 0)
+        levels.append(torch.cat([middles, own.repeat(len(middle), 1)], 1))
+    anchors = torch.cat(levels).to(boxes.device)
+    _fit(len(anchors) == boxes.shape[1], how, tensors, what)
+    moves = boxes.float() * boxes.new_tensor(how.variances, dtype=torch.float32)
+    centre = anchors[:, :2] + moves[..., :2] * anchors[:, 2:]
+    return torch.cat([centre, anchors[:, 2:] * moves[..., 2:].exp()], -1)
 
 
 def _own(how: Declaration, window: tuple[int, int], what: str) -> Read:
@@ -200,6 +243,7 @@ READERS: Mapping[str, Callable[[Declaration, tuple[int, int], str], Read]] = {
     "columns": _rows,
     "objectness": _rows,
     "grid": _rows,
+    "anchors": _apart,
     "decoder": _own,
 }
 
@@ -209,9 +253,9 @@ def label_count(how: Declaration, returned: Any) -> int | None:
     told, or where counting begins behind a background."""
     tensors = dict(named_tensors(returned))
     last = -1 if how.background == "last" else 0
-    if how.background == "first" or how.format not in ("boxes", *_FIRST_SCORE):
+    if how.background == "first" or how.format not in ("boxes", "anchors", *_FIRST_SCORE):
         return None
-    if how.format == "boxes":
+    if how.format in ("boxes", "anchors"):
         scores = _of(tensors, how, "scores", "it")
         return scores.shape[-1] + last if scores.dim() == 3 else None
     named = tensors.get(how.output)
@@ -314,7 +358,7 @@ def _fit(holds: bool, how: Declaration, tensors: Mapping[str, Tensor], what: str
 
 
 def _misfit(how: Declaration, returned: Any, what: str) -> InputError:
-    strides = f" for strides {list(how.strides)}" if how.format == "grid" else ""
+    strides = f" for strides {list(how.strides)}" if how.strides else ""
     return InputError(
         f"{how.source} says that {what} returns {FORMATS[how.format]}{strides}, and it returns"
         f" {_shapes(dict(named_tensors(returned)))}.",

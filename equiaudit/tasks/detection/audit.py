@@ -80,7 +80,7 @@ class DetectionAudit:
 
     def open_block(self, sources: Sequence[Source]) -> BoxBlock:
         """Begin with some images."""
-        return BoxBlock(self._plan, sources, MOST_BOXES)
+        return BoxBlock(self._plan, sources, self._model)
 
     def check(self, records: Records[BoxRecord]) -> None:
         """Stop where nothing is found on any image, or nothing that is there."""

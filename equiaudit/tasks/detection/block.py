@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,10 @@ from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.task import Source
 from equiaudit.kinds import Kind
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
+from equiaudit.models.detectors import MOST_BOXES, masks_in, points_in
+from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan
+from equiaudit.tasks.detection.inside import Inside
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
 from equiaudit.tasks.detection.scoring import Scored, near, scored, shown
 
@@ -27,22 +31,33 @@ _LEAST = 4
 _ORIGIN = (0, 0)
 
 
-def detections_of(rows: Tensor) -> Detections | None:
+def detections_of(
+    rows: Tensor, points: int = 0, masks: tuple[int, int] | None = None
+) -> Detections | None:
     """Of (K, 6) rows x1, y1, x2, y2, score, label, those with a label; None for NaN and infinity.
 
-    A row that stands for no box has the label -1.
+    A row that stands for no box has the label -1. `points` key points and masks of a window
+    `masks` follow in further columns, where there are any.
     """
     values = rows.cpu().double().numpy()
     if not np.isfinite(values).all():
         return None
     values = values[values[:, 5] >= 0]
-    return Detections(values[:, :4], values[:, 4], values[:, 5].astype(np.int64))
+    return Detections(
+        values[:, :4],
+        values[:, 4],
+        values[:, 5].astype(np.int64),
+        points_in(values, points) if points else None,
+        None if masks is None else masks_in(values, points, masks),
+    )
 
 
 def moved_back(found: Detections, offset: Offset) -> Detections:
-    """The boxes of a shifted window in the frame of the unshifted one."""
+    """The boxes of a shifted window in the frame of the unshifted one; masks stay as they are."""
     dy, dx = offset
-    return Detections(found.boxes - (dx, dy, dx, dy), found.scores, found.labels)
+    points = None if found.points is None else found.points - (dx, dy)
+    boxes = found.boxes - (dx, dy, dx, dy)
+    return Detections(boxes, found.scores, found.labels, points, found.masks)
 
 
 def common(kind: Kind, window: tuple[int, int], offsets: Sequence[Offset]) -> Field:
@@ -62,8 +77,11 @@ def common(kind: Kind, window: tuple[int, int], offsets: Sequence[Offset]) -> Fi
 class BoxBlock:
     """The boxes of a block of images, as they come in."""
 
-    def __init__(self, plan: ShiftPlan, sources: Sequence[Source], most: int) -> None:
-        self._plan, self._sources, self._most = plan, sources, most
+    def __init__(self, plan: ShiftPlan, sources: Sequence[Source], model: Model) -> None:
+        self._plan, self._sources = plan, sources
+        self._held = partial(
+            detections_of, points=model.points, masks=plan.window if model.masks else None
+        )
         self._clean: dict[int, Detections | None] = {}
         self._shifted: list[dict[str, list[tuple[Offset, Detections | None]]]] = [
             {} for _ in sources
@@ -74,13 +92,13 @@ class BoxBlock:
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Keep the unshifted boxes."""
         for image, rows in zip(images, outputs, strict=True):
-            self._clean[image] = detections_of(rows)
+            self._clean[image] = self._held(rows)
 
     def shifted(self, jobs: Jobs, outputs: Tensor) -> None:
         """Keep the boxes of every shift."""
         for job, rows in zip(jobs, outputs.cpu(), strict=True):
             found = self._shifted[job.image].setdefault(job.name, [])
-            found.append((job.offset, detections_of(rows)))
+            found.append((job.offset, self._held(rows)))
 
     def records(self) -> Sequence[BoxRecord]:
         """One per image."""
@@ -124,7 +142,7 @@ class BoxBlock:
             boxes=0 if clean is None else len(clean),
             inverted=sum(_inverted(found.boxes) for found in known),
             outside=sum(_outside(found.boxes, self._plan.window) for found in known),
-            full=sum(len(found) >= self._most for found in known),
+            full=sum(len(found) >= MOST_BOXES for found in known),
             series={
                 name: self._series(name, source.item.index, clean, own)
                 for name, own in shifted.items()
@@ -145,7 +163,7 @@ class BoxBlock:
         if clean is None or len(back) < len(own):
             return BoxSeries(b"", b"", ((0, 0),) * 3, ((0, 0),) * len(IOUS), None, finite=False)
         kind, window = self._kinds[name], self._plan.window
-        seen = _Seen(clean)
+        seen = _Seen(clean, kind, window)
         for offset, found in back:
             seen.take(found, common(kind, window, [offset]), offset)
         pairs = np.zeros((len(IOUS), 2), np.int64)
@@ -155,6 +173,7 @@ class BoxBlock:
         ):
             field = common(kind, window, [at, to])
             pairs += np.array(agreement(one, other, field, (at, to), IOUS), np.int64)
+            seen.inside.pair(one, other, field, (at, to))
         return seen.series(tuple((int(a), int(b)) for a, b in pairs))
 
 
@@ -172,8 +191,9 @@ def _pairs(
 class _Seen:
     """What has become of the unshifted boxes of one image under a series so far."""
 
-    def __init__(self, clean: Detections) -> None:
+    def __init__(self, clean: Detections, kind: Kind, window: tuple[int, int]) -> None:
         self._clean = clean
+        self.inside = Inside(clean, kind, window)
         self._area = area(clean.boxes)
         self._low, self._high = clean.scores.copy(), clean.scores.copy()
         self._ever = np.zeros(len(clean), np.bool_)
@@ -186,6 +206,7 @@ class _Seen:
     def take(self, found: Detections, field: Field, offset: Offset) -> None:
         """The boxes at one shift, moved back."""
         seen = compare(self._clean, found, field, (_ORIGIN, offset))
+        self.inside.take(found, field, offset, seen)
         kept = seen.kept >= 0
         sums = (seen.counted, kept, seen.relabelled, seen.lost, seen.apart, seen.appeared)
         self._counts.append((*(int(each.sum()) for each in sums), len(found)))
@@ -211,6 +232,9 @@ class _Seen:
             pairs=pairs,
             wobble=float(wobble.mean()) if len(wobble) else None,
             least=self._least().tobytes(),
+            mask_iou=self.inside.mask_iou,
+            mask_consistency=self.inside.mask_consistency,
+            alike=self.inside.alike,
         )
 
     def _least(self) -> Floats:

@@ -82,6 +82,21 @@ METRICS = (
         "largest less smallest score of a box over the shifts that keep it, mean over boxes",
         False,
     ),
+    MetricInfo(
+        "mask_consistency",
+        "Mask consistency",
+        "box consistency by the overlap of masks, mean over IoUs from 0.5 to 0.95",
+        True,
+    ),
+    MetricInfo(
+        "mask_iou", "Mask IoU", "overlap of the masks of kept boxes, moved back, mean", True
+    ),
+    MetricInfo(
+        "keypoint_similarity",
+        "Key point similarity",
+        "COCO's OKS of the key points of kept boxes, moved back, mean",
+        True,
+    ),
     _ap("ap_clean", "AP, unshifted", "COCO's AP of boxes over IoUs from 0.5 to 0.95"),
     _ap("ap50_clean", "AP50, unshifted", "the same at an IoU of 0.5"),
     _ap("ap75_clean", "AP75, unshifted", "the same at an IoU of 0.75"),

@@ -26,6 +26,11 @@ Ints = NDArray[np.int64]
 
 BOUNDED = ("box_consistency", "box_consistency_75")
 """The metrics that are means of one share per image, of those with boxes."""
+_INSIDE = {
+    "mask_consistency": "mask_consistency",
+    "mask_iou": "mask_iou",
+    "keypoint_similarity": "alike",
+}
 _UNSTABLE = 50
 _MEDIAN, _P95 = 0.5, 0.95
 _SIZES = ("kept_small", "kept_medium", "kept_large")
@@ -48,6 +53,10 @@ def figures_of(own: Sequence[BoxSeries], *, seed: int) -> dict[str, Estimate]:
     found |= _jitters(own, seed)
     wobble = [s.wobble for s in own if s.wobble is not None]
     in_range = all(0 <= value <= 1 for value in wobble)
+    for name, field in _INSIDE.items():
+        inside = [getattr(s, field) for s in own]
+        if known := [value for value in inside if value is not None]:
+            found[name] = mean_interval(known)
     found["score_wobble"] = mean_interval(wobble) if in_range else bca_interval(wobble, seed=seed)
     return found
 

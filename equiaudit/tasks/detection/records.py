@@ -40,6 +40,12 @@ class BoxSeries:
     wobble: float | None
     """Mean over boxes kept at some shift; None where there are none."""
     finite: bool = True
+    mask_iou: float | None = None
+    """Mean over kept boxes; None without masks."""
+    mask_consistency: float | None = None
+    """Mean over IoUs, of objects with a partner by their masks; None without such."""
+    alike: float | None = None
+    """Mean similarity of the key points of kept boxes; None without such."""
     least: bytes = b""
     """float64 (n, 9): `EACH` of the few boxes of the unshifted image that are least stable."""
 

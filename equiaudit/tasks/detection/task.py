@@ -64,7 +64,10 @@ class Detection(Task):
     truth = TruthWords(
         "boxes", "annotated", "AP needs annotated boxes (docs/detection.md); consistency does not."
     )
-    means = ("box_consistency", "box_consistency_75", "score_wobble")
+    means = (
+        *("box_consistency", "box_consistency_75", "score_wobble"),
+        *("mask_consistency", "mask_iou", "keypoint_similarity"),
+    )
 
     def fits(self, output: Tensor) -> bool:
         """Never by a shape."""
