@@ -361,6 +361,14 @@ def test_no_circles_between_files():
     assert circles(arrows) == []
 
 
+def test_no_circles_between_packages():
+    arrows: dict[str, set[str]] = {part_of(path): set() for path in modules()}
+    for arrow in all_arrows():
+        if arrow.inside in arrows and arrow.inside != arrow.source:
+            arrows[arrow.source].add(arrow.inside)
+    assert circles(arrows) == []
+
+
 def test_circles_are_noticed():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
 

@@ -19,8 +19,9 @@ from equiaudit.audit.jobs import Jobs, jobs_of
 from equiaudit.audit.task import R, Source, TaskAudit
 from equiaudit.kinds import KINDS
 from equiaudit.kinds.pixels import middle
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model, Preprocess
-from equiaudit.shifts.canvas import cut, normalise
+from equiaudit.shifts.canvas import cut
 from equiaudit.shifts.plan import ShiftPlan
 
 __all__ = ["Scene", "outputs_of", "run_block"]

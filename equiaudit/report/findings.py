@@ -75,6 +75,12 @@ def _measured(result: Result, shift: ShiftResult) -> tuple[Measure, Estimate] | 
     return None
 
 
+def unit(result: Result, shift: ShiftResult) -> str:
+    """What the figures of a kind are over: "image", or "sequence"."""
+    found = _measured(result, shift)
+    return found[0].unit if found is not None else "image"
+
+
 def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftResult) -> Finding:
     info = change_info(result) if measure.kept else METRICS[measure.metric]
     return Finding(
