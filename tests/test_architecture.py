@@ -20,7 +20,7 @@ LAYERS = (
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison"),
     ("repair.methods",),
-    ("repair.verify", "repair.save", "repair.inspection"),
+    ("repair.verify", "repair.save", "repair.inspection", "repair.locate"),
     ("repair.canonical", "repair.onnx", "repair.rewrite", "repair.outputs"),
     ("repair.options",),
     ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
