@@ -148,6 +148,7 @@ def _end2end(how: Declaration, window: tuple[int, int], what: str) -> Read:
 def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
     """Boxes with a score per class, perhaps with objectness before them."""
     first = _FIRST_SCORE[how.format]
+    cells = _cells(how.strides, window) if how.format == "grid" else None
 
     def read(returned: Any, batch: int) -> list[Found]:
         raw, tensors = _raw(returned, batch, how, what), dict(named_tensors(returned))
@@ -156,9 +157,7 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
         scores = _probable(_activated(rows[..., first:], how), how, what)
         one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
         sure = _probable(_activated(rows[..., 4], one), how, what) if first == 5 else None
-        cells = None
-        if how.format == "grid":
-            cells = _cells(how.strides, window).to(rows.device)
+        if cells is not None:
             _fit(len(cells) == rows.shape[1], how, tensors, what)
         found = []
         for i in range(batch):
@@ -168,7 +167,7 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
             best = best if sure is None else best * sure[i][at]
             boxes = rows[i][at][:, :4]
             if cells is not None:
-                own = cells[at]
+                own = cells.to(rows.device)[at]
                 centre = (boxes[:, :2] + own[:, :2]) * own[:, 2:]
                 boxes = torch.cat([centre, boxes[:, 2:].exp() * own[:, 2:]], -1)
             found.append(Found(boxes, best, labels))
@@ -179,7 +178,7 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
 
 def _may_be(sure: Tensor, scores: Tensor, how: Declaration) -> Tensor:
     """Which of (A,) rows may reach the threshold; all where some are NaN, which is to be seen."""
-    if not torch.isfinite(scores.sum() + sure.sum()):
+    if not torch.isfinite(scores.amax() + sure.sum()):
         return torch.ones_like(sure, dtype=torch.bool)
     return sure * (1 + _ROUNDING) >= how.score_threshold
 
