@@ -26,7 +26,7 @@ _OF_OTHER_DATA = (
     "engine",
     "address",
 )
-_SECONDS = 5.0
+_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:

@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Offset = tuple[float, float]
 
 _OVERLAP = 0.5
 """Share of a box beyond which it is a part of a box that a border cuts."""
@@ -50,7 +51,7 @@ class Field:
     """
 
     window: tuple[int, int]
-    offsets: tuple[tuple[int, int], ...]
+    offsets: tuple[Offset, ...]
     region: tuple[float, float, float, float] | None
 
     def cut(self, boxes: Floats) -> Floats:
@@ -60,7 +61,7 @@ class Field:
         low, high = np.array(self.region[:2] * 2), np.array(self.region[2:] * 2)
         return np.clip(boxes, low, high)
 
-    def whole(self, boxes: Floats, offset: tuple[int, int]) -> Bools:
+    def whole(self, boxes: Floats, offset: Offset) -> Bools:
         """(n,) whether no border cuts boxes of the common frame, found in the window at `offset`.
 
         What sticks out of that window is beside the matter.
@@ -75,7 +76,7 @@ class Field:
             found &= (np.floor(low) >= np.ceil(high) - 1).all(axis=1)
         return found
 
-    def _within(self, boxes: Floats, offset: tuple[int, int]) -> Floats:
+    def _within(self, boxes: Floats, offset: Offset) -> Floats:
         """Cut to the window at `offset`."""
         dy, dx = offset
         height, width = self.window
@@ -114,7 +115,7 @@ class Field:
 
 def field_of(
     window: tuple[int, int],
-    offsets: Iterable[tuple[int, int]],
+    offsets: Iterable[Offset],
     regions: Iterable[tuple[float, float, float, float]] | None,
 ) -> Field:
     """What windows at `offsets` have in common; `regions` of each, None on a torus."""
@@ -162,7 +163,7 @@ def compare(
     a: Detections,
     b: Detections,
     field: Field,
-    places: tuple[tuple[int, int], tuple[int, int]],
+    places: tuple[Offset, Offset],
     iou: float = 0.5,
     overlap: Floats | None = None,
 ) -> Compared:
@@ -197,7 +198,7 @@ def agreement(
     a: Detections,
     b: Detections,
     field: Field,
-    places: tuple[tuple[int, int], tuple[int, int]],
+    places: tuple[Offset, Offset],
     ious: tuple[float, ...],
     overlap: Floats | None = None,
 ) -> list[tuple[int, int]]:

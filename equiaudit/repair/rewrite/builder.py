@@ -17,8 +17,6 @@ from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.levels import Levels
 from equiaudit.sampling.wrapping import circular_pad, gather_window, wrap_axis
 
-__all__ = ["Builder", "Window"]
-
 
 @dataclass(frozen=True)
 class Window:

@@ -10,8 +10,6 @@ import torch.fx as fx
 from equiaudit.graphs.nodes import bind, shape_of, short_name
 from equiaudit.repair.rewrite.grid import Grid
 
-__all__ = ["constant_along", "laid_over"]
-
 _SAME = frozenset(("clone", "contiguous", "detach", "alias"))
 
 
