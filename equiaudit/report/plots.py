@@ -132,7 +132,7 @@ def _grids(maps: Mapping[str, GridMap | None], what: str, labels: tuple[str, str
     return figure
 
 
-def _edges(centres: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _edges(centres: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """The borders of cells around `centres`, halfway between neighbours."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
@@ -141,7 +141,7 @@ def _edges(centres: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.float64
     return np.concatenate(([2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]))
 
 
-def _line(axes: Axes, at: Sequence[int], estimates: Sequence[Estimate], label: str) -> None:
+def _line(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], label: str) -> None:
     values = [float(each) for each in estimates]
     axes.errorbar(at, values, yerr=_reach(estimates), marker="o", capsize=2, label=label)
 
