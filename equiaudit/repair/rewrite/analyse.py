@@ -10,7 +10,7 @@ import torch
 import torch.fx as fx
 
 from equiaudit.graphs.nodes import module_path, op_name, shape_of, short_name, tensor_args
-from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
+from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid, Pairs
 from equiaudit.repair.rewrite.plan import (
     CANONICAL,
     Analysis,
@@ -21,7 +21,7 @@ from equiaudit.repair.rewrite.plan import (
     State,
     Step,
 )
-from equiaudit.repair.rewrite.rules import RULES, Call
+from equiaudit.repair.rewrite.rules import PAIR_RULES, RULES, Call
 from equiaudit.repair.rewrite.rules.passing import verbatim
 
 __all__ = ["Analysis", "OpPlan", "Refusal", "SizeRule", "analyse"]
@@ -94,10 +94,14 @@ def plan_node(call: Call) -> Step:
     """The rule for a node; what has no rule may pass when no image reaches it."""
     if not _is_tensor(call.node):
         return verbatim(call, None)  # a number, such as the batch size
-    rule = RULES.get(short_name(call.node))
+    name, sources = short_name(call.node), tuple(tensor_args(call.node))
+    pairs = any(isinstance(call.state(source), Pairs) for source in sources)
+    rule = (PAIR_RULES if pairs else RULES).get(name)
     if rule is not None:
         return rule(call)
-    if any(_varies(call, source) for source in tensor_args(call.node)):
+    if pairs:
+        raise Refuse(f"{op_name(call.node)} on a value per pair of positions")
+    if any(map(call.varies, sources)):
         raise Refuse(f"there is no rule for {op_name(call.node)}")
     return verbatim(call)
 
@@ -105,11 +109,6 @@ def plan_node(call: Call) -> Step:
 def _is_tensor(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor | tuple | list)
-
-
-def _varies(call: Call, source: fx.Node) -> bool:
-    state = call.state(source)
-    return not isinstance(state, Grid) or bool(state.present)
 
 
 def analyse(gm: fx.GraphModule, *, one_size: bool = False) -> Analysis:

@@ -7,10 +7,11 @@ so two tensors with the same S always lie on the same grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-__all__ = ["FLAT", "Axis", "Grid", "Unpooling"]
+__all__ = ["FLAT", "Axis", "Grid", "Pairs", "Unpooling"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """The image axes of a tensor; an axis is None where the tensor does not vary along it."""
+    """The image axes of a tensor; an axis is None where the tensor does not vary along it.
+
+    Both may lie in one dimension, as tokens do: the positions row by row, without a lead.
+    """
 
     h: Axis | None = None
     w: Axis | None = None
@@ -66,6 +70,26 @@ class Grid:
     def dims(self) -> tuple[int, ...]:
         """Their dimensions, negative."""
         return tuple(axis.dim for axis in self.present)
+
+    @property
+    def in_line(self) -> bool:
+        """Whether one dimension holds both axes."""
+        return self.h is not None and self.w is not None and self.h.dim == self.w.dim
+
+    @property
+    def extents(self) -> dict[int, int]:
+        """Elements of each dimension that holds positions, of whole circles."""
+        found: dict[int, int] = {}
+        for axis in self.present:
+            found[axis.dim] = found.get(axis.dim, 1) * axis.size
+        return found
+
+    def circled(self, shape: Sequence[int]) -> list[int]:
+        """`shape` with the image axes as long as their circles."""
+        found = list(shape)
+        for dim, size in self.extents.items():
+            found[dim] = size
+        return found
 
     @property
     def strides(self) -> tuple[Fraction, Fraction]:
@@ -100,6 +124,14 @@ class Grid:
 
 
 FLAT = Grid()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A value per pair of positions, as the scores of attention: `rows` at -2, `columns` at -1."""
+
+    rows: Grid
+    columns: Grid
 
 
 @dataclass(frozen=True)

@@ -81,23 +81,49 @@ def reshaped(call: Call, x: fx.Node) -> Step:
     if not grid.present:
         return verbatim(call)
     old, new = shape_of(x), shape_of(call.node)
-    places = [(axis, _place(old, new, axis.dim)) for axis in grid.present]
-    if all(place is not None for _, place in places):
-        moved = {axis.dim: place for axis, place in places if place is not None}
-        out = grid.settled().moved(moved)
+    out = _arrived(old, new, grid)
+    if out is not None:
         return Step(out, _view_of(x, grid, out, new))
     if _joins_channels(old, new) and grid.is_map:
         return collapsed(call, x, grid, _FLATTENS)
     if all(old[axis.dim] == 1 and axis.size == 1 for axis in grid.present if axis.fits):
         return verbatim(call)
-    raise Refuse("it lays the positions of the image out in one line, as attention does")
+    raise Refuse("it mixes positions of the image with other axes, as windows of attention do")
 
 
-def _place(old: tuple[int, ...], new: tuple[int, ...], dim: int) -> int | None:
-    """The new dimension (negative) that holds exactly the old one, or None."""
-    after = _product(old[len(old) + dim + 1 :])
+def _arrived(old: tuple[int, ...], new: tuple[int, ...], grid: Grid) -> Grid | None:
+    """Where the image axes lie after a view, each by itself or in one line; None: nowhere."""
+    spans = [None if axis is None else _span(old, grid, axis) for axis in grid.axes]
+    places = [None if span is None else _place(new, *span) for span in spans]
+    h, w = spans
+    if h is not None and w is not None and None in places and _whole(old, grid):
+        rows_first = h[1] == w[0] * w[1]
+        places = [_place(new, h[0] * w[0], w[1]) if rows_first else None] * 2
+    found = [
+        None if axis is None or place is None else axis.at(place)
+        for axis, place in zip(grid.settled().axes, places, strict=True)
+    ]
+    lost = any(a is not None and b is None for a, b in zip(grid.axes, found, strict=True))
+    return None if lost else Grid(*found)
+
+
+def _span(old: tuple[int, ...], grid: Grid, axis: Axis) -> tuple[int, int]:
+    """Elements of an axis, and how many of memory lie between two of them."""
+    after = _product(old[len(old) + axis.dim + 1 :])
+    if grid.in_line:
+        return axis.size, after * (grid.sizes[1] if axis is grid.h else 1)
+    return old[axis.dim], after
+
+
+def _whole(old: tuple[int, ...], grid: Grid) -> bool:
+    """Whether the image axes are as long as their circles, so that a line of them is one too."""
+    return all(old[dim] == size for dim, size in grid.extents.items())
+
+
+def _place(new: tuple[int, ...], size: int, after: int) -> int | None:
+    """The new dimension (negative) of `size` elements that lie `after` apart, or None."""
     for place in range(-len(new), 0):
-        if new[place] == old[dim] and _product(new[len(new) + place + 1 :]) == after:
+        if new[place] == size and _product(new[len(new) + place + 1 :]) == after:
             return place
     return None
 
@@ -116,9 +142,7 @@ def _joins_channels(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 def _view_of(x: fx.Node, grid: Grid, out: Grid, new: tuple[int, ...]) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
-        shape: list[Any] = list(new)
-        for axis in out.present:
-            shape[axis.dim] = axis.size
+        shape: list[Any] = out.circled(new)
         batch = [i for i, size in enumerate(shape) if size % SYMBOL == 0]
         if len(batch) > 1:
             raise Refuse("it splits the batch over several dimensions")
@@ -148,9 +172,7 @@ def _fresh(axis: Axis) -> Axis:
 
 def _expanded(x: fx.Node, out: Grid, shape: tuple[int, ...]) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
-        sizes: list[Any] = [-1 if size % SYMBOL == 0 else size for size in shape]
-        for axis in out.present:
-            sizes[axis.dim] = axis.size
+        sizes: list[Any] = [-1 if n % SYMBOL == 0 else n for n in out.circled(shape)]
         spread = b.aten(torch.ops.aten.expand.default, b.value(x), sizes)
         return b.aten(torch.ops.aten.clone.default, spread)
 

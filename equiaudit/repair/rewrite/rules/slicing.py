@@ -16,6 +16,9 @@ from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.repair.rewrite.rules.windows import descend, sampled
 
 
+_TOKENS = "it takes or adds tokens at fixed places of a line of positions"
+
+
 def _negative(dim: int, ndim: int) -> int:
     return (dim % ndim) - ndim
 
@@ -30,6 +33,8 @@ def strided_slice(call: Call) -> Step:
         return verbatim(call, grid)
     extent, step = shape[dim], args["step"]
     start = _bound(args["start"], extent, 0)
+    if grid.in_line and (start, step, _bound(args["end"], extent, extent)) != (0, 1, extent):
+        raise Refuse(_TOKENS)
     if step > 1:
         return _sample(call, x, dim, start, step)
     taken = _bound(args["end"], extent, extent) - start
@@ -168,6 +173,8 @@ def pad(call: Call) -> Step:
         return verbatim(call, grid)
     if any(any(p) for d, p in by_dim.items() if d not in grid.dims and -d <= ndim):
         raise Refuse("it pads channels and image in one go")
+    if grid.in_line:
+        raise Refuse(_TOKENS)
     out = grid
     for dim, (before, _) in spatial.items():
         out = _led(out, dim, before)
