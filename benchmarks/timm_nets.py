@@ -105,9 +105,10 @@ def awake(model: nn.Module) -> nn.Module:
     """Constant parameters drawn anew, batch norms fitted."""
     generator = torch.Generator().manual_seed(0)
     for name, p in model.eval().named_parameters():
-        if p.numel() > 1 and bool((p == p.flatten()[0]).all()):
+        if bool((p == p.flatten()[0]).all()) and (p.numel() > 1 or not p.any()):
             noise = torch.randn(p.shape, generator=generator)
-            p.copy_(noise * 0.1 if name.endswith("bias") or p.dim() > 2 else 1 + noise * 0.2)
+            small = name.endswith("bias") or (p.dim() > 2 and not p.any())
+            p.copy_(noise * 0.1 if small else 1 + noise * 0.2)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
     hooks = [norm.register_forward_pre_hook(_fit) for norm in norms]
     model(photos(4, (SIDE, SIDE)))

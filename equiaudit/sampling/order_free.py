@@ -53,10 +53,12 @@ def order_free_softmax(x: Tensor, dims: list[int]) -> Tensor:
 
 
 def order_free_attention(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, counts: tuple[int, int]
+    q: Tensor, k: Tensor, v: Tensor, scale: float, counts: tuple[int, int], bias: Tensor | None
 ) -> Tensor:
-    """softmax(q k^T * scale) v; `counts` are the terms of the two products."""
+    """softmax(q k^T * scale + bias) v; `counts` are the terms of the two products."""
     scores = order_free_product(q, torch.transpose(k, -2, -1), counts[0]) * scale
+    if bias is not None:
+        scores = scores + bias
     return order_free_product(order_free_softmax(scores, [-1]), v, counts[1])
 
 

@@ -46,6 +46,8 @@ class _Walk:
                 self.states[node] = self._input(node)
             elif node.op == "call_function":
                 self._call(node)
+            elif node.op == "output":
+                self._output(node)
             elif node.op == "get_attr":
                 self.states[node] = FLAT
 
@@ -71,6 +73,14 @@ class _Walk:
             return
         self.states[node] = step.out
         self.steps[node.name] = step
+
+    def _output(self, node: fx.Node) -> None:
+        """Maps and lines of tokens can be put back in place; nothing else that varies can."""
+        for source in node.all_input_nodes:
+            state = self.states.get(source)
+            if isinstance(state, Pairs) or (isinstance(state, Grid) and state.shared):
+                why = "it returns positions of the image mixed with other axes"
+                self.refusals.append(Refusal(source.name, module_path(source), why, CANONICAL))
 
     def _nests(self, out: State) -> None:
         """Levels of one axis must divide each other, or no offset could serve them all."""

@@ -20,12 +20,16 @@ class Axis:
 
     The map is a circle of length/stride. `lead` counts elements that a padding put before the
     circle's start (or, negative, that a crop took): array index i is circle index i - lead.
+    A `shared` dimension holds something else too, such as the batch or channels; steps of the axis
+    then lie `inner` elements of it apart.
     """
 
     dim: int
     stride: Fraction
     length: int
     lead: int = 0
+    shared: bool = False
+    inner: int = 1
 
     @property
     def fits(self) -> bool:
@@ -73,14 +77,22 @@ class Grid:
 
     @property
     def in_line(self) -> bool:
-        """Whether one dimension holds both axes."""
-        return self.h is not None and self.w is not None and self.h.dim == self.w.dim
+        """Whether one dimension holds both axes and nothing else."""
+        same = self.h is not None and self.w is not None and self.h.dim == self.w.dim
+        return same and not self.shared
+
+    @property
+    def shared(self) -> frozenset[int]:
+        """The dimensions that hold positions and something else."""
+        return frozenset(axis.dim for axis in self.present if axis.shared)
 
     @property
     def extents(self) -> dict[int, int]:
-        """Elements of each dimension that holds positions, of whole circles."""
+        """Elements of each dimension that holds positions alone, of whole circles."""
         found: dict[int, int] = {}
         for axis in self.present:
+            if axis.shared:
+                continue
             found[axis.dim] = found.get(axis.dim, 1) * axis.size
         return found
 
@@ -106,7 +118,8 @@ class Grid:
     @property
     def is_map(self) -> bool:
         """Whether this is a feature map laid out as (..., H, W)."""
-        return self.h is not None and self.w is not None and self.dims == (-2, -1)
+        both = self.h is not None and self.w is not None
+        return both and self.dims == (-2, -1) and not self.shared
 
     @property
     def sizes(self) -> tuple[int, int]:

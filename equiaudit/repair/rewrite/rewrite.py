@@ -188,4 +188,23 @@ def _realigned(b: Builder, value: fx.Node, grid: Grid) -> fx.Node:
     ]
     if rolls == [None, None]:
         return x
+    if grid.in_line:
+        return _realigned_line(b, value, x, grid, (rolls[0], rolls[1]))
     return b.roll_dims(x, shape_of(value), grid.settled(), (rolls[0], rolls[1]))
+
+
+def _realigned_line(
+    b: Builder,
+    value: fx.Node,
+    x: fx.Node,
+    grid: Grid,
+    rolls: tuple[fx.Node | None, fx.Node | None],
+) -> fx.Node:
+    """Tokens rolled as the map that they are."""
+    shape, dim = [-1, *grid.circled(shape_of(value))[1:]], grid.dims[0]
+    stop = None if dim == -1 else dim + 1
+    parts = [*shape[:dim], *grid.sizes, *(shape[stop:] if stop else ())]
+    reshape = torch.ops.aten.reshape.default
+    h, w = grid.present
+    apart = Grid(h.at(dim - 1), w.at(dim))
+    return b.aten(reshape, b.roll_dims(b.aten(reshape, x, parts), (*parts,), apart, rolls), shape)

@@ -66,20 +66,32 @@ def attention(call: Call) -> Step:
     q, k, v = args["query"], args["key"], args["value"]
     if not any(call.varies(n) for n in tensor_args(call.node)):
         return verbatim(call)
-    if args["attn_mask"] is not None:
-        raise Refuse(f"attention with {PAIR_BIAS}")
     if args["is_causal"] or args["dropout_p"] or args.get("enable_gqa"):
         raise Refuse("attention that is causal, grouped or drops values")
     scores = product_of(call, q, k, turned=True)
+    mask = args["attn_mask"]
+    _check_mask(call, mask, scores)
     out = _between(scores, call.grid(v), call, v)
     counts = (_counted(call, q, -1), _counted(call, k, -2))
     scale = args["scale"] or 1 / math.sqrt(counts[0])
 
     def emit(b: Builder, node: fx.Node) -> Any:
         parts = [_settled(b, call, n) for n in (q, k, v)]
-        return b.call(order_free_attention, *parts, scale, counts)
+        return b.call(order_free_attention, *parts, scale, counts, b.mapped(mask))
 
     return Step(out, emit, call.plan(_EFFECT))
+
+
+def _check_mask(call: Call, mask: fx.Node | None, scores: Grid | Pairs) -> None:
+    """A bias may tell apart what lies in one window, and not the windows of an image."""
+    if mask is None:
+        return
+    shape, value = shape_of(mask), mask.meta["val"]
+    dims = scores.dims if isinstance(scores, Grid) else (-2, -1)
+    if call.varies(mask) or not value.is_floating_point():
+        raise Refuse("attention with a mask")
+    if any(len(shape) >= -dim and shape[dim] != 1 for dim in dims):
+        raise Refuse(f"attention with {PAIR_BIAS}")
 
 
 def _settled(b: Builder, call: Call, node: fx.Node) -> fx.Node:
@@ -114,7 +126,10 @@ def product_of(call: Call, a: fx.Node, b: fx.Node, *, turned: bool = False) -> G
     if min(len(shape_of(a)), len(shape_of(b))) < 2:
         raise Refuse("a matrix product of a vector over positions")
     common = any(a and b for a, b in zip(left.axes, right.axes, strict=True))
-    if common and {*left.dims} == {-2} and {*right.dims} == {-1}:
+    if {-1} & left.shared or {-2} & right.shared:
+        raise Refuse("it sums over positions and other axes at once")
+    clean = not left.shared and not right.shared
+    if common and clean and {*left.dims} == {-2} and {*right.dims} == {-1}:
         return Pairs(left, right)
     axes = [_axis(*pair, (a, b)) for pair in zip(left.axes, right.axes, strict=True)]
     return Grid(*axes)
@@ -125,14 +140,15 @@ def _axis(a: Axis | None, b: Axis | None, nodes: tuple[fx.Node, fx.Node]) -> Axi
     if a is None and b is None:
         return None
     if a is not None and b is not None:
-        if a.stride != b.stride or (a.dim, b.dim) != (-1, -2) and (a.dim != b.dim or a.dim >= -2):
+        summed, beside = (a.dim, b.dim) == (-1, -2), a.dim < -2 and a == b
+        if a.stride != b.stride or not (summed or beside):
             raise Refuse("a matrix product of maps that do not lie on one grid")
-        return None if a.dim == -1 else a
-    axis, other, summed, kept = (a, nodes[1], -1, -2) if a is not None else (b, nodes[0], -2, -1)
+        return None if summed else a
+    axis, other, folded, kept = (a, nodes[1], -1, -2) if a is not None else (b, nodes[0], -2, -1)
     assert axis is not None
     shape = shape_of(other)
     spread = axis.dim < -2 and (len(shape) < -axis.dim or shape[axis.dim] == 1)
-    if axis.dim == summed or not (axis.dim == kept or spread):
+    if axis.dim == folded or not (axis.dim == kept or spread):
         raise Refuse(_PER_POSITION)
     return axis
 

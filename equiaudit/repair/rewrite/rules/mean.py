@@ -81,6 +81,7 @@ def reduction(call: Call) -> Step:
     dims, keepdim = _dims(call, ndim), bool(call.args.get("keepdim"))
     if -ndim in dims:
         raise Refuse("it mixes the images of a batch")
+    _check_shared(grid, dims)
     out = reduced(grid, dims, ndim, keepdim=keepdim)
     kind = short_name(call.node)
     if kind in ("amax", "amin"):
@@ -154,6 +155,11 @@ def length(call: Call) -> Step:
     return Step(out, emit, call.plan("sums in an order that depends on position"))
 
 
+def _check_shared(grid: Grid, dims: list[int]) -> None:
+    if set(dims) & grid.shared:
+        raise Refuse("it sums over positions and other axes at once")
+
+
 def _reduction(call: Call) -> tuple[list[int], bool, Grid]:
     """Dimensions, whether they are kept, and the grid of the result, of each image by itself."""
     x = call.args["self"]
@@ -161,6 +167,7 @@ def _reduction(call: Call) -> tuple[list[int], bool, Grid]:
     dims = _dims(call, ndim)
     if -ndim in dims:
         raise Refuse("it mixes the images of a batch")
+    _check_shared(call.grid(x), dims)
     return dims, keepdim, reduced(call.grid(x).settled(), dims, ndim, keepdim=keepdim)
 
 

@@ -66,6 +66,8 @@ def softmax(call: Call) -> Step:
     if not grid.present:
         return verbatim(call)
     dim = (call.args["dim"] % ndim) - ndim
+    if dim in grid.shared:
+        raise Refuse("a softmax over positions and other axes at once")
     if dim in grid.dims:
         return softmax_over(call, x, dim, grid.settled())
 
@@ -95,32 +97,33 @@ def group_norm(call: Call) -> Step:
     args, x = call.args, call.args["input"]
     if not call.grid(x).present:
         return verbatim(call)
-    grid = call.map(x)
+    grid, ndim = call.grid(x), len(shape_of(x))
+    if grid.shared or {-ndim, 1 - ndim} & {*grid.dims}:
+        raise Refuse("a norm of groups of channels over a tensor without a channel axis at 1")
     if args.get("use_input_stats") is False:
         return verbatim(call, grid)
-    channels = shape_of(x)[1]
-    groups = args.get("num_groups") or channels
+    shape = tuple(grid.circled(shape_of(x))[1:])
+    groups = args.get("num_groups") or shape[0]
 
     def emit(b: Builder, node: fx.Node) -> Any:
         value = b.settle(x, grid)
         weight, bias = b.mapped(args["weight"]), b.mapped(args["bias"])
-        shape = (channels, *grid.sizes)
         return b.call(_normalised, value, groups, shape, weight, bias, args["eps"])
 
     return Step(grid.settled(), emit, call.plan("sums in an order that depends on position"))
 
 
 def _normalised(
-    x: Any, groups: int, shape: tuple[int, int, int], weight: Any, bias: Any, eps: float
+    x: Any, groups: int, shape: tuple[int, ...], weight: Any, bias: Any, eps: float
 ) -> Any:
-    channels, height, width = shape
     count = math.prod(shape) // groups
     wide = x.double().reshape(-1, groups, count)
     centred = wide - torch.sum(wide, [2], keepdim=True) / count
     variance = torch.sum(centred * centred, [2], keepdim=True) / count
-    y = (centred / torch.sqrt(variance + eps)).reshape(-1, channels, height, width)
+    y = (centred / torch.sqrt(variance + eps)).reshape(-1, *shape)
+    ones = [1] * (len(shape) - 1)
     if weight is not None:
-        y = y * weight.reshape(-1, 1, 1)
+        y = y * weight.reshape(-1, *ones)
     if bias is not None:
-        y = y + bias.reshape(-1, 1, 1)
+        y = y + bias.reshape(-1, *ones)
     return y.type_as(x)

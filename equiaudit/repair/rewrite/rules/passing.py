@@ -81,6 +81,8 @@ def transcendental(call: Call) -> Step:
 
 
 def _whole_vectors(node: fx.Node, grid: Grid) -> bool:
+    if grid.shared:
+        return False
     return math.prod(grid.circled(shape_of(node))[1:]) % _VECTOR == 0
 
 
@@ -124,7 +126,7 @@ def join(call: Call) -> Step:
 
 def _common(call: Call, inputs: list[fx.Node], which: int) -> Axis | None:
     axes = [a for a in (call.grid(n).axes[which] for n in inputs) if a is not None]
-    if len({(a.dim, a.stride) for a in axes}) > 1:
+    if len({(a.dim, a.stride, a.shared, a.inner) for a in axes}) > 1:
         places = sorted({f"stride {a.stride}" for a in axes})
         raise Refuse(f"its inputs lie on different grids ({', '.join(places)})")
     return axes[0] if axes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ def strided_slice(call: Call) -> Step:
         return verbatim(call, grid)
     extent, step = shape[dim], args["step"]
     start = _bound(args["start"], extent, 0)
-    if grid.in_line and (start, step, _bound(args["end"], extent, extent)) != (0, 1, extent):
+    crowded = grid.in_line or dim in grid.shared
+    if crowded and (start, step, _bound(args["end"], extent, extent)) != (0, 1, extent):
         raise Refuse(_TOKENS)
     if step > 1:
         return _sample(call, x, dim, start, step)
@@ -56,7 +58,7 @@ def _led(grid: Grid, dim: int, by: int) -> Grid:
 
 
 def _lead(axis: Axis, by: int) -> Axis:
-    return Axis(axis.dim, axis.stride, axis.length, axis.lead + by)
+    return replace(axis, lead=axis.lead + by)
 
 
 def _cloned(b: Builder, x: fx.Node) -> fx.Node:
@@ -173,7 +175,7 @@ def pad(call: Call) -> Step:
         return verbatim(call, grid)
     if any(any(p) for d, p in by_dim.items() if d not in grid.dims and -d <= ndim):
         raise Refuse("it pads channels and image in one go")
-    if grid.in_line:
+    if grid.in_line or grid.shared:
         raise Refuse(_TOKENS)
     out = grid
     for dim, (before, _) in spatial.items():
