@@ -40,19 +40,18 @@ def _region(module: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, tuple[Any, 
     return (graph, tuple(given)) if isinstance(graph, fx.Node) else None
 
 
-def _inline(
-    module: fx.GraphModule, node: fx.Node, region: tuple[fx.Node, tuple[Any, ...]]
-) -> None:
+def _inline(module: fx.GraphModule, node: fx.Node, region: tuple[fx.Node, tuple[Any, ...]]) -> None:
     holder, given = region
     inner = without_regions(operator.attrgetter(str(holder.target))(module))
     twins: dict[fx.Node, Any] = dict(
         zip((n for n in inner.graph.nodes if n.op == "placeholder"), given, strict=True)
     )
     with module.graph.inserting_before(node):
-        returned = module.graph.graph_copy(inner.graph, twins)
+        returned: Any = module.graph.graph_copy(inner.graph, twins)
     for user in list(node.users):
         if user.target is operator.getitem and isinstance(returned, tuple | list):
-            user.replace_all_uses_with(returned[user.args[1]])
+            place: Any = user.args[1]
+            user.replace_all_uses_with(returned[place])
             module.graph.erase_node(user)
     if node.users:
         node.replace_all_uses_with(returned)

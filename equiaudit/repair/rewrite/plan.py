@@ -14,7 +14,8 @@ __all__ = ["Analysis", "OpPlan", "Refusal", "Refuse", "SizeRule", "State", "Step
 
 CANONICAL = "use --method canonical, which leaves the model as it is"
 
-# What the analysis knows of a value: a grid, pairs, indices, several of them, or nothing (a number).
+# What the analysis knows of a value: a grid, pairs of positions, indices, several of them, or
+# nothing (a number).
 State: TypeAlias = "Grid | Pairs | Unpooling | tuple[Any, ...] | None"
 
 

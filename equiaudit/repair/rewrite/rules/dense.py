@@ -46,7 +46,7 @@ def product(call: Call) -> Step:
 
     A product over channels too: the last columns of one go through other code.
     """
-    a, b = call.node.args[:2]
+    a, b = (node for node in call.node.args[:2] if isinstance(node, fx.Node))
     if not call.varies(a) and not call.varies(b):
         return verbatim(call)
     out = product_of(call, a, b)

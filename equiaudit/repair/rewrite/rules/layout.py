@@ -16,6 +16,7 @@ from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.repair.rewrite.rules.views import reshaped
 
+
 @rule(["permute"])
 def permute(call: Call) -> Step:
     """The axes move with their dimensions."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.fx as fx
 
-from equiaudit.graphs.nodes import op_name, shape_of, tensor_args
+from equiaudit.graphs.nodes import op_name, shape_of, short_name, tensor_args
 from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, State, Step
@@ -135,8 +135,27 @@ def _common(call: Call, inputs: list[fx.Node], which: int) -> Axis | None:
 def _check_flat(call: Call, node: fx.Node, grid: Grid) -> None:
     shape, own = shape_of(node), call.grid(node).dims
     for axis in grid.present:
-        if axis.dim not in own and len(shape) >= -axis.dim and shape[axis.dim] > 1:
+        if axis.dim in own or len(shape) < -axis.dim or shape[axis.dim] == 1:
+            continue
+        if axis.shared or shape[axis.dim] != axis.size or not _spread(node, axis.dim):
             raise Refuse("it adds or multiplies values that belong to absolute positions")
+
+
+def _spread(node: fx.Node, dim: int) -> bool:
+    """Whether a value is one that was expanded along `dim`: the same at all its places."""
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or node.op != "call_function":
+        return False
+    new, old = shape_of(node), shape_of(source)
+    if short_name(node) == "expand":
+        return len(old) < -dim or old[dim] == 1 or _spread(source, dim)
+    if short_name(node) not in ("view", "reshape", "_unsafe_view", "clone", "contiguous", "to"):
+        return False
+    apart = math.prod(new[len(new) + dim + 1 :])
+    places = range(-len(old), 0)
+    whole = (d for d in places if (old[d], math.prod(old[len(old) + d + 1 :])) == (new[dim], apart))
+    place = next(whole, None)
+    return place is not None and _spread(source, place)
 
 
 def settled_copy(grids: dict[fx.Node, Grid]) -> Any:

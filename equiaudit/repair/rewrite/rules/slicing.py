@@ -16,7 +16,6 @@ from equiaudit.repair.rewrite.rules.passing import copy_node, settled_copy, verb
 from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.repair.rewrite.rules.windows import descend, sampled
 
-
 _TOKENS = "it takes or adds tokens at fixed places of a line of positions"
 
 

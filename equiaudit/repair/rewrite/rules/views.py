@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -64,8 +65,9 @@ def reshaped(call: Call, x: fx.Node) -> Step:
         return verbatim(call)
     if any(axis.lead for axis in grid.present) or not _whole(old, grid):
         raise Refuse(f"{_MIXES}, where padding or a crop has moved its ends")
-    cut = [axis and _cut(_span(old, grid, axis), new) for axis in grid.axes]
-    coarse, out = Grid(*(c and c.axis for c in cut)), Grid(*_landed(cut, new))
+    cut = [None if a is None else _cut(_span(old, grid, a), new) for a in grid.axes]
+    coarse = Grid(*(None if span is None else span.axis for span in cut))
+    out = Grid(*_landed(cut, new))
     if coarse.strides == grid.strides == out.strides:
         return Step(out, _view_of(x, grid, out, new))
     return _between_levels(call, x, grid, coarse, out)
@@ -73,8 +75,8 @@ def reshaped(call: Call, x: fx.Node) -> Step:
 
 def _plain(old: Shape, new: Shape, grid: Grid) -> Grid | None:
     """Both axes in dimensions of their own or in one line, or None."""
-    spans = [axis and _span(old, grid, axis) for axis in grid.axes]
-    places = [span and _place(new, span.size, span.apart) for span in spans]
+    spans = [None if axis is None else _span(old, grid, axis) for axis in grid.axes]
+    places = [None if span is None else _place(new, span.size, span.apart) for span in spans]
     h, w = spans
     if h and w and None in places and _whole(old, grid) and h.apart == w.stop:
         places = [_place(new, h.size * w.size, w.apart)] * 2
@@ -119,7 +121,7 @@ def _cut(span: _Span, new: Shape) -> _Span | None:
     ends = [prod(new[i + 1 :]) for i in range(len(new))]
     inside = sorted({end for end in ends if span.apart < end < span.stop})
     chain = [span.apart, *inside, span.stop]
-    if any(b % a for a, b in zip(chain, chain[1:], strict=False)):
+    if any(b % a for a, b in pairwise(chain)):
         raise Refuse(_MIXES)
     if span.size == 1:
         return None
@@ -155,9 +157,9 @@ def _holder(span: _Span, new: Shape) -> int:
     for place in range(-len(new), 0):
         low = prod(new[len(new) + place + 1 :])
         high = low * new[place]
-        if low <= span.apart and span.stop <= high and not span.apart % low:
-            if high % span.stop == 0 and new[place] > 1:
-                return place
+        inside = low <= span.apart and span.stop <= high and new[place] > 1
+        if inside and not span.apart % low and not high % span.stop:
+            return place
     raise Refuse(_MIXES)
 
 
