@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/equiaudit demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS) </dev/null
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) </dev/null
 
 # Hostile files and killed runs, for an hour; SOAK_TRIES=60 mutates fewer files.
 soak: $(VENV)/.dev

@@ -3,8 +3,8 @@
     python benchmarks/offsets.py --cases DIR
 
 ResNet-20 on CIFAR-10 images, circular shifts, total stride 4. All offsets are run once; the
-estimates at K offsets are then drawn from those predictions under many seeds, with and
-without spreading them over the phases.
+estimates at K offsets are then drawn from those predictions under many seeds: dealt over the
+images as a scan does, and drawn for every image alone.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ def main() -> None:
     truth = consistency(labels).mean()
     print(f"{len(labels)} images, shifts up to {reach} px; all offsets: consistency {truth:.4f}")
     for count in (2, 4, 8, 16, 32):
-        for name, stride in (("spread over phases", (4, 4)), ("uniform", None)):
-            found = _estimates(labels, reach, count, stride)
-            print(f"K = {count:2}, {name:18}: {found.mean() - truth:+.4f}, sd {found.std():.4f}")
+        for name, draw in (("dealt", _dealt), ("each image alone", _alone)):
+            picks = (draw(seed, len(labels), reach, count) for seed in range(SEEDS))
+            each = [consistency(np.take_along_axis(labels, p, axis=1)).mean() for p in picks]
+            found = np.array(each)
+            print(f"K = {count:2}, {name:16}: {found.mean() - truth:+.4f}, sd {found.std():.4f}")
 
 
 def _all_labels(arguments: argparse.Namespace) -> np.ndarray:
@@ -61,25 +63,18 @@ def _all_labels(arguments: argparse.Namespace) -> np.ndarray:
     return np.array([r.series["circular"].predicted for r in records])
 
 
-def _estimates(labels, reach, count, stride) -> np.ndarray:
+def _dealt(seed: int, images: int, reach: int, count: int) -> np.ndarray:
+    """(n, K) places in the full square."""
     full = make_plan(("circular",), window=(32, 32), max_shift=reach, offsets="full")
     place = {tuple(o): i for i, o in enumerate(full.offsets(full.series[0], 0).tolist())}
-    values = []
-    for seed in range(SEEDS):
-        plan = make_plan(
-            ("circular",),
-            window=(32, 32),
-            max_shift=reach,
-            offsets=count,
-            seed=seed,
-            stride=stride,
-        )
-        picks = [
-            [place[tuple(o)] for o in plan.offsets(plan.series[0], i).tolist()]
-            for i in range(len(labels))
-        ]
-        values.append(consistency(np.take_along_axis(labels, np.array(picks), axis=1)).mean())
-    return np.array(values)
+    plan = make_plan(("circular",), window=(32, 32), max_shift=reach, offsets=count, seed=seed)
+    hands = (plan.offsets(plan.series[0], i).tolist() for i in range(images))
+    return np.array([[place[tuple(o)] for o in hand] for hand in hands])
+
+
+def _alone(seed: int, images: int, reach: int, count: int) -> np.ndarray:
+    rng, total = np.random.default_rng(seed), (2 * reach + 1) ** 2 - 1
+    return np.stack([rng.permutation(total)[:count] for _ in range(images)])
 
 
 if __name__ == "__main__":

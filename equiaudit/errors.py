@@ -11,8 +11,6 @@ A thing that could not be done but does not stop the run is not an exception: it
 
 from __future__ import annotations
 
-__all__ = ["EquiauditError", "InputError", "NothingToDo", "RunError", "first_line"]
-
 _LONGEST_LINE = 200
 _LONGEST_MESSAGE = 2_000
 

@@ -26,6 +26,8 @@ class Judge:
     baseline: Result | None = None
     path: Path | None = None
     """Where the baseline is, or is to be."""
+    update: bool = False
+    """The run takes its place, unless a gate fails."""
 
     @classmethod
     def prepare(
@@ -34,6 +36,7 @@ class Judge:
         baseline: str | Path | None = None,
         *,
         require: bool = False,
+        update: bool = False,
         kept: Result | None = None,
         later: bool = False,
     ) -> Judge:
@@ -41,26 +44,33 @@ class Judge:
 
         A gate on a drop needs a baseline to be named, unless `kept`, the saved result that is
         judged again, holds the figures of one; or is it judged `later`, by another. Where the
-        named file does not exist yet, `require` makes that an error.
+        named file does not exist yet, `require` makes that an error. With `update` the run is
+        to be kept there.
         """
         parsed = tuple(parse_gate(gate) for gate in gates)
         if baseline is None:
-            if require:
-                raise InputError("A baseline is required.", tip=_NAME_IT)
+            if require or update:
+                what = "required" if require else "to be updated"
+                raise InputError(f"A baseline is {what}, and none is named.", tip=_NAME_IT)
             if not later:
                 _refuse_drops(parsed, kept)
             return cls(parsed)
         path = Path(baseline)
         if not path.exists() and not require:
-            return cls(parsed, path=path)
+            return cls(parsed, path=path, update=update)
         from equiaudit.results import load_result
 
-        return cls(parsed, load_result(path), path)
+        return cls(parsed, load_result(path), path, update)
 
     @property
     def lacks_baseline(self) -> bool:
         """A baseline was named, and there is none yet."""
         return self.path is not None and self.baseline is None
+
+    def keeps(self, result: Result) -> Path | None:
+        """Where `result`, which is judged, is to be recorded; None where it is not."""
+        failed = any(gate.verdict == "fail" for gate in result.gates)
+        return self.path if self.lacks_baseline or (self.update and not failed) else None
 
     def check(
         self,

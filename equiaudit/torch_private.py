@@ -30,6 +30,7 @@ __all__ = [
     "archive_reader",
     "called_as",
     "export_schema",
+    "know_integer_operators",
     "operator_name",
     "output_spec",
     "overload_name",
@@ -111,3 +112,8 @@ def export_schema() -> tuple[int, int]:
 
     major, minor = SCHEMA_VERSION[:2]
     return int(major), int(minor)
+
+
+def know_integer_operators() -> None:
+    """Let torch know `quantized_decomposed`, the operators of graphs that pt2e quantised."""
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers them)

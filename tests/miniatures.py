@@ -128,6 +128,21 @@ def mvtec_ad2(root: Path, m: Material) -> None:
     mvtec(root / "can", m, test="test_public", ground="test_public/ground_truth")
 
 
+def mvtec_loco(root: Path, m: Material) -> None:
+    """A mask per defect of an image, of a number of its own (defects_config.json)."""
+    put(root / "box" / "train" / "good" / "000.png", m.images[0])
+    for i, (image, ids) in enumerate(zip(m.images, m.ids, strict=True)):
+        if i in NORMAL:
+            put(root / "box" / "test" / "good" / f"{i:03}.png", image)
+            continue
+        put(root / "box" / "test" / "logical_anomalies" / f"{i:03}.png", image)
+        upper = np.arange(SIZE[0])[:, None] < 8
+        for k, part in enumerate((ids * upper, ids * ~upper)):
+            folder = root / "box" / "ground_truth" / "logical_anomalies" / f"{i:03}"
+            put(folder / f"{k:03}.png", (part * (255 - k)).astype(np.uint8))
+    (root / "box" / "defects_config.json").write_text("[]")
+
+
 def btad(root: Path, m: Material) -> None:
     put(root / "01" / "train" / "ok" / "0000.bmp", m.images[0])
     for i, (image, ids) in enumerate(zip(m.images, m.ids, strict=True)):
@@ -375,6 +390,7 @@ CASES: dict[str, tuple[str, int, Callable[[Path, Material], None]]] = {
     "same-stem": ("jpg-png", 3, same_stem),
     "voc": ("voc", 3, voc),
     "mvtec": ("mvtec", 2, mvtec),
+    "mvtec-loco": ("mvtec-loco", 2, mvtec_loco),
     "btad": ("mvtec", 2, btad),
     "mvtec-ad2": ("mvtec-ad2", 2, mvtec_ad2),
     "visa": ("visa", 2, visa),

@@ -1,6 +1,7 @@
 """The arrows between the packages point down, and files stay small."""
 
 import ast
+import re
 from collections.abc import Collection, Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ LONGEST_FILE = 400
 
 LAYERS = (
     ("cli", "__main__"),
-    ("api", "testing"),
+    ("api", "testing", "pytest_plugin"),
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison"),
     ("repair.methods",),
@@ -422,6 +423,24 @@ def test_imports_for_type_checkers_are_no_arrows():
 def test_files_stay_small():
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
     assert {str(path): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def named_files(text: str) -> list[str]:
+    """What the tables of architecture.md name of the repository; <name> stands for any."""
+    cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+    files = [f for cell in cells for f in re.findall(r"`([\w/.<>]+(?:/|\.(?:py|md|json)))`", cell)]
+    return [re.sub(r"<\w+>", "*", file) for file in files]
+
+
+def test_the_files_that_an_addition_touches_are_there():
+    files = named_files((ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert len(files) > 40
+    places = (ROOT, ROOT.parent)
+    assert [f for f in files if not any(any(place.glob(f)) for place in places)] == []
+
+
+def test_a_file_that_is_gone_is_noticed():
+    assert named_files("| `a/<b>.py`, `c/` | `d.md` and `e` |") == ["a/*.py", "c/", "d.md"]
 
 
 def test_the_public_names_are_pinned():

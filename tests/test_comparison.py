@@ -25,6 +25,7 @@ from equiaudit.errors import InputError
 from equiaudit.gates import judge, judged_against, parse_gate
 from equiaudit.report import write_reports
 from equiaudit.results import Estimate, Result
+from equiaudit.shifts import make_plan
 
 COLUMNS = (
     "file",
@@ -235,6 +236,15 @@ def test_the_first_difference_of_the_plan_is_named(setting: str, value: object, 
     plan = a.fingerprint.plan | {setting: value}
     with pytest.raises(InputError, match=said):
         comparable(a, changed(a, plan=plan, plan_hash="0" * 64))
+
+
+def test_a_baseline_of_another_draw_is_told_apart() -> None:
+    plan = make_plan(("circular",), window=(32, 32))
+    new = changed(make_result(radius=1), plan=plan.describe(), plan_hash=plan.hash)
+    stated = {k: v for k, v in plan.describe().items() if k != "draw"}
+    old = changed(new, plan=stated, plan_hash="0" * 64)
+    with pytest.raises(InputError, match=r"draw is not stated \(another version .* against dealt"):
+        comparable(old, new)
 
 
 def test_another_reach_is_named() -> None:

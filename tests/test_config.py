@@ -5,17 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from equiaudit.api.fixing import Picking
 from equiaudit.api.reading import Reading
-from equiaudit.api.recovering import Training
 from equiaudit.api.repairing import FixSettings
 from equiaudit.api.scanning import AllSettings, _Asked
 from equiaudit.audit.options import ScanOptions
-from equiaudit.cli.fix_options import DATA_FLAGS, Conversion, Measuring, Recovery
+from equiaudit.cli.fix import DATA_FLAGS
 from equiaudit.cli.inspect import MODEL_FLAGS
 from equiaudit.config import DEFAULTS, Flag, Settings, resolve
+from equiaudit.config.flags import declared, taken
 from equiaudit.errors import InputError
-from equiaudit.repair.options import FixOptions
+from equiaudit.repair.options import (
+    FixOptions,
+    Measuring,
+    MeasuringSettings,
+    MethodSettings,
+    Stages,
+    TrainingSettings,
+)
 
 NOT_OF_SCAN = {"gate": "gates", "format": None}
 
@@ -195,23 +201,68 @@ def test_scan_takes_what_the_command_line_takes():
 
 
 def test_every_option_has_one_default():
-    """That of `Settings`, or of the group that declares it for `fix`."""
+    """That of `Settings`; `fix` has each of its own in one place."""
     for group in (ScanOptions, _Asked, Reading):
         for field in fields(group):
             name = {"gates": "gate"}.get(field.name, field.name)
             assert field.default == getattr(DEFAULTS, name), field.name
-    declared = {f.name: f.default for g in (FixOptions, Training, Picking) for f in fields(g)}
-    declared |= {"method": None, "positions": None}  # None is read as "the exact one", as none
-    for group in (Conversion, Measuring, Recovery):
-        for field in fields(group):
-            if field.name in declared:
-                assert field.default == declared[field.name], field.name
+
+
+OF_FIX = {FixOptions: MethodSettings, Measuring: MeasuringSettings, Stages: TrainingSettings}
 
 
 def test_fix_takes_what_its_flags_say():
-    shown = {f.name for g in (Conversion, Measuring, Recovery) for f in fields(g)}
-    flags = shown | {*DATA_FLAGS, *MODEL_FLAGS, "seed", "seconds", "dry_run", "report"}
-    assert set(FixSettings.__annotations__) == flags
+    for group, settings in OF_FIX.items():
+        assert set(declared(group)) == set(settings.__annotations__)
+        assert all(each.flag.help.endswith(".") for each in declared(group).values())
+    flags = {name for group in OF_FIX for name in declared(group)}
+    assert set(FixSettings.__annotations__) == flags | {*DATA_FLAGS, *MODEL_FLAGS, "seed"}
+
+
+@pytest.mark.parametrize(
+    ("group", "given", "read"),
+    [
+        (FixOptions, {"margin": "4", "window": "3", "seconds": "1.5"}, (4, 3, 1.5)),
+        (FixOptions, {"window": "auto", "only": ["a", "b"]}, ("auto", ["a", "b"])),
+        (
+            FixOptions,
+            {"positions": ["a=b=boxes", "1=none:px"]},
+            ((("a=b", "boxes"), ("1", "none:px")),),
+        ),
+        (FixOptions, {"positions": {"out": "boxes"}, "window": None}, ((("out", "boxes"),), None)),
+        (Measuring, {"max_accuracy_drop": "0.5%", "data": "d"}, (0.005, "d")),
+        (Measuring, {"max_accuracy_drop": 0.01, "report": Path("r")}, (0.01, Path("r"))),
+        (Stages, {"distil": "2", "train_zero_pad": "0.5", "calibrate": True}, (2, 0.5, True)),
+    ],
+)
+def test_an_option_of_fix_is_read_as_it_declares(group, given, read):
+    names = list(given)
+    found = taken(group, given)
+    assert tuple(getattr(found, name) for name in names) == read
+    assert given == {}
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        (FixOptions, "margin", 0),
+        (FixOptions, "window", "wide"),
+        (FixOptions, "window", -1),
+        (FixOptions, "select", "magic"),
+        (FixOptions, "pad", "zeros"),
+        (FixOptions, "positions", ["boxes"]),
+        (FixOptions, "seconds", "soon"),
+        (Measuring, "goal", "zero-pad"),
+        (Measuring, "max_accuracy_drop", "lots"),
+        (Measuring, "max_accuracy_drop", 1.5),
+        (Stages, "distil", -1),
+        (Stages, "train_limit", 1),
+        (Stages, "train_zero_pad", 1.1),
+    ],
+)
+def test_an_option_of_fix_out_of_its_range_is_refused_by_name(group, name, value):
+    with pytest.raises(InputError, match=rf"^--{name.replace('_', '-')}: "):
+        taken(group, {name: value})
 
 
 def test_every_setting_has_a_flag_and_help():

@@ -5,7 +5,8 @@ from results import make_result
 
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
-from equiaudit.report import render
+from equiaudit.report import record_baseline, render
+from equiaudit.results import load_result
 
 PLAIN, DROP = "circular.consistency>=0.1", "circular.consistency drop<=0.5"
 
@@ -118,3 +119,37 @@ def test_a_baseline_without_the_figure_is_an_error_before_the_run(tmp_path):
     judge = Judge.prepare([DROP], path)
     with pytest.raises(InputError, match=r"has no circular\.consistency"):
         judge.check(("circular",))
+
+
+# -- keeping a run as the baseline
+
+
+@pytest.mark.parametrize(
+    ("gate", "kept"), [(PLAIN, True), ("circular.consistency>=0.9999", False), (None, True)]
+)
+def test_a_run_takes_the_place_of_the_baseline_unless_a_gate_fails(baseline, gate, kept):
+    gates = [gate] if gate else []
+    judge = Judge.prepare(gates, baseline, update=True)
+    found = judge.judged(make_result(gates=()), None, print)
+    assert judge.keeps(found) == (baseline if kept else None)
+    assert Judge.prepare(gates, baseline).keeps(found) is None
+
+
+def test_what_is_to_be_updated_is_named():
+    with pytest.raises(InputError, match="none is named"):
+        Judge.prepare([PLAIN], None, update=True)
+
+
+def test_a_recorded_baseline_is_small_and_judges_alike(tmp_path):
+    whole = make_result(gates=())
+    heavy = "data:image/png;base64," + "A" * 100_000
+    worst = tuple(w.model_copy(update={"thumbnail_clean": heavy}) for w in whole.worst)
+    path = tmp_path / "base.json"
+    record_baseline(whole.model_copy(update={"worst": worst}), None, path)
+    assert worst
+    assert path.stat().st_size < 50_000
+    kept = load_result(path)
+    assert kept.shifts == whole.shifts
+    assert kept.fingerprint == whole.fingerprint
+    gates, _ = judged(Judge.prepare([DROP], path), whole)
+    assert gates[0].verdict == "pass"

@@ -32,7 +32,7 @@ def photos():
 
 @pytest.fixture(scope="module")
 def squeezenets(photos):
-    """The same weights as a float16 ONNX file and as a torchvision state dict, audited."""
+    """The same weights as a float16 ONNX file, on all images, and as a torchvision state dict."""
     toml = Path(__file__).parent / "squeezenet.toml"
     settings = {"labels": photos / "labels.csv", "protocol": "mass", "images": False}
     onnx = equiaudit.scan(
@@ -45,6 +45,7 @@ def squeezenets(photos):
         size=(224, 224),
         mean=(123 / 255, 117 / 255, 104 / 255),
         std=(1 / 255,) * 3,
+        limit=60,
         **settings,
     )
     return onnx, state
@@ -52,9 +53,11 @@ def squeezenets(photos):
 
 @pytest.mark.slow
 def test_squeezenet_is_as_accurate_as_published(squeezenets):
-    for result in squeezenets:
-        assert result.fingerprint.n_images == 200
-        assert 0.58 <= float(result.metric("mass.accuracy_clean")) <= 0.69
+    for result, n, accuracy in zip(
+        squeezenets, (200, 60), ((0.58, 0.69), (0.5, 0.77)), strict=True
+    ):
+        assert result.fingerprint.n_images == n
+        assert accuracy[0] <= float(result.metric("mass.accuracy_clean")) <= accuracy[1]
     strides = {tuple(r.fingerprint.plan["stride"]) for r in squeezenets}
     assert strides == {(16, 16)}
 
@@ -100,7 +103,7 @@ def test_every_format_gives_the_same_figures(tmp_path):
     }
     found = {
         name: equiaudit.scan(
-            path, cifar / "images", limit=150, offsets=6, **CIFAR, **CIRCULAR, **settings
+            path, cifar / "images", limit=60, offsets=6, **CIFAR, **CIRCULAR, **settings
         )
         for name, (path, settings) in models.items()
     }
@@ -114,13 +117,13 @@ def test_every_format_gives_the_same_figures(tmp_path):
 
 
 @pytest.mark.slow
-def test_all_offsets_of_twenty_images_equal_a_triple_loop():
+def test_all_offsets_of_eight_images_equal_a_triple_loop():
     cifar = cases.path("cifar10")
-    net, reach = cifar_net(), 16
+    net, reach = cifar_net(), 8
     result = equiaudit.scan(
-        net, cifar / "images", limit=20, max_shift=reach, offsets="full", **CIFAR, **CIRCULAR
+        net, cifar / "images", limit=8, max_shift=reach, offsets="full", **CIFAR, **CIRCULAR
     )
-    chosen = open_dataset(cifar / "images", num_classes=10, limit=20).items
+    chosen = open_dataset(cifar / "images", num_classes=10, limit=8).items
     slow = triple_loop(net, [(item.path, item.label) for item in chosen], reach)
     for name in ("consistency", "agreement", "accuracy_worst"):
         assert float(result.metric(f"circular.{name}")) == pytest.approx(slow[name], abs=1e-12)

@@ -135,3 +135,12 @@ def test_the_schema_of_exported_programs() -> None:
 
 def test_batch_norms_have_one_base() -> None:
     assert all(issubclass(kind, private.AnyBatchNorm) for kind in (nn.BatchNorm2d, nn.BatchNorm1d))
+
+
+def test_operators_on_integers_are_known() -> None:
+    private.know_integer_operators()
+    ops = torch.ops.quantized_decomposed
+    x = torch.tensor([0.1, 0.6])
+    q = ops.quantize_per_tensor.default(x, 0.5, 1, 0, 255, torch.uint8)
+    assert q.tolist() == [1, 2]
+    assert ops.dequantize_per_tensor.default(q, 0.5, 1, 0, 255, torch.uint8).tolist() == [0.0, 0.5]

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from equiaudit._version import __version__
 from equiaudit.api.columns import figures_of
@@ -15,6 +15,7 @@ from equiaudit.api.room import fitting, has_room
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError, NothingToDo, RunError
+from equiaudit.repair.options import Goal
 from equiaudit.results.repair import Candidate, Choice, Claim, FixReport
 from equiaudit.tasks.columns import accuracy_of, consistency_of
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from equiaudit.repair.methods import Converted, Recipe, Subject
     from equiaudit.results import Estimate
 
-Goal = Literal["circular", "crop"]
-GOALS = ("circular", "crop")
 UNMODIFIED = "unmodified"
 _COMBINED = ("crop-select+canonical", "crop-select+mass")
 _MOST_OFFSETS = 4

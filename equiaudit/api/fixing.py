@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiaudit.api.choosing import GOALS, Comparison, Goal
+from equiaudit.api.choosing import Comparison
 from equiaudit.api.columns import BeforeAfter
 from equiaudit.api.defaults import Trial, default_names, few, without_data
 from equiaudit.api.losses import ALLOWED
@@ -20,6 +20,7 @@ from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.data.reading import LAYING
 from equiaudit.errors import InputError
+from equiaudit.repair.options import FixOptions, Goal
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset, Place
     from equiaudit.models import Model
     from equiaudit.models.types import Preprocess
-    from equiaudit.repair import FixOptions
     from equiaudit.results.repair import Candidate, Choice, FixReport, Verification
 
 
@@ -65,8 +65,8 @@ class Picking:
 
     wanted: bool
     only_compare: bool
-    goal: Goal = "circular"
-    max_accuracy_drop: float | None = None
+    goal: Goal
+    max_accuracy_drop: float | None
 
     @property
     def allowed(self) -> float:
@@ -75,8 +75,6 @@ class Picking:
 
     def checked(self, images: Images, training: Training) -> None:
         """Raise InputError where methods cannot be compared as asked."""
-        if self.goal not in GOALS:
-            raise InputError(f"--goal is {self.goal!r}.", tip=f"It is {' or '.join(GOALS)}.")
         if self.max_accuracy_drop is not None and images.folder is None:
             raise InputError("--max-accuracy-drop needs images.", tip="Add --data DIR.")
         if not self.wanted:
@@ -187,8 +185,6 @@ class Request:
         loss = fixed.loss
         if loss is None or loss.verdict != "lost" or dataset is None:
             return fixed
-        from equiaudit.repair import FixOptions
-
         options = FixOptions(pad=self.options.pad, seed=self.options.seed)
         names = default_names(model.task, options, trains=False)
         others = tuple(name for name in names if name != self.options.method)

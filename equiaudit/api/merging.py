@@ -88,6 +88,7 @@ def merge(
     gates: Sequence[str] = (),
     baseline: str | Path | None = None,
     require_baseline: bool = False,
+    update_baseline: bool = False,
     output: str | Path | None = None,
     observer: Observer | None = None,
 ) -> Result:
@@ -104,7 +105,9 @@ def merge(
     observer, folder = observer or Silent(), as_path(output)
     found = open_shards([Path(shard) for shard in shards])
     header = found[0].header
-    judge = Judge.prepare(gates or header.gates, baseline, require=require_baseline)
+    judge = Judge.prepare(
+        gates or header.gates, baseline, require=require_baseline, update=update_baseline
+    )
     judge.check(
         kinds_of(header.options),
         labelled=header.data.labelled,

@@ -15,7 +15,12 @@ from functools import cache, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from equiaudit import api
+from equiaudit.config import Settings
+from equiaudit.config.flags import declared
 from equiaudit.errors import EquiauditError
+from equiaudit.kinds import KINDS
+from equiaudit.repair.options import FixOptions, Measuring, Stages
+from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,13 +30,16 @@ R = TypeVar("R")
 
 _RENAMED = {"gate": "gates"}
 _NO = {"no-accuracy-check": "accuracy_check", "no-resume": "resume"}
-_SWITCHES = (
-    *("trust", "early_stop", "strict", "compare_methods", "dry_run", "calibrate"),
-    "require_baseline",
-)
-_WORDS = (
-    r"auto|cpu|cuda|torch|compile|onnxruntime|classification|segmentation|image|input|features"
-    r"|wrap|slices|circular|crop|local|ray|mass|canonical(?:\+border)?|crop-select"
+_DECLARED = {
+    name: option
+    for group in (Settings, Measuring, FixOptions, Stages)
+    for name, option in declared(group).items()
+}
+_WORDS = "|".join(
+    [
+        *(*TASKS, *KINDS, "cpu", "cuda", "mass", "crop-select", r"canonical(?:\+border)?"),
+        *(word for option in _DECLARED.values() for word in option.words),
+    ]
 )
 _PLACES = r"[A-Z]+(?:[x,:][A-Z]+)*(?:\.csv)?|[a-z]+(?:\|[a-z]+)+"
 _VALUE = rf"(?: (?P<value>{_PLACES}|\d[\dx.]*%?|(?:{_WORDS})(?:,[a-z-]+)*)(?![\w-]))?"
@@ -89,7 +97,7 @@ def _as_parameter(hit: re.Match[str]) -> str:
     name = _RENAMED.get(name, name)
     if name not in _all_parameters():
         return hit[0]
-    if name in _SWITCHES:
+    if name in _DECLARED and _DECLARED[name].is_switch:
         return f"{name}=True" + ("" if value is None else f" {value}")
     return name if value is None else f"{name}={_written(name, value)}"
 

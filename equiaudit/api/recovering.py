@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from equiaudit.api.reading import Reading, open_data
 from equiaudit.audit.observer import Observer
+from equiaudit.config import flag_name
 from equiaudit.errors import InputError
+from equiaudit.repair.options import Stages
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -27,22 +29,13 @@ _SAME_IMAGES = (
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Stages):
     """The stages that were asked for, and the images for them.
 
     `data` is --data, which is trained on where there is no other;
     the labels of `reading` belong to the latter.
     """
 
-    calibrate: bool = False
-    distil: int = 0
-    finetune: int = 0
-    learning_rate: float | None = None
-    """Highest learning rate; None: each stage's own."""
-    train_data: str | Path | None = None
-    train_limit: int | None = None
-    train_zero_pad: float | None = None
-    """Share of the windows that black enters at; None: that of `TrainingOptions`."""
     data: str | Path | None = None
     reading: Reading = field(default_factory=Reading)
     seed: int = 0
@@ -61,16 +54,10 @@ class Training:
 
     def _require_unset(self) -> None:
         """InputError for a setting that nothing reads where no stage was asked for."""
-        settings = {
-            "--train-data": self.train_data,
-            "--train-limit": self.train_limit,
-            "--learning-rate": self.learning_rate,
-            "--train-zero-pad": self.train_zero_pad,
-        }
-        for flag, value in settings.items():
-            if value is not None:
+        for name in ("train_data", "train_limit", "learning_rate", "train_zero_pad"):
+            if getattr(self, name) is not None:
                 raise InputError(
-                    f"{flag} is read by training alone.",
+                    f"--{flag_name(name)} is read by training alone.",
                     tip="Add --calibrate, --distil N or --finetune N.",
                 )
 

@@ -13,8 +13,9 @@ from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import scan_options
 from equiaudit.config import DEFAULTS
-from equiaudit.config.groups import RepairSettings, taken
+from equiaudit.config.flags import taken
 from equiaudit.errors import InputError
+from equiaudit.repair.options import FixOptions, Measuring, RepairSettings, Verifying
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,7 @@ def verify(
     positions: Mapping[str, str] | None = None,
     limit: int = PICTURES,
     seed: int = 0,
-    seconds: float = 60.0,
+    seconds: float = Verifying.seconds,
     output: str | Path | None = None,
     **settings: Unpack[ScanSettings],
 ) -> Verification:
@@ -55,6 +56,7 @@ def verify(
     model, as a control, and what it is asked whether outputs are read rightly. Every output
     counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
     """
+    told = taken(Verifying, {"positions": positions, "seconds": seconds})
     reading, model_settings = parted(settings)
     prepared = [
         prepare(each, normalisation=data is not None, **_for(each, model_settings))
@@ -75,9 +77,9 @@ def verify(
         loaded,
         against=controls[0] if controls else None,
         images=images,
-        positions=tuple((positions or {}).items()),
+        positions=told.positions,
         seed=seed,
-        seconds=seconds,
+        seconds=told.seconds,
     )
     if output is not None:
         from equiaudit.api.fixing import write_verifications
@@ -124,17 +126,18 @@ def fix(
     """
     from equiaudit.api.fixing import Images, Picking, Request
     from equiaudit.api.recovering import Training
-    from equiaudit.repair import FixOptions
 
     given: dict[str, Any] = dict(settings)
-    data, report = given.pop("data", None), given.pop("report", None)
-    seed, method = given.pop("seed", DEFAULTS.seed), given.pop("method", None)
-    positions = tuple((given.pop("positions", None) or {}).items())
+    asked = taken(Measuring, given)
+    data, report, method = asked.data, asked.report, asked.method
+    seed = given.pop("seed", DEFAULTS.seed)
     named = {} if method is None else {"method": method}
-    options = taken(FixOptions, given, positions=positions, seed=seed, **named)
-    only_compare = given.pop("compare_methods", False)
-    picking = taken(
-        Picking, given, wanted=only_compare or method == "auto", only_compare=only_compare
+    options = taken(FixOptions, given, seed=seed, **named)
+    picking = Picking(
+        wanted=asked.compare_methods or method == "auto",
+        only_compare=asked.compare_methods,
+        goal=asked.goal,
+        max_accuracy_drop=asked.max_accuracy_drop,
     )
     place = as_place(data) if data else None
     shifts = scan_options(given)

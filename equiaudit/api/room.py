@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset
     from equiaudit.models.types import Preprocess
 
-__all__ = ["PICTURES", "fitting", "has_room", "named", "pictures", "require_room", "sources"]
-
 PICTURES = 8
 """Images of the data that a verification runs on, besides the synthetic set."""
 _LEAST_REACH = 4

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from equiaudit.models import Model
     from equiaudit.models.backends import Choice
 
-__all__ = ["choice_for", "crew_for", "is_left_to_choose"]
-
 
 def is_left_to_choose(model: object, backend: str | None) -> bool:
     """Whether a scan may run `model` otherwise than it was loaded."""

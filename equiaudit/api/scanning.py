@@ -37,7 +37,8 @@ from equiaudit.api.work import (
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions, scan_options
 from equiaudit.config import DEFAULTS
-from equiaudit.config.groups import AuditSettings, taken
+from equiaudit.config.flags import taken
+from equiaudit.config.groups import AuditSettings
 from equiaudit.errors import InputError
 from equiaudit.judging import Judge
 
@@ -61,6 +62,7 @@ class _Asked:
     gates: Sequence[str] = DEFAULTS.gate
     baseline: str | Path | None = DEFAULTS.baseline
     require_baseline: bool = DEFAULTS.require_baseline
+    update_baseline: bool = DEFAULTS.update_baseline
     output: str | Path | None = DEFAULTS.output
     engine: str = DEFAULTS.engine
     address: str = DEFAULTS.address
@@ -97,7 +99,12 @@ def scan(
     given |= {name: listed(given[name]) for name in ("shifts", "gates") if name in given}
     asked = taken(_Asked, given)
     options = scan_options(given)
-    judge = Judge.prepare(asked.gates, asked.baseline, require=asked.require_baseline)
+    judge = Judge.prepare(
+        asked.gates,
+        asked.baseline,
+        require=asked.require_baseline,
+        update=asked.update_baseline,
+    )
     judge.check(kinds_of(options))
     stopping = ending(judge, options)
     reading, model_settings = parted(cast(ScanSettings, given))

@@ -118,9 +118,12 @@ def judged(
     result = judge.judged(done.result, samples, observer.note)
     if folder is not None:
         write_reports(result, folder, images=images)
-    if judge.lacks_baseline and judge.path is not None:
-        observer.note(f"This run is recorded as the baseline at {judge.path}.")
-        record_baseline(result, done.rows(), judge.path)
+    kept = judge.keeps(result)
+    if kept is not None:
+        observer.note(f"This run is recorded as the baseline at {kept}.")
+        record_baseline(result, done.rows(), kept)
+    elif judge.update:
+        observer.note(f"A gate failed, so the baseline at {judge.path} stays as it was.")
     return result
 
 

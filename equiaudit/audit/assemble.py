@@ -19,8 +19,6 @@ from equiaudit.models.types import Model
 from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
 from equiaudit.shifts import Series, ShiftPlan
 
-__all__ = ["Scan", "assemble"]
-
 
 @dataclass(frozen=True)
 class Scan:

@@ -19,8 +19,6 @@ from equiaudit.models.types import Model
 from equiaudit.results import BackendTrial
 from equiaudit.shifts.canvas import normalise
 
-__all__ = ["as_it_is", "pick", "trials_of"]
-
 _SAMPLE = 2
 """Batches of the data that the ways are tried on."""
 _SHORT = 10

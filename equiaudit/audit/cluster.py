@@ -24,8 +24,6 @@ from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.types import Model
 from equiaudit.tasks import TASKS
 
-__all__ = ["Done", "RayCrew"]
-
 Build = Callable[..., Model]
 Done = tuple[list[str], list[str]]
 """The records of a block as lines of JSON, and what is to be noted about it."""

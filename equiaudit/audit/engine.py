@@ -32,8 +32,6 @@ from equiaudit.models.types import Model
 from equiaudit.results import Timings
 from equiaudit.shifts import ShiftPlan
 
-__all__ = ["Run", "run_scan", "settings_of"]
-
 _GROWTH = 1.05
 
 

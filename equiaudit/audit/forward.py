@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Jobs, jobs_of
+from equiaudit.audit.jobs import Jobs, jobs_of
 from equiaudit.audit.task import R, Source, TaskAudit
-from equiaudit.kinds import CIRCULAR, KINDS
+from equiaudit.kinds import KINDS
 from equiaudit.kinds.pixels import middle
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.shifts.canvas import cut, normalise
@@ -65,9 +65,7 @@ class Scene:
         self._pixels = _normalised([s.pixels for s in sources], how, device)
         black = np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8)
         self._black = normalise(black, how, device).reshape(-1)
-        kinds = {s.name: s.kind for s in plan.series}
-        if plan.measures_alignment:
-            kinds[ALIGNED] = CIRCULAR.name
+        kinds = {name: kind.name for name, kind in plan.moves.items()}
         self._kinds = tuple(dict.fromkeys(kinds.values()))
         self._canvas_of = {name: self._kinds.index(kind) for name, kind in kinds.items()}
         height, width = (side + 2 * self._reach for side in self._window)

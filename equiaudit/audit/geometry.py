@@ -5,8 +5,6 @@ from __future__ import annotations
 from equiaudit.data import Geometry, Letterbox
 from equiaudit.models.types import Preprocess
 
-__all__ = ["geometry"]
-
 
 def geometry(how: Preprocess, margin: int) -> Geometry:
     """The window of the model's preprocessing, with `margin` px of real pixels around it."""

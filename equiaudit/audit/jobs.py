@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.plan import Offsets
 
-__all__ = ["ALIGNED", "Columns", "Job", "Jobs", "columns_of", "jobs_of"]
-
-ALIGNED = "aligned"
-"""The name of the circular shifts by multiples of the total stride, beside those of the series."""
+__all__ = ["Columns", "Job", "Jobs", "columns_of", "jobs_of"]
 
 Columns = Mapping[str, slice]
 """Series name -> its passes among those of one image."""
@@ -67,10 +64,9 @@ def _slots(part: slice) -> range:
 
 
 def columns_of(plan: ShiftPlan) -> Columns:
-    """The passes of every series, and the aligned ones where there are any."""
+    """The passes of every series, and behind them those of the contrasts."""
     counts = {series.name: len(plan.offsets(series, 0)) for series in plan.series}
-    if plan.measures_alignment:
-        counts[ALIGNED] = len(plan.aligned_offsets(0))
+    counts |= {name: len(offsets) for name, offsets in plan.contrast_offsets(0).items()}
     ends = np.cumsum(list(counts.values())).tolist()
     parts = zip(counts.items(), ends, strict=True)
     return {name: slice(end - count, end) for (name, count), end in parts}
@@ -84,7 +80,7 @@ def jobs_of(plan: ShiftPlan, indices: Sequence[int]) -> Jobs:
     for row, index in zip(offset, indices, strict=True):
         for series in plan.series:
             row[columns[series.name]] = plan.offsets(series, index)
-        if ALIGNED in columns:
-            row[columns[ALIGNED]] = plan.aligned_offsets(index)
+        for name, offsets in plan.contrast_offsets(index).items():
+            row[columns[name]] = offsets
     image, column = np.indices((len(indices), width))
     return Jobs(columns, image.ravel(), column.ravel(), offset.reshape(-1, 2))

@@ -12,8 +12,6 @@ from equiaudit.audit.records import ImageRecord
 from equiaudit.audit.shelf import Pile, Shelf
 from equiaudit.errors import InputError, RunError
 
-__all__ = ["Journal", "has_records"]
-
 R = TypeVar("R", bound=ImageRecord)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = ["Observer", "Silent"]
-
 
 class Observer(Protocol):
     """Receives what a run has to say while it works; the engine itself never prints."""

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from equiaudit.config.groups import taken
+from equiaudit.config.flags import taken
 from equiaudit.kinds import usual
 
 

@@ -6,8 +6,6 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["ImageRecord"]
-
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord(ABC):

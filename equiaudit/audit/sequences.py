@@ -40,8 +40,6 @@ from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
 from equiaudit.shifts.canvas import normalise
 from equiaudit.shifts.sliding import BORDER, CAPS, CAPS_KINDS, FRAMES
 
-__all__ = ["SequenceRecord", "run_sequences"]
-
 _COLUMNS = (
     "file",
     "kind",

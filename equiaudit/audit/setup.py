@@ -44,8 +44,9 @@ def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
         seed=options.seed,
         stride=model.total_stride,
         protocol=options.protocol,
-        # They decompose what a scan that ends early does not ask about, at 4 passes per image.
+        # They tell causes, which a scan that ends early does not ask about.
         aligned=not options.early_stop and options.precision is None,
+        paired=TASKS.named(model.task).paired,
     )
 
 

@@ -22,7 +22,7 @@ from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import ModelKind, Preprocess
-from equiaudit.results import DenseExample, ReceptiveField, Timings, WorstImage
+from equiaudit.results import BoxExample, DenseExample, ReceptiveField, Timings, WorstImage
 
 __all__ = [
     "DataFacts",
@@ -57,6 +57,10 @@ class ModelFacts(_Frozen):
     class_names: tuple[str, ...] | None
     total_stride: tuple[int, int] | None
     trusted: bool
+    reading: str = ""
+    detector: dict[str, Any] = Field(default_factory=dict)
+    points: int = 0
+    masks: bool = False
     notes: tuple[str, ...]
     output_shape: tuple[int, ...]
     """Of one output: (classes,), (C, h, w)."""
@@ -98,6 +102,7 @@ class End(_Frozen):
     timings: Timings
     worst: tuple[WorstImage, ...] = ()
     examples: tuple[DenseExample, ...] = ()
+    box_examples: tuple[BoxExample, ...] = ()
     receptive_field: ReceptiveField | None = None
     warnings: tuple[str, ...] = ()
     """Of its own images; those of the whole are found anew."""

@@ -9,8 +9,6 @@ from typing import Self, TypeVar
 
 from equiaudit.errors import InputError
 
-__all__ = ["Shard"]
-
 T = TypeVar("T")
 
 

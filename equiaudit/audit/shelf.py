@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from equiaudit.audit.records import ImageRecord
 
-__all__ = ["Pile", "Records", "Shelf"]
-
 R = TypeVar("R", bound=ImageRecord)
 
 

@@ -19,6 +19,7 @@ from equiaudit.results import (
     ClassScore,
     DenseShift,
     Estimate,
+    JitterPoint,
     Result,
     ShiftResult,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from equiaudit.audit.task import R, TaskAudit
     from equiaudit.shifts import ShiftPlan
 
-V = TypeVar("V", BorderBin, ClassScore, ClassDecisions)
+V = TypeVar("V", BorderBin, ClassScore, ClassDecisions, JitterPoint)
 
 Figures = Mapping[str, NDArray[np.float64]]
 """Metric -> one figure in [0, 1] per image, whose mean the metric is."""
@@ -167,6 +168,9 @@ def _restated(shift: ShiftResult, figures: Figures) -> ShiftResult:
         "parts": parts,
         "classes": classes,
     }
+    if shift.boxes is not None:
+        points = (_all_without_bounds(p, ("jitter",)) for p in shift.boxes.jitter_by_distance)
+        update["boxes"] = shift.boxes.model_copy(update={"jitter_by_distance": tuple(points)})
     if shift.dense is not None:
         update["dense"] = _map_without_bounds(shift.dense)
     return shift.model_copy(update=update)

@@ -20,8 +20,6 @@ from equiaudit.models.types import Model
 from equiaudit.results import Skipped
 from equiaudit.shifts import ShiftPlan
 
-__all__ = ["Assignment", "Block", "Clock", "Crew", "Worker"]
-
 Block = Sequence[Item]
 
 

@@ -8,18 +8,28 @@ from typing import Annotated
 import typer
 
 from equiaudit._version import __version__
-from equiaudit.cli import compare, demo, fix, gate, inspect, layouts, merge, report, scan, verify
+from equiaudit.cli import (
+    compare,
+    demo,
+    doctor,
+    fix,
+    gate,
+    inspect,
+    layouts,
+    merge,
+    report,
+    scan,
+    verify,
+)
 from equiaudit.cli.failures import settle, usage_error
 from equiaudit.cli.terminal import Terminal
-
-__all__ = ["app", "run"]
 
 app = typer.Typer(
     help="Audit vision models for shift consistency, and repair them.",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (scan, merge, fix, verify, inspect, compare, gate, report, demo, layouts):
+for module in (scan, merge, fix, verify, inspect, compare, gate, report, demo, layouts, doctor):
     module.register(app)
 
 

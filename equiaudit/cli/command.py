@@ -6,15 +6,16 @@ import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
 from equiaudit.cli.failures import settle
 from equiaudit.cli.terminal import Terminal, clean_stdout, write_payload
-from equiaudit.config import Flag, Resolved, Settings, flag_name, resolve
+from equiaudit.config import Resolved, Settings, flag_name, resolve
+from equiaudit.config.flags import Declared, declared
 from equiaudit.errors import InputError
 
 __all__ = ["Call", "Outcome", "verb"]
@@ -53,6 +54,8 @@ class Call:
     terminal: Terminal
     given: frozenset[str] = frozenset()
     """The options and arguments that the command line names."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the verb's groups that it names, as it has them."""
 
     @property
     def settings(self) -> Settings:
@@ -82,23 +85,27 @@ def verb(
     name: str,
     *,
     flags: Collection[str],
+    groups: Sequence[type] = (),
     configurable: Collection[str] | None = None,
 ) -> Callable[[Callable[..., Outcome]], Callable[..., int]]:
     """Register a function as the verb `name` of `app`.
 
-    The function takes a `Call` first and then its own arguments; one whose type is a dataclass
-    stands for an option per field, declared as the arguments of a verb are. `flags` are the
-    fields of `Settings` it has on the command line, of which environment and file may set those
-    in `configurable` (None: all).
+    The function takes a `Call` first and then its own arguments. `flags` are the fields of
+    `Settings` it has on the command line, of which environment and file may set those in
+    `configurable` (None: all). `groups` are dataclasses whose fields declare more options, which
+    come as `Call.options`, for the api to check.
     """
     applies = flags if configurable is None else configurable
 
     def register(function: Callable[..., Outcome]) -> Callable[..., int]:
+        settings = declared(Settings)
+        grouped = {name: each for group in groups for name, each in declared(group).items()}
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [
             _keyword("context", typer.Context, inspect.Parameter.empty),
-            *(option for parameter in own for option in _options_of(parameter)),
-            *(_setting_parameter(flag) for flag in flags),
+            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+            *(_option(each) for each in grouped.values()),
+            *(_option(settings[flag], negatable=True) for flag in flags),
             *_common_parameters(),
         ]
 
@@ -108,11 +115,11 @@ def verb(
             )
             config = values.pop("config")
             named = _named(context)
-            given = _given(values, flags)
+            given, options = _given(values, flags), _given(values, grouped)
 
             def work() -> int:
-                call = Call(resolve(given, config=config, applies=applies), terminal, named)
-                return _perform(function, call, _grouped(own, values))
+                resolved = resolve(given, config=config, applies=applies)
+                return _perform(function, Call(resolved, terminal, named, options), values)
 
             return settle(work, terminal)
 
@@ -147,30 +154,8 @@ def _named(context: typer.Context) -> frozenset[str]:
     return frozenset(n for n, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
-def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """The parameter itself, or the options of a group."""
-    group = parameter.annotation
-    if not is_dataclass(group):
-        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        return
-    hints = get_type_hints(group, include_extras=True)
-    for field in fields(group):
-        yield _keyword(field.name, hints[field.name], field.default)
-
-
-def _grouped(own: Sequence[inspect.Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a verb from the values of its options."""
-    arguments = dict(values)
-    for parameter in own:
-        group = parameter.annotation
-        if is_dataclass(group):
-            named = {field.name: arguments.pop(field.name) for field in fields(group)}
-            arguments[parameter.name] = group(**named)  # type: ignore[operator]
-    return arguments
-
-
 def _given(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:
-    """Take the settings that the command line named out of `values`."""
+    """Take the flags that the command line named out of `values`."""
     named = {flag: values.pop(flag) for flag in flags}
     return {flag: value for flag, value in named.items() if value not in (None, [])}
 
@@ -184,24 +169,21 @@ def _warnings(shown: bool) -> Iterator[None]:
         yield
 
 
-def _setting_parameter(name: str) -> inspect.Parameter:
-    """The flag of one setting; None means that the command line does not name it."""
-    field = Settings.model_fields[name]
-    flag = next(item for item in field.metadata if isinstance(item, Flag))
-    kind: Any = str
-    spelled = f"--{flag_name(name)}"
-    if field.annotation is bool:
-        kind, spelled = bool, f"{spelled}/--no-{flag_name(name)}"
-    elif name in ("gate", "input"):
-        kind = list[str]
-    option = typer.Option(
-        *([spelled] if flag.short is None else [spelled, flag.short]),
-        help=flag.help + _default(field.default),
+def _option(option: Declared, *, negatable: bool = False) -> inspect.Parameter:
+    """The flag of an option; None means that the command line does not name it."""
+    flag, name = option.flag, flag_name(option.name)
+    kind: Any = list[str] if flag.repeats else str
+    spelled = [f"--{name}", *([] if flag.short is None else [flag.short])]
+    if option.is_switch:
+        kind, spelled = bool, [f"--{name}/--no-{name}" if negatable else f"--{name}"]
+    shown = typer.Option(
+        *spelled,
+        help=flag.help + _default(option.default),
         metavar=flag.metavar,
         rich_help_panel=flag.panel,
         show_default=False,
     )
-    return _keyword(name, Annotated[kind | None, option], None)
+    return _keyword(option.name, Annotated[kind | None, shown], None)
 
 
 def _default(value: Any) -> str:

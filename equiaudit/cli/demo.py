@@ -13,8 +13,6 @@ from equiaudit.cli.progress import observing
 from equiaudit.cli.scan import audit, conclude
 from equiaudit.config import Settings
 
-__all__ = ["register"]
-
 _OF_THE_DEMO = (
     *("arch", "weights", "trust", "size", "mean", "std", "image_range", "preprocess", "task"),
     *("threshold", "output_name", "output_layout", "input", "detector"),
@@ -28,7 +26,7 @@ _OF_OTHER_DATA = (
     "engine",
     "address",
 )
-_SECONDS = 5.0
+_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from equiaudit.cli.terminal import Terminal, one_line
 from equiaudit.errors import EquiauditError, InputError, RunError
 
-__all__ = ["INTERRUPTED", "Interrupted", "settle", "stoppable", "usage_error"]
-
 INTERRUPTED = 130
 _OUT_OF_MEMORY = "Out of memory."
 _LESS_MEMORY = "Try a smaller --batch-size or fewer --workers."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
-from equiaudit.cli.fix_options import DATA_FLAGS, Conversion, Measuring, Recovery
 from equiaudit.cli.inspect import (
     MODEL_FLAGS,
     ModelArgument,
@@ -17,19 +17,29 @@ from equiaudit.cli.inspect import (
 )
 from equiaudit.cli.progress import observing
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.repair.options import FixOptions
+from equiaudit.repair.options import FixOptions, Measuring, Stages
 
 if TYPE_CHECKING:
     from equiaudit.results.repair import FixReport
 
-__all__ = ["exit_code", "register"]
-
-_FLAGS = (*MODEL_FLAGS, *DATA_FLAGS, "seed")
+LAYING_FLAGS = (
+    *("layout", "split", "classes", "ignore_index", "no_mask"),
+    *("mask_offset", "mask_threshold", "mask_orientation"),
+)
+"""The settings that say how images and masks lie."""
+DATA_FLAGS = (
+    *("labels", "class_order", "class_names"),
+    *LAYING_FLAGS,
+    *("limit", "max_shift", "offsets"),
+)
+"""The settings that say how --data is read and shifted."""
+_WRITING = ("output", "dry_run", "explain", "pad", "seconds")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    verb(app, "fix", flags=_FLAGS)(fix)
+    flags = (*MODEL_FLAGS, *DATA_FLAGS, "seed")
+    verb(app, "fix", flags=flags, groups=(Measuring, FixOptions, Stages))(fix)
 
 
 def fix(
@@ -45,25 +55,9 @@ def fix(
             help="File to write: .pt, .pt2, .onnx, or .safetensors with graph and config beside.",
         ),
     ] = None,
-    conversion: Conversion,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; write nothing.")] = (
-        False
-    ),
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each kind of op becomes, and why.")
     ] = False,
-    measuring: Measuring,
-    recovery: Recovery,
-    seconds: Annotated[
-        float, typer.Option(help="About how long verification goes on, in all.", min=0.0)
-    ] = FixOptions().seconds,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for verification.json and fix.json. Default reports/<OUT>-fix.",
-            metavar="DIR",
-        ),
-    ] = None,
     format: Annotated[str, typer.Option(help="text, md or json.", metavar="FORMAT")] = "text",
 ) -> Outcome:
     """Convert to exactly equivariant sampling, verify every phase, and write what verified.
@@ -73,35 +67,58 @@ def fix(
     is refused.
     """
     form = _checked_format(format)
-    for group in (measuring, conversion, recovery):
-        group.checked(call)
+    options = dict(call.options)
+    _check_read(call, options)
     if form == "json":
         call.refuse(("explain",), "is for text and md", tip="Leave it out; json has the plan.")
     from equiaudit.api import fix as run
 
-    if report is None and output is not None and not (dry_run or conversion.compare_methods):
-        report = _default_folder(output)
+    if output is not None and not (options.get("dry_run") or options.get("compare_methods")):
+        options.setdefault("report", Path("reports", f"{output.stem}-fix"))
+    if "data" in options:
+        options |= {name: getattr(call.settings, name) for name in DATA_FLAGS}
     with observing(call.terminal) as observer:
         found = run(
             model,
             output,
-            dry_run=dry_run,
             seed=call.settings.seed,
-            seconds=seconds,
-            report=report,
             observer=observer,
-            **conversion.arguments(),
-            **measuring.arguments(call),
-            **recovery.arguments(),
+            **options,
             **model_settings(call.settings),
         )
-    if report is not None:
-        call.terminal.say(f"Wrote {report / 'fix.json'}")
+    if "report" in options:
+        call.terminal.say(f"Wrote {Path(options['report']) / 'fix.json'}")
     if _is_refused(found):
         call.terminal.error(str(found.reason))
     from equiaudit.report.repair import render_fix
 
     return Outcome(render_fix(found, form, explain=explain, **page(call)), exit_code(found))
+
+
+def _check_read(call: Call, options: Mapping[str, Any]) -> None:
+    """InputError for an option that the command line names and nothing reads."""
+    by_hand = options.get("method") != "auto"
+    if "data" not in options:
+        about = ("max_accuracy_drop", *DATA_FLAGS)
+        call.refuse(about, "is about the images of --data", tip="Add --data DIR.")
+    if options.get("compare_methods"):
+        call.refuse(
+            (*(["method"] if by_hand else []), *_WRITING),
+            "has no say where methods are only compared, and --compare-methods does no more",
+            tip="Leave one of them out.",
+        )
+    elif by_hand:
+        call.refuse(
+            ("goal",),
+            "is what methods are compared by",
+            tip="Add --method auto or --compare-methods.",
+        )
+    if options.get("calibrate") and not ("distil" in options or "finetune" in options):
+        call.refuse(
+            ("learning_rate", "train_zero_pad"),
+            "has no meaning for --calibrate",
+            tip="Add --distil N or --finetune N, or leave it out.",
+        )
 
 
 def exit_code(report: FixReport) -> int:
@@ -120,7 +137,3 @@ def _checked_format(name: str) -> Any:
     if name not in ("text", "md", "json"):
         raise InputError(f"There is no format {name!r} here.", tip="Take text, md or json.")
     return name
-
-
-def _default_folder(output: Path) -> Path:
-    return Path("reports", f"{output.stem}-fix")

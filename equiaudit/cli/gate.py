@@ -15,9 +15,7 @@ from equiaudit.errors import InputError
 if TYPE_CHECKING:
     from equiaudit.results import Result
 
-__all__ = ["register"]
-
-_JUDGE = ("gate", "baseline", "require_baseline", "strict")
+_JUDGE = ("gate", "baseline", "require_baseline", "update_baseline", "strict")
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +50,7 @@ def _judged(saved: Result, path: Path, call: Call) -> Result:
         _expressions(saved, call),
         settings.baseline,
         require=settings.require_baseline,
+        update=settings.update_baseline,
         kept=saved,
     )
     judge.check(tuple(saved.shifts), labelled=saved.labelled)
@@ -59,8 +58,11 @@ def _judged(saved: Result, path: Path, call: Call) -> Result:
     wanted = judge.baseline is not None and beside.is_file()
     samples = read_samples(beside) if wanted else None
     judged = judge.judged(saved, samples, call.terminal.warn)
-    if judge.lacks_baseline and judge.path is not None:
-        _record(judged, beside, judge.path, call)
+    kept = judge.keeps(judged)
+    if kept is not None:
+        _record(judged, beside, kept, call)
+    elif judge.update:
+        call.terminal.say(f"A gate failed, so the baseline at {judge.path} stays as it was.")
     return judged
 
 
@@ -68,7 +70,8 @@ def _record(result: Result, samples: Path, path: Path, call: Call) -> None:
     """It becomes the baseline, as in a scan, unless figures it keeps of another judged it all."""
     from equiaudit.report import record_baseline
 
-    if result.baseline is not None and all(gate.verdict != "not judged" for gate in result.gates):
+    settled = result.baseline is not None and not call.settings.update_baseline
+    if settled and all(gate.verdict != "not judged" for gate in result.gates):
         call.terminal.say(f"This result is not recorded at {path}: nothing was left unjudged.")
         return
     rows = samples.read_text(encoding="utf-8") if samples.is_file() else None

@@ -9,8 +9,6 @@ import typer
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.config import Settings
 
-__all__ = ["MODEL_FLAGS", "ModelArgument", "checked_format", "model_settings", "page", "register"]
-
 MODEL_FLAGS = (
     "arch",
     "weights",

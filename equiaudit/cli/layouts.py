@@ -10,8 +10,6 @@ import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 
-__all__ = ["register"]
-
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""

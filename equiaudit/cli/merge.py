@@ -11,9 +11,7 @@ from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.progress import observing
 from equiaudit.cli.scan import conclude
 
-__all__ = ["register"]
-
-_JUDGE = ("gate", "baseline", "require_baseline", "strict")
+_JUDGE = ("gate", "baseline", "require_baseline", "update_baseline", "strict")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +38,7 @@ def merge(
             gates=call.settings.gate,
             baseline=call.settings.baseline,
             require_baseline=call.settings.require_baseline,
+            update_baseline=call.settings.update_baseline,
             output=folder,
             observer=observer,
         )

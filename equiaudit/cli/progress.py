@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from equiaudit.audit.observer import Observer
 
-__all__ = ["Bar", "Lines", "aligned", "observing"]
-
 
 @contextlib.contextmanager
 def observing(terminal: Terminal) -> Iterator[Observer]:

@@ -24,8 +24,8 @@ __all__ = ["audit", "conclude", "register"]
 JOURNALS = "partial-*.jsonl"
 """Where a run keeps what is done."""
 _NOT_OF_SCAN = ("gate", "format", "output")
-_NOT_OF_PARTS = ("baseline", "require_baseline", "format")
-_NOT_OF_SHARDS = ("baseline", "require_baseline", "engine", "address")
+_NOT_OF_PARTS = ("baseline", "require_baseline", "update_baseline", "format")
+_NOT_OF_SHARDS = ("baseline", "require_baseline", "update_baseline", "engine", "address")
 """Asked of whoever merges, or meaningless for one machine."""
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-__all__ = ["Terminal", "clean_stdout", "one_line", "plain", "shows_bars", "write_payload"]
-
 PIPE_WIDTH = 100
 """Columns of a text report that no terminal shows."""
 

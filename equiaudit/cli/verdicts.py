@@ -9,8 +9,6 @@ from equiaudit.cli.terminal import Terminal
 if TYPE_CHECKING:
     from equiaudit.results import Result
 
-__all__ = ["say_verdicts"]
-
 
 def say_verdicts(result: Result, terminal: Terminal) -> None:
     """``pass  circular.consistency>=0.9: 93.1% [91.4, 94.6]: <reason>`` for each gate."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
-from equiaudit.cli.fix_options import LAYING_FLAGS, parsed_positions
+from equiaudit.cli.fix import LAYING_FLAGS
 from equiaudit.cli.inspect import (
     MODEL_FLAGS,
     FormatOption,
@@ -17,6 +17,7 @@ from equiaudit.cli.inspect import (
     model_settings,
     page,
 )
+from equiaudit.repair.options import Verifying
 
 __all__ = ["register"]
 
@@ -25,7 +26,8 @@ _PICTURES = 8
 
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    verb(app, "verify", flags=(*MODEL_FLAGS, *LAYING_FLAGS, "limit", "seed", "output"))(verify)
+    flags = (*MODEL_FLAGS, *LAYING_FLAGS, "limit", "seed", "output")
+    verb(app, "verify", flags=flags, groups=(Verifying,))(verify)
 
 
 def verify(
@@ -40,16 +42,6 @@ def verify(
     against: Annotated[
         str | None, typer.Option(help="The unmodified model, as a control.", metavar="MODEL")
     ] = None,
-    positions: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="As for fix: an output that holds boxes or keypoints, in px or shares, or none.",
-            metavar="OUTPUT=KIND[:UNIT]",
-        ),
-    ] = None,
-    seconds: Annotated[
-        float, typer.Option(help="About how long to go on.", metavar="S", min=0.0)
-    ] = 60.0,
     format: FormatOption = "text",
 ) -> Outcome:
     """Compare the outputs of shifted images over every phase: bits, errors, labels.
@@ -74,11 +66,10 @@ def verify(
         model,
         data,
         against=against,
-        positions=parsed_positions(positions or []),
         limit=settings.limit or _PICTURES,
         seed=settings.seed,
-        seconds=seconds,
         output=settings.output,
+        **call.options,
         **model_settings(settings),
         **({} if data is None else laying),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from equiaudit.errors import InputError
 from equiaudit.results import Fingerprint, Result
@@ -50,8 +51,12 @@ def _plan_difference(mine: Fingerprint, other: Fingerprint) -> str:
     for name in dict.fromkeys((*mine.plan, *other.plan)):
         before, after = mine.plan.get(name), other.plan.get(name)
         if before != after:
-            return f"{name} is {before} against {after}"
+            return f"{name} is {_said(before)} against {_said(after)}"
     return f"their hashes are {mine.plan_hash[:12]} against {other.plan_hash[:12]}"
+
+
+def _said(setting: Any) -> str:
+    return "not stated (another version of equiaudit)" if setting is None else str(setting)
 
 
 def differences(mine: Fingerprint, other: Fingerprint) -> Iterator[str]:

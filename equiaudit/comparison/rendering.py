@@ -14,8 +14,6 @@ from equiaudit.report import figures
 from equiaudit.report.escape import code_span, prose, terminal, visible
 from equiaudit.results import Estimate, MetricInfo
 
-__all__ = ["render_comparison"]
-
 _CAUTION = "Each row is judged by its own 95% interval; one unchanged figure in twenty may miss it."
 
 

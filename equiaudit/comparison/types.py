@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 from equiaudit.results import Estimate
 
-__all__ = ["Change", "Comparison", "ComparisonRow", "McNemarTest"]
-
 Change = Literal["better", "worse", "no difference shown"]
 
 

@@ -6,7 +6,8 @@ A setting is a field of `Settings`. The command line makes its flags from these 
 three go through the same checks.
 """
 
-from equiaudit.config.resolving import Resolved, flag_name, resolve
-from equiaudit.config.settings import DEFAULTS, Flag, Settings
+from equiaudit.config.flags import Flag, flag_name
+from equiaudit.config.resolving import Resolved, resolve
+from equiaudit.config.settings import DEFAULTS, Settings
 
 __all__ = ["DEFAULTS", "Flag", "Resolved", "Settings", "flag_name", "resolve"]

@@ -65,11 +65,23 @@ def bounds(value: Any) -> Any:
     return (low, high)
 
 
+def share(value: Any) -> Any:
+    """``0.5%`` or ``0.005``."""
+    text = str(value)
+    try:
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if value is not None and not 0 <= found <= 1:
+        raise ValueError(f"expected 0.5% or 0.005, got {value!r}")
+    return None if value is None else found
+
+
 def or_word(word: str, least: int) -> BeforeValidator:
-    """A whole number from `least` up, or `word`."""
+    """A whole number from `least` up, or `word`; None passes, for the type to judge."""
 
     def check(value: Any) -> Any:
-        if value == word:
+        if value is None or value == word:
             return value
         try:
             number = int(value)

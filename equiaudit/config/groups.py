@@ -1,16 +1,13 @@
-"""The options of `scan` and `fix` in typed groups, as Python names them; each key is optional.
+"""The options of `scan` in typed groups, as Python names them; each key is optional.
 
-What is left out has the default of `Settings`, or of `equiaudit.repair.options.FixOptions`.
+What is left out has the default of `Settings`. Those of `fix` are in `equiaudit.repair.options`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
-
-T = TypeVar("T")
+from typing import Literal, TypedDict
 
 
 class ShiftSettings(TypedDict, total=False):
@@ -37,51 +34,9 @@ class AuditSettings(ShiftSettings, total=False):
     gates: Sequence[str]
     baseline: str | Path | None
     require_baseline: bool
+    update_baseline: bool
     early_stop: bool
     precision: float | None
     strict: bool
     output: str | Path | None
     images: bool
-
-
-class MethodSettings(TypedDict, total=False):
-    """By which method a net is converted, and its own settings."""
-
-    method: str | None
-    select: Literal["features", "input"]
-    only: str | Sequence[str] | None
-    skip: str | Sequence[str] | None
-    margin: int
-    positions: Mapping[str, str] | None
-    window: int | Literal["auto"] | None
-    pad: Literal["wrap", "slices"]
-    seconds: float
-    dry_run: bool
-
-
-class TrainingSettings(TypedDict, total=False):
-    """Training between conversion and verification."""
-
-    calibrate: bool
-    distil: int
-    finetune: int
-    learning_rate: float | None
-    train_data: str | Path | None
-    train_limit: int | None
-    train_zero_pad: float | None
-
-
-class RepairSettings(MethodSettings, TrainingSettings, ShiftSettings, total=False):
-    """What `fix` may be told beside the model and how data are read."""
-
-    compare_methods: bool
-    goal: Literal["circular", "crop"]
-    data: str | Path | None
-    max_accuracy_drop: float | None
-    report: str | Path | None
-
-
-def taken(kind: type[T], settings: MutableMapping[str, Any], **more: Any) -> T:
-    """A dataclass made of its own out of `settings`, which keeps the others, and of `more`."""
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: settings.pop(name) for name in names if name in settings}, **more)

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from equiaudit.config.checks import nearest
+from equiaudit.config.flags import flag_name, reason
 from equiaudit.config.settings import Settings
 from equiaudit.errors import InputError
 
-__all__ = ["Resolved", "flag_name", "resolve"]
+__all__ = ["Resolved", "resolve"]
 
 ENV_PREFIX = "EQUIAUDIT_"
 _ENV_OF_OTHERS = ("EQUIAUDIT_CONFIG", "EQUIAUDIT_CASES")
@@ -32,11 +33,6 @@ class Resolved:
     origins: Mapping[str, str] = field(default_factory=dict)
     """Setting -> "--max-shift", "EQUIAUDIT_MAX_SHIFT" or "max-shift in equiaudit.toml"."""
     notes: tuple[str, ...] = ()
-
-
-def flag_name(setting: str) -> str:
-    """``max_shift`` -> ``max-shift``."""
-    return setting.replace("_", "-")
 
 
 def resolve(
@@ -73,16 +69,7 @@ def _validate(values: Mapping[str, tuple[Any, str]]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         value, origin = values[str(first["loc"][0])]
-        raise InputError(f"{origin}: {_reason(value, first['msg'])}") from None
-
-
-def _reason(value: Any, message: str) -> str:
-    """Pydantic's words as one sentence that shows the value."""
-    if message.startswith("Value error, "):
-        text = message.removeprefix("Value error, ")
-    else:
-        text = f"{message[0].lower()}{message[1:]}, got {value!r}"
-    return text if text[-1] in ".?" else f"{text}."
+        raise InputError(f"{origin}: {reason(value, first['msg'])}") from None
 
 
 def _from_environment(

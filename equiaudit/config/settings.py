@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,22 +20,10 @@ from equiaudit.config.checks import (
     or_word,
 )
 from equiaudit.config.checks import device as check_device
+from equiaudit.config.flags import Flag
 from equiaudit.formats import FORMATS
 from equiaudit.kinds import KINDS, usual
 from equiaudit.tasks import TASKS
-
-__all__ = ["Flag", "Settings"]
-
-
-@dataclass(frozen=True)
-class Flag:
-    """How a setting shows on the command line."""
-
-    panel: str
-    help: str
-    metavar: str | None = None
-    short: str | None = None
-
 
 _MODEL, _DATA, _SHIFTS = "Model", "Data", "Shifts"
 _RUN, _JUDGE, _OUTPUT = "Run", "Gates", "Output"
@@ -115,6 +102,7 @@ class Settings(BaseModel):
             _MODEL,
             "Value of an input of an ONNX file that is not the image: a number, or zeros.",
             "NAME=VALUE",
+            repeats=True,
         ),
     ] = ()
     detector: Annotated[
@@ -257,13 +245,18 @@ class Settings(BaseModel):
     gate: Annotated[
         tuple[str, ...],
         BeforeValidator(lines),
-        Flag(_JUDGE, "Such as 'circular.consistency>=0.95'; may be repeated.", "EXPR"),
+        Flag(
+            _JUDGE, "Such as 'circular.consistency>=0.95'; may be repeated.", "EXPR", repeats=True
+        ),
     ] = ()
     baseline: Annotated[
         Path | None, Flag(_JUDGE, "An earlier result.json, for gates with 'drop'.", "FILE")
     ] = None
     require_baseline: Annotated[
         bool, Flag(_JUDGE, "A missing baseline is an error (exit 2), not a warning.")
+    ] = False
+    update_baseline: Annotated[
+        bool, Flag(_JUDGE, "Keep this run as the --baseline, unless a gate fails.")
     ] = False
     early_stop: Annotated[bool, Flag(_JUDGE, "End when every gate is settled.")] = False
     precision: Annotated[

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from equiaudit.data.letterbox import Letterbox
     from equiaudit.data.mask_values import IGNORED, VOID
     from equiaudit.data.masks import MaskReader, TargetReader
+    from equiaudit.data.object_sets import Labels, open_objects
     from equiaudit.data.places import Place, is_lost, place_of
     from equiaudit.data.prefetch import check_sizes, decode_ahead
     from equiaudit.data.remote import without_secrets
@@ -55,6 +56,8 @@ _HOME = {
     "VOID": "mask_values",
     "MaskReader": "masks",
     "TargetReader": "masks",
+    "Labels": "object_sets",
+    "open_objects": "object_sets",
     "Place": "places",
     "is_lost": "places",
     "place_of": "places",
@@ -76,6 +79,7 @@ __all__ = [
     "Geometry",
     "Item",
     "Items",
+    "Labels",
     "Letterbox",
     "MaskReader",
     "Place",
@@ -94,6 +98,7 @@ __all__ = [
     "open_dataset",
     "open_dense_dataset",
     "open_label_sets",
+    "open_objects",
     "place_of",
     "read_class_table",
     "without_secrets",

@@ -1,37 +1,57 @@
-"""Zip files and tar shards on disk, read as folders: nothing is unpacked.
+"""Zip files and tar shards on disk, read as folders.
 
 Several tar files of one folder are one data set, each a folder of its own name. A member's bytes
-are read from its place in the file, by whichever thread asks.
+are read from its place in the file, by whichever thread asks. In a tar file that is compressed as a
+whole nothing has a place, so it is decompressed to a temporary file, which goes with the process.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import os
+import shutil
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
 
 from equiaudit.data.remote import RemotePath, Store, is_visible
 from equiaudit.errors import InputError, first_line
 
-_SUFFIXES = (".zip", ".tar")
-_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
+_PACKED: dict[str, Callable[[Path], Any]] = {
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tar.xz": lzma.open,
+}
+_TARS = (".tar", *_PACKED)
+_UNREAD = (".tar.zst", ".7z", ".rar")
+_CHUNK = 1 << 20
+_LEAST_FREE = 1 << 28
+"""Bytes that are left on the disk of temporary files."""
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, OSError, ValueError, EOFError, lzma.LZMAError)
+_BESIDE = {".json", ".idx", ".txt", ".md"}
+"""Endings of what may lie beside shards."""
 
 
 def archive_at(path: Path) -> RemotePath | None:
     """What an archive, or a folder of nothing but tar shards, holds; None for anything else.
 
-    InputError for archives that are packed as a whole, as nothing in them has a place.
+    InputError for archives of a kind that is not read.
     """
     name = path.name.lower()
-    if name.endswith(_PACKED) and path.is_file():
+    if name.endswith(_UNREAD) and path.is_file():
         raise InputError(
-            f"{path} is compressed as a whole, so single images cannot be read from it.",
-            tip="Unpack it, or make it a .zip or a plain .tar.",
+            f"{path} is an archive of a kind that is not read.",
+            tip="Unpack it, or make it a .zip, a .tar or a .tar.gz.",
         )
-    if name.endswith(_SUFFIXES) and path.is_file():
+    if name.endswith((".zip", *_TARS)) and path.is_file():
         return RemotePath(Archives((path,)))
     shards = _shards(path)
     return RemotePath(Archives(shards)) if shards else None
@@ -39,13 +59,23 @@ def archive_at(path: Path) -> RemotePath | None:
 
 def _shards(folder: Path) -> tuple[Path, ...]:
     """The tar files of a folder that holds no folders and no other data."""
+    found = []
     try:
-        files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name.lower()
+                if name.endswith(_TARS):
+                    found.append(entry.name)
+                elif not name.startswith(".") and os.path.splitext(name)[1] not in _BESIDE:
+                    return ()
     except OSError:
         return ()
-    tars = sorted(path for path in files if path.name.lower().endswith(".tar"))
-    others = {path.suffix.lower() for path in files} - {".tar", ".json", ".idx", ".txt", ".md"}
-    return () if others else tuple(tars)
+    return tuple(folder / name for name in sorted(found))
+
+
+def _stem(path: Path) -> str:
+    ending = next(e for e in (".zip", *_TARS) if path.name.lower().endswith(e))
+    return path.name[: -len(ending)]
 
 
 class Archives(Store):
@@ -76,6 +106,10 @@ class Archives(Store):
         if offset is None:
             with self._zip.open(name) as stream:
                 return stream.read(most)
+        if path in self._plain:
+            with self._turn_of:
+                self._plain[path].seek(offset)
+                return self._plain[path].read(min(most, size))
         with path.open("rb") as stream:
             stream.seek(offset)
             return stream.read(min(most, size))
@@ -89,12 +123,12 @@ class Archives(Store):
         """Name -> archive, where in it, None where that is for zipfile to know, and bytes."""
         found: dict[str, tuple[Path, int | None, int]] = {}
         for path in self._paths:
-            prefix = f"{path.stem}/" if len(self._paths) > 1 else ""
+            prefix = f"{_stem(path)}/" if len(self._paths) > 1 else ""
             try:
                 for name, offset, size in self._of(path):
                     if is_visible(name):
                         found[prefix + name] = (path, offset, size)
-            except (tarfile.TarError, zipfile.BadZipFile, OSError, ValueError) as error:
+            except _DAMAGE as error:
                 raise InputError(f"{path} cannot be read: {first_line(error)}.") from None
         return found
 
@@ -104,10 +138,37 @@ class Archives(Store):
                 if not entry.is_dir():
                     yield entry.filename, None, entry.file_size
             return
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", self._decompressed(path)) as tar:
             for member in tar:
                 if member.isreg() and not member.issparse():
                     yield member.name.removeprefix("./"), member.offset_data, member.size
+
+    def _decompressed(self, path: Path) -> IO[bytes] | None:
+        """What is in a tar file that is compressed as a whole; None of another."""
+        opener = next((o for e, o in _PACKED.items() if path.name.lower().endswith(e)), None)
+        if opener is None:
+            return None
+        plain = self._plain[path] = tempfile.TemporaryFile()  # noqa: SIM115
+        with opener(path) as packed:
+            while chunk := packed.read(_CHUNK):
+                if shutil.disk_usage(tempfile.gettempdir()).free < _LEAST_FREE + len(chunk):
+                    raise InputError(
+                        f"{path} does not fit into {tempfile.gettempdir()} when decompressed.",
+                        tip="Unpack it elsewhere, or set TMPDIR to a larger disk.",
+                    )
+                plain.write(chunk)
+        plain.seek(0)
+        return plain
+
+    @cached_property
+    def _plain(self) -> dict[Path, IO[bytes]]:
+        """Decompressed files."""
+        return {}
+
+    @cached_property
+    def _turn_of(self) -> Lock:
+        """They have one place each."""
+        return Lock()
 
     @cached_property
     def _zip(self) -> zipfile.ZipFile:

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from equiaudit.data.places import Place, place_of, read_text
 from equiaudit.errors import InputError
 
-__all__ = ["ClassTable", "read_class_table"]
-
 Colour = tuple[int, int, int]
 _COLUMNS = {"name", "index", "colour"}
 _CHANNELS = ("r", "g", "b")

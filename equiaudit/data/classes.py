@@ -103,6 +103,7 @@ def classes_of(
     source: str,
     order: ClassOrder | None = None,
     table: bool = False,
+    whole: Sequence[str] = (),
 ) -> Classes:
     """Match the distinct `labels` of `source` with the classes of the model.
 
@@ -113,7 +114,7 @@ def classes_of(
     Anything else is an InputError.
     """
     labels = sorted(set(labels))
-    named = _by_model_name(labels, known) or _by_wnid(labels, known)
+    named = named_classes(labels, known)
     if named is not None:
         if order is not None:
             raise InputError(
@@ -127,12 +128,18 @@ def classes_of(
         raise InputError(
             f"The {source} have the label {bad}, which is no class.", tip=_labels_tip(source)
         )
-    meanings = _distinct(labels, _meanings(labels, known, table), known)
+    found = _of_list(labels, whole, known) if whole else _meanings(labels, known, table)
+    meanings = _distinct(labels, found, known)
     if order is not None:
         meanings = _of_order(meanings, order, labels, source)
     if not meanings:
         raise _unreadable(labels, known, source)
     return _classes(labels, meanings, known, source, table)
+
+
+def named_classes(labels: Sequence[str], known: Known) -> Classes | None:
+    """(1) and (2) of `classes_of`; None where names do not tell."""
+    return _by_model_name(labels, known) or _by_wnid(labels, known)
 
 
 def _classes(
@@ -230,6 +237,19 @@ def _meanings(labels: Sequence[str], known: Known, table: bool) -> Iterator[Mean
         natural = sorted(labels, key=_natural_key)
         yield _counted("string", "string order (ImageFolder)", labels)
         yield _counted("natural", "natural order (timm)", natural)
+
+
+def _of_list(labels: Sequence[str], whole: Sequence[str], known: Known) -> Iterator[Meaning]:
+    """Nothing where the list lacks a label, or the model has another number of classes."""
+    if not set(labels) <= set(whole) or known.count not in (None, len(whole)):
+        return
+    ways: tuple[tuple[ClassOrder, str, Sequence[str]], ...] = (
+        ("string", "string order (ImageFolder)", sorted(set(whole))),
+        ("index", "the order of the data set's own list", whole),
+    )
+    for order, said, classes in ways:
+        place = {name: i for i, name in enumerate(classes)}
+        yield Meaning(order, said, {label: place[label] for label in labels})
 
 
 def _counted(order: ClassOrder, said: str, labels: Sequence[str]) -> Meaning:

@@ -24,17 +24,6 @@ from equiaudit.data.tree import Tree, no_images
 from equiaudit.data.truth import TruthReader
 from equiaudit.errors import InputError
 
-__all__ = [
-    "Dataset",
-    "dataset_of",
-    "has_masks",
-    "has_targets",
-    "open_bare_dataset",
-    "open_dataset",
-    "open_dense_dataset",
-    "told",
-]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -95,6 +84,7 @@ def open_dataset(
     num_classes: int | None = None,
     class_order: ClassOrder | None = None,
     layout: str = "auto",
+    split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Dataset:
@@ -107,7 +97,8 @@ def open_dataset(
     folder. `class_names`, `class_ids` and `num_classes` are the model's. Where the labels may
     mean several things, those of the data set are one of them and its `doubt` holds all;
     `class_order` leaves the meanings of that kind. `layout` names one of
-    `equiaudit.data.layouts`, or is "auto" for the one that fits.
+    `equiaudit.data.layouts`, or is "auto" for the one that fits; `split` is one of train, val and
+    test, of layouts that hold several in one place.
 
     `limit` keeps that many images, drawn from the whole by `seed`; a larger limit keeps
     those of a smaller one. Raises InputError where there is no such folder, no image, or
@@ -117,13 +108,18 @@ def open_dataset(
     top = folder_of(root)
     table = None if labels is None else place_of(labels)
     known = Known(num_classes, class_names, class_ids)
-    asked = Asked(table, known, class_order, named=layout != "auto")
+    asked = Asked(table, known, class_order, split=split, named=layout != "auto")
     if table is not None:
         tree = Tree(top)
         name, listing = "labels-file", read_labels_file(tree, asked)
         listing = replace(listing, notes=listing.notes + left_beside(tree, listing))
     else:
-        name, listing = _read(top, "classification", layout, asked)
+        name, listing = listing_of(top, "classification", layout, asked)
+    if split is not None and name != "datasets":
+        raise InputError(
+            f"{top} is read as {name}, which has no splits, so --split cannot apply.",
+            tip="Name the folder of one split as DATA.",
+        )
     let_go(top)
     return dataset_of(name, listing, limit, seed, class_names)
 
@@ -156,7 +152,7 @@ def open_dense_dataset(
             known=Known(reader.num_classes),
             table=reader.table,
         )
-    name, listing = _read(top, kind, layout, asked)
+    name, listing = listing_of(top, kind, layout, asked)
     truth, notes = told(reader, listing)
     let_go(top)
     found = dataset_of(name, listing, limit, seed)
@@ -181,7 +177,7 @@ def open_bare_dataset(
     """
     _check_limit(limit)
     top = folder_of(root)
-    name, listing = _read(top, kind, layout, Asked(named=layout != "auto"))
+    name, listing = listing_of(top, kind, layout, Asked(named=layout != "auto"))
     let_go(top)
     if numbers is None:
         return dataset_of(name, listing, limit, seed)
@@ -239,7 +235,11 @@ def _check_limit(limit: int | None) -> None:
         raise InputError(f"The limit is {limit}, and at least one image is needed.")
 
 
-def _read(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, Listing]:
+def listing_of(root: Place, kind: Kind, layout: str, asked: Asked) -> tuple[str, Listing]:
+    """The layout of `root` by name, and what it lists; InputError where none fits or no image is.
+
+    `layout` is "auto" for the one that is there.
+    """
     tree = Tree(root)
     found = find(tree, kind, layout)
     if found is None:

@@ -31,25 +31,6 @@ from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import EquiauditError
 from equiaudit.results import Skipped
 
-__all__ = [
-    "FORMATS",
-    "Decoded",
-    "centre_box",
-    "check_area",
-    "check_size",
-    "decode",
-    "open_image",
-    "orientation_of",
-    "pixel_array",
-    "read_content",
-    "read_header",
-    "reason_of",
-    "resized_size",
-    "scaled",
-    "turn_of",
-    "upright_planes",
-]
-
 # The content decides, not the suffix; formats that call other programs are not among these.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF")
 _MAX_FILE_BYTES = 1 << 30

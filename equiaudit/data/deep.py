@@ -15,8 +15,6 @@ from PIL import Image, ImageFile
 
 from equiaudit.data.arrays import NO_SCALE
 
-__all__ = ["is_deep", "read_deep"]
-
 _NATIVE_SWAPPED = "B" if sys.byteorder == "little" else "L"
 _OTHER_ORDER = {"B": "L", "L": "B", "N": _NATIVE_SWAPPED}
 _SWAPPABLE = ("RGB;16", "RGBA;16", "RGBX;16")

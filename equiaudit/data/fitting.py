@@ -12,8 +12,6 @@ from equiaudit.data.places import Place
 from equiaudit.data.truth import Frame
 from equiaudit.errors import InputError
 
-__all__ = ["Lying", "fitted", "lies", "times_smaller"]
-
 Lying = Literal["stored", "upright"]
 """Whether a mask lies as the pixels that the image's file stores, or as they are shown."""
 A = TypeVar("A", bound=np.generic)

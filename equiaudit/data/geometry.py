@@ -8,8 +8,6 @@ from typing import Literal
 from equiaudit.data.letterbox import Letterbox
 from equiaudit.errors import InputError
 
-__all__ = ["Geometry", "TooSmall"]
-
 
 class TooSmall(InputError):
     """An image is smaller than the window, or than the window and the room to move it."""

@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from equiaudit.data.listing import printable
 from equiaudit.data.places import Place
 
-__all__ = ["Item", "Items", "Names", "Truths"]
-
 NO_LABEL = -1
 
 

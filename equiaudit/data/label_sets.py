@@ -29,8 +29,6 @@ from equiaudit.data.tree import Tree
 from equiaudit.data.truth import Frame, Truth
 from equiaudit.errors import InputError
 
-__all__ = ["class_folders_in", "open_label_sets"]
-
 _SHOWN = 3
 _YES, _NO = {"1", "1.0", "true", "True"}, {"0", "0.0", "false", "False"}
 _TIP = (

@@ -48,6 +48,7 @@ def labels_of_table(
     order: ClassOrder | None = None,
     *,
     columns: tuple[int, int] | None = None,
+    whole: Sequence[str] = (),
 ) -> tuple[dict[str, str], Classes]:
     """Labels of `files` (names relative to `root`) from a table, and the classes they mean.
 
@@ -84,7 +85,7 @@ def labels_of_table(
         raise InputError(
             f"Line {row.line} of {path} labels {row.file!r} with {bad}, which is no class.", tip=tip
         )
-    classes = classes_of(labels, known, source=source, order=order, table=True)
+    classes = classes_of(labels, known, source=source, order=order, table=True, whole=whole)
     said = f"{len(by_file)} of {len(files)} images labelled from {read.columns} of {path.name}."
     notes = (said, *classes.notes, *leftovers(rows, files, by_file, path.name))
     found = {file: row.label for file, row in by_file.items()}

@@ -7,8 +7,6 @@ from typing import Literal
 
 from PIL import Image
 
-__all__ = ["RESAMPLING", "Letterbox"]
-
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,

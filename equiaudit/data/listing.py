@@ -12,18 +12,6 @@ from equiaudit.data.places import Place
 from equiaudit.data.remote import RemotePath
 from equiaudit.errors import InputError
 
-__all__ = [
-    "EXTENSIONS",
-    "MASK_EXTENSIONS",
-    "ImageFile",
-    "is_image",
-    "is_mask",
-    "list_files",
-    "list_images",
-    "printable",
-    "sub_folders",
-]
-
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif"}
     | {".jp2", ".j2k", ".jpx", ".dcm", ".dicom", ".npy"}

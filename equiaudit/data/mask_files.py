@@ -24,8 +24,6 @@ from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.truth import UnreadableTruth
 from equiaudit.errors import EquiauditError, InputError
 
-__all__ = ["Stored", "read_stored", "stored_header"]
-
 Ids = NDArray[np.int32]
 
 _NUMPY = b"\x93NUMPY"

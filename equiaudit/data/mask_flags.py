@@ -6,8 +6,6 @@ from equiaudit.data.class_table import ClassTable, read_class_table
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.reading import Reading
 
-__all__ = ["mask_reader"]
-
 
 def mask_reader(num_classes: int | None, reading: Reading) -> MaskReader:
     """How masks become classes of a model with `num_classes` channels, as far as flags say."""

@@ -15,8 +15,6 @@ from equiaudit.data.places import Place
 from equiaudit.data.truth import UnreadableTruth
 from equiaudit.errors import InputError
 
-__all__ = ["settled"]
-
 _ENOUGH = 32
 """Masks that are looked at, and on until one holds something."""
 _MOST_PIXELS = 89_478_485

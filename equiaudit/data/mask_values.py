@@ -14,8 +14,6 @@ from equiaudit.data.mask_files import Stored
 from equiaudit.data.places import Place
 from equiaudit.errors import InputError
 
-__all__ = ["IGNORED", "VOID", "Meaning", "fits_colours", "ids_of"]
-
 Ids = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 

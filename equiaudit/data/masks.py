@@ -29,8 +29,6 @@ from equiaudit.data.rules import Drawings, MaskRule
 from equiaudit.data.truth import Frame, Truth, UnreadableTruth
 from equiaudit.errors import EquiauditError, InputError
 
-__all__ = ["IGNORED", "MaskReader", "TargetReader"]
-
 Ids = NDArray[np.int32]
 
 

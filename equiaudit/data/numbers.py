@@ -15,8 +15,6 @@ from equiaudit.data.table_columns import FILE_COLUMNS, column_named, plain
 from equiaudit.data.tables import read_table
 from equiaudit.errors import InputError
 
-__all__ = ["Numbers", "numbers_of_table"]
-
 _TIP = "Name the columns file and, one per output of the model, whatever the numbers are."
 
 

@@ -7,6 +7,7 @@ import posixpath
 from pathlib import Path
 
 from equiaudit.data.archives import archive_at
+from equiaudit.data.arrow import rows_at
 from equiaudit.data.remote import RemotePath, is_url
 
 __all__ = [
@@ -35,9 +36,11 @@ def place_of(place: str | Place) -> Place:
 
 
 def folder_of(place: str | Place) -> Place:
-    """`place_of`, or what an archive on disk holds: a zip file, a tar file or a folder of those."""
+    """`place_of`, or what is in a file on disk: in a zip file, in tar, arrow or parquet shards."""
     found = place_of(place)
-    return found if isinstance(found, RemotePath) else archive_at(found) or found
+    if isinstance(found, RemotePath):
+        return found
+    return archive_at(found) or rows_at(found) or found
 
 
 def read_bytes(place: Place, most: int) -> bytes:

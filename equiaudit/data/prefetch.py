@@ -13,8 +13,6 @@ from equiaudit.data.items import Item
 from equiaudit.data.truth import TruthReader
 from equiaudit.results import Skipped
 
-__all__ = ["check_sizes", "decode_ahead"]
-
 _HEADERS = 1024
 """Headers that are waited for at a time."""
 

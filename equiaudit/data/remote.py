@@ -19,8 +19,6 @@ from typing import Any, TypeVar
 
 from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 
-__all__ = ["RemotePath", "is_url", "without_secrets"]
-
 T = TypeVar("T")
 
 _PAUSES = (0.25, 1.0, 4.0)

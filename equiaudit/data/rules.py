@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from equiaudit.data.class_table import ClassTable
 
-__all__ = ["NO_RULE", "Drawings", "MaskRule"]
-
 
 class Drawings(Protocol):
     """Masks that are drawn from a table: runs or polygons."""

@@ -24,8 +24,6 @@ from equiaudit.errors import EquiauditError, InputError
 from equiaudit.results import Skipped
 from equiaudit.shifts.sliding import SETTINGS, place
 
-__all__ = ["Frames", "SequenceData", "SequenceSource", "open_sequences", "read_frames"]
-
 _ANY_DEFECT = MaskReader(2)
 _LAYOUTS = (
     "DATA has images/ and masks/ with large photos, or another layout of masks, or image_middle/,"

@@ -19,7 +19,8 @@ class Truth:
     """One mask or target, cut as the image is.
 
     `values` is (h, w) int16 class ids, -1 where nothing is to be said, or (h, w, 3 or 1)
-    uint8 or uint16 pixels of a target. `sha256` is of the file's bytes.
+    uint8 or uint16 pixels of a target; of several labels (classes,), of boxes the rows of
+    `objects.Marked` in px of the window. `sha256` is of the file's bytes, or of those numbers.
     """
 
     values: NDArray[np.generic]

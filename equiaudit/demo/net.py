@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["demo_net"]
-
 
 def demo_net(num_classes: int = 8) -> nn.Module:
     """(N, 3, H, W) float32, normalised, to (N, num_classes) logits.

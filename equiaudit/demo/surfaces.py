@@ -11,8 +11,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASSES", "SIDE", "surface"]
-
 SIDE = 64
 """Height and width of a picture, px: a 32x32 window may move by 16 px each way."""
 

@@ -22,8 +22,6 @@ from torch import nn
 from equiaudit.demo.net import demo_net
 from equiaudit.demo.surfaces import CLASSES, SIDE, surface
 
-__all__ = ["HELD_OUT", "Recipe", "accuracy", "main", "pictures", "train", "window"]
-
 WINDOW = 32
 MEAN = (0.53, 0.53, 0.53)
 STD = (0.13, 0.13, 0.13)

@@ -16,8 +16,6 @@ from equiaudit.tasks import metric_info
 if TYPE_CHECKING:
     from equiaudit.metrics.forecast import Bounds
 
-__all__ = ["exit_code", "judge", "judged_against"]
-
 Verdict = Literal["pass", "fail", "inconclusive", "not judged"]
 
 _SIGNIFICANT = 2

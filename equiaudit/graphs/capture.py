@@ -16,8 +16,6 @@ from equiaudit.graphs import routes
 from equiaudit.graphs.outputs import main_output, main_output_name, named_tensors, relative_error
 from equiaudit.graphs.quiet import quiet
 
-__all__ = ["SAMPLE_BATCHES", "Captured", "Uncaptured", "capture", "recorded"]
-
 SAMPLE_BATCHES = (7, 3, 5)
 """Of the sample a graph is recorded with (unlikely to be the size of another axis), and of those
 that it is compared on."""
@@ -89,8 +87,8 @@ def _refusal(failures: str, every_output: bool) -> NothingToDo:
         return NothingToDo(f"The model cannot be captured with all its outputs ({failures}).")
     return NothingToDo(
         f"The model cannot be captured as one graph ({failures}).",
-        tip="--method canonical needs no graph; or export it with torch.export and a dynamic"
-        " batch.",
+        tip="Export it with torch.export and a dynamic batch; or to ONNX, which --method canonical"
+        " takes as it is.",
     )
 
 

@@ -9,8 +9,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-__all__ = ["fold_batch_norms"]
-
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = (_ATEN.conv2d.default, _ATEN.conv2d.padding)
 

@@ -12,16 +12,6 @@ import torch.fx as fx
 
 from equiaudit.torch_private import OpOverload, schema_of
 
-__all__ = [
-    "bind",
-    "learned_numbers",
-    "module_path",
-    "op_name",
-    "shape_of",
-    "short_name",
-    "tensor_args",
-]
-
 # Stands for every symbolic size. A large prime, so that no product of real sizes equals it.
 SYMBOL = 1000003
 

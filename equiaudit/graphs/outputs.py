@@ -9,15 +9,6 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = [
-    "all_outputs",
-    "graph_outputs",
-    "main_output",
-    "main_output_name",
-    "named_tensors",
-    "relative_error",
-]
-
 
 def graph_outputs(graph: fx.GraphModule) -> tuple[fx.Node, ...]:
     """What a graph returns, a tensor or a tuple of them, as nodes."""

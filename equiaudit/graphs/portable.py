@@ -10,9 +10,8 @@ import torch
 from torch import fx
 
 from equiaudit.errors import RunError
+from equiaudit.graphs.integers import with_plain_integers
 from equiaudit.torch_private import NATIVE_PAD, OpOverload, operator_name
-
-__all__ = ["padded_by_slices", "plain_graph", "scriptable", "with_own_names", "with_plain_sorts"]
 
 aten = torch.ops.aten
 
@@ -76,7 +75,7 @@ def with_plain_sorts(module: fx.GraphModule) -> fx.GraphModule:
 
 def scriptable(module: fx.GraphModule) -> fx.GraphModule:
     """`plain_graph`, with every aten overload called by its operator's name, as scripts do."""
-    plain = plain_graph(module)
+    plain = with_plain_integers(plain_graph(module))
     for node in plain.graph.nodes:
         if node.target is aten.sym_size.int:
             node.target = aten.size

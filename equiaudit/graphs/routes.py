@@ -25,15 +25,6 @@ from equiaudit.graphs.outputs import main_output, named_tensors
 from equiaudit.graphs.quiet import quiet
 from equiaudit.torch_private import operator_name, output_spec, program_of_script, recorded_calls
 
-__all__ = [
-    "convert_torchscript",
-    "export_dynamic",
-    "export_eager",
-    "inlined",
-    "reexport",
-    "retrace_torchscript",
-]
-
 aten = torch.ops.aten
 _SAMPLE_BATCH = 7
 """Of a sample to record with: unlikely to be the size of another axis."""

@@ -7,8 +7,8 @@
 A kind is one value, and the registry names it. Torch is imported when pixels move, not before.
 """
 
-from equiaudit.kinds.base import Cause, Kind, Slices
+from equiaudit.kinds.base import Border, Cause, Kind, Slices
 from equiaudit.kinds.builtin import CIRCULAR
 from equiaudit.kinds.registry import KINDS, register, usual
 
-__all__ = ["CIRCULAR", "KINDS", "Cause", "Kind", "Slices", "register", "usual"]
+__all__ = ["CIRCULAR", "KINDS", "Border", "Cause", "Kind", "Slices", "register", "usual"]

@@ -20,11 +20,24 @@ Slices = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Cause:
-    """A row of the table of causes: what this kind changes beyond another."""
+    """A row of the table of causes: what this kind changes beyond another, at the same offsets."""
 
     name: str
     beyond: str
     """The kind that has all the others of its causes."""
+    remedy: str = ""
+    """What to do about it, as a sentence."""
+
+
+@dataclass(frozen=True)
+class Border:
+    """Two rows of the table of causes: what moves by whole strides change, and sampling."""
+
+    name: str
+    about: str
+    """What the first is: "pixels that enter and leave, and padding"."""
+    remedy: str = ""
+    sampling_remedy: str = ""
 
 
 class Kind(ABC):
@@ -41,6 +54,7 @@ class Kind(ABC):
     whole: ClassVar[bool] = False
     """All that the unshifted window shows is in the shifted one too."""
     cause: ClassVar[Cause | None] = None
+    border: ClassVar[Border | None] = None
 
     @abstractmethod
     def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:

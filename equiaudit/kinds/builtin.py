@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from equiaudit.kinds.base import Cause, Kind
+from equiaudit.kinds.base import Border, Cause, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,12 @@ class Circular(Kind):
     about = "rolls the image, so that nothing enters or leaves"
     usual = True
     whole = True
+    border = Border(
+        "seam and padding",
+        "the seam, padding, and what else is bound to places",
+        "fix --method mass or canonical ends it",
+        "fix --method mass or canonical ends it",
+    )
 
     def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
         """The torus, unrolled."""
@@ -32,7 +38,12 @@ class Crop(Kind):
     about = "slides the window over a larger image, so that real pixels enter"
     usual = True
     real = True
-    cause = Cause("content", beyond=Circular.name)
+    border = Border(
+        "border",
+        "what enters and leaves, padding, and what else is bound to places",
+        "fix --method crop-select shows the net the same window again, within its margin",
+        "fix --method crop-select does so for both, mass for this one",
+    )
 
     def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
         """What lies beyond the pixels of `source` keeps what it held."""
@@ -51,7 +62,9 @@ class ZeroPad(Kind):
     name = "zero-pad"
     about = "moves the content over black"
     usual = True
-    cause = Cause("black border", beyond=Crop.name)
+    cause = Cause(
+        "black", beyond=Crop.name, remedy="no method of fix: let real pixels enter instead"
+    )
 
     def draw(self, canvas: Tensor, source: Tensor, window: tuple[int, int], black: Tensor) -> None:
         """The window on black."""

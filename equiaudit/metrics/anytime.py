@@ -29,8 +29,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from equiaudit.results.types import Estimate
 
-__all__ = ["METHOD", "betting_bounds", "betting_interval", "log_capital"]
-
 METHOD = "betting-cs"
 """`Estimate.method` of these intervals."""
 

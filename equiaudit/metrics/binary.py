@@ -18,8 +18,6 @@ from scipy.stats import rankdata
 from equiaudit.metrics.intervals import quantile, wilson_bounds
 from equiaudit.results import Estimate
 
-__all__ = ["auroc", "balanced_accuracy"]
-
 Floats = NDArray[np.float64]
 Scores = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["Compared", "Detections", "Field", "agreement", "compare", "field_of"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -35,6 +33,10 @@ class Detections:
     """(n,)"""
     labels: Ints
     """(n,)"""
+    points: Floats | None = None
+    """(n, P, 2) x, y of key points, where there are any."""
+    masks: NDArray[np.uint8] | None = None
+    """(n, ceil(H W / 8)) masks of the window, as `numpy.packbits` has them."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -162,15 +164,17 @@ def compare(
     field: Field,
     places: tuple[tuple[int, int], tuple[int, int]],
     iou: float = 0.5,
+    overlap: Floats | None = None,
 ) -> Compared:
     """What became of the boxes of `a` in `b`, both in the common frame.
 
     Partners are of one class and overlap by `iou` at least; among all ways to pair them, as many
     as can be, and then with the largest sum of overlaps. Of boxes left over, those that overlap
     so with one of another class are relabelled. `places` are the offsets of the two windows.
+    `overlap` (n, m) takes the place of the boxes' own.
     """
     one, other = field.cut(a.boxes), field.cut(b.boxes)
-    overlap = field.iou(one, other)
+    overlap = field.iou(one, other) if overlap is None else overlap
     kept = _paired(np.where(a.labels[:, None] == b.labels[None], overlap, 0.0), iou)
     whole, whole_other = field.whole(a.boxes, places[0]), field.whole(b.boxes, places[1])
     free, free_other = kept < 0, np.ones(len(b), np.bool_)
@@ -193,6 +197,7 @@ def agreement(
     field: Field,
     places: tuple[tuple[int, int], tuple[int, int]],
     ious: tuple[float, ...],
+    overlap: Floats | None = None,
 ) -> list[tuple[int, int]]:
     """For each of `ious`: the boxes of two shifted frames that have partners, and all of them.
 
@@ -201,7 +206,7 @@ def agreement(
     whole = field.whole(b.boxes, places[1])
     found = []
     for iou in ious:
-        seen = compare(a, b, field, places, iou)
+        seen = compare(a, b, field, places, iou, overlap)
         kept = int(whole[seen.kept[seen.kept >= 0]].sum())
         left = int(seen.lost.sum()) + int(seen.appeared.sum()) + 2 * int(seen.relabelled.sum())
         found.append((2 * kept, 2 * kept + left))

@@ -16,17 +16,6 @@ from scipy.special import ndtr, ndtri
 from equiaudit.metrics.intervals import bca_interval
 from equiaudit.results import Estimate
 
-__all__ = [
-    "f1",
-    "iou",
-    "iou_difference",
-    "iou_estimates",
-    "largest",
-    "mean_difference",
-    "mean_iou",
-    "smallest",
-]
-
 Floats = NDArray[np.float64]
 Ratio = Callable[[Floats], Floats]
 

@@ -30,14 +30,6 @@ from equiaudit.metrics.intervals import mean_interval, ratio_interval
 from equiaudit.metrics.paired import PairedLaw, paired_difference
 from equiaudit.results.types import Estimate
 
-__all__ = [
-    "flip_change_bounds",
-    "flip_difference",
-    "flip_interval",
-    "flip_ratio",
-    "kept_of",
-]
-
 Floats = NDArray[np.float64]
 
 _LEAST_CEILING = 0.05

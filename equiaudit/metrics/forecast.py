@@ -14,8 +14,6 @@ from typing import TypeAlias
 from equiaudit.metrics.intervals import quantile, wilson_bounds
 from equiaudit.results.types import Estimate
 
-__all__ = ["Bounds", "bounds_of", "difference_bounds", "images_needed"]
-
 Bounds: TypeAlias = Callable[[float], tuple[float, float]]
 """The interval that a number of images would have."""
 

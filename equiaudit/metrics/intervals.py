@@ -42,16 +42,6 @@ from scipy.special import ndtr, ndtri
 
 from equiaudit.results.types import Estimate
 
-__all__ = [
-    "ClusterLaw",
-    "bca_interval",
-    "mean_interval",
-    "proportion_interval",
-    "quantile",
-    "ratio_interval",
-    "wilson_bounds",
-]
-
 Floats = NDArray[np.float64]
 
 # Both calibrated by benchmarks/coverage.py: 0.05 lets coverage fall to 90% where instability

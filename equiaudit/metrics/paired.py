@@ -12,8 +12,6 @@ from scipy.special import bdtr
 from equiaudit.metrics.intervals import ClusterLaw
 from equiaudit.results.types import Estimate
 
-__all__ = ["McNemar", "PairedLaw", "labels_correct", "mcnemar_exact", "paired_difference"]
-
 
 @dataclass(frozen=True)
 class PairedLaw:

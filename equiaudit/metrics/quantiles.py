@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from equiaudit.results import Estimate
 
-__all__ = ["pooled_quantile"]
-
 Floats = NDArray[np.float64]
 
 _RESAMPLES, _LEAST = 2000, 200

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from equiaudit.metrics.intervals import bca_interval, mean_interval
 from equiaudit.results import Estimate
 
-__all__ = ["FrameScore", "SequenceScore", "score", "score_frames", "summarise"]
-
 
 @dataclass(frozen=True)
 class FrameScore:

@@ -23,7 +23,7 @@ from equiaudit.torch_private import archive_reader
 
 _TRUST = "Pass --trust if you trust its author."
 _OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims|torchvision|higher_order)\.\w+(\.\w+)?"
+    r"torch\.ops\.(aten|prims|torchvision|higher_order|quantized_decomposed)\.\w+(\.\w+)?"
     r"|torch\.sym_\w+|torch\._sym_\w+|math\.(?:ceil|floor|trunc|pow|sqrt)"
     r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pos|pow|eq|ne|lt|le|gt|ge|and_|or_"
     r"|not_|lshift|rshift|getitem)"

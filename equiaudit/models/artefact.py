@@ -48,9 +48,9 @@ class Artefact:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Values for the others, by name."""
 
-    def names_of(self, classes: int | None) -> tuple[str, ...] | None:
-        """Its class names, unless they are not as many as the output has classes."""
+    def names_of(self, classes: int | None, least: int = 2) -> tuple[str, ...] | None:
+        """Its class names, unless they are not as many as the output has classes, or `least`."""
         names = self.class_names
         if names is None or classes is None:
             return names
-        return names if len(names) == max(2, classes) else None
+        return names if len(names) == max(least, classes) else None

@@ -22,8 +22,6 @@ from equiaudit.models.outputs import OutputChoice, model_labels, spread_of, take
 from equiaudit.models.running import export_to_onnx, guarded, in_pieces, probe_batch
 from equiaudit.models.types import Model
 
-__all__ = ["TOLERANCE", "Choice", "Trial", "choose", "graph_of", "rebuild", "stays", "ways"]
-
 TOLERANCE = 1e-5
 """Of the range of the outputs of the model as it is."""
 _ROUNDS = 2

@@ -28,8 +28,6 @@ from equiaudit.models.weights import StateDict, is_average, short
 from equiaudit.models.zips import is_zip, zip_names
 from equiaudit.torch_private import archive_reader
 
-__all__ = ["Saved", "load_weights_only", "read_checkpoint", "read_safetensors"]
-
 # Magic number, version, system, the value itself and the keys of its storages.
 _LEGACY_PICKLES = 5
 _LARGEST_HEADER = 8 << 20  # bytes; about a hundred for each tensor

@@ -8,8 +8,6 @@ from equiaudit.errors import InputError
 from equiaudit.models.types import Model
 from equiaudit.tasks import TASKS
 
-__all__ = ["deciding"]
-
 
 def deciding(model: Model, threshold: float | None) -> Model:
     """With the threshold; InputError for a task that reads none, and for what is none."""

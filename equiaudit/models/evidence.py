@@ -19,20 +19,6 @@ from equiaudit.models.origins import Origin
 from equiaudit.models.outputs import is_share, sums_to_one
 from equiaudit.models.types import Layout
 
-__all__ = [
-    "DETECTION",
-    "LOOKS",
-    "Look",
-    "Output",
-    "Seen",
-    "boxes_among",
-    "has_map_shape",
-    "is_whole",
-    "maps_among",
-    "several_per_place",
-    "unlike_a_segmenter",
-]
-
 _MANY = 10
 """Numbers from which on it is no accident that none is negative, or that all are of one kind."""
 _FEATURES = 64

@@ -21,7 +21,12 @@ from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.stated import export_hints
 from equiaudit.models.torch_input import Wrapped
-from equiaudit.torch_private import archive_reader, export_schema, operator_name
+from equiaudit.torch_private import (
+    archive_reader,
+    export_schema,
+    know_integer_operators,
+    operator_name,
+)
 
 # The name and the position of the training flag among the operator's arguments.
 _MODE_ARGUMENT = {
@@ -111,6 +116,8 @@ def _program(archive: bytes, path: Path, *, trust: bool) -> ExportedProgram:
     try:
         if not trust:
             check_export_archive(archive, what=str(path))
+        if b"quantized_decomposed" in archive:
+            know_integer_operators()
         with _quiet():
             return torch.export.load(io.BytesIO(archive))
     except InputError:

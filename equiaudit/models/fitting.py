@@ -30,8 +30,6 @@ from equiaudit.models.weights import (
     unnamed_averages,
 )
 
-__all__ = ["Misfit", "fit_weights", "likeliest_view"]
-
 _SHOWN = 3
 _WRAPPER = re.compile(
     r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."

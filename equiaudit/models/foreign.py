@@ -16,8 +16,6 @@ from typing import IO
 
 from equiaudit.errors import InputError
 
-__all__ = ["foreign_file", "foreign_folder", "foreign_weights", "foreign_zip"]
-
 _ONNX_TIP = "Give the ONNX file or the checkpoint it was made from."
 _EXPORT_TIP = "Export the net to ONNX, and give that file."
 _AGAIN = "Download the file itself again, and check its size."

@@ -11,18 +11,6 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-__all__ = [
-    "Grid",
-    "Grids",
-    "coarsened",
-    "inherited",
-    "permuted",
-    "reshaped",
-    "resized",
-    "sliced",
-]
-
-
 _FINEST = 1000
 """The largest denominator of a scale that is a fraction: what float32 tells from its neighbours."""
 

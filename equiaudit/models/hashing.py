@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["file_sha256", "state_dict_sha256", "text_sha256"]
-
 _CHUNK = 1 << 20
 
 

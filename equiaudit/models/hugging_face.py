@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from equiaudit.errors import InputError, first_line
 from equiaudit.models.checkpoint import read_checkpoint, read_safetensors
 
-__all__ = ["load_pretrained"]
-
 _SHOWN = 3
 _ROOM = 1 << 26  # bytes of buffers that a net makes and a file need not hold
 _SEGMENTERS = "ForSemanticSegmentation"

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from equiaudit.models.types import Layout
 
-__all__ = ["change_of", "fitting_layouts", "followed", "patched"]
-
 _FOLLOWS = 0.05
 """How far, of an axis, the middle of a change has to move with the patch."""
 

@@ -334,8 +334,9 @@ def _refuse_disagreement(output: Tensor, seen: _Looked, probabilities: bool, nam
 def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] | None) -> Model:
     artefact, task = runner.artefact, TASKS[seen.choice.task]
     take = take_output(seen.choice, what=artefact.name)
-    count = seen.choice.classes if seen.choice.labels else seen.output.shape[1]
-    classes = count if task.scores else None
+    told = seen.choice.labels or task.declared
+    count = seen.choice.classes if told else seen.output.shape[1]
+    classes = count if task.scores or task.declared else None
     return Model(
         name=artefact.name,
         kind=artefact.kind,
@@ -354,8 +355,10 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         output_layout=seen.choice.layout,
         reading=seen.choice.notes[0] if seen.choice.read is not None else "",
         detector=seen.choice.declared,
+        points=seen.choice.points,
+        masks=seen.choice.masks,
         num_classes=classes,
-        class_names=artefact.names_of(classes),
+        class_names=artefact.names_of(classes, 1 if task.declared else 2),
         total_stride=stride or _found_stride(runner, seen.fixed_batch),
         one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from equiaudit.data.class_names import names_in_metadata
 from equiaudit.errors import InputError
 from equiaudit.models.artefact import Artefact
+from equiaudit.models.batchwide import ALONE
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
 from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input
@@ -34,10 +35,6 @@ _DAMAGED_TIP = "Copy or download it again."
 _NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
 _LARGEST_BATCH = 1024
-_DYNAMIC = (
-    "quantised dynamically, by the largest value in a whole batch: run on one image at a time, so"
-    " that none changes another's answer"
-)
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 
 
@@ -90,7 +87,7 @@ def load_onnx(opened: OnnxFile) -> Artefact:
         inputs=dict(inputs),
         notes=(
             "exported in eval mode",
-            *((_DYNAMIC,) if dynamic else ()),
+            *((ALONE,) if dynamic else ()),
             *_said(complaint),
             *_said_of_inputs(inputs),
         ),

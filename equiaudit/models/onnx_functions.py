@@ -10,8 +10,6 @@ import onnx
 
 from equiaudit.errors import InputError
 
-__all__ = ["check_functions", "constant_tensors", "every_node", "sort_nodes"]
-
 _MOST_NODES = 100_000
 
 _Name = tuple[str, str]  # domain and name

@@ -11,8 +11,6 @@ from equiaudit.models.onnx_shapes import Shapes, inferred_shapes, shapes_in_a_ru
 from equiaudit.models.onnx_stride import fix_input
 from equiaudit.models.origins import UNKNOWN, Origin, Origins
 
-__all__ = ["onnx_origins"]
-
 _MAKERS = {
     "Softmax": "softmax",
     "LogSoftmax": "softmax",

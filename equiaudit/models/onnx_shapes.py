@@ -12,8 +12,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
 
-__all__ = ["Shapes", "inferred_shapes", "shapes_in_a_run"]
-
 Shapes = dict[str, tuple[int, ...]]
 _NAME = "equiaudit_shape_{}"
 

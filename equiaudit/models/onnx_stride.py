@@ -24,8 +24,6 @@ from equiaudit.models.grids import (
 from equiaudit.models.onnx_functions import constant_tensors, every_node, sort_nodes
 from equiaudit.models.onnx_shapes import Shapes, inferred_shapes, shapes_in_a_run
 
-__all__ = ["fix_input", "onnx_total_stride"]
-
 _RESIZES = ("Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "MaxUnpool")
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 # What may end a map without sampling it: positions are laid out in a line, summed or mixed, or

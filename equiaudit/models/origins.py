@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.torch_private import TorchDispatchMode, operator_name, tree_leaves
 
-__all__ = ["UNKNOWN", "Origin", "Origins", "torch_origins"]
-
 
 @dataclass(frozen=True)
 class Origin:

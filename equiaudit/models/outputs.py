@@ -43,7 +43,7 @@ class OutputChoice:
     labels: bool = False
     """Ids of classes in place of scores; of several per image the first counts."""
     classes: int | None = None
-    """How many there are, where labels are returned and something tells."""
+    """How many there are, where labels or boxes are returned and something tells."""
     notes: tuple[str, ...] = ()
     """How it is read and why, in words."""
     doubt: str = ""
@@ -52,6 +52,10 @@ class OutputChoice:
     """Makes it of all that is returned, where it is more than one tensor."""
     declared: Mapping[str, Any] = field(default_factory=dict)
     """Of a detector: how that is done, `detectors.Declaration.plain`."""
+    points: int = 0
+    """Key points of each of its objects."""
+    masks: bool = False
+    """Its objects have masks."""
 
 
 def take_output(choice: OutputChoice, *, what: str) -> Callable[[Any, int], Tensor]:

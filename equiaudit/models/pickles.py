@@ -22,8 +22,6 @@ from functools import partial
 
 from equiaudit.errors import InputError
 
-__all__ = ["MOST_STEPS", "Checked", "check_pickle", "check_pickles"]
-
 MOST_STEPS = 2_000_000
 """Opcodes of one pickle; a checkpoint takes about 50 for each tensor."""
 

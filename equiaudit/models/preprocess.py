@@ -33,20 +33,6 @@ from typing import Any
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 
-__all__ = [
-    "PREPROCESS_EXTRA_FILE",
-    "PREPROCESS_KEY",
-    "Given",
-    "Hints",
-    "PreprocessFields",
-    "PreprocessOverrides",
-    "detector_table",
-    "parse_preprocess",
-    "preprocess_toml",
-    "read_preprocess_file",
-    "resolve_preprocess",
-]
-
 PREPROCESS_KEY = "equiaudit.preprocess"
 PREPROCESS_EXTRA_FILE = "preprocess.toml"
 

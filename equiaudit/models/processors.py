@@ -16,8 +16,6 @@ from typing import Any
 from equiaudit.errors import InputError
 from equiaudit.models.preprocess import Given, Hints
 
-__all__ = ["albumentations_hints", "smp_hints", "timm_hints", "transformers_hints"]
-
 _LARGEST_JSON = 1 << 20
 _PROCESSOR = "preprocessor_config.json"
 _ALBUMENTATIONS = "albumentations_config_eval.json"

@@ -11,6 +11,7 @@ from torch import nn
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
 from equiaudit.models.artefact import Artefact
+from equiaudit.models.batchwide import run_alone
 from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
 from equiaudit.models.fitting import Misfit, fit_weights
@@ -22,8 +23,6 @@ from equiaudit.models.suggesting import suggested_architecture
 from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
 
-__all__ = ["read_artefact", "with_weights_dtype"]
-
 _SHOWN = 3
 _ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
@@ -33,7 +32,7 @@ def read_artefact(outline: Outline) -> Artefact:
 
     Raises InputError where it is damaged, needs code, or does not fit its architecture.
     """
-    return _taking_float32(_read(outline))
+    return run_alone(_taking_float32(_read(outline)))
 
 
 def _read(outline: Outline) -> Artefact:

@@ -27,8 +27,6 @@ from equiaudit.models.outputs import OutputChoice, sums_to_one
 from equiaudit.models.types import Layout
 from equiaudit.tasks import TASKS
 
-__all__ = ["AmbiguousOutput", "LayoutChoice", "choose_output"]
-
 LayoutChoice = Literal["auto", "NCHW", "NHWC"]
 
 _SCORES, _MAPS = (

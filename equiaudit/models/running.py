@@ -15,17 +15,6 @@ from equiaudit.errors import EquiauditError, InputError, RunError, first_line
 from equiaudit.models.artefact import Forward
 from equiaudit.models.types import Preprocess
 
-__all__ = [
-    "device_of_onnxruntime",
-    "export_to_onnx",
-    "guarded",
-    "in_pieces",
-    "probe_batch",
-    "resolve_device",
-    "sample_of",
-    "torch_forward",
-]
-
 
 def resolve_device(name: str) -> torch.device:
     """The device that `name` (auto, cpu, cuda or cuda:N) means here; InputError if absent."""

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 
 from equiaudit.errors import InputError
 
-__all__ = ["check_script_classes", "check_script_code"]
-
 _TRUST = "Pass --trust if you trust its author."
 _FILES = frozenset({"from_file", "save", "load", "read_file", "write_file"})
 _CALLS_OUT = frozenset({"_print", "rpc_async", "rpc_sync", "rpc_remote"})

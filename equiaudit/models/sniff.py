@@ -9,8 +9,6 @@ from equiaudit.errors import InputError
 from equiaudit.models.foreign import foreign_file, foreign_weights, foreign_zip
 from equiaudit.models.zips import is_zip, zip_names
 
-__all__ = ["FileKind", "sniff"]
-
 FileKind = Literal["torchscript", "export", "checkpoint", "safetensors", "onnx"]
 
 _PICKLE_PROTOCOLS = range(2, 6)

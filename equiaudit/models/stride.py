@@ -21,8 +21,6 @@ from equiaudit.models.grids import (
 )
 from equiaudit.torch_private import TorchDispatchMode, operator_name, schema_of, tree_leaves
 
-__all__ = ["total_stride"]
-
 _Options = dict[str, Any]
 _Rule = Callable[[Grid, Tensor, Tensor, _Options], Grid | None]
 

@@ -20,8 +20,6 @@ from equiaudit.errors import InputError
 from equiaudit.models import zoo
 from equiaudit.models.fitting import likeliest_view
 
-__all__ = ["SECONDS", "suggested_architecture"]
-
 SECONDS = 20.0
 _FEWEST = 16  # tensors; what has fewer is a net of nobody's registry
 _EXPANDED = 2

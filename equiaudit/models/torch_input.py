@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from equiaudit.errors import InputError
 
-__all__ = ["InDtype", "Wrapped", "own_dtype", "refuse_other_input"]
-
 _CAST = (torch.bfloat16, torch.float64)
 _CHANNELS = (1, 3)
 _KINDS = {"Conv1d": "signals (1-D)", "Conv3d": "volumes or clips (3-D)"}

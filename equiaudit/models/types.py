@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from equiaudit.models.sniff import FileKind
+
 if TYPE_CHECKING:
     import torch
 
-ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
+ModelKind = FileKind | Literal["state_dict", "module"]
 Layout = Literal["NCHW", "NHWC"]
 
 
@@ -117,6 +119,10 @@ class Model:
     """How boxes are made of its outputs, in words; "" where the output is one tensor."""
     detector: Mapping[str, Any] = field(default_factory=dict)
     """The same by key, `detectors.Declaration.plain`."""
+    points: int = 0
+    """Key points of each object of a detector."""
+    masks: bool = False
+    """The objects of a detector have masks."""
     one_size: bool = False
     """The file takes images of its window's size only."""
     trusted: bool = False

@@ -18,18 +18,6 @@ from torch import Tensor, nn
 
 from equiaudit.errors import InputError
 
-__all__ = [
-    "EMA",
-    "RAW",
-    "StateDict",
-    "Weights",
-    "choose_module",
-    "found_weights",
-    "is_average",
-    "short",
-    "unnamed_averages",
-]
-
 StateDict = dict[str, Tensor]
 
 EMA, RAW = "ema", "raw"

@@ -22,14 +22,6 @@ from equiaudit.models.outline import architecture
 from equiaudit.models.preprocess import Given, Hints, PreprocessFields
 from equiaudit.models.processors import timm_hints
 
-__all__ = [
-    "build_architecture",
-    "class_count",
-    "load_zoo",
-    "module_hints",
-    "own_modules",
-]
-
 _MOST_CLASSES = 1 << 17  # a file of 512 KiB can state as many; the net is built before it is read
 
 Build = Callable[..., nn.Module]

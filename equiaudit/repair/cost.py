@@ -19,8 +19,6 @@ from equiaudit.repair.save.write import Saved
 from equiaudit.results import Estimate
 from equiaudit.results.repair import Cost
 
-__all__ = ["costs", "file_bytes", "onnx_parameters", "slowdown"]
-
 _ROUNDS = 7
 _TURNS = 21
 _LOW, _HIGH = 5, 15

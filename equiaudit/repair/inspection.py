@@ -13,8 +13,6 @@ from equiaudit.repair.rewrite.analyse import Analysis, OpPlan, analyse
 from equiaudit.results.repair import Inspection, OpRow
 from equiaudit.results.types import Skipped
 
-__all__ = ["captured_graph", "inspect", "inspection_of"]
-
 
 def inspect(model: Model) -> Inspection:
     """Every operation of `model` that matters to shift equivariance, and what can be done.

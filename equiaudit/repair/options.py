@@ -1,23 +1,73 @@
-"""What `fix` is told, and what of it can be checked before torch is imported."""
+"""What `fix` is told, each option declared once, and what can be checked before torch is imported.
+
+The fields of the dataclasses make the flags of `equiaudit fix`; the groups beside them are what
+type checkers know of `equiaudit.fix`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
+from pydantic import BeforeValidator, Field
+
+from equiaudit.config.checks import or_word, share
+from equiaudit.config.flags import Flag
+from equiaudit.config.groups import ShiftSettings
 from equiaudit.errors import InputError
 
 Pad = Literal["wrap", "slices"]
 """How an ONNX graph pads circularly: Pad(mode="wrap") of opset 19, or Slice and Concat, which
 every runtime knows."""
 Select = Literal["features", "input"]
+Goal = Literal["circular", "crop"]
 Window: TypeAlias = int | Literal["auto"] | None
 
 OPSETS: Mapping[Pad, int] = {"wrap": 20, "slices": 18}
 SUFFIXES = (".pt", ".pt2", ".onnx", ".safetensors")
 """Of the files that can be written."""
+_PANEL, _RECOVERY = "Options", "Getting accuracy back"
+
+
+def _pairs(value: Any) -> Any:
+    """A mapping, or the texts OUTPUT=KIND, as pairs."""
+    if value is None or isinstance(value, Mapping):
+        return tuple((value or {}).items())
+    found = {}
+    for text in value:
+        name, equals, kind = text.rpartition("=")
+        if not equals or not name:
+            wanted = "OUTPUT=boxes, OUTPUT=keypoints or =none, with :px or :share"
+            raise ValueError(f"expected {wanted}, got {text!r}")
+        found[name] = kind
+    return tuple(found.items())
+
+
+Positions = Annotated[
+    tuple[tuple[str, str], ...],
+    BeforeValidator(_pairs),
+    Flag(
+        _PANEL,
+        "An output, by name or place, that holds boxes (x1, y1, x2, y2) or keypoints (x, y), in"
+        " px or shares of the image (:px, :share), or none. Repeatable.",
+        "OUTPUT=KIND[:UNIT]",
+        repeats=True,
+    ),
+]
+"""The name or place of an output, with "boxes", "keypoints" or "none"."""
+Seconds = Annotated[
+    float, Field(ge=0), Flag(_PANEL, "About how long verification goes on, in all.", "S")
+]
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """What `verify` is told of a model and of its time."""
+
+    positions: Positions = ()
+    seconds: Seconds = 60.0
 
 
 @dataclass(frozen=True)
@@ -25,28 +75,180 @@ class FixOptions:
     """How to convert and how hard to check.
 
     Each method names the fields it `understands`; one that no part of the method understands has
-    to keep its default. `only` and `skip` are globs over node names and module paths; `margin` is
-    how many px the input of `crop-select` is larger than the window; `positions` pairs
-    the name or place of an output with "boxes", "keypoints" or "none"; `window` is how many px of a
-    map's border are left out of choices (see `equiaudit.sampling.windowing`).
-    `comparisons` bounds each verification (see `verify`); where it is None, as many are made as
-    take about `seconds` for all of them together. `devices` are those to verify on; None means the
-    CPU, and CUDA where there is one. `pad` is how an ONNX file pads circularly.
+    to keep its default.
     """
 
     method: str = "mass"
-    select: Select = "features"
-    only: str | Sequence[str] | None = None
-    skip: str | Sequence[str] | None = None
-    margin: int = 16
-    positions: tuple[tuple[str, str], ...] = ()
-    window: Window = None
+    select: Annotated[
+        Select, Flag(_PANEL, "Origins from the features or from the input.", "NAME")
+    ] = "features"
+    only: Annotated[
+        str | Sequence[str] | None,
+        Flag(_PANEL, "Convert only these, modules or nodes; no longer exact.", "GLOB"),
+    ] = None
+    skip: Annotated[
+        str | Sequence[str] | None,
+        Flag(_PANEL, "Leave these as they are; no longer exact.", "GLOB"),
+    ] = None
+    margin: Annotated[
+        int, Field(ge=1), Flag(_PANEL, "px by which crop-select's input is larger.", "M")
+    ] = 16
+    positions: Positions = ()
+    window: Annotated[
+        Window,
+        or_word("auto", 0),
+        Flag(
+            _PANEL,
+            "px of each map's border to leave out of choices, or auto: steadier under crops, no"
+            " longer exact.",
+            "auto|N",
+        ),
+    ] = None
+    """See `equiaudit.sampling.windowing`."""
     comparisons: int | None = None
-    seconds: float = 20.0
+    """Bounds each verification (see `verify`); None: as many as take about `seconds` for all."""
+    seconds: Seconds = 20.0
     seed: int = 0
     devices: tuple[str, ...] | None = None
-    pad: Pad = "wrap"
-    dry_run: bool = False
+    """To verify on; None: the CPU, and CUDA where there is one."""
+    pad: Annotated[
+        Pad,
+        Flag(
+            _PANEL,
+            "How an .onnx OUT pads circularly: Pad(wrap), or slices for any runtime.",
+            "wrap|slices",
+        ),
+    ] = "wrap"
+    dry_run: Annotated[bool, Flag(_PANEL, "Print the plan; write nothing.")] = False
+
+
+class MethodSettings(TypedDict, total=False):
+    """`FixOptions` as Python names them."""
+
+    select: Select
+    only: str | Sequence[str] | None
+    skip: str | Sequence[str] | None
+    margin: int
+    positions: Mapping[str, str] | None
+    window: Window
+    seconds: float
+    pad: Pad
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Which method, or how one is picked, on which images."""
+
+    method: Annotated[
+        str | None,
+        Flag(
+            _PANEL,
+            "mass rewrites the net; canonical rolls the input of the net as it is,"
+            " canonical+border also pads by whether it shows a border; crop-select chooses a crop"
+            " of a larger input; aps, lps, caps, lpf and ddac, and mass, aps, lps or caps with +lpf"
+            " or +ddac, are for training. A+B puts A around B; auto measures those that need no"
+            " training on --data and picks. Default: the exact method that costs"
+            " least on --data; without, mass for classifiers and canonical+border for maps.",
+            "NAME",
+        ),
+    ] = None
+    goal: Annotated[
+        Goal, Flag(_PANEL, "The shifts that auto picks by: circular or crop.", "KIND")
+    ] = "circular"
+    compare_methods: Annotated[
+        bool, Flag(_PANEL, "Measure every method on --data; write nothing.")
+    ] = False
+    data: Annotated[
+        str | Path | None,
+        Flag(_PANEL, "Images, a folder or URL: verify on some, and scan both models.", "DIR"),
+    ] = None
+    max_accuracy_drop: Annotated[
+        float | None,
+        BeforeValidator(share),
+        Flag(
+            _PANEL,
+            "Most unshifted accuracy to lose on --data, as 0.5% or 0.005 (1% for auto).",
+            "SHARE",
+        ),
+    ] = None
+    report: Annotated[
+        str | Path | None,
+        Flag(
+            _PANEL,
+            "Folder for verification.json and fix.json. Default reports/<OUT>-fix.",
+            "DIR",
+        ),
+    ] = None
+
+
+class MeasuringSettings(TypedDict, total=False):
+    """`Measuring` as Python names it."""
+
+    method: str | None
+    goal: Goal
+    compare_methods: bool
+    data: str | Path | None
+    max_accuracy_drop: float | None
+    report: str | Path | None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Training between conversion and verification."""
+
+    calibrate: Annotated[
+        bool, Flag(_RECOVERY, "Re-estimate the statistics of batch normalisation.")
+    ] = False
+    distil: Annotated[
+        int,
+        Field(ge=0),
+        Flag(_RECOVERY, "Epochs of imitating the original net; needs no labels.", "N"),
+    ] = 0
+    finetune: Annotated[int, Field(ge=0), Flag(_RECOVERY, "Epochs on labels or masks.", "N")] = 0
+    learning_rate: Annotated[
+        float | None,
+        Flag(
+            _RECOVERY,
+            "Highest learning rate. Default 0.02, to fine-tune 0.001, for maps 0.006.",
+            "X",
+        ),
+    ] = None
+    train_data: Annotated[
+        str | Path | None,
+        Flag(_RECOVERY, "Images for these. Default: those of --data.", "DIR"),
+    ] = None
+    train_limit: Annotated[
+        int | None, Field(ge=2), Flag(_RECOVERY, "Use that many of them.", "N")
+    ] = None
+    train_zero_pad: Annotated[
+        float | None,
+        Field(ge=0, le=1),
+        Flag(
+            _RECOVERY,
+            "Share of the training windows that black enters at, as in zero-pad scans; 0 for none."
+            " Default 0.5 where a map comes out, else 0.25.",
+            "SHARE",
+        ),
+    ] = None
+
+
+class TrainingSettings(TypedDict, total=False):
+    """`Stages` as Python names them."""
+
+    calibrate: bool
+    distil: int
+    finetune: int
+    learning_rate: float | None
+    train_data: str | Path | None
+    train_limit: int | None
+    train_zero_pad: float | None
+
+
+class RepairSettings(
+    MethodSettings, MeasuringSettings, TrainingSettings, ShiftSettings, total=False
+):
+    """What `fix` may be told beside the model and how data are read."""
 
 
 def checked_out(out: Path | str | None, options: FixOptions) -> Path | None:

@@ -22,8 +22,6 @@ from equiaudit.results.repair import (
 )
 from equiaudit.tasks.columns import accuracy_of, consistency_of
 
-__all__ = ["agreement", "borders", "candidates", "training"]
-
 _RATIO = MetricInfo("slowdown", "latency", "x", False, upper_bound=None, is_share=False)
 _SHARE = figures.info_of("agreement")
 

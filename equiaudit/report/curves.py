@@ -88,6 +88,7 @@ class Bar:
 
     name: str
     meaning: str
+    remedy: str
     shown: str
     reason: str
     start: float = 0.0
@@ -210,12 +211,12 @@ def bars(parts: Sequence[BoundaryPart], info: MetricInfo) -> tuple[Bar, ...]:
 
 
 def _bar(part: BoundaryPart, axis: Domain, info: MetricInfo) -> Bar:
-    name, meaning = visible(part.name), visible(part.meaning, 300)
+    name, meaning, remedy = (visible(t, 300) for t in (part.name, part.meaning, part.remedy))
     if part.estimate is None or part.estimate.value is None:
         why = part.reason or "nothing was measured"
-        return Bar(name, meaning, "not known", visible(why, 300))
+        return Bar(name, meaning, remedy, "not known", visible(why, 300))
     low, value, high = (round(axis.place(end, BAR), 1) for end in _ends(part.estimate))
     zero = round(axis.place(0.0, BAR), 1)
     shown = figures.quantity(part.estimate, info)
     start, length = min(zero, value), round(abs(value - zero), 1)
-    return Bar(name, meaning, shown, "", start, length, low, high, zero)
+    return Bar(name, meaning, remedy, shown, "", start, length, low, high, zero)

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = [
-    "code_span",
-    "is_picture",
-    "prose",
-    "terminal",
-    "visible",
-    "workflow_message",
-    "workflow_property",
-]
-
 LONGEST_NAME = 160
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -60,12 +61,29 @@ def write_reports(
 def record_baseline(
     result: Result, samples_csv: str | Iterable[str] | None, path: str | Path
 ) -> tuple[Path, ...]:
-    """Keep `result` at `path` and its samples.csv beside it, for later runs to be held against."""
+    """Keep `result` at `path` and its samples.csv beside it, for later runs to be held against.
+
+    It is kept small, since baselines are kept in repositories and caches: figures, gates and
+    fingerprint, without the least stable images, pictures and spaces.
+    """
     path = Path(path)
-    texts: dict[str, str | Iterable[str]] = {path.name: render(result, "json")}
+    figures = json.loads(render(_without_images(result), "json"))
+    texts: dict[str, str | Iterable[str]] = {
+        path.name: json.dumps(figures, separators=(",", ":"), allow_nan=False) + "\n"
+    }
     if samples_csv is not None:
         texts["samples.csv"] = samples_csv
     return write_files(path.parent, texts)
+
+
+def _without_images(result: Result) -> Result:
+    shifts = {
+        kind: shift
+        if shift.dense is None
+        else shift.model_copy(update={"dense": shift.dense.model_copy(update={"heat_maps": ()})})
+        for kind, shift in result.shifts.items()
+    }
+    return result.model_copy(update={"shifts": shifts, "worst": (), "examples": ()})
 
 
 def write_files(folder: Path, texts: Mapping[str, str | Iterable[str]]) -> tuple[Path, ...]:

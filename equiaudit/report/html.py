@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from equiaudit.report import curves, figures, findings, maps, scales, words
+from equiaudit.report import causes, curves, figures, findings, maps, scales, words
 from equiaudit.report.escape import visible
 from equiaudit.report.options import Options
 from equiaudit.report.pages import environment
@@ -138,6 +138,7 @@ def _drawings(result: Result) -> dict[str, Any]:
         "phase_maps": phases,
         "phase_legend": phase_legend,
         "curves": curves.curves([(shift.kind, shift.by_distance) for shift in shifts]),
+        "by_distance": causes.by_distance(result),
         "bars": curves.bars(result.boundary, findings.change_info(result)),
         "plot": curves.SIZES,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from equiaudit.report import figures, findings, words
+from equiaudit.report import causes, figures, findings, words
 from equiaudit.report.escape import code_span, prose
 from equiaudit.report.options import Options
 from equiaudit.results import Result, Skipped
@@ -132,11 +132,13 @@ def _boundary(result: Result) -> Iterator[str]:
         (
             prose(part.name),
             figures.quantity(part.estimate, info) if part.estimate else "not known",
-            prose(part.meaning if part.estimate or not part.reason else part.reason),
+            prose(causes.why(part)),
+            prose(part.remedy),
         )
         for part in result.boundary
     )
-    yield from _table(("cause", "change", "what it is"), rows, "lrl")
+    yield from _table(("cause", "change", "what it is", "what to do"), rows, "lrll")
+    yield from _sections(causes.by_distance(result), "causes")
 
 
 def _left_out(result: Result) -> Iterator[str]:

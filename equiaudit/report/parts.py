@@ -14,8 +14,6 @@ from rich.text import Text
 
 from equiaudit.report.escape import prose, terminal
 
-__all__ = ["Part", "bullets", "counted", "markdown", "pair", "sentence", "table", "text"]
-
 Part: TypeAlias = Text | Table | Padding
 
 

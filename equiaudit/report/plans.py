@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["moved", "offsets_in_words", "reach"]
-
 
 def reach(plan: dict[str, Any]) -> int | None:
     """Largest shift along an axis in px; None where it is not said."""

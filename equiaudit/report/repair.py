@@ -25,8 +25,6 @@ from equiaudit.results.repair import (
 )
 from equiaudit.tasks import columns
 
-__all__ = ["RepairFormat", "render_fix", "render_inspection", "render_verification"]
-
 RepairFormat = Literal["text", "json", "md"]
 _OUTCOMES = {
     "written": "Converted and verified",

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["COLOURS", "Domain", "colour_index", "nice_ticks", "share_domain"]
-
 _VIRIDIS = (
     (68, 1, 84),
     (71, 45, 123),

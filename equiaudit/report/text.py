@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equiaudit.report import figures, findings, words
+from equiaudit.report import causes, figures, findings, words
 from equiaudit.report.escape import terminal
 from equiaudit.report.options import Options
 from equiaudit.results import Result, Skipped
@@ -174,9 +174,11 @@ def _boundary(result: Result) -> Iterable[_Part]:
     info = findings.change_info(result)
     for part in result.boundary:
         shown = figures.quantity(part.estimate, info) if part.estimate else "not known"
-        why = part.reason if part.estimate is None and part.reason else part.meaning
-        table.add_row(Text(terminal(part.name)), Text(shown), Text(terminal(why)))
+        table.add_row(Text(terminal(part.name)), Text(shown), Text(terminal(causes.why(part), 300)))
     yield table
+    for name, remedy in causes.remedies(result):
+        yield Text(terminal(f"{name}: {remedy}.", 300))
+    yield from _sections(causes.by_distance(result), "causes")
 
 
 def _gates(result: Result) -> Iterable[_Part]:

@@ -1,5 +1,6 @@
 """Result types: what a run found, as plain data. Imports neither torch nor any engine."""
 
+from equiaudit.results.boxes import BoxExample, BoxShift, JitterMap, JitterPoint, UnstableBox
 from equiaudit.results.catalog import MetricInfo
 from equiaudit.results.dense import (
     BorderBin,
@@ -14,6 +15,7 @@ from equiaudit.results.dense import (
 from equiaudit.results.types import (
     BackendTrial,
     BoundaryPart,
+    CausePoint,
     ClassDecisions,
     DistancePoint,
     Estimate,
@@ -34,6 +36,9 @@ __all__ = [
     "BorderBin",
     "BorderProfile",
     "BoundaryPart",
+    "BoxExample",
+    "BoxShift",
+    "CausePoint",
     "ClassDecisions",
     "ClassScore",
     "DenseExample",
@@ -45,6 +50,8 @@ __all__ = [
     "GridMap",
     "HeatMap",
     "ImageHeatMap",
+    "JitterMap",
+    "JitterPoint",
     "MetricInfo",
     "PartFigures",
     "ReceptiveField",
@@ -52,6 +59,7 @@ __all__ = [
     "ShiftResult",
     "Skipped",
     "Timings",
+    "UnstableBox",
     "WorstImage",
     "load_result",
 ]

@@ -25,8 +25,8 @@ class Estimate(Frozen):
 
     `value` is None when there was nothing to average. `n` counts the sampling units
     (images). `method` names the interval: "cluster-wilson", "wilson", "scaled-wilson" (of
-    shares of pixels), "bca", "betting-cs", "clopper-pearson", or "none" for an extreme that
-    has no interval.
+    shares of pixels), "bca", "jackknife", "betting-cs", "clopper-pearson", or "none" for an
+    extreme that has no interval.
     """
 
     value: float | None

@@ -10,25 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from equiaudit.results.loss import Loss
 from equiaudit.results.types import Estimate, Skipped
 
-__all__ = [
-    "CRITERION",
-    "TOLERANCE",
-    "Agreement",
-    "Borders",
-    "Candidate",
-    "Choice",
-    "Claim",
-    "Cost",
-    "FixReport",
-    "Inspection",
-    "Mismatch",
-    "OpRow",
-    "ShiftErrors",
-    "TrainingRecord",
-    "TrainingStage",
-    "Verification",
-]
-
 REPAIR_SCHEMA_VERSION = 1
 TOLERANCE = 1e-6
 """Largest error, as a share of the output range, that still verifies."""

@@ -6,8 +6,6 @@ import json
 
 from equiaudit.results.types import Result
 
-__all__ = ["result_schema"]
-
 
 def result_schema() -> str:
     """The schema as text, as docs/result.schema.json holds it."""

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from equiaudit.errors import InputError
 from equiaudit.results.base import Estimate, Frozen, Skipped
+from equiaudit.results.boxes import BoxExample, BoxShift
 from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "BackendTrial",
     "BaselineFigures",
     "BoundaryPart",
+    "CausePoint",
     "ClassDecisions",
     "DistancePoint",
     "Drop",
@@ -110,6 +112,8 @@ class ShiftResult(Frozen):
     by_distance: tuple[DistancePoint, ...] = ()
     dense: DenseShift | None = None
     """Where the output is a map."""
+    boxes: BoxShift | None = None
+    """Where the output is boxes."""
     parts: tuple[PartFigures, ...] = ()
     """Of several numbers or heat maps per image, those that change most."""
     classes: tuple[ClassDecisions, ...] = ()
@@ -119,16 +123,28 @@ class ShiftResult(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class CausePoint(Frozen):
+    """A cause's share at distances from `nearest` to `furthest`, px."""
+
+    nearest: int
+    furthest: int
+    estimate: Estimate
+
+
 class BoundaryPart(Frozen):
     """One cause's share of the label changes; `estimate` is None when `reason` says why not.
 
-    name is "sampling", "padding", "content" or "black border".
+    name is the kind of shift and the cause: "crop: border", "crop: sampling",
+    "circular: seam and padding", "circular: sampling", "zero-pad: black".
     """
 
     name: str
     meaning: str
     estimate: Estimate | None = None
     reason: str | None = None
+    remedy: str = ""
+    """What to do about it."""
+    by_distance: tuple[CausePoint, ...] = ()
 
 
 class WorstImage(Frozen):
@@ -194,7 +210,7 @@ class Fingerprint(Frozen):
     preprocess: dict[str, Any]
     """Settings of `models.Preprocess`, and under "source" where each came from."""
     plan: dict[str, Any]
-    """kinds, max_shift, offsets, seed, stride, protocol, window."""
+    """kinds, range, offsets, seed, window, stride, protocol, and how offsets are drawn."""
     plan_hash: str
     task: str
     backend: str
@@ -250,6 +266,8 @@ class Result(Frozen):
     worst: tuple[WorstImage, ...] = ()
     examples: tuple[DenseExample, ...] = ()
     """The least stable images where the output is a map; `worst` is empty then."""
+    box_examples: tuple[BoxExample, ...] = ()
+    """The least stable images where the output is boxes."""
     receptive_field: ReceptiveField | None = None
     """Where the output is a map."""
     unreadable: tuple[Skipped, ...] = ()

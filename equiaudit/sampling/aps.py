@@ -18,8 +18,6 @@ from equiaudit.sampling.polyphase import (
 from equiaudit.sampling.statistic import channel_energy, component_sums, quantise
 from equiaudit.sampling.windowing import central
 
-__all__ = ["APSD", "APSU", "NORMS", "APSSelector"]
-
 NORMS = (1, 2, 3, 4, math.inf)
 """Orders whose powers need only IEEE operations, which treat every pixel alike."""
 

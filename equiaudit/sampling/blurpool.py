@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from equiaudit.sampling.polyphase import Stride, pair
 from equiaudit.sampling.wrapping import circular_pad
 
-__all__ = ["BlurPool", "Padding", "padded"]
-
 Padding = Literal["circular", "reflect", "zeros"]
 
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from equiaudit.sampling.seam_contrast import line_contrast, middle_levels
 from equiaudit.sampling.wrapping import Pads, wrap_axis
 
-__all__ = ["CLEAR", "border_pad", "has_border"]
-
 CLEAR = 1.3
 """How many times the third strongest line a border has to be. The second may be the other side of
 a black strip. Chosen on the training photos of magnetic tiles: lower values close more stripy

@@ -23,17 +23,6 @@ from equiaudit.sampling.seam_contrast import best_contrast, contrast_suffices
 from equiaudit.sampling.seam_evidence import border_strength, seam_evidence
 from equiaudit.sampling.wrapping import roll_by
 
-__all__ = [
-    "Canonical",
-    "CanonicalPosition",
-    "SeamFinding",
-    "canonical_origin",
-    "canonical_report",
-    "clear_origin",
-    "decided_origin",
-    "in_its_steps",
-]
-
 
 def canonical_origin(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
     """The pixel (row, column) of x (B, C, H, W) that belongs in the corner: (B, 2), int64.

@@ -12,8 +12,6 @@ from equiaudit.sampling.polyphase import PolyphaseDown, PolyphaseUp, Selector, S
 from equiaudit.sampling.scoring import component_means, copy_channels_, same_conv
 from equiaudit.sampling.windowing import central
 
-__all__ = ["CAPSD", "CAPSU", "CAPSSelector"]
-
 Form = Literal["equivariant", "paper"]
 Mode = Literal["hard", "soft"]
 

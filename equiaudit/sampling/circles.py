@@ -17,8 +17,6 @@ from equiaudit.sampling.polyphase import pair
 from equiaudit.sampling.wrapping import CircularPad2d
 from equiaudit.torch_private import with_children
 
-__all__ = ["circular", "steps"]
-
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 _ADAPTIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _FIXED_PADS = (nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d)

@@ -23,14 +23,6 @@ from torch import Tensor, nn
 from equiaudit.sampling.dense_outputs import change_maps
 from equiaudit.sampling.wrapping import gather_window, is_nhwc
 
-__all__ = [
-    "CropPosition",
-    "CropSelect",
-    "agreement_bound",
-    "agreement_expected",
-    "landmark_response",
-]
-
 _STEPS = 1024.0
 _LARGEST = 2.0**18
 

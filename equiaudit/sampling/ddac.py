@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from equiaudit.sampling.blurpool import Padding, padded
 from equiaudit.sampling.polyphase import Stride, pair
 
-__all__ = ["DDAC"]
-
 
 class DDAC(nn.Module):
     """y[c, p] = sum_k sigma[g(c), k, p] * x[c, p + k], then every stride-th position.

@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["change_maps"]
-
 
 def change_maps(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Apply `change` to every map (B, C, h, w) of `output`: a tensor, or tuples, lists and

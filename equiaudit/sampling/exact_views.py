@@ -12,8 +12,6 @@ from torch import Tensor
 
 from equiaudit.sampling.wrapping import wrap_axis
 
-__all__ = ["CHANNEL", "EXPONENTS", "FOLD", "SPREAD", "VIEW", "WORD", "exact_views"]
-
 EXPONENTS = (-68, -8, 52, 112, 172)
 """A number is cut into whole numbers of 60 bits at these binary places: from 2^128, above which
 float32 has none, down to its least, 2^-149. No bit is lost."""

@@ -13,8 +13,6 @@ from equiaudit.sampling.polyphase import PolyphaseDown, PolyphaseUp, Selector, S
 from equiaudit.sampling.scoring import component_means, copy_channels_, same_conv
 from equiaudit.sampling.windowing import central
 
-__all__ = ["LPSD", "LPSU", "LPSSelector", "TauSchedule"]
-
 
 class LPSSelector(Selector):
     """Scores: mean(conv3x3(relu(conv3x3(component)))), one net for all components.

@@ -11,8 +11,6 @@ from equiaudit.sampling.origin import OriginSelector
 from equiaudit.sampling.transposed import circular_up
 from equiaudit.sampling.wrapping import CircularPad2d, Pads, roll_by
 
-__all__ = ["MASS", "MASSUp"]
-
 
 class MASS(nn.Module):
     """y = op(roll(x, -origin(x))): the original strided operation on an aligned input.

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from equiaudit.sampling.statistic import channel_energy, component_sums, quantise
 from equiaudit.sampling.torus_hash import torus_hash
 
-__all__ = ["OriginSelector", "pick_candidate", "tie_break_table"]
-
 _NEVER = -(2**62)
 
 

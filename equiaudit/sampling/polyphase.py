@@ -19,20 +19,6 @@ from equiaudit.sampling.origin import pick_candidate, tie_break_table
 from equiaudit.sampling.torus_hash import torus_hash
 from equiaudit.sampling.wrapping import gather_window, is_nhwc, roll_by
 
-__all__ = [
-    "Choice",
-    "PolyphaseDown",
-    "PolyphaseUp",
-    "Selector",
-    "Stride",
-    "Ties",
-    "blend",
-    "components",
-    "place",
-    "sample",
-    "take",
-]
-
 Stride = int | tuple[int, int]
 Ties = Literal["image", "first"]
 

@@ -11,8 +11,6 @@ from equiaudit.sampling.mean import order_free_mean
 from equiaudit.sampling.polyphase import components
 from equiaudit.sampling.wrapping import circular_pad
 
-__all__ = ["component_means", "copy_channels_", "same_conv"]
-
 # On fewer positions a convolution may treat the last ones differently, by a bit.
 _LEAST_SIDE = 4
 

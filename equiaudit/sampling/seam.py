@@ -10,8 +10,6 @@ from torch import Tensor
 from equiaudit.sampling.torus_hash import torus_hash
 from equiaudit.sampling.wrapping import wrap_axis
 
-__all__ = ["canonical_position"]
-
 _TINY = 1e-30
 
 

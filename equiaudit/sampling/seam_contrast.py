@@ -13,17 +13,6 @@ from torch import Tensor
 from equiaudit.sampling.seam_evidence import scale_to_levels
 from equiaudit.sampling.wrapping import wrap_axis
 
-__all__ = [
-    "FLOOR",
-    "LEAST_PIXELS",
-    "LEAST_SIDE",
-    "MOST_SIDE",
-    "best_contrast",
-    "contrast_suffices",
-    "line_contrast",
-    "middle_levels",
-]
-
 FLOOR = 1.0
 """Levels per pixel added to what lies beside a line: less than that is even."""
 LEAST_PIXELS = 2**14

@@ -13,20 +13,6 @@ from torch import Tensor
 
 from equiaudit.sampling.wrapping import wrap_axis
 
-__all__ = [
-    "COLOUR",
-    "LEVELS",
-    "TINY",
-    "WEIGHTS",
-    "border_strength",
-    "brightness_and_colour",
-    "magnitude",
-    "root",
-    "scale_to_levels",
-    "seam_evidence",
-    "weighed",
-]
-
 LEVELS = 1020.0
 """Whole-number levels from 0 to the sample's largest magnitude: 4 per level of 8 bits."""
 TINY = 1e-30

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["channel_energy", "component_sums", "quantise"]
-
 _LEVELS = float(2**30)
 _TINY = 1e-300
 _BLOCK = 2**17  # elements of one sample's block: 512 KiB

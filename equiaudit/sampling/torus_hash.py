@@ -12,8 +12,6 @@ from torch import Tensor
 
 from equiaudit.sampling.wrapping import wrap_axis
 
-__all__ = ["torus_hash"]
-
 # Whole numbers below 2^24 are exact in float32. Not a power of two: common pixel values (0, 1/2,
 # 1) then differ in their low bits too, which a product modulo 2^32 needs in order to spread them.
 _PIXEL_SCALE = 16693247.0

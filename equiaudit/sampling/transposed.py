@@ -10,8 +10,6 @@ from equiaudit.sampling.circles import circular
 from equiaudit.sampling.polyphase import pair
 from equiaudit.sampling.wrapping import CircularPad2d
 
-__all__ = ["CircularUp", "circular_up"]
-
 _REACH = {"nearest": 0, "nearest-exact": 0, "bilinear": 1, "bicubic": 2}
 
 

@@ -8,8 +8,6 @@ from equiaudit.sampling.circles import circular, steps
 from equiaudit.sampling.mass import MASS, MASSUp
 from equiaudit.sampling.polyphase import PolyphaseDown, PolyphaseUp, Selector
 
-__all__ = ["circular_"]
-
 _LAYERS = (MASS, MASSUp, PolyphaseDown, PolyphaseUp, Selector)
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["WindowTrade", "central", "window_trade", "window_width"]
-
 
 def window_width(max_shift: int, radius: int, stride: int, size: int) -> int:
     """How many px of a map to leave out on each side: ceil((max_shift + radius) / stride).

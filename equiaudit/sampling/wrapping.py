@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CircularPad2d", "circular_pad", "gather_window", "roll_by", "wrap_axis"]
-
 Pads = tuple[int, int, int, int]
 
 

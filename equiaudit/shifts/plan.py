@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
-from equiaudit.kinds import CIRCULAR, KINDS, Kind
+from equiaudit.kinds import KINDS, Kind
+from equiaudit.shifts.contrasts import Contrast, contrast_for
 from equiaudit.shifts.protocols import PROTOCOLS
 from equiaudit.shifts.sliding import CAPS
 
-__all__ = ["ALIGNED_OFFSETS", "Offsets", "Series", "ShiftPlan", "make_plan"]
+__all__ = ["Offsets", "Series", "ShiftPlan", "make_plan"]
 
-ALIGNED_OFFSETS = 4
-"""Circular shifts by multiples of the total stride, per image: they leave the sampling grid
-where it was, so what they change is padding alone."""
+DRAW = "dealt"
+"""How offsets are drawn, as results state it: see `_dealt`."""
 
 Offsets = NDArray[np.int64]
 
@@ -70,7 +70,9 @@ class ShiftPlan:
     stride: tuple[int, int] | None = None
     protocol: str | None = None
     aligned: bool = True
-    """Whether circular shifts by multiples of the stride are wanted at all."""
+    """Whether contrasts are wanted at all."""
+    paired: bool = False
+    """Whether the task compares shifted outputs with one another."""
 
     @property
     def margin(self) -> int:
@@ -79,17 +81,27 @@ class ShiftPlan:
 
     @property
     def reach(self) -> int:
-        """Largest displacement along an axis, aligned shifts included."""
+        """Largest displacement along an axis, contrasts included."""
         far = [max(abs(s.low), abs(s.high)) for s in self.series]
-        if self.measures_alignment and self.stride:
-            far.extend(_aligned_reach(self.stride, max(far)))
-        return max(far)
+        return max(far + [side for contrast in self.contrasts for side in contrast.limit])
+
+    @cached_property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The views that tell sampling from the border, for every kind that has them."""
+        if not self.aligned or self.protocol is not None or self.stride is None:
+            return ()
+        found = (self._contrast(s, self.stride) for s in self.series if s.moves.border)
+        return tuple(contrast for contrast in found if contrast)
+
+    def _contrast(self, series: Series, stride: tuple[int, int]) -> Contrast | None:
+        room = series.reach if series.moves.real else None
+        return contrast_for(series.kind, stride, room, series.reach, paired=self.paired)
 
     @property
-    def measures_alignment(self) -> bool:
-        """Whether circular shifts by multiples of the stride are run as well."""
-        known = self.protocol is None and self.stride is not None
-        return self.aligned and known and CIRCULAR.name in self.names
+    def moves(self) -> dict[str, Kind]:
+        """How pixels move in every pass, by name: of the series, and of the contrasts."""
+        named = {name: KINDS[c.kind] for c in self.contrasts for name in c.names}
+        return {s.name: s.moves for s in self.series} | named
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,36 +116,40 @@ class ShiftPlan:
         grid = _grid(series.low, series.high)
         if series.count is None or series.count >= len(grid):
             return grid
-        return _drawn(self.seed, index, series.low, series.high, series.count, self.stride)
+        return _dealt(self.seed, index, series.low, series.high, series.count)
 
-    def aligned_offsets(self, index: int) -> Offsets:
-        """(<= 4, 2) non-zero multiples of the total stride, drawn without replacement."""
-        if self.stride is None:
-            return np.zeros((0, 2), np.int64)
-        far = max(max(abs(s.low), abs(s.high)) for s in self.series)
-        candidates = _aligned_grid(self.stride, far)
-        rng = np.random.default_rng([self.seed, index, 1])
-        count = min(ALIGNED_OFFSETS, len(candidates))
-        return candidates[np.sort(rng.permutation(len(candidates))[:count])]
+    def contrast_offsets(self, index: int) -> dict[str, Offsets]:
+        """The offsets of all contrasts of image `index`, by name."""
+        return {
+            name: offsets
+            for contrast in self.contrasts
+            for name, offsets in contrast.offsets(self.seed, index).items()
+        }
 
     def passes_per_image(self) -> int:
         """Images through the model per source image, the unshifted one included."""
         total = 1 + sum(len(self.offsets(s, 0)) for s in self.series)
-        return total + (len(self.aligned_offsets(0)) if self.measures_alignment else 0)
+        return total + sum(map(len, self.contrast_offsets(0).values()))
 
     def describe(self) -> dict[str, Any]:
         """What the offsets depend on, as plain data; its hash is `hash`."""
         first = self.series[0]
-        return {
-            "kinds": [s.kind for s in self.series],
-            "max_shift": max(-first.low, first.high),
-            "range": [first.low, first.high],
-            "offsets": "full" if first.count is None else first.count,
-            "seed": self.seed,
-            "window": list(self.window),
-            "stride": None if self.stride is None else list(self.stride),
-            "protocol": self.protocol,
-        } | ({} if self.aligned else {"aligned": False})
+        drawn = first.count is not None and not first.pair
+        return (
+            {
+                "kinds": [s.kind for s in self.series],
+                "max_shift": max(-first.low, first.high),
+                "range": [first.low, first.high],
+                "offsets": "full" if first.count is None else first.count,
+                "seed": self.seed,
+                "window": list(self.window),
+                "stride": None if self.stride is None else list(self.stride),
+                "protocol": self.protocol,
+                # Results from before offsets were dealt lack it, and are not to be compared.
+            }
+            | ({"draw": DRAW} if drawn else {})
+            | ({} if self.aligned else {"aligned": False})
+        )
 
     @cached_property
     def hash(self) -> str:
@@ -152,6 +168,7 @@ def make_plan(
     stride: tuple[int, int] | None = None,
     protocol: str | None = None,
     aligned: bool = True,
+    paired: bool = False,
 ) -> ShiftPlan:
     """Check the settings and make the plan; InputError says which setting is wrong."""
     if protocol is not None:
@@ -159,7 +176,7 @@ def make_plan(
     _check(kinds, max_shift, offsets)
     count = None if offsets == "full" else int(offsets)
     series = tuple(Series(k, k, -max_shift, max_shift, count) for k in kinds)
-    return ShiftPlan(series, seed, window, stride, aligned=aligned)
+    return ShiftPlan(series, seed, window, stride, aligned=aligned, paired=paired)
 
 
 def _protocol_series(name: str) -> Series:
@@ -197,46 +214,25 @@ def _grid(low: int, high: int) -> Offsets:
     return grid[np.any(grid != 0, axis=1)]
 
 
-@lru_cache(maxsize=512)
-def _drawn(
-    seed: int, index: int, low: int, high: int, count: int, stride: tuple[int, int] | None
-) -> Offsets:
-    """The offsets of one image, read-only: every kind asks for them while its block is in hand."""
-    rng = np.random.default_rng([seed, index])
-    chosen = _systematic(_grid(low, high), count, stride, rng)
-    chosen.flags.writeable = False
-    return chosen
+@lru_cache(maxsize=16)
+def _shuffled(seed: int, deal: int, low: int, high: int) -> Offsets:
+    """All offsets of the square in the random order of one deal, read-only."""
+    grid = _grid(low, high)
+    shuffled = grid[np.random.default_rng([seed, deal, 2]).permutation(len(grid))]
+    shuffled.flags.writeable = False
+    return shuffled
 
 
-def _systematic(
-    grid: Offsets, count: int, stride: tuple[int, int] | None, rng: np.random.Generator
-) -> Offsets:
-    """`count` of the offsets, without replacement, spread over the phases modulo `stride`.
+def _dealt(seed: int, index: int, low: int, high: int, count: int) -> Offsets:
+    """The offsets of one image, without replacement, every set of `count` equally likely.
 
-    The offsets are laid out phase by phase, in random order of phases and within each, and
-    taken at even steps from a random start: every offset is drawn with the same
-    probability, and every phase gets its share to within one.
+    One shuffle of the square serves as many images as it has hands of `count` offsets, in the
+    order of their indices. A hand is a simple random sample, so figures of single offsets *and*
+    of pairs have the mean of the full square for every net. Drawing the offsets of one image
+    spread over the phases cannot have that: two of one phase must meet as often as in the square.
+    Spread they are over images instead: no offset comes twice before the deal is over, so what
+    all images answer alike cancels in the mean over them.
     """
-    order = rng.permutation(len(grid))
-    if stride is not None:
-        phase = (grid[:, 0] % stride[0]) * stride[1] + grid[:, 1] % stride[1]
-        rank = rng.permutation(stride[0] * stride[1])
-        order = order[np.argsort(rank[phase[order]], kind="stable")]
-    step = len(grid) / count
-    picks = np.floor((rng.random() + np.arange(count)) * step).astype(np.int64)
-    chosen: Offsets = grid[order[np.minimum(picks, len(grid) - 1)]]
-    return chosen
-
-
-def _aligned_reach(stride: tuple[int, int], far: int) -> tuple[int, int]:
-    return max(1, far // stride[0]) * stride[0], max(1, far // stride[1]) * stride[1]
-
-
-@lru_cache(maxsize=8)
-def _aligned_grid(stride: tuple[int, int], far: int) -> Offsets:
-    """Multiples of the stride within `far` px (at least one step), but (0, 0)."""
-    reach = _aligned_reach(stride, far)
-    rows = np.arange(-reach[0], reach[0] + 1, stride[0])
-    cols = np.arange(-reach[1], reach[1] + 1, stride[1])
-    grid = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
-    return grid[np.any(grid != 0, axis=1)]
+    hands = ((high - low + 1) ** 2 - (low <= 0 <= high)) // count
+    deal, hand = divmod(index, hands)
+    return _shuffled(seed, deal, low, high)[hand * count : (hand + 1) * count]

@@ -75,6 +75,8 @@ class Task(ABC):
     """Axis 1 holds a score per class."""
     exclusive: ClassVar[bool] = True
     """Of those, one is right: probabilities add up to 1."""
+    paired: ClassVar[bool] = False
+    """Its audit compares shifted outputs with one another, and does so for contrasts too."""
     all_images: ClassVar[bool] = False
     """Its audit asks for all images of the data set, also where it runs on some of them."""
     whole_numbers: ClassVar[bool] = False

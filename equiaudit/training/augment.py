@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Mix"]
-
 
 @dataclass(frozen=True, eq=False)
 class Mix:

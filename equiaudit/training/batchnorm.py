@@ -16,8 +16,6 @@ from torch import Tensor, fx, nn
 
 from equiaudit.torch_private import AnyBatchNorm
 
-__all__ = ["batch_norms", "batch_statistics", "calibrate", "norm_modules"]
-
 _MEAN, _VARIANCE, _MODE, _MOMENTUM = 3, 4, 5, 6
 
 

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from equiaudit.errors import RunError
 
-__all__ = ["State", "discard", "load", "store"]
-
 _KEY = "equiaudit_training"
 _SEPARATOR = "/"
 

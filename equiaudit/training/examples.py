@@ -18,8 +18,6 @@ from equiaudit.results import Skipped
 from equiaudit.shifts.canvas import normalise
 from equiaudit.training.windows import Moves, Pixels, Windows, cut
 
-__all__ = ["Examples", "load_examples"]
-
 _MOST_BYTES = 8 << 30
 _LEAST_HELD, _MOST_SHARE = 24, 0.2
 

@@ -29,8 +29,6 @@ from equiaudit.training.options import Stage, TrainingOptions
 from equiaudit.training.schedule import one_cycle
 from equiaudit.training.student import decay_groups
 
-__all__ = ["Course", "Listener", "mean_loss", "put", "train"]
-
 _MOMENTUM = 0.9
 _JUDGED_BY = 512
 """Images that the statistics for judging an epoch are estimated on."""

@@ -9,8 +9,6 @@ from typing import Literal
 from equiaudit.errors import InputError
 from equiaudit.training.windows import Moves
 
-__all__ = ["Stage", "TrainingOptions"]
-
 Stage = Literal["distil", "finetune"]
 
 _RATES = {"distil_rate": 0.02, "finetune_rate": 1e-3}

@@ -24,8 +24,6 @@ from equiaudit.training.objective import Distillation, Labels, Objective, accura
 from equiaudit.training.options import Stage, TrainingOptions
 from equiaudit.training.student import trainable_copy, with_features
 
-__all__ = ["recover"]
-
 Details = dict[str, str | int | float | bool | None]
 
 _CALIBRATION_BATCH = 256

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["one_cycle"]
-
 _START, _END = 1 / 25, 1e-5
 
 

@@ -13,8 +13,6 @@ from torch import Tensor, fx, nn
 from equiaudit.errors import InputError
 from equiaudit.torch_private import operator_name
 
-__all__ = ["decay_groups", "trainable_copy", "with_features"]
-
 aten = torch.ops.aten
 
 _LAYERS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear")

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from equiaudit.data import IGNORED
 
-__all__ = ["Cut", "Moves", "Windows", "cut", "moved"]
-
 Pixels = NDArray[np.generic]
 Index = NDArray[np.int64]
 Generator = np.random.Generator

@@ -55,5 +55,5 @@ def test_magnetic_tiles(tmp_path):
     outermost = result.shifts["crop"].dense.profile.bins[0].change.value
     assert outermost > 2 * np.mean(inside)
     parts = {p.name: p.estimate for p in result.boundary}
-    assert parts["sampling"].value > parts["padding"].value > 0
+    assert parts["circular: sampling"].value > parts["circular: seam and padding"].value > 0
     assert (tmp_path / "out" / "report.html").stat().st_size < 5_000_000

@@ -170,8 +170,8 @@ def test_an_equivariant_net_keeps_everything_and_padding_shows_at_the_border(roo
     assert result.receptive_field.radius == 2
     assert not result.receptive_field.covers_window
     parts = {p.name: p for p in result.boundary}
-    assert parts["padding"].estimate.value > 0
-    assert abs(parts["sampling"].estimate.value) < 0.1
+    assert parts["circular: seam and padding"].estimate.value > 0
+    assert abs(parts["circular: sampling"].estimate.value) < 0.1
 
 
 def test_ssim_psnr_and_nmse_equal_other_implementations(tmp_path):

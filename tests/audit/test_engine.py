@@ -187,14 +187,15 @@ def test_boundary_parts_tell_sampling_from_padding(images):
         return torch.stack([grid - rest, rest - grid], 1).float()
 
     parts = {p.name: p for p in scan(images, model=small_model(phase_only)).result.boundary}
-    assert parts["padding"].estimate.value == 0
-    assert parts["sampling"].estimate.value > 0.2
+    assert parts["circular: seam and padding"].estimate.value == 0
+    assert parts["circular: sampling"].estimate.value > 0.2
     blind = small_model(total_stride=None)
     merged = {p.name: p for p in scan(images, model=blind).result.boundary}
-    assert "stride" in merged["sampling + padding"].reason
+    assert "stride" in merged["crop: border + sampling"].reason
     circular = ScanOptions(shifts=("circular",), max_shift=4, offsets=4)
     missing = {p.name: p for p in scan(images, circular).result.boundary}
-    assert missing["content"].reason == "needs circular and crop shifts"
+    assert missing["crop: sampling"].reason == "needs crop shifts"
+    assert missing["zero-pad: black"].reason == "needs crop and zero-pad shifts"
 
 
 @pytest.mark.parametrize("name", ["mass", "aps"])

@@ -19,9 +19,9 @@ LINES = [
     b"null",
     b"{}",
     b'{"series": 5}',
-    b'{"series": {"a": 5}, "aligned": [], "notes": []}',
+    b'{"series": {"a": 5}, "contrasts": {}, "notes": []}',
     b'{"series": {"a": {"predicted": [99999999999], "wobble": 1, "logit_error": 1}},'
-    b' "aligned": [], "notes": []}',
+    b' "contrasts": {}, "notes": []}',
     b"[" * 100_000,
     b"9" * 5_000,
     b"\xff\xfe",

@@ -42,7 +42,7 @@ def record_of(item, most=4, **changes):
         clean=int(rng.integers(most)),
         confidence=float(rng.random()),
         columns=LabelTable(images_of(item), PLAN).columns,
-        predicted=rng.integers(-1, most, 13).astype(np.int32).tobytes(),
+        predicted=rng.integers(-1, most, 17).astype(np.int32).tobytes(),
         figures=rng.random(6).tobytes(),
     )
     return replace(record, **changes)

@@ -10,7 +10,7 @@ from small import dataset, small_model, write_images
 from equiaudit.audit.engine import run_scan
 from equiaudit.audit.forward import Scene
 from equiaudit.audit.geometry import geometry
-from equiaudit.audit.jobs import ALIGNED, jobs_of
+from equiaudit.audit.jobs import jobs_of
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.setup import plan_of
 from equiaudit.audit.task import Source
@@ -41,7 +41,7 @@ def test_jobs_are_those_of_the_plan(block):
         for image, index in enumerate(indices)
         for name, offsets in [
             *((s.name, plan.offsets(s, index)) for s in plan.series),
-            (ALIGNED, plan.aligned_offsets(index)),
+            *plan.contrast_offsets(index).items(),
         ]
         for slot, offset in enumerate(offsets.tolist())
     ]
@@ -54,7 +54,7 @@ def test_windows_are_cut_as_one_by_one(block):
     model, plan, sources = block
     scene = Scene(model, plan, sources)
     jobs = jobs_of(plan, [source.item.index for source in sources])
-    kinds = {s.name: s.kind for s in plan.series} | {ALIGNED: "circular"}
+    kinds = {name: kind.name for name, kind in plan.moves.items()}
     batch, starts = scene.batch(7), scene.starts(jobs)
     black = -torch.tensor(model.preprocess.mean) / torch.tensor(model.preprocess.std)
     for begin in range(0, len(jobs), 7):
@@ -95,7 +95,10 @@ def test_records_survive_the_journal(tmp_path):
         read = json.loads(line)
         assert set(read["series"]) == set(OPTIONS.shifts)
         assert [len(s["predicted"]) for s in read["series"].values()] == [5, 5, 5]
-        assert len(read["aligned"]) == len(record.aligned) > 0
+        assert {name: len(own) for name, own in read["contrasts"].items()} == {
+            "circular:views": 4,
+            "crop:views": 4,
+        }
         changed = line.replace('"wobble":', '"wobble":1')
         assert LabelRecord.from_json(changed) != record
 

@@ -153,3 +153,14 @@ def test_what_is_no_result_is_exit_2(run, tmp_path, content):
     code, out, err = run("gate", "r.json", "--gate", PASSING)
     assert (code, out) == (2, "")
     assert "r.json" in err
+
+
+def test_the_baseline_moves_along_when_it_is_told_to_and_no_gate_fails(run, saved):
+    base, now = saved("base/result.json", notes=("before",)), saved(notes=("now",))
+    argv = ("gate", now, "--baseline", base, "--update-baseline", "--gate")
+    assert run(*argv, FAILING)[0] == 1
+    assert json.loads(base.read_text())["notes"] == ["before"]
+    code, _, err = run(*argv, PASSING)
+    assert code == 0
+    assert "recorded as the baseline" in err
+    assert json.loads(base.read_text())["notes"] == ["now"]

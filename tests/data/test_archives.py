@@ -1,6 +1,9 @@
 """Data sets in archives and shards equal the same files in a folder."""
 
+import gzip
 import io
+import json
+import lzma
 import pickle
 import tarfile
 import zipfile
@@ -79,6 +82,32 @@ def test_webdataset(tmp_path: Path, shards: int) -> None:
     }
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_compressed_shards_with_json(tmp_path: Path, shards: int) -> None:
+    """KEY.json names the class by one of the keys that labels have; a .cls beside it goes first."""
+    for shard in range(shards):
+        files = {}
+        for i in range(4):
+            about = json.dumps({"width": 9, "label": i % 3, "caption": "0"}).encode()
+            files |= {f"{i:04}.png": png(10 * i + shard), f"{i:04}.json": about}
+        files["0003.cls"] = b"2"
+        plain = tar(tmp_path / "x.tar", files)
+        with gzip.open(tmp_path / f"val-{shard:03}.tar.gz", "wb") as packed:
+            packed.write(plain.read_bytes())
+        plain.unlink()
+    found = seen(tmp_path if shards > 1 else tmp_path / "val-000.tar.gz")
+    expected = [(0, 0), (1, 10), (2, 20), (2, 30)]
+    assert list(found.values()) == [(k, v + s) for s in range(shards) for k, v in expected]
+
+
+def test_json_without_a_class_labels_nothing(tmp_path: Path) -> None:
+    caption = tar(tmp_path / "c.tar", {"0.png": png(1), "0.json": b'{"caption": "a dog"}'})
+    assert not open_dataset(caption).labelled
+    files = {"0.png": png(1), "0.json": b'{"label": 0}', "1.png": png(1), "1.json": b"{}"}
+    with pytest.raises(InputError, match=r"1.png has no class: there is no 1.cls, and no 1.json"):
+        open_dataset(tar(tmp_path / "d.tar", files))
+
+
 def test_a_sample_without_a_class_is_named(tmp_path: Path) -> None:
     path = tar(tmp_path / "d.tar", {"0.png": png(1), "0.cls": b"0", "1.png": png(2)})
     with pytest.raises(InputError, match=r"1.png has no class: there is no 1.cls"):
@@ -86,11 +115,15 @@ def test_a_sample_without_a_class_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_packed_as_a_whole_or_damaged(tmp_path: Path) -> None:
-    (tmp_path / "d.tar.gz").write_bytes(b"x")
-    with pytest.raises(InputError, match="compressed as a whole"):
-        open_dataset(tmp_path / "d.tar.gz")
-    for name in ("d.zip", "d.tar"):
-        (tmp_path / name).write_bytes(b"no archive")
+    (tmp_path / "d.7z").write_bytes(b"x")
+    with pytest.raises(InputError, match="of a kind that is not read"):
+        open_dataset(tmp_path / "d.7z")
+    content = {
+        "cut.tar.gz": gzip.compress(b"x" * 10_000)[:20],
+        "cut.tar.xz": lzma.compress(b"x" * 10_000)[:40],
+    }
+    for name in ("d.zip", "d.tar", "d.tar.gz", "d.tar.bz2", "d.tar.xz", *content):
+        (tmp_path / name).write_bytes(content.get(name, b"no archive"))
         with pytest.raises(InputError, match=f"{name} cannot be read"):
             open_dataset(tmp_path / name)
 

@@ -69,8 +69,8 @@ def test_labels_under_it_are_those_of_a_slow_loop(flip, tmp_path):
         mirrored = [np.roll(pixels[:, ::-1], tuple(move), (0, 1)).copy() for move in moves]
         kept.append(np.mean([label(each) == label(pixels) for each in mirrored]))
     assert float(done.result.metric("flip.agreement")) == pytest.approx(np.mean(kept))
-    part = {part.name: part for part in done.result.boundary}["handedness"]
-    assert part.meaning.endswith("under flip shifts, less those under circular shifts")
+    part = {part.name: part for part in done.result.boundary}["flip: handedness"]
+    assert part.meaning == "label changes from circular to flip at the same offset"
     assert part.estimate is not None
 
 

@@ -37,19 +37,26 @@ def test_full_is_every_offset():
     assert found == square - {(0, 0)}
 
 
-def test_phases_are_shared_out_evenly():
-    plan = make_plan(("circular",), window=WINDOW, max_shift=16, offsets=16, stride=(4, 4))
-    for offsets in draws(plan, 200):
-        phase = offsets % 4
-        counts = np.bincount(phase[:, 0] * 4 + phase[:, 1], minlength=16)
-        assert counts.max() <= 2
+def test_no_offset_comes_twice_before_all_have_been_dealt():
+    plan = make_plan(("circular",), window=WINDOW, max_shift=2, offsets=5, stride=(2, 2))
+    for deal in range(3):
+        hands = np.concatenate([plan.offsets(plan.series[0], 4 * deal + i) for i in range(4)])
+        assert len(np.unique(hands, axis=0)) == 20
+    late = make_plan(("circular",), window=WINDOW, max_shift=2, offsets=24)
+    assert len(np.unique(late.offsets(late.series[0], 7), axis=0)) == 24
 
 
-def test_without_a_stride_phases_are_not_even():
-    plan = make_plan(("circular",), window=WINDOW, max_shift=16, offsets=16)
-    phase = draws(plan, 200) % 4
-    counts = [np.bincount(p[:, 0] * 4 + p[:, 1], minlength=16).max() for p in phase]
-    assert max(counts) > 2
+def test_every_pair_of_offsets_is_equally_likely():
+    plan = make_plan(("circular",), window=WINDOW, max_shift=1, offsets=3, stride=(2, 2))
+    place = np.array([[0, 1, 2], [3, -1, 4], [5, 6, 7]])
+    met = np.zeros((8, 8))
+    for hand in draws(plan, 20000):
+        own = place[tuple(hand.T + 1)]
+        met[np.ix_(own, own)] += 1
+    counts = met[np.triu_indices(8, 1)]
+    expected = 20000 * 3 / 28
+    # Binomial spread is 44; five of it.
+    assert np.abs(counts - expected).max() < 220
 
 
 def test_every_offset_is_equally_likely():
@@ -71,17 +78,6 @@ def test_offsets_depend_on_seed_and_index_alone():
         assert not np.array_equal(first, other.offsets(other.series[0], index))
     a, b = draws(plan, 2)
     assert not np.array_equal(a, b)
-
-
-def test_aligned_offsets_are_multiples_of_the_stride():
-    plan = make_plan(("circular",), window=WINDOW, max_shift=16, stride=(4, 8))
-    aligned = plan.aligned_offsets(3)
-    assert aligned.shape == (4, 2)
-    assert not (aligned % [4, 8]).any()
-    assert np.any(aligned != 0, axis=1).all()
-    deep = make_plan(("circular",), window=(224, 224), max_shift=16, stride=(32, 32))
-    assert np.abs(deep.aligned_offsets(0)).max() == 32
-    assert deep.reach == 32
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equiaudit.audit.boundary import Changes, boundary_parts
-from equiaudit.audit.jobs import ALIGNED
+from equiaudit.audit.boundary import Changes, boundary_parts, views_of
 from equiaudit.audit.records import ImageRecord
 from equiaudit.audit.shelf import Pile
 from equiaudit.data import open_dataset
@@ -99,9 +98,11 @@ class NumberAudit:
         return ShiftResult(kind=series.name, metrics={"drift": drift})
 
     def boundary(self, records):
-        aligned = self.drifts(ALIGNED, records) if self.plan.measures_alignment else None
+        views = views_of(
+            self.plan, [r.index for r in records], lambda name: self.drifts(name, records)
+        )
         by_kind = {name: self.drifts(name, records) for name in self.plan.names}
-        changes = Changes("changes of the number", by_kind, aligned, bca_interval, mean_difference)
+        changes = Changes("changes of the number", by_kind, views, bca_interval, mean_difference)
         return boundary_parts(self.plan, changes)
 
     def more(self, records):

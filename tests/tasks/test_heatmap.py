@@ -123,7 +123,7 @@ def test_a_strided_map_and_a_padded_one_do_not_follow(data):
     for net in (Maps(2), Padded(1)):
         assert float(scan(net, data, "heatmap").metric("circular.displacement_max")) > 0
     causes = {p.name: p.estimate for p in scan(Maps(2), data, "heatmap").boundary}
-    assert float(causes["padding"]) == 0 < float(causes["sampling"])
+    assert float(causes["circular: seam and padding"]) == 0 < float(causes["circular: sampling"])
 
 
 def test_of_equally_high_places_the_nearest_counts():

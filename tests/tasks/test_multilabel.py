@@ -189,7 +189,7 @@ def test_every_format_speaks_of_it(data, table, tmp_path):
     assert all("oil stain" in texts[name] for name in ("text", "md", "html"))
     assert "change their set of labels" in texts["text"] or "changes its set" in texts["text"]
     assert "What changes the set of labels" in texts["html"]
-    assert {part.name for part in result.boundary} > {"padding", "black border"}
+    assert {part.name for part in result.boundary} > {"crop: border", "zero-pad: black"}
     rows = list(csv.DictReader((tmp_path / "out" / "samples.csv").open()))
     mean = np.mean([float(r["set_consistency"]) for r in rows if r["kind"] == "crop"])
     assert mean == pytest.approx(float(result.metric("crop.set_consistency")), abs=1e-12)

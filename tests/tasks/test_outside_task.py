@@ -63,7 +63,7 @@ def test_it_is_scanned_and_every_format_speaks_of_it(task, data, tmp_path):
     result = scan(data, output=tmp_path / "out", gates=["circular.drift<=1", "crop.drift<=1e-9"])
     assert result.fingerprint.task == "counting"
     assert [gate.verdict for gate in result.gates] == ["pass", "fail"]
-    assert {part.name for part in result.boundary} > {"content", "black border"}
+    assert {part.name for part in result.boundary} > {"crop: border", "zero-pad: black"}
     assert "one number per image" in result.notes
     texts = {name: render(result, name) for name in FORMATS}
     assert "drift" in texts["csv"]

@@ -89,8 +89,8 @@ def test_a_sum_of_all_pixels_does_not_change_and_one_of_every_other_does(data):
     assert float(scan(Sums(1), data, "regression").metric("circular.spread")) == 0
     assert float(scan(Sums(2), data, "regression").metric("circular.change")) > 0
     causes = {part.name: part.estimate for part in scan(Sums(2), data, "regression").boundary}
-    assert float(causes["padding"]) == 0
-    assert float(causes["sampling"]) > 0
+    assert float(causes["circular: seam and padding"]) == 0
+    assert float(causes["circular: sampling"]) > 0
 
 
 def test_one_number_per_image_needs_no_axis(data, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from equiaudit.data.layouts import (
+    arrow,
     bare,
     classes,
     coco,
@@ -29,6 +30,7 @@ __all__ = ["ALL", "Asked", "Kind", "Layout", "Listing", "Rank", "find"]
 ALL: tuple[Layout[Any], ...] = (
     *classes.LAYOUTS,
     *labelled.LAYOUTS,
+    *arrow.LAYOUTS,
     *paired.LAYOUTS,
     *inspection.LAYOUTS,
     *scenes.LAYOUTS,

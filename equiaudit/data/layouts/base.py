@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from equiaudit.data.class_table import ClassTable
 from equiaudit.data.classes import ClassOrder, Doubt, Known
 from equiaudit.data.listing import ImageFile, list_images
+from equiaudit.data.objects import Objects
 from equiaudit.data.places import Place
 from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.data.tree import Tree
@@ -72,6 +73,8 @@ class Listing:
     """Name of an image -> its mask or target."""
     regions: Mapping[str, ImageFile] = field(default_factory=dict)
     """Name of an image -> a mask of the pixels that count, where only some do."""
+    objects: Objects | None = None
+    """Boxes of every image, where they are known."""
     masked: bool = False
     """Masks are known; an image that `truth` lacks shows background, or `rule` draws it."""
     rule: MaskRule = NO_RULE

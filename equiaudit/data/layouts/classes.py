@@ -50,10 +50,16 @@ def by_table(
     table: Place,
     asked: Asked,
     columns: tuple[int, int] | None = None,
+    whole: Sequence[str] = (),
 ) -> Listing:
-    """`images`, whose names are relative to `folder`, labelled by a table."""
+    """`images`, whose names are relative to `folder`, labelled by a table.
+
+    `whole` are the classes of the data set, in an order that the model may have.
+    """
     names = {image.name: None for image in images}  # ordered, as notes quote the first ones
-    told, classes = labels_of_table(table, names, folder, asked.known, asked.order, columns=columns)
+    told, classes = labels_of_table(
+        table, names, folder, asked.known, asked.order, columns=columns, whole=whole
+    )
     source = f"rows of {table.name}"
     return labelled(folder, images, [told.get(name) for name in names], classes, source)
 

@@ -111,10 +111,10 @@ def _tables(tree: Tree, panoptic: bool) -> list[str]:
     if named or panoptic:
         return named
     other = [n for n in names if not last[n].startswith(("panoptic", "captions", "person_"))]
-    return [n for n in other if _is_coco(tree.root / n)] if len(other) <= _FEW else []
+    return [n for n in other if is_coco(tree.root / n)] if len(other) <= _FEW else []
 
 
-def _is_coco(path: Place) -> bool:
+def is_coco(path: Place) -> bool:
     """By its beginning; a table for each image, as LabelMe writes them, begins otherwise."""
     try:
         start = read_bytes(path, _START)
@@ -123,7 +123,7 @@ def _is_coco(path: Place) -> bool:
     return any(word in start for word in (b'"images"', b'"categories"', b'"annotations"'))
 
 
-def _loaded(path: Place) -> dict[str, Any]:
+def loaded(path: Place) -> dict[str, Any]:
     try:
         found = json.loads(read_bytes(path, _MOST))
         if not all(isinstance(found[part], list) for part in _PARTS):
@@ -133,7 +133,7 @@ def _loaded(path: Place) -> dict[str, Any]:
         raise InputError(f"{path} is not COCO's JSON: {error}.") from None
 
 
-def _split(name: str) -> str:
+def split_named(name: str) -> str:
     found = re.search("train|val|test", name.rpartition("/")[2].lower())
     return found[0] if found else ""
 
@@ -142,7 +142,12 @@ def _table(tree: Tree, panoptic: bool, asked: Asked) -> tuple[str, tuple[str, ..
     """The one JSON file that is meant."""
     tables = _tables(tree, panoptic)
     kept, notes = chosen_split(
-        tables, _split, {_split(name) for name in tables}, ("val", "test"), asked.split, tree.root
+        tables,
+        split_named,
+        {split_named(name) for name in tables},
+        ("val", "test"),
+        asked.split,
+        tree.root,
     )
     if len(kept) != 1:
         raise InputError(
@@ -156,10 +161,10 @@ def _table(tree: Tree, panoptic: bool, asked: Asked) -> tuple[str, tuple[str, ..
 def _read(tree: Tree, asked: Asked, panoptic: bool) -> Listing:
     name, notes = _table(tree, panoptic, asked)
     path = tree.root / name
-    table = _loaded(path)
+    table = loaded(path)
     try:
         classes, said = _classes(path, table["categories"], panoptic, asked)
-        images = _images(tree, path, table["images"])
+        images = images_named(tree, path, table["images"])
         drawn = (_panoptic if panoptic else _objects)(tree, name, table, images, classes)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not COCO's JSON: {error!r}.") from None
@@ -169,12 +174,12 @@ def _read(tree: Tree, asked: Asked, panoptic: bool) -> Listing:
         files,
         masked=True,
         rule=MaskRule(drawn=drawn),
-        notes=(*notes, f"Masks are drawn from {name}; {said}.", *_left(tree, files, panoptic)),
+        notes=(*notes, f"Masks are drawn from {name}; {said}.", *left_out(tree, files, panoptic)),
         read_too=(name,),
     )
 
 
-def _left(tree: Tree, files: Sequence[ImageFile], panoptic: bool) -> tuple[str, ...]:
+def left_out(tree: Tree, files: Sequence[ImageFile], panoptic: bool) -> tuple[str, ...]:
     kept = {file.name for file in files}
     rest = [i.name for i in tree.images if i.name not in kept and not i.name.startswith("annot")]
     return (f"Images that it does not name, left out: {len(rest)} ({rest[0]}).",) if rest else ()
@@ -205,7 +210,7 @@ def _classes(
     )
 
 
-def _images(tree: Tree, path: Place, images: Sequence[Any]) -> dict[int, ImageFile]:
+def images_named(tree: Tree, path: Place, images: Sequence[Any]) -> dict[int, ImageFile]:
     """Image id -> its file, by its whole name or by its last part."""
     whole = {file.name: file for file in tree.images}
     last: dict[str, list[ImageFile]] = {}

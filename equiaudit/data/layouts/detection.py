@@ -1,7 +1,8 @@
-"""Images whose boxes are found: nothing needs to be known of them."""
+"""Images whose boxes are found: annotated, or alone."""
 
 from __future__ import annotations
 
+from equiaudit.data.layouts import coco_boxes, voc_boxes, yolo_boxes
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.tree import Tree
 
@@ -15,12 +16,15 @@ def _images(tree: Tree, asked: Asked) -> Listing:
 
 
 LAYOUTS = (
+    *coco_boxes.LAYOUTS,
+    *voc_boxes.LAYOUTS,
+    *yolo_boxes.LAYOUTS,
     Layout(
         name="images",
         kind="detection",
         rank=Rank.PLAIN,
         looks="1.jpg\nsite/2.jpg",
-        assumed="Images at any depth; annotations beside them are not read.",
+        assumed="Images at any depth, of which nothing is known: consistency needs no boxes.",
         fits=lambda tree: True,
         read=_images,
     ),

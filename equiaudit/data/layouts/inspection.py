@@ -2,12 +2,99 @@
 
 from __future__ import annotations
 
-from equiaudit.data.layouts.base import Rank
-from equiaudit.data.layouts.pairs import Pairs, paired_layout
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
+from equiaudit.data.layouts.pairs import Pairs, found_in, paired_layout, pattern
+from equiaudit.data.layouts.splits import chosen_split, split_of
+from equiaudit.data.listing import ImageFile, is_mask
+from equiaudit.data.mask_files import read_stored
+from equiaudit.data.rules import MaskRule
+from equiaudit.data.tree import Tree
+from equiaudit.errors import InputError
 
 __all__ = ["LAYOUTS"]
 
 _GOOD = r"(?:^|/)(?:good|ok|normal)/"
+_LOCO = re.compile(r"(?:^|/)ground_truth/[^/\n]+/[^/\n]+$", re.IGNORECASE | re.MULTILINE)
+_OF_LOCO = pattern(r"<top>ground_truth/<defect>/<stem:[^/]+>/<part>EXT")
+_LOCO_IMAGES = Pairs(
+    images=r"<top>test/<defect>/<stem>EXT",
+    masks=r"<top>ground_truth/<defect>/<stem>EXT",
+    aside=r"(?:^|/)(?:train|validation|ground_truth)/",
+)
+
+
+@dataclass(frozen=True)
+class UnitedMasks:
+    """Several masks of an image, of which each shows one defect."""
+
+    files: Mapping[str, tuple[ImageFile, ...]] = field(repr=False)
+    """Name of an image -> its masks; none of one that shows background."""
+    sha256: str
+
+    def draw(self, name: str, size: tuple[int, int]) -> NDArray[np.int32]:
+        """(H, W) 1 where any of the masks is above 0."""
+        ids = np.zeros(size, np.int32)
+        for file in self.files.get(name, ()):
+            stored = read_stored(file.path, size[0] * size[1])
+            if stored.values is None or stored.shape != size:
+                raise InputError(
+                    f"The mask {file.path} is no grey file of {size[0]}x{size[1]} px (height x"
+                    " width), as its image is."
+                )
+            ids[stored.values > 0] = 1
+        return ids
+
+
+def _loco(tree: Tree, asked: Asked) -> Listing:
+    found = found_in(tree, _LOCO_IMAGES)
+    images = sorted(found.images.values(), key=lambda image: os.fsencode(image.relative))
+    images, notes = chosen_split(
+        images, lambda image: split_of(image.name), (), (), asked.split, tree.root
+    )
+    masks: dict[tuple[str, ...], list[ImageFile]] = {}
+    for file in tree.files:
+        match = _OF_LOCO.fullmatch(file.name)
+        if match is not None and is_mask(file.relative):
+            masks.setdefault((match["defect"], match["stem"], match["top"] or ""), []).append(file)
+    files: dict[str, tuple[ImageFile, ...]] = {}
+    normal = 0
+    for key, image in found.images.items():
+        own = files[image.name] = tuple(masks.pop(key, ()))
+        good = re.search(_GOOD, image.name, re.IGNORECASE)
+        normal += not own
+        if not own and not good and asked.no_mask != "background":
+            raise InputError(
+                f"{image.path} has no mask: there is no folder ground_truth/{key[0]}/{key[1]}.",
+                tip="Add its masks, or move the image away; --no-mask background where it shows"
+                " nothing to find.",
+            )
+    digest = hashlib.sha256()
+    for name, own in sorted(files.items()):
+        digest.update(f"{name}:{[(file.name, file.size) for file in own]}".encode())
+    notes += (
+        f"{sum(map(len, files.values()))} masks of {len(files) - normal} images, those of an image"
+        f" united; {normal} normal images have none and count as background.",
+    )
+    spare = next(iter(masks.values()), None)
+    if spare is not None:
+        notes += (f"masks without an image, left out: {len(masks)} ({spare[0].name}).",)
+    return Listing(
+        tree.root,
+        images,
+        masked=True,
+        rule=MaskRule(drawn=UnitedMasks(files, digest.hexdigest())),
+        notes=notes,
+    )
+
 
 LAYOUTS = (
     paired_layout(
@@ -25,6 +112,18 @@ LAYOUTS = (
         assumed="Images of test/; those in good/ (ok/, normal/) have no mask and show background."
         " One object, or a folder of several. Also BTAD and others laid out so.",
         source="MVTec AD, https://www.mvtec.com/company/research/datasets/mvtec-ad",
+    ),
+    Layout(
+        name="mvtec-loco",
+        kind="segmentation",
+        rank=Rank.PUBLISHED,
+        looks="test/good/000.png\ntest/logical_anomalies/000.png\n"
+        "ground_truth/logical_anomalies/000/000.png, 001.png, ...",
+        assumed="Images of test/; the masks in the folder of an image are united; those in good/"
+        " have none and show background.",
+        fits=lambda tree: bool(_LOCO.search(tree.folders)),
+        read=_loco,
+        source="MVTec LOCO AD, https://www.mvtec.com/company/research/datasets/mvtec-loco",
     ),
     paired_layout(
         "mvtec-ad2",

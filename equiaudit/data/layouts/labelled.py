@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from equiaudit.data.classes import classes_of
@@ -10,15 +11,19 @@ from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank, stem
 from equiaudit.data.layouts.classes import by_table, labelled
 from equiaudit.data.listing import printable
 from equiaudit.data.places import Place, read_bytes, read_text
+from equiaudit.data.table_columns import LABEL_COLUMNS, plain
 from equiaudit.data.tables import read_table
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
 _ANNOTATIONS = ("val_annotations.txt", "val/val_annotations.txt")
 _LIST = "val.txt"
+_WNIDS = "wnids.txt"
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_MOST_CLS = 64
-"""Bytes of a .cls file."""
+_OF_SAMPLE = (".cls", ".json")
+"""Endings of what says a class, the first before the second."""
+_MOST_CLS, _MOST_JSON = 64, 1 << 20
+"""Bytes of such a file."""
 
 
 def _annotations(tree: Tree) -> Place | None:
@@ -36,7 +41,17 @@ def _tiny(tree: Tree, asked: Asked) -> Listing:
         raise InputError(f"There is no val_annotations.txt in {tree.root}.")
     folder = table.parent
     images = tree.under("val") if folder != tree.root else tree.images
-    return by_table(folder, images, table, asked, (0, 1))
+    wnids = _wnids(table)
+    return by_table(folder, images, table, asked, (0, 1), whole=wnids)
+
+
+def _wnids(table: Place) -> tuple[str, ...]:
+    """The classes as wnids.txt has them, beside the images or one folder up."""
+    above = table.parent.parent if table.parent.name == "val" else table.parent
+    for folder in (table.parent, above):
+        if (folder / _WNIDS).is_file():
+            return tuple(read_text(folder / _WNIDS).split())
+    return ()
 
 
 def _is_listed(tree: Tree) -> bool:
@@ -70,29 +85,59 @@ def _hugging_face(tree: Tree, asked: Asked) -> Listing:
 
 
 def _has_cls(tree: Tree) -> bool:
-    return any(file.relative.endswith(".cls") for file in tree.files)
+    """Whether files of classes lie beside images; those of .json alone where they name one."""
+    names = {file.relative: file for file in tree.files}
+    if any(name.endswith(".cls") for name in names):
+        return True
+    first = next(iter(tree.images), None)
+    beside = None if first is None else names.get(f"{stem(first.relative)}.json")
+    return beside is not None and _of_json(beside.path) is not None
 
 
 def _webdataset(tree: Tree, asked: Asked) -> Listing:
-    """Samples 0.jpg + 0.cls, as they lie in tar shards."""
-    cls = {stem(file.name): file for file in tree.files if file.relative.endswith(".cls")}
-    missing = next((image for image in tree.images if stem(image.name) not in cls), None)
-    if missing is not None:
-        raise InputError(
-            f"{missing.path} has no class: there is no {stem(missing.name)}.cls.",
-            tip="Each image of a webdataset has a .cls file beside it.",
-        )
-    told = [_class(cls[stem(image.name)].path) for image in tree.images]
-    classes = classes_of(told, asked.known, source=".cls files", order=asked.order, table=True)
-    said = (f"{len(told)} images labelled by the .cls file of each.",)
-    return labelled(tree.root, tree.images, told, classes, ".cls files", said)
+    """Samples 0.jpg + 0.cls or 0.json, as they lie in tar shards."""
+    beside = {file.name: file.path for file in tree.files if file.relative.endswith(_OF_SAMPLE)}
+    told, kinds = [], set()
+    for image in tree.images:
+        names = (stem(image.name) + ending for ending in _OF_SAMPLE)
+        found = next((name for name in names if name in beside), None)
+        label = None if found is None else _class(beside[found])
+        if found is None or label is None:
+            raise InputError(
+                f"{image.path} has no class: there is no {stem(image.name)}.cls, and no"
+                f" {stem(image.name)}.json with label, class or the like.",
+                tip="Each image of a webdataset has one of them beside it.",
+            )
+        told.append(label)
+        kinds.add(found[found.rindex(".") :])
+    source = f"{' and '.join(sorted(kinds))} files"
+    classes = classes_of(told, asked.known, source=source, order=asked.order, table=True)
+    said = (f"{len(told)} images labelled by the {' or '.join(sorted(kinds))} file of each.",)
+    return labelled(tree.root, tree.images, told, classes, source, said)
 
 
-def _class(place: Place) -> str:
+def _class(place: Place) -> str | None:
+    """What a .cls or .json file names; None of a .json file without a class."""
+    if place.name.endswith(".json"):
+        return _of_json(place)
     text = read_bytes(place, _MOST_CLS).decode("utf-8", "replace").strip()
     if not text:
         raise InputError(f"{place} is empty, and names no class.")
     return printable(text)
+
+
+def _of_json(place: Place) -> str | None:
+    """The value of the first key that labels are called by, of a JSON object."""
+    try:
+        found = json.loads(read_bytes(place, _MOST_JSON))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    keys = {plain(key): value for key, value in found.items()}
+    value = next((keys[name] for name in LABEL_COLUMNS if name in keys), None)
+    whole = isinstance(value, str | int) and not isinstance(value, bool)
+    return printable(str(value).strip()) or None if whole else None
 
 
 LAYOUTS = (
@@ -111,7 +156,8 @@ LAYOUTS = (
         rank=Rank.PUBLISHED,
         looks="val/val_annotations.txt    (val_0.JPEG  n03444034  0  32  44  62)\n"
         "val/images/val_0.JPEG",
-        assumed="The second column names the class; classes count in the order of their wnids.",
+        assumed="The second column names the class; classes count in the order of their wnids, or"
+        " as wnids.txt has them where that lies beside val/: the model tells.",
         fits=lambda tree: _annotations(tree) is not None,
         read=_tiny,
     ),
@@ -128,8 +174,9 @@ LAYOUTS = (
         name="webdataset",
         kind="classification",
         rank=Rank.PUBLISHED,
-        looks="shard-000.tar/0001.jpg\nshard-000.tar/0001.cls",
-        assumed="The .cls file of a sample names its class, in tar shards or a folder.",
+        looks="shard-000.tar/0001.jpg\nshard-000.tar/0001.cls     (or 0001.json)",
+        assumed="The .cls file of a sample names its class, else label, class or the like in its"
+        " .json file; in tar shards, also .tar.gz, or a folder.",
         fits=_has_cls,
         read=_webdataset,
     ),

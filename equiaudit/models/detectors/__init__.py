@@ -3,6 +3,7 @@
 from equiaudit.models.detectors.declaration import Declaration
 from equiaudit.models.detectors.decoding import MOST_BOXES, decoder
 from equiaudit.models.detectors.found import stated_detector
+from equiaudit.models.detectors.instances import masks_in, points_in
 from equiaudit.models.detectors.looking import as_detector, prepared
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "Declaration",
     "as_detector",
     "decoder",
+    "masks_in",
+    "points_in",
     "prepared",
     "stated_detector",
 ]

@@ -10,7 +10,9 @@ labels = "labels"
 count = "num_dets"
 box = "xyxy"              # "xyxy" | "cxcywh" | "xywh", whose x, y are of the top left corner
 units = "px"              # "px" of the window | "share" of its width and height
-strides = [8, 16, 32]     # of grids, where boxes are relative to cells
+strides = [8, 16, 32]     # of grids, where boxes are relative to cells or anchors
+anchors = [[[16, 16], [32, 32]], ...]   # width and height, px: of every stride, in their order
+variances = [0.1, 0.1, 0.2, 0.2]        # of x, y, width and height relative to anchors
 activation = "none"       # of scores: "none" | "sigmoid" | "softmax"
 background = "none"       # the class that is none: "none" | "first" | "last"
 score_threshold = 0.3     # boxes below it are none
@@ -28,9 +30,9 @@ from typing import Any, Literal, get_args
 
 from equiaudit.errors import InputError
 
-__all__ = ["FORMATS", "PRESETS", "Declaration", "Format", "parse_detector", "parse_flag"]
-
-Format = Literal["dicts", "boxes", "end2end", "rows", "columns", "objectness", "grid", "decoder"]
+Format = Literal[
+    "dicts", "boxes", "end2end", "rows", "columns", "objectness", "grid", "anchors", "decoder"
+]
 
 FORMATS: Mapping[Format, str] = {
     "dicts": "a list with a dict of boxes, scores and labels per image, as torchvision's",
@@ -41,6 +43,7 @@ FORMATS: Mapping[Format, str] = {
     "objectness": "rows (N, A, 5 + C) of a box, objectness and a score per class",
     "grid": "rows (N, A, 5 + C) of a box, objectness and a score per class, each box relative to"
     " its cell: (x + cell) * stride and exp(w) * stride",
+    "anchors": "boxes (N, A, 4) relative to anchors, with scores (N, A, C)",
     "decoder": "whatever a function makes boxes of",
 }
 
@@ -58,6 +61,8 @@ class Declaration:
     box: Literal["xyxy", "cxcywh", "xywh"] = "xyxy"
     units: Literal["px", "share"] = "px"
     strides: tuple[int, ...] = ()
+    anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
     activation: Literal["none", "sigmoid", "softmax"] = "none"
     background: Literal["none", "first", "last"] = "none"
     score_threshold: float = 0.3
@@ -69,11 +74,10 @@ class Declaration:
     @property
     def plain(self) -> dict[str, Any]:
         """All of it but the source, as JSON has it."""
-        return {
-            f.name: list(value) if isinstance(value, tuple) else value
-            for f in fields(self)
-            if f.name != "source" and (value := getattr(self, f.name)) != ""
-        }
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
+        if not self.anchors:
+            del found["variances"]
+        return {n: json.loads(json.dumps(v)) for n, v in found.items() if v not in ("", ())}
 
     @property
     def said(self) -> str:
@@ -89,6 +93,22 @@ class Declaration:
         return f"{FORMATS[self.format]}; {', '.join(parts)}"
 
 
+def _ssd300() -> tuple[tuple[tuple[float, float], ...], ...]:
+    """Of SSD300 with the scales of torchvision's ssd300_vgg16: two squares, then a box and its
+    turned twin for every ratio."""
+    side, scales = 300.0, (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
+    ratios = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+    made = []
+    for scale, larger, own in zip(scales, scales[1:], ratios, strict=False):
+        between = (scale * larger) ** 0.5
+        sizes = [(scale, scale), (between, between)]
+        for ratio in own:
+            wide, high = scale * ratio**0.5, scale / ratio**0.5
+            sizes += [(wide, high), (high, wide)]
+        made.append(tuple((side * min(w, 1.0), side * min(h, 1.0)) for w, h in sizes))
+    return tuple(made)
+
+
 _YOLO: dict[str, Any] = {"box": "cxcywh", "nms_iou": 0.45}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "torchvision": {"format": "dicts"},
@@ -98,6 +118,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "yolo11": {"format": "columns", **_YOLO},
     "yolov10": {"format": "end2end"},
     "yolox": {"format": "grid", "strides": (8, 16, 32), **_YOLO},
+    "ssd300": {
+        "format": "anchors",
+        "strides": (8, 16, 32, 64, 100, 300),
+        "anchors": _ssd300(),
+        "activation": "softmax",
+        "background": "first",
+        "nms_iou": 0.45,
+    },
+    "retinaface": {
+        "format": "anchors",
+        "strides": (8, 16, 32),
+        "anchors": tuple(tuple((4.0 * s, 4.0 * s) for s in (n, 2 * n)) for n in (4, 16, 64)),
+        "background": "first",
+        "nms_iou": 0.4,
+    },
     "detr": {
         "format": "boxes",
         "boxes": "pred_boxes",
@@ -138,11 +173,16 @@ def parse_detector(table: Any, *, where: str, source: str) -> Declaration:
         expected, fits = _CHECKS[key]
         if not fits(value):
             raise InputError(f"{key} of the detector in {where} must be {expected}, not {value!r}.")
-    if "strides" in given:
-        given["strides"] = tuple(given["strides"])
+    for key in ("strides", "variances"):
+        if key in given:
+            given[key] = tuple(given[key])
+    if "anchors" in given:
+        given["anchors"] = tuple(tuple(map(tuple, own)) for own in given["anchors"])
     values: dict[str, Any] = {**PRESETS.get(preset or "", {}), **given}
     if values.get("decoder"):
         values["format"] = "decoder"
+    if values.get("format") == "anchors":
+        values = {"box": "cxcywh", **values}
     if "format" not in values:
         raise InputError(
             f"The detector in {where} has neither a preset nor a format.",
@@ -158,6 +198,25 @@ def _check_whole(made: Declaration, where: str) -> None:
         raise InputError(
             f"The detector in {where} has boxes relative to cells and no strides.",
             tip="strides = [8, 16, 32] are those of most.",
+        )
+    if made.format == "anchors":
+        if not made.anchors or len(made.anchors) != len(made.strides):
+            raise InputError(
+                f"The detector in {where} has boxes relative to anchors,"
+                f" {len(made.strides)} strides and anchors of {len(made.anchors)}.",
+                tip="anchors = [[[16, 16], [32, 32]], ...]: a list of [width, height], px, for"
+                " every stride.",
+            )
+        if made.box != "cxcywh" or made.units != "px":
+            raise InputError(
+                f"The detector in {where} has boxes relative to anchors, which are cxcywh in px:"
+                f" box {made.box} and units {made.units} do not apply.",
+                tip="Leave box and units out.",
+            )
+    elif made.anchors:
+        raise InputError(
+            f'The detector in {where} has anchors, and its format is "{made.format}".',
+            tip='format = "anchors" reads boxes relative to them.',
         )
     if made.format == "decoder" and not made.decoder:
         raise InputError(f"The detector in {where} names no decoder.", tip="decoder = 'pkg:name'.")
@@ -209,6 +268,15 @@ def _choices(name: str) -> tuple[str, ...]:
     }[name]
 
 
+def _is_anchors(value: Any) -> bool:
+    def size(pair: Any) -> bool:
+        whole = isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair))
+        return whole and min(pair) > 0
+
+    levels = isinstance(value, list) and 0 < len(value) <= 16
+    return levels and all(isinstance(own, list) and own and all(map(size, own)) for own in value)
+
+
 def _is_strides(value: Any) -> bool:
     whole = isinstance(value, list) and all(isinstance(v, int) and 0 < v <= 1024 for v in value)
     return whole and 0 < len(value) <= 16
@@ -223,6 +291,11 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("output", "boxes", "scores", "labels", "count"), _TEXT),
     **{key: _one_of(_choices(key)) for key in ("box", "units", "activation", "background")},
     "strides": ("a list of whole numbers", _is_strides),
+    "anchors": ("a list of [width, height] above 0 for every stride", _is_anchors),
+    "variances": (
+        "four numbers",
+        lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
+    ),
     "score_threshold": ("a number", _is_number),
     "nms_iou": ("a number in 0..1", lambda value: _is_number(value) and 0 <= value <= 1),
     "decoder": (

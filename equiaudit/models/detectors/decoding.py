@@ -8,50 +8,32 @@ the window a box lies, so that a shift settles ties as no shift does.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import ceil
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, nms
 
-from equiaudit.errors import InputError, first_line
-from equiaudit.graphs.outputs import named_tensors
-from equiaudit.models.detectors.declaration import FORMATS, Declaration
-from equiaudit.models.zoo import own_modules
-
-__all__ = ["MOST_BOXES", "decoder"]
+from equiaudit.errors import InputError
+from equiaudit.models.detectors.declaration import Declaration
+from equiaudit.models.detectors.instances import COLUMNS
+from equiaudit.models.detectors.readers import READERS, Found
 
 MOST_BOXES = 300
 """Of one image that are kept."""
 
-_ROUNDING = 1e-2
-"""By which a probability of half precision may leave 0..1."""
-
 Decode = Callable[[Any, int], Tensor]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Every box that one image's output holds, before anything is left out."""
-
-    boxes: Tensor
-    """(A, 4), as declared."""
-    scores: Tensor
-    """(A,)"""
-    labels: Tensor
-    """(A,) whole numbers of any dtype, or NaN."""
 
 
 def decoder(how: Declaration, window: tuple[int, int], *, what: str) -> Decode:
     """A function (returned, batch) -> (batch, K, 6) on the device of what was returned.
 
+    Masks and key points are further columns (`instances`).
+
     It raises InputError, with the shape that was met, where that does not fit the declaration.
     """
-    read = _READERS[how.format](how, window, what)
+    read = READERS[how.format](how, window, what)
 
     def decode(returned: Any, batch: int) -> Tensor:
         each = read(returned, batch)
@@ -63,35 +45,39 @@ def decoder(how: Declaration, window: tuple[int, int], *, what: str) -> Decode:
 
 
 def _stacked(each: list[Tensor]) -> Tensor:
-    """(K, 6) of every image -> (N, most, 6)"""
+    """(K, 6 or more) of every image -> (N, most, 6 or more)"""
     most = max(1, *(len(rows) for rows in each))
-    made = torch.zeros((len(each), most, 6), dtype=torch.float32, device=each[0].device)
+    shape = (len(each), most, max(rows.shape[1] for rows in each))
+    made = torch.zeros(shape, dtype=torch.float32, device=each[0].device)
     made[:, :, 5] = -1
     for own, rows in zip(made, each, strict=True):
-        own[: len(rows)] = rows
+        own[: len(rows), : rows.shape[1]] = rows
     return made
 
 
-def _settled(found: _Found, how: Declaration, window: tuple[int, int]) -> Tensor:
-    """(K, 6) of one image: above the threshold, suppressed, in order."""
+def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
+    """(K, 6 or more) of one image: above the threshold, suppressed, in order."""
     scores, boxes, labels = found.scores.float(), found.boxes.float(), found.labels
     if not torch.isfinite(scores).all():
-        return scores.new_full((1, 6), torch.nan)
-    chosen = scores >= how.score_threshold
+        return scores.new_full((1, COLUMNS), torch.nan)
+    chosen = torch.nonzero(scores >= how.score_threshold)[:, 0]
     boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
     if not (torch.isfinite(boxes).all() and torch.isfinite(labels).all()):
-        return scores.new_full((1, 6), torch.nan)
+        return scores.new_full((1, COLUMNS), torch.nan)
     if how.units == "share":
         height, width = window
         boxes = boxes * boxes.new_tensor([width, height, width, height])
     if how.box != "xyxy":
         boxes = box_convert(boxes, how.box, "xyxy")
     order = _in_order(boxes, scores)
-    boxes, scores, labels = boxes[order], scores[order], labels[order]
     if how.nms_iou:
-        kept = _suppressed(boxes, scores, labels, how.nms_iou)
-        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    return torch.cat([boxes, scores[:, None], labels[:, None].float()], 1)[:MOST_BOXES]
+        kept = _suppressed(boxes[order], scores[order], labels[order], how.nms_iou)
+        order = order[kept]
+    order = order[:MOST_BOXES]
+    parts = [boxes[order], scores[order, None], labels[order, None].float()]
+    if found.extras is not None:
+        parts.append(found.extras[chosen[order]])
+    return torch.cat(parts, 1)
 
 
 def _in_order(boxes: Tensor, scores: Tensor) -> Tensor:
@@ -108,281 +94,3 @@ def _suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Te
         own = torch.nonzero(labels == label)[:, 0]
         kept[own[nms(boxes[own], scores[own], iou)]] = True
     return torch.nonzero(kept)[:, 0]
-
-
-# Readers: (declaration, window, what) -> (returned, batch) -> boxes of each image
-
-
-Read = Callable[[Any, int], list[_Found]]
-
-
-def _dicts(how: Declaration, window: tuple[int, int], what: str) -> Read:
-    def read(returned: Any, batch: int) -> list[_Found]:
-        rows = returned[-1] if isinstance(returned, tuple) else returned
-        if not is_list_of_dicts(rows):
-            raise _misfit(how, returned, what)
-        return [_Found(each["boxes"], each["scores"], each["labels"]) for each in rows]
-
-    return read
-
-
-def is_list_of_dicts(returned: Any) -> bool:
-    """Whether that is what torchvision's detectors return."""
-    keys = {"boxes", "scores", "labels"}
-    return (
-        isinstance(returned, list)
-        and bool(returned)
-        and all(isinstance(each, Mapping) and keys <= each.keys() for each in returned)
-    )
-
-
-def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
-    def read(returned: Any, batch: int) -> list[_Found]:
-        tensors = dict(named_tensors(returned))
-        boxes, scores = (_of(tensors, how, key, what) for key in ("boxes", "scores"))
-        labels = _of(tensors, how, "labels", what) if how.labels else tensors.get("labels")
-        count = _of(tensors, how, "count", what) if how.count else None
-        if batch == 1 and boxes.dim() == 2:
-            boxes, scores = boxes[None], scores[None]
-            labels = None if labels is None else labels[None]
-        _fit(
-            boxes.dim() == 3 and boxes.shape[0] == batch and boxes.shape[2] == 4, how, tensors, what
-        )
-        _fit(scores.shape[:2] == boxes.shape[:2] and scores.dim() in (2, 3), how, tensors, what)
-        if scores.dim() == 3:
-            _fit(not how.labels, how, tensors, what)
-            _told_apart(boxes, scores, how, tensors, what)
-            best, classes = _best(_probable(_activated(scores, how), how, what), how)
-        else:
-            _fit(how.activation != "softmax", how, tensors, what)
-            _all_named(scores, labels, how, tensors, what)
-            best = _activated(scores[..., None], how)[..., 0]
-            classes = torch.zeros_like(best) if labels is None else labels
-        _fit(classes.shape == best.shape, how, tensors, what)
-        classes = _whole(classes, how, what)
-        found = [_Found(b, s, c) for b, s, c in zip(boxes, best, classes, strict=True)]
-        if count is None:
-            return found
-        each = count.reshape(-1).tolist()
-        _fit(len(each) == batch, how, tensors, what)
-        if any(n not in range(boxes.shape[1] + 1) for n in each):
-            raise InputError(
-                f"{what} returns {each} as the number of boxes per image, and holds"
-                f" {boxes.shape[1]} of each.",
-                tip="Name the output that counts them with `count`.",
-            )
-        return [
-            _Found(f.boxes[: int(n)], f.scores[: int(n)], f.labels[: int(n)])
-            for f, n in zip(found, each, strict=True)
-        ]
-
-    return read
-
-
-def _of(tensors: Mapping[str, Tensor], how: Declaration, key: str, what: str) -> Tensor:
-    """The tensor that `how` names for `key`, by name or place; what the key says where it does
-    not, and the first two where nothing has such a name."""
-    name = getattr(how, key) or key
-    if name in tensors:
-        return tensors[name]
-    places = list(tensors.values())
-    default = {"boxes": "0", "scores": "1"}.get(key, name) if not getattr(how, key) else name
-    if default.isdecimal() and int(default) < len(places):
-        return places[int(default)]
-    raise InputError(
-        f"{how.source} names {name!r} for {key}, and {what} returns {_shapes(tensors)}.",
-        tip=f"Set {key} to the name of an output.",
-    )
-
-
-def _end2end(how: Declaration, window: tuple[int, int], what: str) -> Read:
-    def read(returned: Any, batch: int) -> list[_Found]:
-        rows = _raw(returned, batch, how, what)
-        _fit(rows.shape[2] == 6, how, dict(named_tensors(returned)), what)
-        labels = _whole(rows[..., 5], how, what)
-        return [_Found(r[:, :4], r[:, 4], c) for r, c in zip(rows, labels, strict=True)]
-
-    return read
-
-
-def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
-    """Boxes with a score per class, perhaps with objectness before them."""
-    first = 5 if how.format in ("objectness", "grid") else 4
-
-    def read(returned: Any, batch: int) -> list[_Found]:
-        raw, tensors = _raw(returned, batch, how, what), dict(named_tensors(returned))
-        rows = raw.transpose(1, 2) if how.format == "columns" else raw
-        _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, tensors, what)
-        scores = _probable(_activated(rows[..., first:], how), how, what)
-        if first == 5:
-            one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
-            scores = scores * _probable(_activated(rows[..., 4:5], one), how, what)
-        boxes = rows[..., :4]
-        if how.format == "grid":
-            cells = _cells(how.strides, window).to(rows.device)
-            _fit(len(cells) == rows.shape[1], how, tensors, what)
-            centre = (boxes[..., :2] + cells[:, :2]) * cells[:, 2:]
-            boxes = torch.cat([centre, boxes[..., 2:].exp() * cells[:, 2:]], -1)
-        best, labels = _best(scores, how)
-        return [_Found(b, s, c) for b, s, c in zip(boxes, best, labels, strict=True)]
-
-    return read
-
-
-def _cells(strides: tuple[int, ...], window: tuple[int, int]) -> Tensor:
-    """(A, 3): column, row and stride of every cell, grid by grid and row by row."""
-    grids = []
-    for stride in strides:
-        rows, columns = (ceil(side / stride) for side in window)
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        grids.append(torch.stack([x, y, torch.full_like(x, stride)], -1).reshape(-1, 3))
-    return torch.cat(grids).float()
-
-
-def _own(how: Declaration, window: tuple[int, int], what: str) -> Read:
-    """By a function of the user's: (returned, (H, W)) -> (boxes, scores, labels) per image."""
-    module, _, name = how.decoder.partition(":")
-    with own_modules():
-        try:
-            function: Any = getattr(importlib.import_module(module), name)
-        except Exception as error:
-            raise InputError(
-                f"The decoder {how.decoder} cannot be imported: {first_line(error)}."
-            ) from error
-
-    def read(returned: Any, batch: int) -> list[_Found]:
-        try:
-            each = [tuple(map(torch.as_tensor, parts)) for parts in function(returned, window)]
-            found = [_Found(*parts) for parts in each]
-        except Exception as error:
-            raise InputError(f"The decoder {how.decoder} failed: {first_line(error)}.") from error
-        for f in found:
-            if f.boxes.shape != (len(f.scores), 4) or f.labels.shape != f.scores.shape:
-                shapes = ", ".join(str(tuple(t.shape)) for t in (f.boxes, f.scores, f.labels))
-                raise InputError(
-                    f"The decoder {how.decoder} returned {shapes}; (K, 4), (K,) and (K,) are"
-                    " wanted for every image."
-                )
-        return [replace(f, labels=_whole(f.labels, how, what)) for f in found]
-
-    return read
-
-
-_READERS: Mapping[str, Callable[[Declaration, tuple[int, int], str], Read]] = {
-    "dicts": _dicts,
-    "boxes": _apart,
-    "end2end": _end2end,
-    "rows": _rows,
-    "columns": _rows,
-    "objectness": _rows,
-    "grid": _rows,
-    "decoder": _own,
-}
-
-
-def _activated(scores: Tensor, how: Declaration) -> Tensor:
-    scores = scores.float()
-    if how.activation == "sigmoid":
-        return scores.sigmoid()
-    return scores.softmax(-1) if how.activation == "softmax" else scores
-
-
-def _probable(scores: Tensor, how: Declaration, what: str) -> Tensor:
-    """They themselves: a score per class that is no probability is a logit, or something else."""
-    if ((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any():
-        raise InputError(
-            f"{how.source} says that {what} returns {FORMATS[how.format]}, and what would be scores"
-            f" goes from {scores.amin().item():.3g} to {scores.amax().item():.3g}.",
-            tip="activation = 'sigmoid' or 'softmax' makes scores of logits; columns behind the"
-            " scores, as of masks and keypoints, are for a decoder.",
-        )
-    return scores
-
-
-def _whole(labels: Tensor, how: Declaration, what: str) -> Tensor:
-    """Labels as they are; InputError where one is between whole numbers."""
-    rounded = labels.round() if labels.is_floating_point() else labels
-    wrong = torch.isfinite(labels) & (labels != rounded)
-    if wrong.any():
-        raise InputError(
-            f"{how.source} says that {what} returns {FORMATS[how.format]}, and a label would be"
-            f" {labels[wrong][0].item():.6g}."
-        )
-    return labels
-
-
-def _told_apart(
-    boxes: Tensor, scores: Tensor, how: Declaration, tensors: Mapping[str, Tensor], what: str
-) -> None:
-    """InputError where scores of four classes may be the boxes as well."""
-    named = all(getattr(how, key) or key in tensors for key in ("boxes", "scores"))
-    if not named and boxes.shape == scores.shape:
-        raise InputError(
-            f"{what} returns {_shapes(tensors)}, and either may be the boxes.",
-            tip="Name them with `boxes` and `scores`.",
-        )
-
-
-def _all_named(
-    scores: Tensor,
-    labels: Tensor | None,
-    how: Declaration,
-    tensors: Mapping[str, Tensor],
-    what: str,
-) -> None:
-    """InputError where nothing is said of labels, and another output may be those."""
-    alike = [t for t in tensors.values() if t.squeeze(0).shape == scores.squeeze(0).shape]
-    if labels is None and len(alike) > 1:
-        raise InputError(
-            f"{how.source} names no labels, and {what} returns {_shapes(tensors)}.",
-            tip="Name the output that holds them with `labels`.",
-        )
-
-
-def _best(scores: Tensor, how: Declaration) -> tuple[Tensor, Tensor]:
-    """(..., C) -> the largest score of a class that is one, and its label."""
-    if how.background == "last":
-        scores = scores[..., :-1]
-    elif how.background == "first":
-        scores = scores[..., 1:]
-    if not scores.shape[-1]:
-        raise InputError(
-            f"{how.source} says that the {how.background} class is the background, and there is"
-            " no other."
-        )
-    best, labels = scores.max(-1)
-    return best, labels + 1 if how.background == "first" else labels
-
-
-def _raw(returned: Any, batch: int, how: Declaration, what: str) -> Tensor:
-    """The one tensor (N, ., .) with everything."""
-    tensors = dict(named_tensors(returned))
-    if how.output and how.output not in tensors:
-        raise InputError(
-            f"{how.source} names the output {how.output!r}, and {what} returns {_shapes(tensors)}."
-        )
-    named = tensors[how.output] if how.output else None
-    found = next((t for t in tensors.values() if t.dim() == 3), None) if named is None else named
-    if found is None or found.dim() != 3 or found.shape[0] != batch:
-        raise _misfit(how, returned, what)
-    return found
-
-
-def _fit(holds: bool, how: Declaration, tensors: Mapping[str, Tensor], what: str) -> None:
-    if not holds:
-        raise _misfit(how, tensors, what)
-
-
-def _misfit(how: Declaration, returned: Any, what: str) -> InputError:
-    strides = f" for strides {list(how.strides)}" if how.format == "grid" else ""
-    return InputError(
-        f"{how.source} says that {what} returns {FORMATS[how.format]}{strides}, and it returns"
-        f" {_shapes(dict(named_tensors(returned)))}.",
-        tip="docs/detection.md lists the formats; `output`, `boxes`, `scores` and `labels` name"
-        " tensors.",
-    )
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> str:
-    shown = [f"{name or 'output'} {tuple(t.shape)}" for name, t in tensors.items()]
-    return ", ".join(shown[:8]) or "no tensor"

@@ -8,10 +8,8 @@ from typing import Any
 from equiaudit.errors import InputError
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.detectors.declaration import Declaration, parse_detector, parse_flag
-from equiaudit.models.detectors.decoding import is_list_of_dicts
+from equiaudit.models.detectors.readers import is_list_of_dicts
 from equiaudit.models.preprocess import Given, read_preprocess_file
-
-__all__ = ["find_detector", "stated_detector"]
 
 _ULTRALYTICS = "detect"
 

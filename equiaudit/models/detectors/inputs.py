@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from equiaudit.models.torch_input import Wrapped
 
-__all__ = ["Listed", "normalises_itself", "takes_list"]
-
 _TRANSFORM = "GeneralizedRCNNTransform"
 
 

@@ -12,11 +12,10 @@ from equiaudit.models.detectors.declaration import Declaration
 from equiaudit.models.detectors.decoding import decoder
 from equiaudit.models.detectors.found import find_detector
 from equiaudit.models.detectors.inputs import Listed, normalises_itself, takes_list
+from equiaudit.models.detectors.readers import held_by, label_count
 from equiaudit.models.outputs import OutputChoice
 from equiaudit.models.preprocess import Given, Hints
 from equiaudit.tasks import TASKS
-
-__all__ = ["as_detector", "prepared"]
 
 _TASK = next(task.name for task in TASKS.values() if task.declared)
 
@@ -69,12 +68,24 @@ def as_detector(
             " docs/detection.md.",
         )
     notes = [f"a detector, by {how.source}: {how.said}"]
-    if how.format == "dicts" and _has_more(returned):
-        notes.append("its masks and keypoints are not compared")
+    points, masks = held_by(how, returned)
+    if points:
+        notes.append(f"{points} key points per object are compared")
+    if masks:
+        notes.append("masks of objects are compared, from a probability of 0.5 on")
     read = decoder(how, window, what=what)
-    return OutputChoice("", 0, _TASK, read=read, declared=how.plain, notes=tuple(notes))
-
-
-def _has_more(returned: Any) -> bool:
-    rows = returned[-1] if isinstance(returned, tuple) else returned
-    return any({"masks", "keypoints"} & set(each) for each in rows)
+    try:
+        classes = label_count(how, returned)
+    except (InputError, StopIteration):  # what does not fit is said by who reads it
+        classes = None
+    return OutputChoice(
+        "",
+        0,
+        _TASK,
+        classes=classes,
+        read=read,
+        declared=how.plain,
+        points=points,
+        masks=masks,
+        notes=tuple(notes),
+    )

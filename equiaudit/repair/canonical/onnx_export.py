@@ -21,8 +21,6 @@ from equiaudit.repair.canonical.onnx_position import Image, position
 from equiaudit.repair.canonical.operators import ORIGIN, ROLL
 from equiaudit.repair.canonical.torch_files import replaced_calls
 
-__all__ = ["with_nodes", "with_symbols"]
-
 _DOMAIN = "equiaudit"
 _ORIGIN, _ROLL = "CanonicalOrigin", "RollBy"
 _ELEMENTS: Mapping[torch.dtype, int] = {

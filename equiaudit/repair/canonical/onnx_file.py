@@ -24,8 +24,6 @@ from equiaudit.repair.canonical.onnx_outputs import moved_positions
 from equiaudit.repair.canonical.onnx_position import Image, position
 from equiaudit.sampling.positions import Map, Positions, Role
 
-__all__ = ["PREFIX", "canonical_onnx", "free_prefix", "roll", "with_canonical"]
-
 PREFIX = "equiaudit_canonical_"
 _SLICE_INFERRED = 13
 """Before, a slice of an axis with a name was taken for one of the axis's length; a shape that is

@@ -11,8 +11,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["END", "Extent", "Writer"]
-
 END = 2**31 - 1
 """As the end of a slice: as far as there is anything."""
 

@@ -8,8 +8,6 @@ import onnx
 
 from equiaudit.errors import InputError
 
-__all__ = ["OLDEST", "WRITTEN_FROM", "raise_opset"]
-
 OLDEST = 7
 WRITTEN_FROM = 10
 """The first operator set whose Slice reads its bounds from tensors."""

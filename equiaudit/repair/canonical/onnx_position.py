@@ -17,8 +17,6 @@ from equiaudit.sampling import exact_views as views
 from equiaudit.sampling import seam_contrast as contrast
 from equiaudit.sampling import seam_evidence as evidence
 
-__all__ = ["Image", "position"]
-
 _FLOAT, _DOUBLE, _INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 _BOUNDS = ("ReduceMin", "ReduceMax")
 

@@ -18,8 +18,6 @@ from equiaudit.sampling.positions import CanonicalOutputs
 from equiaudit.sampling.wrapping import roll_by
 from equiaudit.torch_private import OpOverloadPacket
 
-__all__ = ["ORIGIN", "ROLL", "calls", "with_operators"]
-
 Wrapped = TypeVar("Wrapped", Canonical, CanonicalOutputs)
 
 

@@ -21,8 +21,6 @@ from equiaudit.sampling.canonical import clear_origin, decided_origin
 from equiaudit.sampling.wrapping import roll_by
 from equiaudit.torch_private import OpOverloadPacket
 
-__all__ = ["as_exportable", "as_script", "replaced_calls"]
-
 _BATCH = 7  # unlikely to be the size of another axis
 
 

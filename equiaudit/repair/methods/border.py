@@ -16,8 +16,6 @@ from equiaudit.repair.rewrite.bordered import bordered
 from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
-__all__ = ["Border"]
-
 
 @dataclass(frozen=True)
 class Border:

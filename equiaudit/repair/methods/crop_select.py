@@ -19,8 +19,6 @@ from equiaudit.repair.verify.real_shifts import expectations
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.crop_select import CropSelect
 
-__all__ = ["CropSelectInput"]
-
 
 @dataclass(frozen=True)
 class CropSelectInput:

@@ -16,8 +16,6 @@ from equiaudit.repair.rewrite.analyse import Analysis
 from equiaudit.repair.rewrite.grid import Grid
 from equiaudit.repair.save.formats import Run
 
-__all__ = ["Further", "further_outputs"]
-
 
 @dataclass(frozen=True)
 class Further:

@@ -15,8 +15,6 @@ from equiaudit.repair.rewrite.spec import WINDOWED, Spec
 from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
-__all__ = ["Mass", "refused_ops"]
-
 
 @dataclass(frozen=True)
 class Mass:

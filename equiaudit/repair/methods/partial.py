@@ -9,8 +9,6 @@ from equiaudit.repair.options import FixOptions
 from equiaudit.repair.rewrite.rewrite import left_out, patterns
 from equiaudit.results.repair import Claim, Inspection, OpRow
 
-__all__ = ["ops_left", "weakened"]
-
 _SHOWN = 6
 
 

@@ -18,8 +18,6 @@ from equiaudit.repair.rewrite.spec import WINDOWED, Filter, Spec
 from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
 
-__all__ = ["POLYPHASE", "Filtered", "Polyphase"]
-
 _SELECTOR = "--finetune, which makes the selectors of use"
 _WEIGHTS = "none needed; --calibrate, --distil or --finetune win back accuracy"
 _FILTER = "--finetune, since the net was not trained behind a filter"

@@ -10,8 +10,6 @@ from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.results.repair import Claim
 
-__all__ = ["Method", "Wrapper"]
-
 
 @runtime_checkable
 class Method(Protocol):

@@ -16,8 +16,6 @@ from equiaudit.repair.verify.circular import Circular
 from equiaudit.repair.verify.crops import Moved
 from equiaudit.results.repair import Claim
 
-__all__ = ["Recipe"]
-
 _GENERAL = frozenset({"method", "comparisons", "seconds", "seed", "devices", "pad", "dry_run"})
 """Options that say how to work, whatever the method."""
 

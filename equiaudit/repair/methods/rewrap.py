@@ -14,8 +14,6 @@ from equiaudit.models.types import Layout, Preprocess
 from equiaudit.repair.save.net import Net
 from equiaudit.repair.verify.compare import channels_first
 
-__all__ = ["graph_inside", "of_layout", "recaptured", "with_channels_first"]
-
 
 def graph_inside(net: Net) -> fx.GraphModule:
     """The graph of a net that has one; NothingToDo for another."""

@@ -13,8 +13,6 @@ from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.types import Model
 from equiaudit.torch_private import tree_leaves
 
-__all__ = ["EveryRun", "every_run"]
-
 _BATCHES = (2, 1)
 
 

@@ -182,6 +182,16 @@ class Builder:
             return self.dense(x)
         return self.window(x, channels, grid, (full[0], full[1]), (rolls[0], rolls[1]))
 
+    def forth(self, x: fx.Node, shape: tuple[int, ...], grid: Grid, coarse: Grid) -> fx.Node:
+        """The same wherever the image axes of x, of `shape` in the original, lie in it."""
+        rolls = [
+            None
+            if fine is None or old is None or fine.stride == old.stride
+            else self.levels.distance(self, axis, fine.stride, old.stride)
+            for axis, (fine, old) in enumerate(zip(grid.axes, coarse.axes, strict=True))
+        ]
+        return self.roll_dims(x, shape, grid, (rolls[0], rolls[1]))
+
     def dense(self, x: fx.Node) -> fx.Node:
         """x in memory of its own where it is a crop.
 

@@ -25,8 +25,6 @@ from equiaudit.repair.save.write import Saved, placed
 from equiaudit.sampling.positions import Role
 from equiaudit.tasks import TASKS
 
-__all__ = ["CanonicalOnnx", "OnnxFile", "onnx_path"]
-
 
 def onnx_path(model: Model) -> Path | None:
     """Where the model's ONNX file is, None for a model that is none."""

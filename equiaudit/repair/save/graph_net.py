@@ -16,8 +16,6 @@ from equiaudit.repair.options import Pad
 from equiaudit.repair.save.formats import Run, file_format
 from equiaudit.repair.save.write import Saved, save
 
-__all__ = ["GraphNet"]
-
 
 @dataclass(frozen=True)
 class GraphNet:

@@ -13,8 +13,6 @@ from equiaudit.models.types import Preprocess
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.write import Saved
 
-__all__ = ["Net"]
-
 
 class Net(Protocol):
     """Something that runs batches and can be written: a graph, or a file changed as a file."""

@@ -16,8 +16,6 @@ from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.options import Pad
 from equiaudit.repair.save.formats import Run, exported_onnx, write_onnx
 
-__all__ = ["LikeOnnx"]
-
 _CPU = torch.device("cpu")
 _DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in TYPES}
 

@@ -17,8 +17,6 @@ from equiaudit.repair.save.graph_net import GraphNet
 from equiaudit.repair.save.onnx_like import LikeOnnx
 from equiaudit.repair.save.write import Saved, save
 
-__all__ = ["OnnxNet"]
-
 
 @dataclass(frozen=True)
 class OnnxNet(GraphNet):

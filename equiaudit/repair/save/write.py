@@ -21,8 +21,6 @@ from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.save.formats import Format, Run, file_format
 
-__all__ = ["Saved", "placed", "save"]
-
 Outputs = torch.Tensor | Sequence[torch.Tensor]
 
 _ONNX_TOLERANCE = 1e-5

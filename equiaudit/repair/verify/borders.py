@@ -9,8 +9,6 @@ import torch
 from equiaudit.results.repair import Borders
 from equiaudit.sampling.canonical import canonical_report
 
-__all__ = ["borders_of"]
-
 
 def borders_of(images: Iterable[tuple[str, torch.Tensor]]) -> Borders:
     """Counts over named images (C, H, W), as a model receives them."""

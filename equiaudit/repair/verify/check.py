@@ -10,8 +10,6 @@ import torch
 from equiaudit.repair.save.formats import Run
 from equiaudit.results.repair import Verification
 
-__all__ = ["Check"]
-
 
 class Check(Protocol):
     """The check that a conversion has to pass: what it promises, put to the test."""

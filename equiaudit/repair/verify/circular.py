@@ -19,8 +19,6 @@ from equiaudit.repair.verify.margins import selection_margin
 from equiaudit.repair.verify.schedule import breaking_period, schedule
 from equiaudit.results.repair import Verification
 
-__all__ = ["Circular", "shifted_like", "verify"]
-
 _CONTROL_COMPARISONS = (32, 512)
 """At least and at most: a quarter of the work, for the control has to fail only once."""
 _PERIODIC_SHARE = 8

@@ -16,15 +16,6 @@ from equiaudit.models.types import Layout, Model
 from equiaudit.results.repair import Mismatch, ShiftErrors
 from equiaudit.tasks import TASKS
 
-__all__ = [
-    "Tally",
-    "Threshold",
-    "channels_first",
-    "label_threshold",
-    "largest",
-    "output_per_image",
-]
-
 Threshold = float | Decisions | Literal["ids"] | None
 """Above it a single score or channel is another label; "ids" where it is the label itself, None
 where it has none, as the values of images."""

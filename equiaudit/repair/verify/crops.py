@@ -16,8 +16,6 @@ from equiaudit.repair.verify.schedule import Schedule
 from equiaudit.results.repair import CRITERION, Verification
 from equiaudit.sampling.crop_select import CropPosition
 
-__all__ = ["Moved"]
-
 _CONTROL_ROUNDS = 4
 _LEAST_ROUNDS = 4
 """About a quarter of the moves keep the choice, and only those are compared."""

@@ -16,8 +16,6 @@ from equiaudit.repair.verify.exactness import SETTINGS
 from equiaudit.repair.verify.schedule import Schedule
 from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
 
-__all__ = ["Matching", "Run", "Shift", "Trial", "rolled", "some"]
-
 _BLOCK = 8
 """Images per batch; each batch goes through once unshifted and once per round."""
 _PROVES_NOTHING = (

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-__all__ = ["SETTINGS", "exact_arithmetic"]
-
 SETTINGS = (
     "TF32 off",
     "deterministic algorithms",

@@ -20,8 +20,6 @@ from equiaudit.results.repair import Verification
 from equiaudit.sampling.positions import Map, Role
 from equiaudit.tasks import TASKS
 
-__all__ = ["with_every_output"]
-
 Images = Mapping[str, Tensor]
 
 

@@ -9,8 +9,6 @@ import torch
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.verify.synthetic import synthetic_images
 
-__all__ = ["as_input", "example_images", "verification_images", "with_objects"]
-
 _OWN = 4
 _OBJECTS = ("square-12", "disk", "square-5", "text", "delta", "noise")
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from equiaudit.repair.rewrite.levels import ENERGY
 
-__all__ = ["selection_margin"]
-
 
 @torch.no_grad()
 def selection_margin(net: fx.GraphModule, x: Tensor) -> Tensor:

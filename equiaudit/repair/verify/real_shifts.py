@@ -11,8 +11,6 @@ from equiaudit.metrics.intervals import mean_interval
 from equiaudit.results.repair import Agreement
 from equiaudit.sampling.crop_select import CropPosition, agreement_bound, agreement_expected
 
-__all__ = ["REACH", "expectations", "measured"]
-
 REACH = 4
 """Largest real shift that is measured, px."""
 _DISTANCES = (1, 2, REACH)

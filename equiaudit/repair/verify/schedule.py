@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["Schedule", "breaking_period", "schedule"]
-
 _PROBES = 64
 
 

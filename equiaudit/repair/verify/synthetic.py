@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["synthetic_images"]
-
 
 def synthetic_images(size: tuple[int, int]) -> dict[str, Tensor]:
     """The synthetic set at `size` = (H, W): name -> (3, H, W) float32 in [0, 1], the same always.

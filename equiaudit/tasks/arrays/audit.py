@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.boundary import Changes, boundary_parts
-from equiaudit.audit.jobs import ALIGNED, columns_of
+from equiaudit.audit.boundary import Changes, boundary_parts, views_of
+from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile
 from equiaudit.audit.task import Source
@@ -26,8 +26,6 @@ from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.tasks import TASKS
 from equiaudit.tasks.arrays.block import ArrayBlock
 from equiaudit.tasks.arrays.records import FINITE, ArrayRecord
-
-__all__ = ["ArrayAudit", "Floats", "Recs", "mean_of", "percentile", "root_of"]
 
 Floats = NDArray[np.float64]
 Recs = Sequence[ArrayRecord]
@@ -110,16 +108,16 @@ class ArrayAudit(ABC):
 
     def boundary(self, records: Recs) -> tuple[BoundaryPart, ...]:
         """What causes the changes."""
-        aligned = self.plan.measures_alignment
-        names = [*self.plan.names, *([ALIGNED] if aligned else [])]
+        names = columns_of(self.plan)
         whole = [r for r in records if all(self._lost(r, name) == 0 for name in names)]
         each = {name: self._changes(whole, name) for name in names}
         kept = np.all([np.isfinite(values) for values in each.values()], axis=0)
         each = {name: values[kept] for name, values in each.items()}
+        indices = [r.index for r, known in zip(whole, kept, strict=True) if known]
         changes = Changes(
             subject=self.subject,
             by_kind={name: each[name] for name in self.plan.names},
-            aligned=each[ALIGNED] if aligned else None,
+            views=views_of(self.plan, indices, each.__getitem__),
             mean=bca_interval,
             difference=mean_difference,
         )

@@ -15,8 +15,6 @@ from equiaudit.audit.task import Source
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.arrays.records import FINITE, ArrayRecord, Arrays
 
-__all__ = ["ArrayBlock"]
-
 
 class ArrayBlock(ABC):
     """A `Block` that keeps tables (images, 1 + passes, ...); pass 0 is the unshifted one."""

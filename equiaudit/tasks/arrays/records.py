@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from equiaudit.audit.records import ImageRecord
 
-__all__ = ["FINITE", "ArrayRecord", "Arrays"]
-
 Arrays = Mapping[str, NDArray[Any]]
 
 FINITE = "finite"

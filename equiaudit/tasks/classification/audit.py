@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc  # the binomial law; scipy.stats is slow to import
 
-from equiaudit.audit.boundary import Changes, boundary_parts
-from equiaudit.audit.jobs import ALIGNED
+from equiaudit.audit.boundary import Changes, boundary_parts, paired_views, unequal
+from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Records
 from equiaudit.audit.task import Source
@@ -128,14 +129,15 @@ class LabelAudit:
 
     def boundary(self, records: Records[LabelRecord]) -> tuple[BoundaryPart, ...]:
         """What changes the label."""
-        names = [*self._plan.names, *([ALIGNED] if self._plan.measures_alignment else [])]
+        names = columns_of(self._plan)
         finite = records.where(np.all([_finite(records, name) for name in names], axis=0))
         changes = Changes(
             subject="label changes",
             by_kind={name: _changed(finite, name) for name in self._plan.names},
-            aligned=_changed(finite, ALIGNED) if self._plan.measures_alignment else None,
+            views=paired_views(self._plan, finite.indices, partial(_differ, finite)),
             mean=mean_interval,
             difference=paired_difference,
+            beyond=unequal(self._plan, partial(_unequal, finite)),
         )
         return boundary_parts(self._plan, changes)
 
@@ -176,6 +178,21 @@ def _changed(records: Records[LabelRecord], name: str) -> NDArray[np.float64]:
         return np.zeros(0)
     changed = predicted_of(records, name) != clean_of(records)[:, None]
     return np.asarray(changed.mean(axis=1))
+
+
+def _differ(records: Records[LabelRecord], name: str, one: int, other: int) -> NDArray[np.bool_]:
+    """(n,) whether two passes of `name` give different labels."""
+    if not records:
+        return np.zeros(0, np.bool_)
+    found = predicted_of(records, name)
+    return np.asarray(found[:, one] != found[:, other])
+
+
+def _unequal(records: Records[LabelRecord], one: str, other: str) -> NDArray[np.float64]:
+    """(n,) share of the offsets at which two series give different labels."""
+    if not records:
+        return np.zeros(0)
+    return np.asarray((predicted_of(records, one) != predicted_of(records, other)).mean(axis=1))
 
 
 def _finite(records: Records[LabelRecord], name: str) -> NDArray[np.bool_]:

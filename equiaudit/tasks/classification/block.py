@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Jobs, columns_of
+from equiaudit.audit.jobs import Jobs, columns_of
 from equiaudit.audit.task import Source
 from equiaudit.models.outputs import Decisions
 from equiaudit.shifts import ShiftPlan
@@ -35,7 +35,7 @@ class LabelBlock:
     ) -> None:
         self._decide = decide
         self._sources, self._probabilities, self._labels = sources, probabilities, labels
-        self._columns = columns_of(plan)
+        self._columns, self._names = columns_of(plan), plan.names
         shape = (len(sources), max(part.stop for part in self._columns.values()))
         self._predicted = np.full(shape, NONFINITE, np.int32)
         self._probability, self._error = np.zeros(shape), np.zeros(shape)
@@ -99,12 +99,11 @@ class LabelBlock:
     def _figures(self, finite: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(n, series, 2) wobble and largest logit error; 0 where an output was not finite."""
         found = []
-        for name, part in self._columns.items():
-            if name != ALIGNED:
-                own = self._probability[:, part]
-                each = own.max(axis=1) - own.min(axis=1), self._error[:, part].max(axis=1)
-                whole = finite & (self._predicted[:, part] != NONFINITE).all(axis=1)
-                found.append(np.where(whole[:, None], np.stack(each, axis=1), 0.0))
+        for part in (self._columns[name] for name in self._names):
+            own = self._probability[:, part]
+            each = own.max(axis=1) - own.min(axis=1), self._error[:, part].max(axis=1)
+            whole = finite & (self._predicted[:, part] != NONFINITE).all(axis=1)
+            found.append(np.where(whole[:, None], np.stack(each, axis=1), 0.0))
         return np.stack(found, axis=1)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.jobs import ALIGNED, Columns
+from equiaudit.audit.jobs import Columns
 from equiaudit.audit.records import ImageRecord
 
 NONFINITE = -1
@@ -29,6 +29,9 @@ _PLAIN = (
 """The fields that are written as they are."""
 
 Labels = NDArray[np.int32]
+
+_FIGURES = 16
+"""Bytes of the two figures that every series has, and a contrast has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class LabelRecord(ImageRecord):
     clean: int = NONFINITE
     confidence: float = 0.0
     columns: Columns | None = None
-    """Where in `predicted` each series is, and the aligned shifts; shared by all records."""
+    """Where in `predicted` each series is, and behind them the contrasts; shared by all records."""
     predicted: bytes = b""
     """int32 labels under all shifts."""
     figures: bytes = b""
@@ -69,7 +72,7 @@ class LabelRecord(ImageRecord):
 
     def _lists(self) -> dict[str, Any]:
         if self.columns is None:
-            return {"series": None, "aligned": []}
+            return {"series": None, "contrasts": {}}
         series = {
             name: {
                 "predicted": own.predicted.tolist(),
@@ -78,19 +81,18 @@ class LabelRecord(ImageRecord):
             }
             for name, own in self.series.items()
         }
-        return {"series": series, "aligned": self.aligned.tolist()}
+        views = {name: self.labels(name).tolist() for name in self.columns if name not in series}
+        return {"series": series, "contrasts": views}
 
     @classmethod
     def from_json(cls, line: str) -> Self:
         """The inverse of `to_json`; ValueError, TypeError or KeyError on a damaged line."""
         data: dict[str, Any] = json.loads(line)
-        series, aligned = data.pop("series"), data.pop("aligned")
+        series, views = data.pop("series"), data.pop("contrasts")
         data["notes"] = tuple(data["notes"])
         if series is None:
             return cls(**data)
-        parts = {name: own["predicted"] for name, own in series.items()}
-        if aligned:
-            parts[ALIGNED] = aligned
+        parts = {name: own["predicted"] for name, own in series.items()} | views
         labels = np.array([label for part in parts.values() for label in part], np.int32)
         figures = [(own["wobble"], own["logit_error"]) for own in series.values()]
         packed = np.array(figures, np.float64).tobytes()
@@ -100,14 +102,8 @@ class LabelRecord(ImageRecord):
     @property
     def series(self) -> dict[str, LabelSeries]:
         """What was seen, by series."""
-        columns = self.columns or {}
-        return {name: self.of(name) for name in columns if name != ALIGNED}
-
-    @property
-    def aligned(self) -> Labels:
-        """The labels under aligned shifts; none where there were no such shifts."""
-        part = (self.columns or {}).get(ALIGNED, slice(0))
-        return np.frombuffer(self.predicted, np.int32)[part]
+        names = list(self.columns or {})[: len(self.figures) // _FIGURES]
+        return {name: self.of(name) for name in names}
 
     def labels(self, name: str) -> Labels:
         """(K,) labels under series `name`."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.jobs import ALIGNED, columns_of
+from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.shelf import Records, Shelf
 from equiaudit.data import Dataset
 from equiaudit.shifts import ShiftPlan
@@ -44,7 +44,7 @@ class LabelTable(Shelf[LabelRecord]):
         """(n,) unshifted labels."""
         self.predicted: Ints = np.empty((n, width), np.int8)
         """(n, W) labels under all shifts, in the columns of the plan; widened as labels ask."""
-        self.figures = np.empty((n, 2 * len(self.columns.keys() - {ALIGNED})), np.float64)
+        self.figures = np.empty((n, 2 * len(plan.names)), np.float64)
         """(n, 2 S) wobble and largest logit error of each series in turn."""
         self._notes: dict[int, tuple[str, ...]] = {}
         self._reasons: dict[int, str] = {}

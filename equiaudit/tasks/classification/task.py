@@ -34,6 +34,7 @@ class Classification(Task):
     returns = "labels"
     guessed = True
     scores = True
+    paired = True
     protocols = ("zhang2019", "mass", "aps")
 
     metrics = METRICS
@@ -76,7 +77,7 @@ class Classification(Task):
         from equiaudit.data.reading import OF_MASKS
 
         reading.refuse(
-            OF_MASKS,
+            tuple(name for name in OF_MASKS if name != "split"),
             f"is of masks, and {model.name} is a classifier",
             "Leave it out; --labels FILE.csv gives labels.",
         )
@@ -90,6 +91,7 @@ class Classification(Task):
             class_ids=names.ids,
             num_classes=count,
             layout=reading.layout,
+            split=reading.split,
             limit=limit,
             seed=seed,
         )

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.boundary import Changes, boundary_parts
-from equiaudit.audit.jobs import ALIGNED
+from equiaudit.audit.boundary import Changes, boundary_parts, views_of
+from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile, Records
 from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item
+from equiaudit.data import Dataset, Item, TruthReader
 from equiaudit.errors import InputError
 from equiaudit.kinds import Kind
 from equiaudit.metrics.intervals import mean_interval
 from equiaudit.metrics.paired import paired_difference
 from equiaudit.models.detectors import MOST_BOXES
 from equiaudit.models.types import Model
-from equiaudit.results import BoundaryPart, ShiftResult
+from equiaudit.results import BoundaryPart, BoxShift, Estimate, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.tasks.detection.against import precision_figures, unlike
 from equiaudit.tasks.detection.block import BoxBlock
-from equiaudit.tasks.detection.figures import by_distance, figures_of, grid_maps, unkept
+from equiaudit.tasks.detection.examples import examples, least_stable
+from equiaudit.tasks.detection.figures import (
+    BOUNDED,
+    by_distance,
+    figures_of,
+    grid_maps,
+    jitter_by_distance,
+    jitter_maps,
+    shares_of,
+    unkept,
+    unstable,
+)
 from equiaudit.tasks.detection.records import BoxRecord
 from equiaudit.tasks.detection.samples import samples_csv
 
+_FEWEST = 30
+"""Annotated boxes before none found says something."""
 _NONE_AFTER = 100
 """Images after which a detector that has found nothing is not run further."""
 
@@ -34,10 +49,8 @@ _NONE_AFTER = 100
 class DetectionAudit:
     """Boxes compared with boxes."""
 
-    key = ""
-    truth = None
-    bounded = ()
-    """Images without boxes have no figure."""
+    bounded = BOUNDED
+    """Images without boxes have no figure, and are no draws."""
 
     def __init__(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
@@ -46,6 +59,16 @@ class DetectionAudit:
         for series in plan.series:
             if type(series.moves).back is not Kind.back:
                 raise InputError(f"How boxes move back under {series.kind} shifts is not known.")
+
+    @property
+    def key(self) -> str:
+        """Whether boxes are held against known ones."""
+        return f"known:{self._dataset.truth is not None}"
+
+    @property
+    def truth(self) -> TruthReader | None:
+        """Annotated boxes, where there are any."""
+        return self._dataset.truth
 
     def parse(self, line: str) -> BoxRecord:
         """A line of the journal."""
@@ -57,11 +80,12 @@ class DetectionAudit:
 
     def open_block(self, sources: Sequence[Source]) -> BoxBlock:
         """Begin with some images."""
-        return BoxBlock(self._plan, sources, MOST_BOXES)
+        return BoxBlock(self._plan, sources, self._model)
 
     def check(self, records: Records[BoxRecord]) -> None:
-        """Stop where nothing is found on any image."""
+        """Stop where nothing is found on any image, or nothing that is there."""
         read = records.readable
+        self._check_labels(read)
         if len(read) < min(_NONE_AFTER, len(self._dataset.items) - (len(records) - len(read))):
             return
         found = any(s.finite and s.total("found") for r in read for s in _all(r))
@@ -73,6 +97,26 @@ class DetectionAudit:
                 tip="A lower score_threshold finds more; also check size, mean, std and channels.",
             )
 
+    def _check_labels(self, read: Sequence[BoxRecord]) -> None:
+        if not self._options.accuracy_check:
+            return
+        objects, near, found = unlike(read)
+        if objects < _FEWEST or found:
+            return
+        over = f"Over {len(read)} images with {objects} annotated boxes {self._model.name}"
+        tip = "--no-accuracy-check goes on anyway; --layout images takes the images alone."
+        if near >= objects / 4:
+            raise InputError(
+                f"{over} finds {near}, and none under its class: its labels are counted otherwise"
+                " than the annotations.",
+                tip=f"--class-names FILE names its labels in their order. {tip}",
+            )
+        raise InputError(
+            f"{over} finds none: the preprocessing, how boxes are read, or the labels are"
+            " probably wrong.",
+            tip=f"Check --size, --mean, --std, fit, and the units of boxes. {tip}",
+        )
+
     def shelf(self) -> Pile[BoxRecord]:
         """The records as they are."""
         return Pile()
@@ -81,47 +125,65 @@ class DetectionAudit:
         """(n,) whether the unshifted output and all outputs of series `name` were finite."""
         return np.array([r.of(name).finite for r in records], np.bool_)
 
-    def figures(self, series: Series, records: Records[BoxRecord]) -> dict[str, Any]:
-        """None."""
-        return {}
+    def figures(
+        self, series: Series, records: Records[BoxRecord]
+    ) -> dict[str, NDArray[np.float64]]:
+        """One share per image that has boxes."""
+        return shares_of([record.of(series.name) for record in records])
 
     def shift_result(self, series: Series, records: Records[BoxRecord]) -> ShiftResult:
         """The metrics, and boxes kept by offset, phase and distance."""
         own = [r.of(series.name) for r in records]
         whole, phases = grid_maps(self._plan, series, records)
+        metrics = figures_of(own, seed=self._plan.seed) | precision_figures(records, series.name)
         return ShiftResult(
             kind=series.name,
-            metrics=figures_of(own, seed=self._plan.seed),
+            metrics=metrics,
             agreement_map=whole,
             phase_map=phases,
             by_distance=by_distance(self._plan, series, records),
-            notes=(_counted(records, series.name),),
+            boxes=self._boxes(series, records),
+            notes=(_counted(records, series.name), *_moving(metrics)),
+        )
+
+    def _boxes(self, series: Series, records: Records[BoxRecord]) -> BoxShift:
+        whole, phases = jitter_maps(self._plan, series, records)
+        names = dict(self._dataset.class_names or enumerate(self._model.class_names or ()))
+        return BoxShift(
+            objects=unstable(records, series.name, names),
+            jitter_by_distance=jitter_by_distance(self._plan, series, records),
+            jitter_map=whole,
+            jitter_phase_map=phases,
         )
 
     def boundary(self, records: Records[BoxRecord]) -> tuple[BoundaryPart, ...]:
         """What loses boxes or relabels them."""
-        names = [*self._plan.names, *([ALIGNED] if self._plan.measures_alignment else [])]
+        names = columns_of(self._plan)
         finite = records.where(np.all([self.finite(records, name) for name in names], axis=0))
         has = np.array([all(r.of(n).total("counted") for n in names) for r in finite], np.bool_)
         told = finite.where(has) if len(finite) else finite
         changes = Changes(
             subject="boxes that are not kept",
             by_kind={name: unkept(told, name) for name in self._plan.names},
-            aligned=unkept(told, ALIGNED) if self._plan.measures_alignment else None,
+            views=views_of(self._plan, [r.index for r in told], partial(unkept, told)),
             mean=mean_interval,
             difference=paired_difference,
         )
         return boundary_parts(self._plan, changes)
 
     def more(self, records: Records[BoxRecord]) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        """The least stable images in pictures."""
+        if not self._options.images:
+            return {}
+        return {"box_examples": examples(self._model, self._dataset, self._plan, records)}
 
     def gathered(
         self, pictures: Sequence[Mapping[str, Any]], records: Records[BoxRecord]
     ) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        """The least stable of all are among those of their parts."""
+        shown = {(e.kind, e.file): e for each in pictures for e in each["box_examples"]}
+        wanted = [(s.name, r.file) for s in self._plan.series for r in least_stable(s, records)]
+        return {"box_examples": tuple(shown[key] for key in wanted if key in shown)}
 
     def samples_csv(self, records: Records[BoxRecord]) -> Iterator[str]:
         """One row per image and kind."""
@@ -159,6 +221,18 @@ def _counted(records: Sequence[BoxRecord], name: str) -> str:
     return (
         f"{counted:,} unshifted boxes compared over all shifts; {apart:,} counted apart, as a"
         " border of the windows cuts them"
+    )
+
+
+def _moving(metrics: Mapping[str, Estimate]) -> tuple[str, ...]:
+    median, most = (metrics[name].value for name in ("jitter_median", "jitter_p95"))
+    if median is None or most is None:
+        return ()
+    if most == 0:
+        return ("of 100 kept boxes 95 or more stay where their object is, to the last digit",)
+    return (
+        f"half of the kept boxes move against their object by {median:.2g} px at most, 5 in 100 by"
+        f" {most:.2g} px or more",
     )
 
 

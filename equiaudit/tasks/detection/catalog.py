@@ -9,6 +9,21 @@ def _px(name: str, title: str, meaning: str) -> MetricInfo:
     return MetricInfo(name, title, meaning, False, upper_bound=None, is_share=False, unit="px")
 
 
+def _ap(name: str, title: str, meaning: str, *, short: bool = False) -> MetricInfo:
+    clean = name.endswith("clean")
+    called = title.partition(",")[0] if name == "ap_clean" else ""
+    return MetricInfo(
+        name,
+        title,
+        meaning,
+        True,
+        needs_truth=True,
+        accuracy=called,
+        unshifted=clean,
+        in_short=short,
+    )
+
+
 _OF_SIZE = "kept, of the boxes of the unshifted image {}"
 
 METRICS = (
@@ -67,4 +82,29 @@ METRICS = (
         "largest less smallest score of a box over the shifts that keep it, mean over boxes",
         False,
     ),
+    MetricInfo(
+        "mask_consistency",
+        "Mask consistency",
+        "box consistency by the overlap of masks, mean over IoUs from 0.5 to 0.95",
+        True,
+    ),
+    MetricInfo(
+        "mask_iou", "Mask IoU", "overlap of the masks of kept boxes, moved back, mean", True
+    ),
+    MetricInfo(
+        "keypoint_similarity",
+        "Key point similarity",
+        "COCO's OKS of the key points of kept boxes, moved back, mean",
+        True,
+    ),
+    _ap("ap_clean", "AP, unshifted", "COCO's AP of boxes over IoUs from 0.5 to 0.95"),
+    _ap("ap50_clean", "AP50, unshifted", "the same at an IoU of 0.5"),
+    _ap("ap75_clean", "AP75, unshifted", "the same at an IoU of 0.75"),
+    _ap("ap_shifted", "AP, shifted", "AP over all shifts, each an image of its own", short=True),
+    _ap("ap50_shifted", "AP50, shifted", "the same at an IoU of 0.5"),
+    _ap("ap75_shifted", "AP75, shifted", "the same at an IoU of 0.75"),
+    _ap("ap_worst", "AP, worst", "AP with each image at the shift that is worst for it"),
+    _ap("ap50_worst", "AP50, worst", "AP50 at those shifts"),
+    _ap("ap75_worst", "AP75, worst", "AP75 at those shifts"),
+    _ap("ap_best", "AP, best", "AP with each image at the shift that is best for it"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,28 @@ from numpy.typing import NDArray
 from equiaudit.metrics.dense import largest
 from equiaudit.metrics.intervals import bca_interval, mean_interval, ratio_interval
 from equiaudit.metrics.quantiles import pooled_quantile
-from equiaudit.results import DistancePoint, Estimate, GridMap
+from equiaudit.results import (
+    DistancePoint,
+    Estimate,
+    GridMap,
+    JitterMap,
+    JitterPoint,
+    UnstableBox,
+)
 from equiaudit.shifts import Series, ShiftPlan
-from equiaudit.tasks.detection.records import COUNTS, MOVES, BoxRecord, BoxSeries
-
-__all__ = ["by_distance", "figures_of", "grid_maps", "unkept"]
+from equiaudit.tasks.detection.records import COUNTS, EACH, MOVES, BoxRecord, BoxSeries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+BOUNDED = ("box_consistency", "box_consistency_75")
+"""The metrics that are means of one share per image, of those with boxes."""
+_INSIDE = {
+    "mask_consistency": "mask_consistency",
+    "mask_iou": "mask_iou",
+    "keypoint_similarity": "alike",
+}
+_UNSTABLE = 50
 _MEDIAN, _P95 = 0.5, 0.95
 _SIZES = ("kept_small", "kept_medium", "kept_large")
 
@@ -28,9 +41,8 @@ def figures_of(own: Sequence[BoxSeries], *, seed: int) -> dict[str, Estimate]:
     totals = {name: _column(own, name) for name in COUNTS}
     counted = totals["counted"]
     found: dict[str, Estimate] = {}
-    for place, name in enumerate(("box_consistency", "box_consistency_75")):
-        shares = [s.consistency[place] for s in own]
-        found[name] = mean_interval([share for share in shares if share is not None])
+    for name, shares in shares_of(own).items():
+        found[name] = mean_interval(shares)
     for name in ("kept", "lost", "relabelled"):
         found[f"boxes_{name}"] = ratio_interval(totals[name], counted)
     found["boxes_appeared"] = _per_box(totals["appeared"], counted, seed)
@@ -41,7 +53,20 @@ def figures_of(own: Sequence[BoxSeries], *, seed: int) -> dict[str, Estimate]:
     found |= _jitters(own, seed)
     wobble = [s.wobble for s in own if s.wobble is not None]
     in_range = all(0 <= value <= 1 for value in wobble)
+    for name, field in _INSIDE.items():
+        inside = [getattr(s, field) for s in own]
+        if known := [value for value in inside if value is not None]:
+            found[name] = mean_interval(known)
     found["score_wobble"] = mean_interval(wobble) if in_range else bca_interval(wobble, seed=seed)
+    return found
+
+
+def shares_of(own: Sequence[BoxSeries]) -> dict[str, Floats]:
+    """By metric of `BOUNDED`, the shares of the images that have boxes."""
+    found = {}
+    for place, name in enumerate(BOUNDED):
+        shares = [s.consistency[place] for s in own]
+        found[name] = np.array([share for share in shares if share is not None], np.float64)
     return found
 
 
@@ -135,4 +160,89 @@ def by_distance(
         )
         for d in np.unique(far)
         if d > 0
+    )
+
+
+def jitter_by_distance(
+    plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
+) -> tuple[JitterPoint, ...]:
+    """Mean jitter of kept boxes at each tried distance > 0; images are the unit."""
+    far, kept, moved = _by_shift(plan, series, records)
+    distance = np.abs(far).max(axis=2)
+    points = []
+    for d in np.unique(distance[distance > 0]).tolist():
+        at = distance == d
+        total = (kept * at).sum(axis=1)
+        if total.any():
+            jitter = _per_box((moved * at).sum(axis=1), total, plan.seed)
+            points.append(JitterPoint(distance=d, jitter=jitter))
+    return tuple(points)
+
+
+def jitter_maps(
+    plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
+) -> tuple[JitterMap, JitterMap | None]:
+    """Mean jitter of kept boxes by (dy, dx), and by phase where the stride is known."""
+    axis = tuple(range(series.low, series.high + 1))
+    every = _by_shift(plan, series, records)
+    whole = _jitter_map(axis, axis, every, lambda at: at - series.low)
+    if plan.stride is None:
+        return whole, None
+    rows, columns = (tuple(range(step)) for step in plan.stride)
+    stride = np.array(plan.stride)
+    return whole, _jitter_map(rows, columns, every, lambda at: at % stride)
+
+
+def _by_shift(
+    plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
+) -> tuple[Ints, Floats, Floats]:
+    """(n, K, 2) offsets; (n, K) boxes that are kept, and their jitter summed."""
+    own = [r.of(series.name) for r in records]
+    offsets = np.stack([plan.offsets(series, r.index) for r in records])
+    kept = np.stack([s.by_shift[:, COUNTS.index("kept")] for s in own]).astype(np.float64)
+    return offsets, kept, np.stack([s.jitter_of_shifts for s in own])
+
+
+def _jitter_map(
+    rows: tuple[int, ...],
+    columns: tuple[int, ...],
+    every: tuple[Ints, Floats, Floats],
+    cells: Callable[[Ints], Ints],
+) -> JitterMap:
+    offsets, kept, moved = every
+    at = tuple(cells(offsets).reshape(-1, 2).T)
+    sums, counts = np.zeros((2, len(rows), len(columns)))
+    np.add.at(sums, at, moved.ravel())
+    np.add.at(counts, at, kept.ravel())
+    values = tuple(
+        tuple(s / c if c else None for s, c in zip(*row, strict=True))
+        for row in zip(sums.tolist(), counts.tolist(), strict=True)
+    )
+    return JitterMap(rows=rows, cols=columns, values=values)
+
+
+def unstable(
+    records: Sequence[BoxRecord], name: str, names: Mapping[int, str]
+) -> tuple[UnstableBox, ...]:
+    """The least stable boxes of all images: those kept least often, then those that move most."""
+    found = [(r.index, r.file, row) for r in records for row in r.of(name).unstable.tolist()]
+    kept, compared, worst = (EACH.index(n) for n in ("kept", "compared", "jitter_max"))
+
+    def rank(each: tuple[int, str, list[float]]) -> tuple[float, float, int]:
+        index, _, row = each
+        moved = 0.0 if np.isnan(row[worst]) else row[worst]
+        return row[kept] / row[compared], -moved, index
+
+    return tuple(
+        UnstableBox(
+            file=file,
+            label=int(row[5]),
+            name=names.get(int(row[5])),
+            score=row[4],
+            box=(row[0], row[1], row[2], row[3]),
+            kept=int(row[kept]),
+            compared=int(row[compared]),
+            jitter_max=None if np.isnan(row[worst]) else row[worst],
+        )
+        for _, file, row in sorted(found, key=rank)[:_UNSTABLE]
     )

@@ -23,6 +23,9 @@ COLUMNS = (
     "box_consistency_75",
     "jitter_max",
     "score_wobble",
+    "mask_consistency",
+    "mask_iou",
+    "keypoint_similarity",
     "nonfinite",
 )
 
@@ -37,13 +40,14 @@ def samples_csv(plan: ShiftPlan, records: Iterable[BoxRecord]) -> Iterator[str]:
 
 def _cells(own: BoxSeries) -> tuple[object, ...]:
     if not own.finite:
-        return (*(None,) * 10, 1)
+        return (*(None,) * (len(COLUMNS) - 4), 1)
     names = ("counted", "kept", "lost", "relabelled", "appeared", "apart")
     shares = (None if share is None else repr(share) for share in own.consistency)
     jitter = own.moved[:, MOVES.index("jitter")]
     worst = repr(float(jitter.max())) if len(jitter) else None
-    wobble = None if own.wobble is None else repr(own.wobble)
-    return (*(own.total(name) for name in names), *shares, worst, wobble, 0)
+    means = (own.wobble, own.mask_consistency, own.mask_iou, own.alike)
+    cells = (None if value is None else repr(value) for value in means)
+    return (*(own.total(name) for name in names), *shares, worst, *cells, 0)
 
 
 def _text(row: Sequence[object]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from equiaudit.errors import InputError
 from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.detection.catalog import METRICS
+from equiaudit.tasks.sections import HtmlSections, Section
 from equiaudit.tasks.sentences import counted
 
 if TYPE_CHECKING:
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
+    from equiaudit.results import Result
     from equiaudit.shifts import ShiftPlan
     from equiaudit.tasks.detection.audit import DetectionAudit
 
@@ -56,8 +61,13 @@ class Detection(Task):
             " largest of the four counts.",
         ),
     )
-    truth = TruthWords("labels", "labelled", "Consistency of boxes needs none.")
-    means = ("box_consistency", "box_consistency_75", "score_wobble")
+    truth = TruthWords(
+        "boxes", "annotated", "AP needs annotated boxes (docs/detection.md); consistency does not."
+    )
+    means = (
+        *("box_consistency", "box_consistency_75", "score_wobble"),
+        *("mask_consistency", "mask_iou", "keypoint_similarity"),
+    )
 
     def fits(self, output: Tensor) -> bool:
         """Never by a shape."""
@@ -66,13 +76,34 @@ class Detection(Task):
     def open(
         self, model: Model, data: str | Place, reading: Reading, limit: int | None, seed: int
     ) -> Dataset:
-        """The images alone."""
-        from equiaudit.data import open_bare_dataset
+        """The images, with annotated boxes where there are any."""
+        from equiaudit.data import Labels, open_objects
         from equiaudit.data.reading import OF_MASKS
 
-        of_labels = ("labels", "class_order", *OF_MASKS)
-        reading.refuse(of_labels, "says what is right, which boxes need not know", "Leave it out.")
-        return open_bare_dataset(data, self.name, layout=reading.layout, limit=limit, seed=seed)
+        others = ("labels", "class_order", *(name for name in OF_MASKS if name != "split"))
+        tip = "Leave it out; annotations lie beside the images, see docs/detection.md."
+        reading.refuse(others, f"says nothing of boxes, which {model.name} returns", tip)
+        count = model.num_classes
+        names = reading.names_for(model.name, model.class_names, count)
+        behind = model.detector.get("background") == "first"
+        ids = behind or model.detector.get("format") == "dicts"
+        known = Labels(model.name, names.names, count, "ids" if ids else "")
+        found = open_objects(
+            data,
+            self.name,
+            known,
+            layout=reading.layout,
+            split=reading.split,
+            limit=limit,
+            seed=seed,
+        )
+        if found.truth is not None and find_spec("pycocotools") is None:
+            raise InputError(
+                f"{data} has annotated boxes, and AP is computed by pycocotools, which is not"
+                " installed.",
+                tip="pip install 'equiaudit[detection]', or --layout images for consistency alone.",
+            )
+        return found
 
     def audit(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
@@ -81,6 +112,18 @@ class Detection(Task):
         from equiaudit.tasks.detection.audit import DetectionAudit
 
         return DetectionAudit(model, dataset, plan, options)
+
+    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
+        """Jitter by distance and phase, and the least stable objects."""
+        from equiaudit.tasks.detection import report
+
+        return report.sections(result, narrow=narrow)
+
+    def html(self, result: Result, room: int) -> HtmlSections:
+        """The same, with pictures."""
+        from equiaudit.tasks.detection import report
+
+        return report.html(result, room)
 
 
 TASK = Detection()

@@ -22,8 +22,6 @@ from equiaudit.errors import InputError
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan
 
-__all__ = ["NEIGHBOURS", "NONE", "Gallery", "directions"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 

@@ -10,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Jobs
+from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.task import Source
-from equiaudit.kinds import CIRCULAR, Kind
+from equiaudit.kinds import Kind
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.arrays.block import ArrayBlock
-
-__all__ = ["DISPLACEMENT", "PEAK", "HeatmapBlock", "displacements", "peaks"]
 
 DISPLACEMENT, PEAK = "displacement", "peak"
 Step = tuple[int, int]
@@ -60,7 +58,7 @@ class HeatmapBlock(ArrayBlock):
     def __init__(self, plan: ShiftPlan, sources: Sequence[Source], step: Step) -> None:
         super().__init__(plan, sources, [""] * len(sources))
         self._step = step
-        self._kind = {s.name: s.moves for s in plan.series} | {ALIGNED: CIRCULAR}
+        self._kind = plan.moves
         self._clean: dict[int, tuple[Tensor, Tensor]] = {}
         pixels = torch.arange(plan.window[0] * plan.window[1])
         self._pixels = pixels.reshape(plan.window)

@@ -137,7 +137,7 @@ class ImageAudit(MapAudit[ImageRecord]):
         return Changes(
             subject="squared changes (NMSE)",
             by_kind=self.by_kind(records),
-            aligned=self.aligned(records),
+            views=self.views(records),
             mean=bca_interval,
             difference=mean_difference,
         )

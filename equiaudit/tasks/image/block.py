@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from equiaudit.audit.jobs import ALIGNED, Job
+from equiaudit.audit.jobs import Job
 from equiaudit.audit.task import Source
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
@@ -150,7 +150,7 @@ class ImageBlock(MapBlock[ImageSeries]):
         before, after = moved.clean(own.output), moved.back(shifted)
         error = (after.double() - before.double()).square().sum(0)
         energy = float(before.double().square().sum())
-        if job.name != ALIGNED:
+        if job.name in self.plan.names:
             figures = self._figures.setdefault((job.image, job.name), {})
             figures[job.slot] = _figures(own, before, after, moved)
         # Where the unshifted output is black, the change is taken as it is.

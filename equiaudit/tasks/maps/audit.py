@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.audit.boundary import Changes, boundary_parts
+from equiaudit.audit.boundary import Changes, Views, boundary_parts, views_of
 from equiaudit.audit.forward import blank
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile
@@ -92,7 +92,8 @@ class MapAudit(ABC, Generic[Rec]):
         finite = [
             r
             for r in records
-            if all(_is_finite(r, name) for name in self.plan.names) and None not in r.aligned
+            if all(_is_finite(r, name) for name in self.plan.names)
+            and not any(None in each for each in r.contrasts.values())
         ]
         changes = self.changes(finite)
         return boundary_parts(self.plan, changes)
@@ -156,11 +157,13 @@ class MapAudit(ABC, Generic[Rec]):
             name: np.array([r.of(name).changes.mean() for r in records]) for name in self.plan.names
         }
 
-    def aligned(self, records: Sequence[Rec]) -> np.ndarray[Any, Any] | None:
-        """(n,) mean change under aligned shifts, where they were run."""
-        if not self.plan.measures_alignment:
-            return None
-        return np.array([np.mean(np.array(r.aligned, np.float64)) for r in records])
+    def views(self, records: Sequence[Rec]) -> dict[str, Views]:
+        """The mean changes of the views of contrasts."""
+
+        def mean(name: str) -> NDArray[np.float64]:
+            return np.array([np.mean(np.array(r.contrasts[name], np.float64)) for r in records])
+
+        return views_of(self.plan, [r.index for r in records], mean)
 
     @abstractmethod
     def metrics(self, series: Series, records: Sequence[Rec]) -> dict[str, Any]:

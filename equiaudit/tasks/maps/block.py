@@ -8,9 +8,8 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from equiaudit.audit.jobs import ALIGNED, Job, Jobs
+from equiaudit.audit.jobs import Job, Jobs, columns_of
 from equiaudit.audit.task import Source
-from equiaudit.kinds import CIRCULAR
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.maps.frames import Frames, Moved
 from equiaudit.tasks.maps.records import MapRecord, MapSeries
@@ -24,15 +23,12 @@ class MapBlock(ABC, Generic[S]):
 
     def __init__(self, plan: ShiftPlan, frames: Frames, sources: Sequence[Source]) -> None:
         self.plan, self.frames, self.sources = plan, frames, sources
-        self._kind = {s.name: s.moves for s in plan.series} | {ALIGNED: CIRCULAR}
+        self._kind = plan.moves
         self._finite: dict[int, bool] = {}
         self._tallies: dict[tuple[int, str], Tally] = {}
-        for image, source in enumerate(sources):
-            for series in plan.series:
-                count = len(plan.offsets(series, source.item.index))
-                self._tallies[image, series.name] = Tally(frames, count)
-            count = len(plan.aligned_offsets(source.item.index)) if plan.measures_alignment else 0
-            self._tallies[image, ALIGNED] = Tally(frames, count)
+        for name, part in columns_of(plan).items():
+            for image in range(len(sources)):
+                self._tallies[image, name] = Tally(frames, part.stop - part.start)
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
         """Reduce the unshifted outputs to what shifted ones are compared with."""
@@ -68,7 +64,11 @@ class MapBlock(ABC, Generic[S]):
                 s.name: self.series(image, s.name, self._tallies[image, s.name].fields)
                 for s in self.plan.series
             },
-            aligned=tuple(self._tallies[image, ALIGNED].change),
+            contrasts={
+                name: tuple(self._tallies[image, name].change)
+                for contrast in self.plan.contrasts
+                for name in contrast.names
+            },
         )
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -56,7 +56,8 @@ class MapRecord(ImageRecord, Generic[S]):
     finite: bool = False
     """Whether the unshifted output is."""
     series: dict[str, S] | None = None
-    aligned: tuple[float | None, ...] = ()
+    contrasts: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """The change under the views of contrasts, by name."""
 
     @property
     def truth(self) -> str:
@@ -70,7 +71,9 @@ class MapRecord(ImageRecord, Generic[S]):
         series = data.pop("series")
         if series is not None:
             series = {name: series_type.from_json(each) for name, each in series.items()}
-        return cls(**{name: _frozen(value) for name, value in data.items()}, series=series)
+        views = {name: _frozen(each) for name, each in data.pop("contrasts").items()}
+        plain = {name: _frozen(value) for name, value in data.items()}
+        return cls(**plain, series=series, contrasts=views)
 
     def of(self, name: str) -> S:
         """What was seen under series `name`."""

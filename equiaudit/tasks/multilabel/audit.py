@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
-from equiaudit.audit.boundary import Changes, boundary_parts
-from equiaudit.audit.jobs import ALIGNED
+from equiaudit.audit.boundary import Changes, boundary_parts, paired_views, unequal
+from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile, Records
 from equiaudit.audit.task import Source
@@ -120,14 +121,15 @@ class SetAudit:
 
     def boundary(self, records: Records[SetRecord]) -> tuple[BoundaryPart, ...]:
         """What changes decisions."""
-        names = [*self._plan.names, *([ALIGNED] if self._plan.measures_alignment else [])]
+        names = columns_of(self._plan)
         finite = records.where(np.all([self.finite(records, name) for name in names], axis=0))
         changes = Changes(
             subject="changes of the set",
             by_kind={name: _changed(finite, name) for name in self._plan.names},
-            aligned=_changed(finite, ALIGNED) if self._plan.measures_alignment else None,
+            views=paired_views(self._plan, finite.indices, partial(_differ, finite)),
             mean=mean_interval,
             difference=paired_difference,
+            beyond=unequal(self._plan, partial(_unequal, finite)),
         )
         return boundary_parts(self._plan, changes)
 
@@ -204,6 +206,18 @@ class SetAudit:
 def _changed(records: Records[SetRecord], name: str) -> NDArray[np.float64]:
     """Share of the shifts under `name` that change the set, per image."""
     found = [(record.of(name) != record.decided()).any(axis=1).mean() for record in records]
+    return np.array(found, np.float64)
+
+
+def _differ(records: Records[SetRecord], name: str, one: int, other: int) -> NDArray[np.bool_]:
+    """(n,) whether two passes of `name` give different sets."""
+    found = (record.of(name) for record in records)
+    return np.array([(sets[one] != sets[other]).any() for sets in found], np.bool_)
+
+
+def _unequal(records: Records[SetRecord], one: str, other: str) -> NDArray[np.float64]:
+    """(n,) share of the offsets at which two series give different sets."""
+    found = [(record.of(one) != record.of(other)).any(axis=1).mean() for record in records]
     return np.array(found, np.float64)
 
 

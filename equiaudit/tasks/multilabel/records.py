@@ -24,7 +24,7 @@ class SetRecord(ImageRecord):
     clean: str = ""
     """"" where the output is not finite."""
     shifted: dict[str, str] = field(default_factory=dict)
-    """By series, and the aligned shifts: K times the classes."""
+    """By series, and the parts of contrasts: K times the classes."""
     nonfinite: dict[str, int] = field(default_factory=dict)
     """By series, the outputs that are not finite, where there are such."""
 

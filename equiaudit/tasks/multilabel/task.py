@@ -31,6 +31,7 @@ class Multilabel(Task):
     output = "a score per class (N, classes), each held against a threshold"
     returns = "several labels per image"
     scores = True
+    paired = True
     exclusive = False
     decides = "each"
     protocols = ("zhang2019", "mass", "aps")

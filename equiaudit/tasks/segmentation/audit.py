@@ -190,7 +190,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
         return Changes(
             subject="pixels that change their label",
             by_kind=self.by_kind(records),
-            aligned=self.aligned(records),
+            views=self.views(records),
             mean=flip_interval,
             difference=flip_difference,
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from equiaudit.audit.jobs import ALIGNED, Job
+from equiaudit.audit.jobs import Job
 from equiaudit.audit.task import Source
 from equiaudit.data import IGNORED
 from equiaudit.metrics.dense import mean_iou
@@ -129,7 +129,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         back = moved.back(shifted)
         flips = back != moved.clean(self._labels[job.image])
         mask = self._masks.get(job.image)
-        if mask is not None and job.name != ALIGNED:
+        if mask is not None and job.name in self.plan.names:
             kept = self._kept.setdefault((job.image, job.name), _Kept())
             kept.scores[job.slot] = self._scores(job, shifted, back, mask, moved)
             for label, (lost, found) in mask.objects.count(moved, back).items():

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from equiaudit.errors import InputError
 from equiaudit.tasks.segmentation.block import SegmentationRecord
 
-__all__ = ["Findings"]
-
 _SEEN = 8
 """Images, or all where there are fewer, after which class 1 all over is no accident."""
 _MASKS, _LEAST = 30, 10

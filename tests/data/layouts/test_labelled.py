@@ -54,6 +54,24 @@ def test_tiny_imagenet(tmp_path: Path, root: str) -> None:
     assert labels(tmp_path / root, num_classes=1000) == [573, 1, 573, 208]
 
 
+def test_the_list_of_tiny_imagenet_is_another_order(tmp_path: Path) -> None:
+    """wnids.txt has the 200 classes, not sorted; nets were trained by it, and by ImageFolder."""
+    wnids = ["n03444034", "n01443537", "n02099712"]
+    for i, wnid in enumerate(wnids[:2]):
+        image(tmp_path / "val" / "images" / f"val_{i}.JPEG")
+        with (tmp_path / "val" / "val_annotations.txt").open("a") as table:
+            table.write(f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62\n")
+    (tmp_path / "wnids.txt").write_text("\n".join(wnids))
+    for root in (tmp_path, tmp_path / "val"):
+        doubt = open_dataset(root, num_classes=3).doubt
+        assert [own.tolist() for own in doubt.labels] == [[2, 0], [0, 1]]
+        assert labels(root, num_classes=3, class_order="index") == [0, 1]
+        assert labels(root, num_classes=3, class_order="string") == [2, 0]
+        assert labels(root, num_classes=1000) == [573, 1]
+    with pytest.raises(InputError, match="which is which cannot be told"):
+        open_dataset(tmp_path, num_classes=4)
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_hugging_face(tmp_path: Path, kind: str) -> None:
     """metadata.csv or .jsonl with file_name, as the docs of imagefolder have it."""

@@ -8,7 +8,7 @@ import torch
 
 from equiaudit.errors import InputError
 from equiaudit.models.detectors import decoder
-from equiaudit.models.detectors.declaration import FORMATS, PRESETS, parse_flag
+from equiaudit.models.detectors.declaration import FORMATS, PRESETS, parse_detector, parse_flag
 
 WINDOW = (64, 96)
 HEIGHT, WIDTH = WINDOW
@@ -110,10 +110,34 @@ def sigmoids(score, label):
     return [logit(p) for p in per_class(score, label)]
 
 
+def relative(strides, sizes, *, softmax):
+    """Boxes relative to anchors by a loop, whose likeliest anchor holds each known box."""
+    wanted = {(8, 1, 2): KNOWN[0], (16, 2, 3): KNOWN[1], (strides[2], 0, 1): KNOWN[2]}
+    boxes, scores = [], []
+    for stride, own in zip(strides, sizes, strict=True):
+        for row in range(-(-HEIGHT // stride)):
+            for column in range(-(-WIDTH // stride)):
+                for place, (w, h) in enumerate(own):
+                    found = wanted.get((stride, row, column)) if place == 1 else None
+                    if found is None:
+                        boxes.append([0.0] * 4)
+                        scores.append([0.97, *[0.01] * CLASSES])
+                        continue
+                    x, y, wide, high = centred(found[0])
+                    moves = [(x - (column + 0.5) * stride) / w, (y - (row + 0.5) * stride) / h]
+                    grown = [math.log(wide / w), math.log(high / h)]
+                    boxes.append([*(m / 0.1 for m in moves), *(g / 0.2 for g in grown)])
+                    rest = (1 - found[1]) / CLASSES
+                    scores.append(per_class(found[1], found[2] + 1, CLASSES + 1, rest))
+    scores = torch.tensor([scores])
+    return torch.tensor([boxes]), scores.log() if softmax else scores
+
+
 DETR = transformer(
     lambda s, c: [*softmaxed(s, c)[:-1], math.log(0.97 - s)] if s == 0.1 else softmaxed(s, c)
 )
 boxes, scores, labels = padded()
+SSD, FACES = (parse_flag(name) for name in ("ssd300", "retinaface"))
 CASES = {
     "torchvision": [{"boxes": boxes[0], "scores": scores[0], "labels": labels[0]}],
     "yolov5": rows_of(centred, 1),
@@ -122,6 +146,11 @@ CASES = {
     "yolo11": rows_of(centred, 0).transpose(1, 2),
     "yolov10": ended(),
     "yolox": grid_rows(),
+    "ssd300": relative(SSD.strides, SSD.anchors, softmax=True),
+    "retinaface": (
+        *relative(FACES.strides, FACES.anchors, softmax=False),
+        torch.zeros(1, 2 * (96 + 24 + 6), 10),
+    ),
     "detr": DETR,
     "rtdetr": transformer(sigmoids),
     "format=dicts": [{"boxes": boxes[0], "scores": scores[0], "labels": labels[0]}],
@@ -147,7 +176,7 @@ CASES = {
 
 @pytest.mark.parametrize("how", CASES)
 def test_known_boxes_are_found_again(how):
-    first = how.endswith("scores=0")
+    first = how.endswith("scores=0") or how in ("ssd300", "retinaface")
     known = [(b, s, c + 1) for b, s, c in KNOWN] if first else KNOWN
     same(decoded(how, CASES[how])[0], known)
 
@@ -183,6 +212,8 @@ def test_images_of_a_batch_are_kept_apart(how):
         two = {str(k): torch.cat([v, torch.zeros_like(v) + low]) for k, v in named}
         if how == "detr":
             two["logits"][1, :, -1] = 9
+        if how == "ssd300":
+            two["1"][1, :, 0] = 9
         if "n" in two:
             two["n"][1] = 0
     rows = decoded(how, two, 2)
@@ -207,6 +238,49 @@ def test_detr_and_rtdetr_are_as_transformers_reads_them():
         )
         assert len(known) == 3
         same(decoded(how, case)[0], known)
+
+
+def test_ssd_is_as_torchvision_reads_it():
+    from torchvision.models.detection._utils import BoxCoder
+    from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+    from torchvision.models.detection.image_list import ImageList
+
+    torch.manual_seed(0)
+    ratios = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+    scales, steps = [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05], [8, 16, 32, 64, 100, 300]
+    maps = [torch.zeros(1, 1, side, side) for side in (38, 19, 10, 5, 3, 1)]
+    images = ImageList(torch.zeros(1, 3, 300, 300), [(300, 300)])
+    anchors = DefaultBoxGenerator(ratios, scales=scales, steps=steps)(images, maps)[0]
+    moves, scores = torch.randn(8732, 4), torch.randn(8732, 3)
+    boxes = BoxCoder((10.0, 10.0, 5.0, 5.0)).decode_single(moves, anchors)
+    how = parse_flag("ssd300,nms_iou=0,score_threshold=0")
+    rows = decoder(how, (300, 300), what="net")((moves[None], scores[None]), 1)[0]
+    best, labels = scores.softmax(-1)[:, 1:].max(-1)
+    order = best.argsort(descending=True)[:300]
+    assert torch.allclose(rows[:, :4], boxes[order], atol=1e-3)
+    assert torch.equal(rows[:, 5], labels[order].float() + 1)
+
+
+def test_anchors_that_do_not_fit_get_a_sentence():
+    how = {"format": "anchors", "strides": [8, 16], "anchors": [[[8, 8]]]}
+    for changed, match in (
+        ({}, "2 strides and anchors of 1"),
+        ({"strides": [8], "units": "share"}, "units share do not apply"),
+        ({"strides": [8], "format": "boxes"}, 'has anchors, and its format is "boxes"'),
+        ({"anchors": [[[8, -8]]]}, "anchors of the detector in it must be"),
+        ({"variances": [1]}, "variances of the detector in it must be four numbers"),
+    ):
+        with pytest.raises(InputError, match=match):
+            parse_detector(how | changed, where="it", source="it")
+    with pytest.raises(InputError, match=r"for strides \[8, 16, 32\], and it returns"):
+        decoded("retinaface", (torch.zeros(1, 9, 4), torch.zeros(1, 9, 2)))
+
+
+def test_a_declaration_is_read_back_from_its_plain_form():
+    for name in PRESETS:
+        made = parse_flag(name)
+        again = parse_detector(dict(made.plain), where="it", source=made.source)
+        assert again == made
 
 
 def test_overlapping_boxes_are_suppressed_class_by_class():

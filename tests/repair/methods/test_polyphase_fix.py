@@ -9,7 +9,6 @@ import torch
 from repair import repair_nets as nets
 from torch import nn
 
-from equiaudit.cli.fix_options import _window
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.methods import FixOptions
@@ -60,12 +59,6 @@ def test_a_net_that_samples_nothing_is_left_alone(tmp_path: Path) -> None:
     options = FixOptions(method="lpf", comparisons=64)
     with pytest.raises(NothingToDo, match="no strided convolution or pool"):
         fix(model_of(net), tmp_path / "fixed.pt", options)
-
-
-def test_window_is_a_number_or_auto() -> None:
-    assert (_window(None), _window("3"), _window("auto")) == (None, 3, "auto")
-    with pytest.raises(InputError, match="--window is '-1'"):
-        _window("-1")
 
 
 def test_methods_without_a_choice_refuse_a_window(tmp_path: Path) -> None:

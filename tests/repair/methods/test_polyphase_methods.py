@@ -179,15 +179,18 @@ def test_what_a_method_adds_can_be_trained(nets, spec: Spec) -> None:
     assert all(".conv.weight" in n or n.endswith(("conv1.bias", "conv3.bias")) for n in still)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_every_format_takes_them(tmp_path, suffix: str) -> None:
+@pytest.fixture(scope="module")
+def mixed():
     """One level by LPS behind DDAC, one by CAPS: modules of every kind that is traced."""
     gm = captured(calibrated(tiny_net(), SIZE), SIZE)
-    kinds = {"select_2x2": Spec("lps", "ddac"), "select_4x4": Spec("caps")}
-    net = converted(gm, kinds["select_2x2"])
-    other = converted(gm, kinds["select_4x4"])
-    net.select_4x4 = other.select_4x4
-    saved = save(net, tmp_path / f"net{suffix}", example=photos(3, SIZE))
+    net = converted(gm, Spec("lps", "ddac"))
+    net.select_4x4 = converted(gm, Spec("caps")).select_4x4
+    return net
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_takes_them(mixed, tmp_path, suffix: str) -> None:
+    saved = save(mixed, tmp_path / f"net{suffix}", example=photos(3, SIZE))
     assert saved.verified, saved.reason
 
 

@@ -112,6 +112,8 @@ def pool(draw: Draw) -> Step:
 def up(draw: Draw) -> Step:
     factor = draw.whole(2, 3)
     kind = draw.one("nearest", "bilinear", "bicubic", "transposed", "shuffle")
+    if kind == "nearest" and factor == 3:
+        return Step("repeat x3", lambda x: _copies(x, 3))
     if kind == "shuffle" and draw.channels % 4 == 0:
         draw.channels //= 4
         return Step("pixel shuffle", lambda x: F.pixel_shuffle(x, 2))
@@ -127,6 +129,13 @@ def up(draw: Draw) -> Step:
         return Step(f"{layer}", layer, layer)
     mode = str(kind) if kind in ("bilinear", "bicubic") else "nearest"
     return Step(f"{mode} x{factor}", lambda x: F.interpolate(x, scale_factor=factor, mode=mode))
+
+
+def _copies(x: Tensor, factor: int) -> Tensor:
+    """Rows by a repeat and a view, columns by the operator for it."""
+    n, c, h, w = x.shape
+    rows = x.unsqueeze(3).repeat(1, 1, 1, factor, 1).reshape(n, c, h * factor, w)
+    return rows.repeat_interleave(factor, 3)
 
 
 def down(draw: Draw) -> Step:

@@ -97,6 +97,8 @@ class Up(nn.Module):
         self.widen = nn.Conv2d(8, 32, 1)
 
     def up(self, z: Tensor) -> Tensor:
+        if self.kind in COPIES:
+            return COPIES[self.kind](z)
         if self.kind.startswith("t"):
             return self.transposed(z)
         if self.kind == "shuffle":
@@ -109,7 +111,24 @@ class Up(nn.Module):
         return torch.cat([x, self.up(torch.relu(self.deep(F.max_pool2d(x, 2))))], 1)
 
 
-UPS = ("t2", "t3", "t4", "shuffle", "nearest", "bilinear", "bicubic")
+def tiled(z: Tensor) -> Tensor:
+    """As Keras' UpSampling2D: channels last, an axis at a time."""
+    n, c, h, w = z.shape
+    y = z.permute(0, 2, 3, 1).unsqueeze(2).repeat(1, 1, 2, 1, 1).reshape(n, 2 * h, w, c)
+    return y.unsqueeze(3).repeat(1, 1, 1, 2, 1).reshape(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+def expanded(z: Tensor) -> Tensor:
+    n, c, h, w = z.shape
+    return z[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+
+
+COPIES = {
+    "tiled": tiled,
+    "expanded": expanded,
+    "interleaved": lambda z: z.repeat_interleave(2, 2).repeat_interleave(2, -1),
+}
+UPS = ("t2", "t3", "t4", "shuffle", "nearest", "bilinear", "bicubic", *COPIES)
 
 
 @pytest.mark.parametrize("kind", UPS)
@@ -202,3 +221,62 @@ def test_layouts_norms_and_gates_are_exact_on_odd_counts() -> None:
     size = (10, 14)
     graph, x = captured(Channels(), size), photos(3, size)
     assert worst_change(rewrite(graph, analyse(graph)), x) == 0
+
+
+class Laid(nn.Module):
+    """A pooled vector laid over the map it came from, in the ways that decoders do it."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.conv, self.last = way, nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).relu()
+        n, c, h, w = y.shape
+        p = y.mean((2, 3), keepdim=True)
+        if self.way == "positions":
+            place = torch.arange(h * w, dtype=y.dtype).reshape(1, 1, h, w)
+            return self.last(torch.cat([y, p.repeat(1, 1, h, w) + place], 1))
+        if self.way == "tiled":
+            p = p.permute(0, 2, 3, 1).unsqueeze(2).repeat(1, 1, h, 1, 1).reshape(n, h, 1, c)
+            p = p.unsqueeze(3).repeat(1, 1, 1, w, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        else:
+            p = p.repeat(1, 1, h, w) if self.way == "repeat" else p.expand(n, c, h, w)
+        return self.last(torch.cat([y * p, p], 1))
+
+
+@pytest.mark.parametrize("way", ["tiled", "repeat", "expand"])
+def test_a_pooled_vector_laid_over_a_map_has_no_position(way: str) -> None:
+    graph, x = captured(Laid(way), SIZE), photos(3, SIZE)
+    net = rewrite(graph, analyse(graph))
+    for move in ((2, 0), (0, 4), (6, 2)):
+        moved = torch.roll(net(x), [m // 2 for m in move], (2, 3))
+        assert torch.equal(net(torch.roll(x, move, (2, 3))), moved)
+
+
+def test_control_positions_laid_over_a_map_are_refused() -> None:
+    (refusal,) = analyse(captured(Laid("positions"), SIZE)).refusals
+    assert "absolute positions" in refusal.reason
+
+
+class FlatHead(nn.Module):
+    """A map flattened channels last, as Keras does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, 2, 1), nn.LazyLinear(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).relu().permute(0, 2, 3, 1).flatten(1))
+
+
+@pytest.mark.parametrize("select", ["features", "input"])
+def test_a_map_flattened_channels_last_collapses(select: str) -> None:
+    model, x = FlatHead(), photos(3, SIZE)
+    with torch.no_grad():
+        model(x)
+    graph = captured(model, SIZE)
+    analysis = analyse(graph)
+    assert analysis.collapses
+    assert worst_change(rewrite(graph, analysis, select=select), x) == 0
+    assert worst_change(model, x) > 1e-3

@@ -201,6 +201,7 @@ def outcome(one, other, kind, offsets, least=0.5):
         "lost": len(left) - len(again),
         "appeared": len(free) - len(again),
         "apart": len(apart),
+        "cut": apart,
         "whole_b": whole_b,
         "a": a,
         "b": b,

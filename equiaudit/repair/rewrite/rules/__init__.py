@@ -4,6 +4,7 @@ from equiaudit.repair.rewrite.rules import (  # noqa: F401  (each module registe
     collapse,
     conv,
     dense,
+    integers,
     layout,
     mean,
     norm,

@@ -19,21 +19,28 @@ def collapsed(call: Call, x: fx.Node, grid: Grid, effect: str) -> Step:
 
     What follows knows absolute places, so its input must be the same for every shift: index 0
     goes to the grid point nearest to the seam of the image. On a photograph that is where the
-    map began before. A circle that is larger than the original map is cropped to it there.
+    map began before. A circle that is larger than the original map is cropped to it there. The
+    map is (B, C, H, W) or (B, H, W, C).
     """
 
+    shape, last = shape_of(x), not grid.is_map
+
     def emit(b: Builder, node: fx.Node) -> fx.Node:
-        extents = shape_of(x)[-2:]
+        extents = [shape[axis.dim] for axis in grid.present]
         windows = tuple(
             Window(-axis.lead, n) for axis, n in zip(grid.present, extents, strict=True)
         )
         rolls = b.levels.collapse(b, grid)
-        value = b.window(
-            b.value(x), shape_of(x)[1], grid, (windows[0], windows[1]), (rolls[0], rolls[1])
-        )
-        return _copy_on(b, node, x, value)
+        value = _permuted(b, b.value(x), [0, 3, 1, 2]) if last else b.value(x)
+        channels = shape[-1 if last else 1]
+        value = b.window(value, channels, grid, (windows[0], windows[1]), (rolls[0], rolls[1]))
+        return _copy_on(b, node, x, _permuted(b, value, [0, 2, 3, 1]) if last else value)
 
     return Step(FLAT, emit, call.plan(effect), collapse=True)
+
+
+def _permuted(b: Builder, x: fx.Node, order: list[int]) -> fx.Node:
+    return b.aten(torch.ops.aten.permute.default, x, order)
 
 
 def _copy_on(b: Builder, node: fx.Node, x: fx.Node, value: fx.Node) -> fx.Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -10,11 +10,11 @@ import torch.fx as fx
 
 from equiaudit.graphs.nodes import SYMBOL, shape_of
 from equiaudit.repair.rewrite.builder import Builder
-from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
+from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
-from equiaudit.repair.rewrite.rules.views import reshaped
+from equiaudit.repair.rewrite.rules.views import RETURN, reshaped
 
 
 @rule(["permute"])
@@ -82,19 +82,46 @@ def expand(call: Call) -> Step:
     like = call.grid(call.args.get("other"))
     known = grid if grid.present else like
     if grid.present or like.present:
-        out = Grid(*(axis and _fresh(axis) for axis in known.axes))
-        return Step(out, _expanded(x, out, shape))
+        return Step(known.settled(), _expanded(x, grid, known.settled(), shape))
     return verbatim(call, FLAT)
 
 
-def _fresh(axis: Axis) -> Axis:
-    return replace(axis, lead=0)
-
-
-def _expanded(x: fx.Node, out: Grid, shape: tuple[int, ...]) -> Any:
+def _expanded(x: fx.Node, grid: Grid, out: Grid, shape: tuple[int, ...]) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
         sizes: list[Any] = [-1 if n % SYMBOL == 0 else n for n in out.circled(shape)]
-        spread = b.aten(torch.ops.aten.expand.default, b.value(x), sizes)
+        spread = b.aten(torch.ops.aten.expand.default, b.settle(x, grid), sizes)
         return b.aten(torch.ops.aten.clone.default, spread)
 
     return emit
+
+
+@rule(["repeat"])
+def repeat(call: Call) -> Step:
+    """Copies along dimensions that are not image axes; a view may merge them with one."""
+    grid, repeats = call.grid(call.args["self"]), call.args["repeats"]
+    if any(repeats[dim] != 1 for dim in grid.dims):
+        raise Refuse("it lays copies of the map side by side")
+    return verbatim(call, grid)
+
+
+@rule(["repeat_interleave"])
+def repeat_interleave(call: Call) -> Step:
+    """Each element several times in a row: along an image axis, a nearest upsampling."""
+    x, repeats, dim = call.args["self"], call.args["repeats"], call.args.get("dim")
+    grid, ndim = call.grid(x), len(shape_of(x))
+    if not grid.present:
+        return verbatim(call)
+    if dim is None or not isinstance(repeats, int):
+        raise Refuse("it repeats a flattened map, or each element another number of times")
+    dim = dim % ndim - ndim
+    if dim not in grid.dims:
+        return verbatim(call, grid)
+    if grid.in_line or dim in grid.shared:
+        raise Refuse("it repeats tokens of a line of positions")
+    out = Grid(*(a and a.scaled(Fraction(1, repeats if a.dim == dim else 1)) for a in grid.axes))
+
+    def emit(b: Builder, node: fx.Node) -> fx.Node:
+        y = b.aten(node.target, b.settle(x, grid), repeats, dim)
+        return b.forth(y, shape_of(node), out, grid)
+
+    return Step(out, emit, call.plan(RETURN))

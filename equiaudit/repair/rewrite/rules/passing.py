@@ -8,11 +8,12 @@ from typing import Any
 import torch
 import torch.fx as fx
 
-from equiaudit.graphs.nodes import op_name, shape_of, short_name, tensor_args
+from equiaudit.graphs.nodes import op_name, shape_of, tensor_args
 from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, State, Step
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.repair.rewrite.rules.spread import laid_over
 from equiaudit.torch_private import overload_name
 
 __all__ = [
@@ -133,29 +134,10 @@ def _common(call: Call, inputs: list[fx.Node], which: int) -> Axis | None:
 
 
 def _check_flat(call: Call, node: fx.Node, grid: Grid) -> None:
-    shape, own = shape_of(node), call.grid(node).dims
-    for axis in grid.present:
-        if axis.dim in own or len(shape) < -axis.dim or shape[axis.dim] == 1:
-            continue
-        if axis.shared or shape[axis.dim] != axis.size or not _spread(node, axis.dim):
-            raise Refuse("it adds or multiplies values that belong to absolute positions")
-
-
-def _spread(node: fx.Node, dim: int) -> bool:
-    """Whether a value is one that was expanded along `dim`: the same at all its places."""
-    source = node.args[0] if node.args else None
-    if not isinstance(source, fx.Node) or node.op != "call_function":
-        return False
-    new, old = shape_of(node), shape_of(source)
-    if short_name(node) == "expand":
-        return len(old) < -dim or old[dim] == 1 or _spread(source, dim)
-    if short_name(node) not in ("view", "reshape", "_unsafe_view", "clone", "contiguous", "to"):
-        return False
-    apart = math.prod(new[len(new) + dim + 1 :])
-    places = range(-len(old), 0)
-    whole = (d for d in places if (old[d], math.prod(old[len(old) + d + 1 :])) == (new[dim], apart))
-    place = next(whole, None)
-    return place is not None and _spread(source, place)
+    own = call.grid(node).dims
+    rest = Grid(*(axis if axis and axis.dim not in own else None for axis in grid.axes))
+    if not laid_over(node, rest):
+        raise Refuse("it adds or multiplies values that belong to absolute positions")
 
 
 def settled_copy(grids: dict[fx.Node, Grid]) -> Any:

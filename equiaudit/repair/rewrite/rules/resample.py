@@ -18,13 +18,13 @@ from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.repair.rewrite.rules.views import RETURN
 from equiaudit.repair.rewrite.rules.windows import descend, pair, sampled
 from equiaudit.sampling.wrapping import wrap_axis
 
 _REACH = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 _CUBIC = -0.75
 """The a of the bicubic kernel, as in torch and in ONNX's Resize."""
-_RETURN = "returns to a finer grid"
 
 
 def raised(grid: Grid, ratios: tuple[int, int]) -> Grid:
@@ -55,7 +55,7 @@ def interpolate(call: Call) -> Step:
         return Step(grid, lambda b, node: b.value(source))
     out = raised(grid, ratios)
     reach = next((r for k, r in _REACH.items() if k in short_name(call.node)), 0)
-    return Step(out, _interpolated(source, grid, out, ratios, reach), call.plan(_RETURN))
+    return Step(out, _interpolated(source, grid, out, ratios, reach), call.plan(RETURN))
 
 
 def _ratios(call: Call, grid: Grid, extents: tuple[int, ...]) -> tuple[int, int]:
@@ -225,7 +225,7 @@ def conv_transpose(call: Call) -> Step:
         )
         return b.turn(b.crop(y, (crop[0], crop[1])), channels, out, grid)
 
-    plan = call.plan(_RETURN, stride=strides, padding=(pads[0], pads[0], pads[1], pads[1]))
+    plan = call.plan(RETURN, stride=strides, padding=(pads[0], pads[0], pads[1], pads[1]))
     return Step(out, emit, plan)
 
 
@@ -240,7 +240,7 @@ def pixel_shuffle(call: Call) -> Step:
         y = b.aten(node.target, b.settle(x, grid), ratio)
         return b.turn(y, shape_of(node)[1], out, grid)
 
-    return Step(out, emit, call.plan(_RETURN))
+    return Step(out, emit, call.plan(RETURN))
 
 
 @rule(["pixel_unshuffle"])

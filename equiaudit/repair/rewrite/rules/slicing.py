@@ -14,6 +14,7 @@ from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
 from equiaudit.repair.rewrite.rules.passing import copy_node, settled_copy, verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.repair.rewrite.rules.spread import laid_over
 from equiaudit.repair.rewrite.rules.windows import descend, sampled
 
 _TOKENS = "it takes or adds tokens at fixed places of a line of positions"
@@ -143,7 +144,11 @@ def cat(call: Call) -> Step:
     stacked = "stack" in str(call.node.target)
     if not stacked and dim in present[0].dims:
         raise Refuse("it joins maps side by side, at fixed positions")
-    settled = {g.settled() for g in grids.values()}
+    settled = {
+        g.settled()
+        for n, g in grids.items()
+        if g.present or stacked or not laid_over(n, present[0])
+    }
     if settled - {present[0].settled()}:
         raise Refuse(_why(list(settled)))
     out = present[0].settled()

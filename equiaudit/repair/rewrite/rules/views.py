@@ -28,8 +28,9 @@ from equiaudit.repair.rewrite.rules.collapse import collapsed
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call
 
-__all__ = ["reshaped"]
+__all__ = ["RETURN", "reshaped"]
 
+RETURN = "returns to a finer grid"
 _FLATTENS = "flattens the map at fixed places"
 _MIXES = "it mixes positions of the image with other axes"
 _CUTS = "cuts the map into windows at fixed places"
@@ -59,15 +60,17 @@ def reshaped(call: Call, x: fx.Node) -> Step:
     out = _plain(old, new, grid)
     if out is not None:
         return Step(out, _view_of(x, grid, out, new))
-    if len(new) == 2 and new[0] == old[0] and new[1] == prod(old[1:]) and grid.is_map:
+    joins = len(new) == 2 and new[0] == old[0] and new[1] == prod(old[1:])
+    if joins and (grid.is_map or ((len(old), grid.dims) == (4, (-3, -2)) and not grid.shared)):
         return collapsed(call, x, grid, _FLATTENS)
     if all(old[axis.dim] == 1 and axis.size == 1 for axis in grid.present if axis.fits):
         return verbatim(call)
-    if any(axis.lead for axis in grid.present) or not _whole(old, grid):
-        raise Refuse(f"{_MIXES}, where padding or a crop has moved its ends")
     cut = [None if a is None else _cut(_span(old, grid, a), new) for a in grid.axes]
     coarse = Grid(*(None if span is None else span.axis for span in cut))
     out = Grid(*_landed(cut, new))
+    crowded = out.shared or out.in_line or coarse.strides != grid.strides
+    if crowded and (any(axis.lead for axis in grid.present) or not _whole(old, grid)):
+        raise Refuse(f"{_MIXES}, where padding or a crop has moved its ends")
     if coarse.strides == grid.strides == out.strides:
         return Step(out, _view_of(x, grid, out, new))
     return _between_levels(call, x, grid, coarse, out)
@@ -123,7 +126,7 @@ def _cut(span: _Span, new: Shape) -> _Span | None:
     chain = [span.apart, *inside, span.stop]
     if any(b % a for a, b in pairwise(chain)):
         raise Refuse(_MIXES)
-    if span.size == 1:
+    if span.size == span.axis.size == 1:
         return None
     if not inside:
         return span
@@ -144,7 +147,8 @@ def _landed(spans: Sequence[_Span | None], new: Shape) -> list[Axis | None]:
         low = prod(new[len(new) + place + 1 :])
         inner = span.apart // low
         alone = new[place] == span.size
-        joins = place != other and low * new[place] == span.stop and span.axis.stride % inner == 0
+        fills = low * new[place] == span.stop and inner % SYMBOL != 0
+        joins = place != other and fills and span.size > 1
         if alone or joins:
             finer = span.axis.scaled(Fraction(1, 1 if alone else inner))
             found.append(_alone(finer, place))
@@ -185,11 +189,10 @@ def _between_levels(call: Call, x: fx.Node, grid: Grid, coarse: Grid, out: Grid)
     def emit(b: Builder, node: fx.Node) -> fx.Node:
         value = _aligned(b, x, grid, coarse) if down else b.settle(x, grid)
         y = b.aten(torch.ops.aten.reshape.default, value, _sizes(out.circled(new)))
-        rows, columns = _rolls(b, out, coarse)
-        return b.roll_dims(y, new, out, (rows, columns))
+        return b.forth(y, new, out, coarse)
 
     if not down:
-        return Step(out, emit)
+        return Step(out, emit, call.plan(RETURN))
     ratios = [int(c / f) for c, f in zip(coarse.strides, grid.strides, strict=True)]
     return Step(out, emit, call.plan(_CUTS, stride=(ratios[0], ratios[1])))
 
@@ -201,16 +204,8 @@ def _aligned(b: Builder, x: fx.Node, grid: Grid, coarse: Grid) -> fx.Node:
     channels, where = shape[order[1]], dict(zip(grid.dims, (-2, -1), strict=True))
     source = value if order == [0, -3, -2, -1] else b.call(torch.permute, value, order)
     b.levels.descend(b, source, channels, grid.moved(where), coarse.moved(where))
-    turned = [roll and b.call(torch.neg, roll) for roll in _rolls(b, grid, coarse)]
-    return b.roll_dims(value, shape, grid, (turned[0], turned[1]))
-
-
-def _rolls(b: Builder, fine: Grid, coarse: Grid) -> list[fx.Node | None]:
-    """Steps of `fine` from its index 0 to that of `coarse`, by axis; None where they agree."""
-    return [
-        None if high == low else b.levels.distance(b, i, low, high)
-        for i, (low, high) in enumerate(zip(fine.strides, coarse.strides, strict=True))
-    ]
+    back = [b.back(i, *pair) for i, pair in enumerate(zip(grid.axes, coarse.axes, strict=True))]
+    return b.roll_dims(value, shape, grid, (back[0], back[1]))
 
 
 def _sizes(shape: Sequence[int]) -> list[Any]:
