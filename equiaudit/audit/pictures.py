@@ -24,8 +24,11 @@ Bytes = NDArray[np.uint8]
 def views(
     image: Decoded, plan: ShiftPlan, series: Series, offsets: Sequence[tuple[int, int]]
 ) -> list[Bytes]:
-    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed."""
-    source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)
+    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed.
+
+    Of more than 3 channels the first 3 are shown.
+    """
+    source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)[:3]
     black = torch.zeros(len(source), dtype=source.dtype)
     reach = series.reach
     made = canvas(source, series.kind, plan.window, reach, black)

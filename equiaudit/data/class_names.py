@@ -43,7 +43,7 @@ def read_class_names(path: Place) -> ClassNames:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The class names {path} cannot be read: {error}.") from None
     try:
-        found = _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_text(text)
+        found = _ordered(json.loads(text)) if text.lstrip()[:1] in ("{", "[") else _of_text(text)
     except (ValueError, TypeError, KeyError, RecursionError, csv.Error) as error:
         raise InputError(f"{path} holds no class names: {error}.", tip=_TIP) from None
     if not found.names:
@@ -64,10 +64,6 @@ def names_in_metadata(text: str) -> tuple[str, ...] | None:
     parts = [part.strip() for part in re.split(r"[,\n]", text)]
     plain = len(parts) > 1 and all(parts) and not set("{}[]") & set(text)
     return tuple(parts) if plain else None
-
-
-def _of_json(text: str) -> ClassNames:
-    return _ordered(json.loads(text))
 
 
 def _of_text(text: str) -> ClassNames:

@@ -13,8 +13,6 @@ from equiaudit.models.types import ModelKind
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Artefact", "Forward"]
-
 Forward = Callable[["torch.Tensor"], Any]
 """A batch in the model's own layout and dtype in, whatever the model returns out."""
 

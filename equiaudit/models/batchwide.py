@@ -11,8 +11,6 @@ from torch import fx, nn
 from equiaudit.models.artefact import Artefact
 from equiaudit.torch_private import operator_name, script_graphs
 
-__all__ = ["ALONE", "run_alone"]
-
 ALONE = (
     "quantised dynamically, by the largest value in a whole batch: run on one image at a time, so"
     " that none changes another's answer"

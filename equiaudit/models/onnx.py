@@ -25,6 +25,7 @@ from equiaudit.models.preprocess import (
     PreprocessFields,
     parse_preprocess,
 )
+from equiaudit.models.preprocess_values import MULTI, several_channels
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -60,7 +61,8 @@ def open_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> OnnxFile:
     _refuse_training_export(proto, path)
     image = image_input(proto, path, inputs or {})
     stated = _metadata(proto, path)
-    hints = Hints(stated=stated, fixed=_fixed_fields(image, stated, path))
+    fixed, planes = _fixed_fields(image, stated, path)
+    hints = Hints(stated=stated, fixed=fixed, planes=planes)
     return OnnxFile(path, proto, inputs or {}, image, hints)
 
 
@@ -246,7 +248,10 @@ def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
     return None
 
 
-def _fixed_fields(image: ImageInput, stated: PreprocessFields, path: Path) -> PreprocessFields:
+def _fixed_fields(
+    image: ImageInput, stated: PreprocessFields, path: Path
+) -> tuple[PreprocessFields, int | None]:
+    """What the input's type and shape fix, and its channels where they are neither 1 nor 3."""
     fixed = {"dtype": Given(image.dtype, "ONNX input type")}
     if image.layout:
         fixed["layout"] = Given(image.layout, _SHAPE_SOURCE)
@@ -254,13 +259,12 @@ def _fixed_fields(image: ImageInput, stated: PreprocessFields, path: Path) -> Pr
     nhwc = told is not None and told.value == "NHWC"
     channels, sides = (image.shape[3], image.shape[1:3]) if nhwc else (
         image.shape[1], image.shape[2:])  # fmt: skip
-    if channels not in (1, 3, None):
-        raise InputError(f"{path} takes images of {channels} channels; 1 and 3 are supported.")
+    planes = several_channels(channels, str(path))
     if None not in sides:
         fixed["size"] = Given(sides, _SHAPE_SOURCE)
-    if channels == 1:
-        fixed["channels"] = Given("gray", _SHAPE_SOURCE)
-    return fixed
+    if channels == 1 or planes is not None:
+        fixed["channels"] = Given("gray" if planes is None else MULTI, _SHAPE_SOURCE)
+    return fixed, planes
 
 
 def _refuse_training_export(proto: onnx.ModelProto, path: Path) -> None:

@@ -15,6 +15,7 @@ from equiaudit.models.preprocess import (
     PreprocessFields,
     parse_preprocess,
 )
+from equiaudit.models.preprocess_values import MULTI, several_channels
 from equiaudit.models.zips import member_bytes
 
 Shape = tuple[int | None, ...]
@@ -33,16 +34,17 @@ def script_hints(archive: Path) -> Hints:
 
 
 def export_hints(archive: Path, shape: Shape) -> Hints:
-    """Of a .pt2 archive whose program takes an image batch of `shape`: it fixes size and gray."""
+    """Of a .pt2 archive whose program takes an image batch of `shape`, which fixes the rest."""
     stated = _extra_fields(archive, ".pt2 extra file")
     nhwc = "layout" in stated and stated["layout"].value == "NHWC"
     channels, sides = (shape[3], shape[1:3]) if nhwc else (shape[1], shape[2:])
     fixed: dict[str, Given] = {}
     if None not in sides:
         fixed["size"] = Given(sides, _SHAPE_SOURCE)
-    if channels == 1:
-        fixed["channels"] = Given("gray", _SHAPE_SOURCE)
-    return Hints(stated, fixed)
+    planes = several_channels(channels, str(archive))
+    if channels == 1 or planes is not None:
+        fixed["channels"] = Given("gray" if planes is None else MULTI, _SHAPE_SOURCE)
+    return Hints(stated, fixed, planes)
 
 
 def _extra_fields(archive: Path, source: str) -> PreprocessFields:

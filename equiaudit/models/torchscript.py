@@ -17,6 +17,7 @@ from equiaudit.models.stated import script_hints
 from equiaudit.torch_private import script_graphs
 
 # The position of the training flag among the operator's inputs.
+_MOVED = "what its code makes on a GPU is made on the CPU"
 _MODE_INPUT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
 
 
@@ -49,7 +50,7 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         module=module,
         hints=hints,
         trusted=trust,
-        notes=("put in eval mode", *_said_of_constants(moved)),
+        notes=("put in eval mode", *((_MOVED,) if moved else ())),
     )
 
 
@@ -63,10 +64,6 @@ def _move_constants(module: torch.jit.ScriptModule) -> bool:
                 node.s_("value", "cpu")
                 moved = True
     return moved
-
-
-def _said_of_constants(moved: bool) -> tuple[str, ...]:
-    return ("what its code makes on a GPU is made on the CPU",) if moved else ()
 
 
 def _loaded(archive: bytes) -> torch.jit.ScriptModule:

@@ -20,7 +20,13 @@ def inspect(model: Model) -> Inspection:
     Raises NothingToDo where the model cannot be captured as one graph.
     """
     captured = captured_graph(model)
-    return inspection_of(model, captured, analyse(captured.graph_module, one_size=model.one_size))
+    return inspection_of(model, captured, analysed(model, captured))
+
+
+def analysed(model: Model, captured: Captured) -> Analysis:
+    """The plan for `mass` and all that rewrite as it does; a detector's rows are a tail."""
+    graph = captured.graph_module
+    return analyse(graph, one_size=model.one_size, framed=bool(model.detector))
 
 
 def captured_graph(model: Model) -> Captured:
@@ -44,6 +50,7 @@ def captured_graph(model: Model) -> Captured:
         channels=how.planes,
         dtype=how.tensor_dtype,
         output=model.output,
+        every_output=bool(model.detector),
     )
 
 

@@ -129,7 +129,7 @@ def load_examples(
 
 def _affordable(geometry: Geometry, count: int) -> Geometry:
     """With room for what fits in memory."""
-    channels = 1 if geometry.gray else 3
+    channels = geometry.channels or (1 if geometry.gray else 3)
     height, width = geometry.needed
     if count * height * width * channels > _MOST_BYTES:
         raise InputError(

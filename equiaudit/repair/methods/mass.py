@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from equiaudit.errors import InputError
 from equiaudit.repair.methods.converted import Converted
+from equiaudit.repair.methods.detectors import converted_detector, refused_outputs
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
@@ -42,6 +43,8 @@ class Mass:
                 " from the pixels.",
                 tip="Leave one of them out.",
             )
+        if subject.model.detector:
+            return refused_ops(subject) or refused_outputs(subject, options)
         refused = refused_ops(subject)
         if refused is not None or subject.inspection.needs_fixing:
             return refused
@@ -52,6 +55,8 @@ class Mass:
         """The rewritten graph."""
         gm, analysis = subject.graph, subject.analysis
         only, skip, window = options.only, options.skip, options.window
+        if subject.model.detector:
+            return converted_detector(subject, options)
         if window is None:
             graph = rewrite(gm, analysis, select=options.select, only=only, skip=skip)
         else:

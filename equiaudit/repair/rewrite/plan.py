@@ -96,6 +96,8 @@ class Step:
     emit: Callable[[Any, fx.Node], Any]
     op: OpPlan | None = None
     collapse: bool = False
+    tail: bool = False
+    """It is run as it is, in the frame of the image (see `tail`)."""
 
 
 @dataclass(frozen=True)
