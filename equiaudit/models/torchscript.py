@@ -13,7 +13,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.archives import check_torchscript_archive
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.stated import script_hints
+from equiaudit.models.stated import names_beside, script_hints
 from equiaudit.torch_private import script_graphs
 
 # The position of the training flag among the operator's inputs.
@@ -49,6 +49,7 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         path=path,
         module=module,
         hints=hints,
+        class_names=names_beside(path),
         trusted=trust,
         notes=("put in eval mode", *((_MOVED,) if moved else ())),
     )

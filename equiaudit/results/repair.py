@@ -43,6 +43,43 @@ class OpRow(_Frozen):
     """What would work instead."""
 
 
+class Place(_Frozen):
+    """How much of the error one operation is to blame for; None where it cannot be measured."""
+
+    node: str
+    name: str
+    """Its module where that has no other such operation, else its node: what `--only` takes."""
+    op: str
+    effect: str
+    depth: int
+    """Its place among the operations, from the input on."""
+    enters_whole: float | None
+    """The change of its own output, over its norm, when that is to move by whole pixels."""
+    enters_between: float | None
+    """The same by half a pixel more, where it samples."""
+    reaches: float | None
+    """The change of the net's output by that alone, over its range, mean over both rolls."""
+    at_depth: float | None
+    """The change of its output when the image is rolled: all errors so far."""
+    only: float | None = None
+    """The change of the net's output when the image is rolled, after `fix` of this one alone."""
+    up_to: float | None = None
+    """The same after `fix` of all from the input to this one."""
+
+
+class Located(_Frozen):
+    """Which operations break equivariance, on some images; what reaches the output first."""
+
+    images: tuple[str, ...]
+    shifts: tuple[tuple[int, int], ...]
+    """By which images were rolled, px."""
+    unmodified: float
+    """The change of the net's output by those, over its range, mean over images and shifts."""
+    places: tuple[Place, ...]
+    reason: str | None = None
+    """Why nothing is known of a fix."""
+
+
 class Inspection(_Frozen):
     """Every operation of a model that matters to shift equivariance."""
 
@@ -63,6 +100,8 @@ class Inspection(_Frozen):
     ops: tuple[OpRow, ...]
     refusals: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    located: Located | None = None
+    """Where images were given."""
 
     @property
     def convertible(self) -> bool:

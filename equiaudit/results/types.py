@@ -48,12 +48,12 @@ _DEEPEST = 60  # levels; a result has fewer than 20
 class GridMap(Frozen):
     """Counts over (dy, dx): `agree[i][j]` of `total[i][j]` predictions kept the label.
 
-    `rows` are the dy and `cols` the dx of the cells, in px; `total` is 0 where no offset
-    was tried.
+    `rows` are the dy and `cols` the dx of the cells, in px, fractions of a pixel for kinds that
+    move by them; `total` is 0 where no offset was tried.
     """
 
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
+    rows: tuple[int | float, ...]
+    cols: tuple[int | float, ...]
     agree: tuple[tuple[int, ...], ...]
     total: tuple[tuple[int, ...], ...]
 
@@ -72,7 +72,7 @@ class GridMap(Frozen):
 class DistancePoint(Frozen):
     """Agreement at one distance max(|dy|, |dx|), in px."""
 
-    distance: int
+    distance: int | float
     agreement: Estimate
 
 
@@ -157,7 +157,7 @@ class WorstImage(Frozen):
     clean_confidence: float | None
     """None where the model returns labels without scores."""
     flipped_label: int
-    offset: tuple[int, int]
+    offset: tuple[int | float, int | float]
     """The smallest tried shift (dy, dx) that changed the label."""
     agreement: float
     thumbnail_clean: str | None = None
