@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import numpy_helper
 
-from equiaudit.data.class_names import names_in_metadata
+from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
-from equiaudit.models.artefact import Artefact
-from equiaudit.models.batchwide import ALONE
+from equiaudit.models.artefact import ALONE, Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
 from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
-_NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
 _LARGEST_BATCH = 1024
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
@@ -242,10 +240,7 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
 
 def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
     """What the metadata calls the classes."""
-    for item in proto.metadata_props:
-        if item.key in _NAMES_KEYS and (found := names_in_metadata(item.value)):
-            return found
-    return None
+    return names_in_mapping({item.key: item.value for item in proto.metadata_props})
 
 
 def _fixed_fields(

@@ -50,9 +50,11 @@ class ImageInput:
         if self.shape[3] in (1, 3):
             return "NHWC"
         several = range(FEWEST, MOST + 1)
-        if self.shape[3] in several and (self.shape[1] is None or self.shape[1] > MOST):
+        _, *sides, last = self.shape
+        free = sides == [None, None]
+        if last in several and (free or all(side and side > MOST for side in sides)):
             return "NHWC"
-        return "NCHW" if self.shape[1] in several and self.shape[3] not in several else None
+        return "NCHW" if sides[0] in several and last not in several else None
 
 
 def image_input(proto: onnx.ModelProto, path: Path, inputs: Mapping[str, str]) -> ImageInput:
