@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from equiaudit.api.choosing import UNMODIFIED, Comparison, fitted_options
+from equiaudit.api.choosing import UNMODIFIED, MethodComparison, fitted_options
 from equiaudit.api.columns import Seen, figures_of
 from equiaudit.api.losses import changed_pixels, loss_between
 from equiaudit.audit.options import ScanOptions
@@ -54,7 +54,7 @@ def few(dataset: Dataset) -> Dataset:
 class Trial:
     """Methods on few images, unshifted ones above all; nothing is written."""
 
-    comparison: Comparison
+    comparison: MethodComparison
     names: tuple[str, ...]
     allowed: float
 

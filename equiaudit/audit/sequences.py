@@ -36,9 +36,9 @@ from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames
 from equiaudit.errors import InputError, RunError
 from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model
 from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
-from equiaudit.shifts.canvas import normalise
 from equiaudit.shifts.sliding import BORDER, CAPS, CAPS_KINDS, FRAMES
 
 _COLUMNS = (

@@ -53,7 +53,7 @@ _REASONS = {
 }  # fmt: skip
 
 
-class Misfit(InputError):
+class DoesNotFit(InputError):
     """No set of weights fits the net."""
 
 
@@ -306,7 +306,7 @@ def _misfit(
         return InputError(f"{what} does not fit {arch}: {said}.", tip=tip)
     likeliest = max(states, key=lambda each: _likeness(own, each))
     said = "; ".join(_differences(own, likeliest))
-    return Misfit(f"{what} does not fit {arch}: {said}.", tip=tip)
+    return DoesNotFit(f"{what} does not fit {arch}: {said}.", tip=tip)
 
 
 def _likeness(own: Mapping[str, Tensor], weights: Weights) -> tuple[int, int, bool]:

@@ -132,8 +132,13 @@ def evidence(estimate: Estimate, info: MetricInfo, unit: str = "image") -> str:
     if len(bounds) == 2:
         level = f"{100 * estimate.confidence:g}% interval"
         parts.append(f"{level} {bounds[0]} to {bounds[1]}{_unit(info)}")
-    parts.append(f"{estimate.n:,} {unit}{'' if estimate.n == 1 else 's'}")
+    parts.append(counted(estimate, unit))
     return ", ".join(parts)
+
+
+def counted(estimate: Estimate, unit: str = "image") -> str:
+    """``1,000 images``: over how many it is."""
+    return f"{estimate.n:,} {unit}{'' if estimate.n == 1 else 's'}"
 
 
 def exact(figure: float, info: MetricInfo) -> str:

@@ -75,11 +75,19 @@ def _measured(result: Result, shift: ShiftResult) -> tuple[Measure, Estimate] | 
     return None
 
 
+def unit(result: Result, shift: ShiftResult) -> str:
+    """What the figures of a kind are over: "image", or "sequence"."""
+    found = _measured(result, shift)
+    return found[0].unit if found is not None else "image"
+
+
 def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftResult) -> Finding:
     info = change_info(result) if measure.kept else METRICS[measure.metric]
     return Finding(
         kind=visible(shift.kind),
-        sentence=measure.sentence(change.value or 0.0, plans.moved(result.fingerprint.plan)),
+        sentence=measure.sentence(
+            change.value or 0.0, plans.moved(result.fingerprint.plan, shift.kind)
+        ),
         share=figures.value(change, info),
         of_what=measure.of_what,
         evidence=figures.evidence(change, info, measure.unit) + _ever(measure, shift),

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from equiaudit.data import Dataset, Decoded, Geometry, decode_ahead
 from equiaudit.errors import InputError
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Preprocess
 from equiaudit.results import Skipped
-from equiaudit.shifts.canvas import normalise
 from equiaudit.training.windows import Moves, Pixels, Windows, cut
 
 _MOST_BYTES = 8 << 30

@@ -388,3 +388,12 @@ def test_a_value_of_nothing_is_a_dash() -> None:
         assert "None" not in render(
             base.model_copy(update={"shifts": {"circular": changed}}), name
         ).replace('"None"', "")
+
+
+def test_causes_stand_before_figures_and_cells_name_their_kind_where_columns_do_not_fit() -> None:
+    page = render(make_result(n=64), "html")
+    assert page.index('id="causes"') < page.index('id="figures"')
+    kinds = re.findall(r'<td role="cell" data-kind="([^"]+)"', page)
+    assert kinds[:3] == ["circular", "crop", "zero-pad"]
+    assert "n = 64" not in page
+    assert "64 images" in page
