@@ -16,6 +16,7 @@ from equiaudit.cli.progress import observing, packed
 from equiaudit.cli.verdicts import say_verdicts
 from equiaudit.config import Settings, flag_name
 from equiaudit.errors import InputError
+from equiaudit.kinds import KINDS, SubPixel
 
 if TYPE_CHECKING:
     from equiaudit.results import Result
@@ -76,7 +77,15 @@ def _refuse_unread(call: Call) -> None:
     settings, leave_out = call.settings, "Leave one of them out."
     if settings.protocol is not None:
         fixed = f"has no say in the protocol {settings.protocol}, which has its own"
-        call.refuse(("shifts", "max_shift", "offsets"), fixed, tip=leave_out)
+        call.refuse(
+            ("shifts", "max_shift", "offsets", "fraction", "resampler"), fixed, tip=leave_out
+        )
+    kinds = [KINDS[name] for name in settings.shifts]
+    if not any(isinstance(kind, SubPixel) for kind in kinds):
+        call.refuse(("resampler",), "is of subpixel shifts", tip="Add --shifts subpixel.")
+    if not any(kind.fractional for kind in kinds):
+        tip = "Add --shifts subpixel or fractional."
+        call.refuse(("fraction",), "is of shifts by fractions of a pixel", tip=tip)
     if settings.protocol == "caps":
         unread = "is not read by the protocol caps"
         call.refuse(("labels", "class_order", "class_names", "workers"), unread, tip=leave_out)

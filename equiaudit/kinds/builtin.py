@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from equiaudit.kinds.base import Border, Cause, Kind
 
@@ -18,7 +18,7 @@ class Circular(Kind):
     role = "a probe: nothing enters"
     usual = True
     whole = True
-    border = Border(
+    border: ClassVar[Border | None] = Border(
         "seam and padding",
         "the seam, padding, and what else is bound to places",
         "fix --method mass or canonical ends it",
@@ -40,7 +40,7 @@ class Crop(Kind):
     role = "what a moving camera does"
     usual = True
     real = True
-    border = Border(
+    border: ClassVar[Border | None] = Border(
         "border",
         "what enters and leaves, padding, and what else is bound to places",
         "fix --method crop-select shows the net the same window again, within its margin",

@@ -85,7 +85,9 @@ def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftRes
     info = change_info(result) if measure.kept else METRICS[measure.metric]
     return Finding(
         kind=visible(shift.kind),
-        sentence=measure.sentence(change.value or 0.0, plans.moved(result.fingerprint.plan)),
+        sentence=measure.sentence(
+            change.value or 0.0, plans.moved(result.fingerprint.plan, shift.kind)
+        ),
         share=figures.value(change, info),
         of_what=measure.of_what,
         evidence=figures.evidence(change, info, measure.unit) + _ever(measure, shift),

@@ -138,6 +138,7 @@ def _drawings(result: Result) -> dict[str, Any]:
         "offset_maps": offsets,
         "offset_legend": offset_legend,
         "phase_maps": phases,
+        "fractions": isinstance(result.fingerprint.plan.get("fraction"), int),
         "phase_legend": phase_legend,
         "curves": curves.curves([(shift.kind, shift.by_distance) for shift in shifts]),
         "by_distance": causes.by_distance(result),

@@ -35,7 +35,7 @@ class Classification(Task):
     guessed = True
     scores = True
     paired = True
-    protocols = ("zhang2019", "mass", "aps")
+    protocols = ("zhang2019", "mass", "aps", "alias-free", "rics", "tips")
 
     metrics = METRICS
     leading = ("agreement",)
