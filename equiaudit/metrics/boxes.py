@@ -183,7 +183,9 @@ def compare(
     part, part_other = _parts(field, one, other, ~whole, ~whole_other)
     apart = ~whole | (free & part)
     open_, open_other = free & ~apart, free_other & whole_other & ~part_other
-    again = _paired(np.where(open_[:, None] & open_other[None], overlap, 0.0), iou)
+    again = np.full(len(a), -1, np.int64)
+    if open_.any() and open_other.any():
+        again = _paired(np.where(open_[:, None] & open_other[None], overlap, 0.0), iou)
     open_other[again[again >= 0]] = False
     kept = np.where(apart, -1, kept)
     moved = np.full((len(a), 4), np.nan)
@@ -205,6 +207,7 @@ def agreement(
     Over the boxes of both that no border cuts; those left over once apart from parts of such.
     """
     whole = field.whole(b.boxes, places[1])
+    overlap = field.iou(field.cut(a.boxes), field.cut(b.boxes)) if overlap is None else overlap
     found = []
     for iou in ious:
         seen = compare(a, b, field, places, iou, overlap)
@@ -216,6 +219,8 @@ def agreement(
 
 def _parts(field: Field, a: Floats, b: Floats, cut: Bools, cut_other: Bools) -> tuple[Bools, Bools]:
     """Which boxes of either lie by half or more in one of the other that a border cuts."""
+    if not (cut.any() or cut_other.any()):
+        return np.zeros(len(a), np.bool_), np.zeros(len(b), np.bool_)
     shared = field.overlaps(a, b)
     part = (shared[:, cut_other] >= _OVERLAP * area(a)[:, None]).any(axis=1)
     part_other = (shared[cut] >= _OVERLAP * area(b)[None]).any(axis=0)

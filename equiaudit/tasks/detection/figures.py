@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from equiaudit.metrics import lattice
 from equiaudit.metrics.dense import largest
 from equiaudit.metrics.intervals import bca_interval, mean_interval, ratio_interval
-from equiaudit.metrics.quantiles import pooled_quantile
+from equiaudit.metrics.quantiles import pooled_quantiles
 from equiaudit.results import (
     DistancePoint,
     Estimate,
@@ -90,16 +90,14 @@ def _jitters(own: Sequence[BoxSeries], seed: int) -> dict[str, Estimate]:
     def of(name: str) -> list[Floats]:
         return [s.moved[:, MOVES.index(name)] for s in own]
 
-    jitter = of("jitter")
-    found = {
-        "jitter_median": pooled_quantile(jitter, _MEDIAN, seed=seed),
-        "jitter_p95": pooled_quantile(jitter, _P95, seed=seed),
-        "jitter_max": largest(np.concatenate([*jitter, np.zeros(0)])),
-    }
+    levels = (_MEDIAN, _P95)
+    median, most = pooled_quantiles(of("jitter"), levels, seed=seed)
+    found = {"jitter_median": median, "jitter_p95": most}
+    found["jitter_max"] = largest(np.concatenate([*of("jitter"), np.zeros(0)]))
     for name in ("centre", "size"):
-        found[f"jitter_{name}_median"] = pooled_quantile(of(name), _MEDIAN, seed=seed)
-        found[f"jitter_{name}_p95"] = pooled_quantile(of(name), _P95, seed=seed)
-    found["jitter_share_p95"] = pooled_quantile(of("share"), _P95, seed=seed)
+        names = (f"jitter_{name}_median", f"jitter_{name}_p95")
+        found |= zip(names, pooled_quantiles(of(name), levels, seed=seed), strict=True)
+    found["jitter_share_p95"] = pooled_quantiles(of("share"), (_P95,), seed=seed)[0]
     return found
 
 
