@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 Forward = Callable[["torch.Tensor"], Any]
 """A batch in the model's own layout and dtype in, whatever the model returns out."""
+ALONE = (
+    "quantised dynamically, by the largest value in a whole batch: run on one image at a time, so"
+    " that none changes another's answer"
+)
+"""The note of a net that one batch per image is for."""
 
 
 @dataclass(frozen=True)

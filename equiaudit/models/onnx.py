@@ -13,8 +13,7 @@ from onnx import numpy_helper
 
 from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
-from equiaudit.models.artefact import Artefact
-from equiaudit.models.batchwide import ALONE
+from equiaudit.models.artefact import ALONE, Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
 from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input

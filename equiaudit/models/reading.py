@@ -11,6 +11,7 @@ from torch import nn
 from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
+from equiaudit.models.architectures import without_architecture
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.batchwide import run_alone
 from equiaudit.models.checkpoint import Unpickled, read_checkpoint, read_safetensors
@@ -25,7 +26,6 @@ from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
 
 _SHOWN = 3
-_ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
 
 def read_artefact(outline: Outline) -> Artefact:
@@ -154,8 +154,7 @@ def _module_for(
     stated = saved.value.get("arch")
     stated = stated if isinstance(stated, str) else None
     if arch is None:
-        tip = suggested_architecture(largest, arch, stated=stated) or _ARCH_TIP
-        raise InputError(f"{path} holds weights without an architecture.", tip=tip)
+        raise without_architecture(path, suggested_architecture(largest, arch, stated=stated))
     module = zoo.build_architecture(arch, states)
     try:
         name, notes = fit_weights(

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from equiaudit.results.loss import Loss
+from equiaudit.results.notebook import Shown
 from equiaudit.results.types import Estimate, Skipped
 
 REPAIR_SCHEMA_VERSION = 1
@@ -80,7 +81,7 @@ class Located(_Frozen):
     """Why nothing is known of a fix."""
 
 
-class Inspection(_Frozen):
+class Inspection(Shown, _Frozen):
     """Every operation of a model that matters to shift equivariance."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
@@ -180,7 +181,7 @@ class Borders(_Frozen):
         return self.both + self.rows_only + self.columns_only + self.neither
 
 
-class Verification(_Frozen):
+class Verification(Shown, _Frozen):
     """The record of one check that a model is exactly equivariant to circular shifts."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
@@ -340,7 +341,7 @@ class Cost(_Frozen):
     """Of the file."""
 
 
-class FixReport(_Frozen):
+class FixReport(Shown, _Frozen):
     """What `fix` planned, did, checked and wrote."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION

@@ -17,6 +17,7 @@ from equiaudit.errors import InputError
 from equiaudit.results.base import Estimate, Frozen, Skipped
 from equiaudit.results.boxes import BoxExample, BoxShift
 from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
+from equiaudit.results.notebook import Plotted
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -250,7 +251,7 @@ class Timings(Frozen):
     """What `--backend auto` tried."""
 
 
-class Result(Frozen):
+class Result(Plotted, Frozen):
     """One scan."""
 
     schema_version: int = SCHEMA_VERSION

@@ -10,7 +10,7 @@ import torch
 import torch.fx as fx
 
 from equiaudit.graphs.nodes import module_path, op_name, shape_of, short_name, tensor_args
-from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
+from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid, Pairs
 from equiaudit.repair.rewrite.plan import (
     CANONICAL,
     Analysis,
@@ -21,7 +21,7 @@ from equiaudit.repair.rewrite.plan import (
     State,
     Step,
 )
-from equiaudit.repair.rewrite.rules import RULES, Call
+from equiaudit.repair.rewrite.rules import PAIR_RULES, RULES, Call
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.tail import tail_step
 
@@ -49,6 +49,8 @@ class _Walk:
                 self.states[node] = self._input(node)
             elif node.op == "call_function":
                 self._call(node)
+            elif node.op == "output":
+                self._output(node)
             elif node.op == "get_attr":
                 self.states[node] = FLAT
 
@@ -76,6 +78,14 @@ class _Walk:
             self.tail.add(node)
         self.states[node] = step.out
         self.steps[node.name] = step
+
+    def _output(self, node: fx.Node) -> None:
+        """Maps and lines of tokens can be put back in place; nothing else that varies can."""
+        for source in node.all_input_nodes:
+            state = self.states.get(source)
+            if isinstance(state, Pairs) or (isinstance(state, Grid) and state.shared):
+                why = "it returns positions of the image mixed with other axes"
+                self.refusals.append(Refusal(source.name, module_path(source), why, CANONICAL))
 
     def _step(self, call: Call) -> Step:
         """By its rule; with `framed` what has none, and all behind it, is the tail."""
@@ -111,10 +121,14 @@ def plan_node(call: Call) -> Step:
     """The rule for a node; what has no rule may pass when no image reaches it."""
     if not _is_tensor(call.node):
         return verbatim(call, None)  # a number, such as the batch size
-    rule = RULES.get(short_name(call.node))
+    name, sources = short_name(call.node), tuple(tensor_args(call.node))
+    pairs = any(isinstance(call.state(source), Pairs) for source in sources)
+    rule = (PAIR_RULES if pairs else RULES).get(name)
     if rule is not None:
         return rule(call)
-    if any(_varies(call, source) for source in tensor_args(call.node)):
+    if pairs:
+        raise Refuse(f"{op_name(call.node)} on a value per pair of positions")
+    if any(map(call.varies, sources)):
         raise Refuse(f"there is no rule for {op_name(call.node)}")
     return verbatim(call)
 
@@ -122,11 +136,6 @@ def plan_node(call: Call) -> Step:
 def _is_tensor(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor | tuple | list)
-
-
-def _varies(call: Call, source: fx.Node) -> bool:
-    state = call.state(source)
-    return not isinstance(state, Grid) or bool(state.present)
 
 
 def analyse(gm: fx.GraphModule, *, one_size: bool = False, framed: bool = False) -> Analysis:

@@ -8,14 +8,15 @@ from typing import Any, TypeAlias
 
 import torch.fx as fx
 
-from equiaudit.repair.rewrite.grid import Grid, Unpooling
+from equiaudit.repair.rewrite.grid import Grid, Pairs, Unpooling
 
 __all__ = ["Analysis", "OpPlan", "Refusal", "Refuse", "SizeRule", "State", "Step"]
 
 CANONICAL = "use --method canonical, which leaves the model as it is"
 
-# What the analysis knows of a value: a grid, indices, several of them, or nothing (a number).
-State: TypeAlias = "Grid | Unpooling | tuple[Any, ...] | None"
+# What the analysis knows of a value: a grid, pairs of positions, indices, several of them, or
+# nothing (a number).
+State: TypeAlias = "Grid | Pairs | Unpooling | tuple[Any, ...] | None"
 
 
 @dataclass(frozen=True)

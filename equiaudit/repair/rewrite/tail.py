@@ -54,9 +54,9 @@ def tail_step(call: Call) -> Step:
 
 def _check_whole(source: fx.Node, grid: Grid) -> None:
     shape = shape_of(source)
-    for axis in grid.present:
-        if axis.lead or not axis.fits or shape[axis.dim] != axis.size:
-            raise Refuse("it reads a map that is padded or cropped")
+    whole = all(axis.fits and not axis.lead for axis in grid.present)
+    if not whole or any(shape[dim] != grid.extents.get(dim) for dim in grid.dims):
+        raise Refuse("it reads a map that is padded, cropped or mixed with other axes")
 
 
 def _framed(b: Builder, source: fx.Node, grid: Grid) -> fx.Node:

@@ -62,7 +62,9 @@ def _plan(call: Call, x: fx.Node, both: tuple[Slide, Slide]) -> Any:
 
 
 def _along_one_axis(call: Call, grid: Grid, both: tuple[Slide, Slide]) -> Step:
-    """A pointwise convolution of a map that varies along one axis only."""
+    """A pointwise convolution of a map that varies along one axis, or lies in one line."""
+    if -3 in grid.dims:
+        raise Refuse("a convolution with a weight per position of the image")
     if any(s.span > 1 or s.stride > 1 or s.before for s in both):
         raise Refuse("a window over a map that has one image axis only")
     return verbatim(call, grid)
