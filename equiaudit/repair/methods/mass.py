@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from equiaudit.errors import InputError
 from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.onnx import OnnxCaptured
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.resample import resampled
@@ -14,6 +15,11 @@ from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.repair.rewrite.spec import WINDOWED, Spec
 from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
+
+_BY_PIXELS = (
+    "origins are chosen from the pixels, not from the features: a runtime rounds integers otherwise"
+    " than the graph, and would choose others"
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,13 @@ class Mass:
         """The rewritten graph."""
         gm, analysis = subject.graph, subject.analysis
         only, skip, window = options.only, options.skip, options.window
+        integers = window is None and _of_integers(subject)
+        select = "input" if integers else options.select
         if window is None:
-            graph = rewrite(gm, analysis, select=options.select, only=only, skip=skip)
+            graph = rewrite(gm, analysis, select=select, only=only, skip=skip)
         else:
             graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
-        by_features = options.select == "features"
+        by_features = select == "features"
         check = Circular(
             subject.analysis.total_stride,
             subject.dense,
@@ -64,7 +72,14 @@ class Mass:
             threshold=subject.threshold,
         )
         net = subject.net(graph)
-        return Converted(net, subject.original, subject.model.preprocess, check)
+        notes = (_BY_PIXELS,) if integers else ()
+        return Converted(net, subject.original, subject.model.preprocess, check, notes=notes)
+
+
+def _of_integers(subject: Subject) -> bool:
+    """An ONNX file whose features the runtime may round otherwise than the graph does."""
+    captured = subject.captured
+    return isinstance(captured, OnnxCaptured) and bool(captured.imported.quantised)
 
 
 def refused_ops(subject: Subject) -> Misfit | None:
