@@ -73,7 +73,12 @@ them: no grid can respect that symmetry. `fix` and `verify` report those apart.
 What had to be computed differently to keep every bit:
 
 - Means over the image: a float32 sum depends on its order. They are sums of whole steps of 2^-23
-  of the largest value, in float64, which are exact in any order.
+  of the largest value, in float64, which are exact in any order. Variances and norms over the
+  image (global response norm) are such sums too.
+- Attention, between channels or between positions that carry no place, and matrix products over
+  positions: both factors become whole numbers of 20 to 24 bits, whose products float64 adds up
+  exactly. A softmax over positions divides by a sum of whole steps.
+- Windows of a map: where they begin is an origin like any other, chosen from the content.
 - SiLU, sigmoid, GELU, tanh, exp where a map is not a whole number of vectors (64 elements), and
   softmax over channels: the scalar code for the left-over elements rounds differently. They run
   in float64 and are rounded once.

@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from demo_surfaces import CLASSES, surface
 from PIL import Image
 from scipy import stats
 from torch import Tensor, nn
 
-from equiaudit.demo.surfaces import CLASSES, surface
 from equiaudit.sampling import (
     DDAC,
     APSSelector,

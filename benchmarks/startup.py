@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision import models
 
 KNOWN = "--size 16 --mean 0,0,0 --std 1,1,1"
 COMMANDS = (
@@ -27,6 +28,8 @@ COMMANDS = (
     "scan net.pt images",
     "scan net.pt2 images",
     "scan net.onnx images",
+    "scan net.pth images",
+    "scan known.pth images",
     "scan net.safetensors images --arch torchvision:resnet18",
     "scan net.pth images --arch torchvision:resnet18",
     f"scan net.pt nowhere {KNOWN}",
@@ -78,6 +81,7 @@ def _write(home: Path) -> None:
     torch.onnx.export(net, (image,), home / "net.onnx", dynamo=False)
     torch.save(net.state_dict(), home / "net.pth")
     save_file(net.state_dict(), home / "net.safetensors")
+    torch.save(models.squeezenet1_1().state_dict(), home / "known.pth")
     for name in ("images", "empty"):
         (home / name).mkdir()
     Image.new("RGB", (32, 32)).save(home / "images" / "one.png")

@@ -28,10 +28,10 @@ from equiaudit import fix, load_model, scan
 from equiaudit.data import Decoded, Geometry, decode, open_dataset
 from equiaudit.errors import EquiauditError
 from equiaudit.models import Model
+from equiaudit.models.pixels import normalise
 from equiaudit.repair.verify.images import as_input
 from equiaudit.repair.verify.synthetic import synthetic_images
 from equiaudit.results import Result
-from equiaudit.shifts.canvas import normalise
 
 METHODS: dict[str, dict[str, object]] = {
     "mass": {"method": "mass"},

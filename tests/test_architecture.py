@@ -1,6 +1,7 @@
 """The arrows between the packages point down, and files stay small."""
 
 import ast
+import re
 from collections.abc import Collection, Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ LAYERS = (
     ("a task",),
     ("audit", "repair", "report", "gates", "judging", "comparison"),
     ("repair.methods",),
-    ("repair.verify", "repair.save", "repair.inspection"),
+    ("repair.verify", "repair.save", "repair.inspection", "repair.locate"),
     ("repair.canonical", "repair.onnx", "repair.rewrite", "repair.outputs"),
     ("repair.options",),
     ("models", "data", "shifts", "metrics", "sampling", "training", "demo"),
@@ -360,6 +361,14 @@ def test_no_circles_between_files():
     assert circles(arrows) == []
 
 
+def test_no_circles_between_packages():
+    arrows: dict[str, set[str]] = {part_of(path): set() for path in modules()}
+    for arrow in all_arrows():
+        if arrow.inside in arrows and arrow.inside != arrow.source:
+            arrows[arrow.source].add(arrow.inside)
+    assert circles(arrows) == []
+
+
 def test_circles_are_noticed():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
 
@@ -422,6 +431,24 @@ def test_imports_for_type_checkers_are_no_arrows():
 def test_files_stay_small():
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
     assert {str(path): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def named_files(text: str) -> list[str]:
+    """What the tables of architecture.md name of the repository; <name> stands for any."""
+    cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+    files = [f for cell in cells for f in re.findall(r"`([\w/.<>]+(?:/|\.(?:py|md|json)))`", cell)]
+    return [re.sub(r"<\w+>", "*", file) for file in files]
+
+
+def test_the_files_that_an_addition_touches_are_there():
+    files = named_files((ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert len(files) > 40
+    places = (ROOT, ROOT.parent)
+    assert [f for f in files if not any(any(place.glob(f)) for place in places)] == []
+
+
+def test_a_file_that_is_gone_is_noticed():
+    assert named_files("| `a/<b>.py`, `c/` | `d.md` and `e` |") == ["a/*.py", "c/", "d.md"]
 
 
 def test_the_public_names_are_pinned():

@@ -37,7 +37,7 @@ _SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """All methods on one model and the same images and shifts; nothing is written."""
 
     model: Model

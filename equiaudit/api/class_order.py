@@ -86,7 +86,7 @@ def _batches(
 
     from equiaudit.audit.geometry import geometry
     from equiaudit.data import Decoded, decode_ahead
-    from equiaudit.shifts.canvas import normalise
+    from equiaudit.models.pixels import normalise
 
     rows: list[int] = []
     block: list[torch.Tensor] = []

@@ -73,7 +73,7 @@ class BeforeAfter:
         return held(full)
 
     def _loss(
-        self, first: _Seen, then: _Seen, before: Model, after: Model, allowed: float
+        self, first: Seen, then: Seen, before: Model, after: Model, allowed: float
     ) -> Loss | None:
         return loss_between(
             self.model.task,
@@ -113,7 +113,7 @@ class BeforeAfter:
             return None
         return borders_of(named(self.dataset, after.preprocess))
 
-    def _scan(self, model: Model, options: ScanOptions, name: str) -> _Seen:
+    def _scan(self, model: Model, options: ScanOptions, name: str) -> Seen:
         from equiaudit.audit.engine import run_scan
         from equiaudit.report import write_reports
 
@@ -123,11 +123,13 @@ class BeforeAfter:
         if home is not None:
             write_reports(done.result, home, samples_csv=done.rows())
         journal.discard()
-        return _Seen(figures_of(done), tuple(journal.records.values()))
+        return Seen(figures_of(done), tuple(journal.records.values()))
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
+    """What a scan found."""
+
     figures: dict[str, Estimate]
     records: tuple[Any, ...]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from equiaudit.api.choosing import UNMODIFIED, Comparison, fitted_options
-from equiaudit.api.columns import figures_of
+from equiaudit.api.choosing import UNMODIFIED, MethodComparison, fitted_options
+from equiaudit.api.columns import Seen, figures_of
 from equiaudit.api.losses import changed_pixels, loss_between
 from equiaudit.audit.options import ScanOptions
 from equiaudit.results.repair import Candidate, Choice
@@ -54,7 +54,7 @@ def few(dataset: Dataset) -> Dataset:
 class Trial:
     """Methods on few images, unshifted ones above all; nothing is written."""
 
-    comparison: Comparison
+    comparison: MethodComparison
     names: tuple[str, ...]
     allowed: float
 
@@ -89,7 +89,7 @@ class Trial:
         best = min(known, key=lambda name: round(float(losses[name].lost), 9), default=fits[0])
         return Choice(goal="circular", rule=rule, method=best, because=_because(losses.get(best)))
 
-    def _measured(self, name: str, made: Converted, before: _Seen) -> tuple[Candidate, Loss | None]:
+    def _measured(self, name: str, made: Converted, before: Seen) -> tuple[Candidate, Loss | None]:
         comparison = self.comparison
         model = comparison.as_model(name, made)
         after = self._scan(model, name)
@@ -110,7 +110,7 @@ class Trial:
         )
         return row, loss
 
-    def _scan(self, model: Model, name: str) -> _Seen:
+    def _scan(self, model: Model, name: str) -> Seen:
         from equiaudit.audit.engine import run_scan
 
         comparison = self.comparison
@@ -127,13 +127,7 @@ class Trial:
             comparison.planned(model), comparison.dataset, options, observer=comparison.observer
         )
         journal.discard()
-        return _Seen(figures_of(done), tuple(journal.records.values()))
-
-
-@dataclass(frozen=True)
-class _Seen:
-    figures: dict[str, Estimate]
-    records: tuple[Any, ...]
+        return Seen(figures_of(done), tuple(journal.records.values()))
 
 
 def without_data(names: Sequence[str], subject: Subject, options: FixOptions) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiaudit.api.choosing import Comparison
+from equiaudit.api.choosing import MethodComparison
 from equiaudit.api.columns import BeforeAfter
 from equiaudit.api.defaults import Trial, default_names, few, without_data
 from equiaudit.api.losses import ALLOWED
@@ -175,7 +175,7 @@ class Request:
     def _trial(
         self, model: Model, dataset: Dataset, names: tuple[str, ...], options: FixOptions
     ) -> Trial:
-        comparison = Comparison(
+        comparison = MethodComparison(
             model, few(dataset), self.images.shifting, options, "circular", self.observer
         )
         return Trial(comparison, names, self.picking.allowed)
@@ -195,7 +195,7 @@ class Request:
             return fixed
         return fixed.model_copy(update={"loss": loss.model_copy(update={"keeps": best})})
 
-    def _comparison(self, model: Model, dataset: Dataset) -> Comparison:
+    def _comparison(self, model: Model, dataset: Dataset) -> MethodComparison:
         task = TASKS[model.task]
         if not task.scores:
             raise InputError(
@@ -203,7 +203,7 @@ class Request:
                 " keep.",
                 tip="Give --method and --data for its figures before and after.",
             )
-        return Comparison(
+        return MethodComparison(
             model, dataset, self.images.shifting, self.options, self.picking.goal, self.observer
         )
 

@@ -25,17 +25,39 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: str | Path | nn.Module | Model, **model_settings: Unpack[ModelSettings]
+    model: str | Path | nn.Module | Model,
+    data: str | Path | None = None,
+    *,
+    limit: int = PICTURES,
+    seed: int = 0,
+    output: str | Path | None = None,
+    **settings: Unpack[ScanSettings],
 ) -> Inspection:
     """Every operation that samples, pads or flattens, and whether `fix` can make it exact.
 
-    Needs the input size, and no normalisation. Raises NothingToDo where the model cannot be
-    captured as one graph.
+    Needs the input size, and no normalisation. With `data`, `limit` of its images also tell how
+    much each operation is to blame for (`Inspection.located`), and then normalisation is needed;
+    with `output` too, that folder receives inspection.json and inspection.html. Raises NothingToDo
+    where the model cannot be captured as one graph.
     """
-    prepared = prepare(model, normalisation=False, **model_settings)
+    if data is None and output is not None:
+        raise InputError("The report of inspect is about images.", tip="Give data, or no output.")
+    reading, model_settings = parted(settings)
+    prepared = prepare(model, normalisation=data is not None, **model_settings)
+    if data is not None:
+        reading.check_places(data)
     from equiaudit.repair import inspect as inspect_model
 
-    return inspect_model(prepared.load())
+    loaded = prepared.load()
+    if data is None:
+        return inspect_model(loaded)
+    dataset = open_data(loaded, data, reading, limit, seed, settle=False)
+    found = inspect_model(loaded, pictures(dataset, loaded.preprocess, limit))
+    if output is not None:
+        from equiaudit.report.located import write_located
+
+        write_located(Path(output), found)
+    return found
 
 
 def verify(

@@ -51,7 +51,7 @@ def named(dataset: Dataset, how: Preprocess, reach: int = 0) -> Iterator[tuple[s
 
     from equiaudit.audit.geometry import geometry
     from equiaudit.data import Decoded, decode
-    from equiaudit.shifts.canvas import normalise
+    from equiaudit.models.pixels import normalise
 
     cpu = torch.device("cpu")
     for item in dataset.items:

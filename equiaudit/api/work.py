@@ -44,7 +44,12 @@ def kinds_of(options: ScanOptions) -> tuple[str, ...]:
         from equiaudit.shifts.sliding import CAPS_KINDS
 
         return CAPS_KINDS
-    return (options.protocol,) if options.protocol else options.shifts
+    if options.protocol is None:
+        return options.shifts
+    from equiaudit.shifts import PROTOCOLS
+
+    known = PROTOCOLS.get(options.protocol)
+    return (options.protocol,) if known is None else known.names
 
 
 def ending(judge: Judge, options: ScanOptions) -> Stopping | None:

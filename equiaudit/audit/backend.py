@@ -15,9 +15,9 @@ from equiaudit.audit.setup import images_per_call, in_random_order, plan_of, run
 from equiaudit.audit.tasks import task_of
 from equiaudit.data import Dataset, Decoded, decode
 from equiaudit.models.backends import Choice, choose, rebuild, stays, ways
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model
 from equiaudit.results import BackendTrial
-from equiaudit.shifts.canvas import normalise
 
 _SAMPLE = 2
 """Batches of the data that the ways are tried on."""

@@ -27,6 +27,7 @@ from equiaudit.audit.tasks import task_of
 from equiaudit.audit.units import Assignment, Block, Clock, Crew, Worker
 from equiaudit.data import Dataset, Items, check_sizes
 from equiaudit.errors import InputError
+from equiaudit.kinds import KINDS, SubPixel
 from equiaudit.models.backends import Choice
 from equiaudit.models.types import Model
 from equiaudit.results import Timings
@@ -216,6 +217,10 @@ class Run(Generic[R]):
 def settings_of(options: ScanOptions) -> dict[str, Any]:
     """The settings that a result may depend on; how fast it was made is in its timings."""
     own = asdict(options)
-    for name in ("batch_size", "workers", "resume", "images"):
+    kinds = [] if options.protocol else [KINDS[name] for name in options.shifts]
+    between = [kind for kind in kinds if kind.fractional]
+    unread = [] if between else ["fraction"]
+    unread += [] if any(isinstance(kind, SubPixel) for kind in between) else ["resampler"]
+    for name in ("batch_size", "workers", "resume", "images", *unread):
         own.pop(name)
     return own | {"shifts": list(options.shifts)}

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import Jobs, jobs_of
 from equiaudit.audit.task import R, Source, TaskAudit
-from equiaudit.kinds import KINDS
+from equiaudit.kinds import Offset
 from equiaudit.kinds.pixels import middle
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model, Preprocess
-from equiaudit.shifts.canvas import cut, normalise
 from equiaudit.shifts.plan import ShiftPlan
 
 __all__ = ["Scene", "outputs_of", "run_block"]
@@ -42,7 +42,7 @@ def run_block(
     starts = scene.starts(jobs)
     for start, stop in _chunks(len(jobs), batch_size):
         part = jobs.part(start, stop)
-        scene.put_shifted(part.image, starts[start:stop], batch)
+        scene.put_shifted(part, starts[start:stop], batch)
         block.shifted(part, model.run(batch)[: len(part)])
     return list(block.records())
 
@@ -65,9 +65,13 @@ class Scene:
         self._pixels = _normalised([s.pixels for s in sources], how, device)
         black = np.zeros((1, 1, 1, sources[0].pixels.shape[-1]), np.uint8)
         self._black = normalise(black, how, device).reshape(-1)
-        kinds = {name: kind.name for name, kind in plan.moves.items()}
-        self._kinds = tuple(dict.fromkeys(kinds.values()))
-        self._canvas_of = {name: self._kinds.index(kind) for name, kind in kinds.items()}
+        self._moves = plan.moves
+        self._reaches = {s.name: s.reach for s in plan.series}
+        """Beyond which a canvas may hold anything."""
+        self._kinds = tuple({kind.name: kind for kind in self._moves.values()}.values())
+        places = {kind.name: place for place, kind in enumerate(self._kinds)}
+        self._canvas_of = {name: places[kind.name] for name, kind in self._moves.items()}
+        self._made = {name for name, kind in self._moves.items() if kind.fractional}
         height, width = (side + 2 * self._reach for side in self._window)
         shape = (len(self._kinds), len(self._black), height, width)
         self._canvases = self._pixels[0].new_empty(shape)
@@ -81,10 +85,13 @@ class Scene:
         """(C, H, W) view of image `image`."""
         return middle(self._pixels[image], *self._window)
 
-    def window(self, name: str, image: int, offset: tuple[int, int]) -> Tensor:
+    def window(self, name: str, image: int, offset: Offset) -> Tensor:
         """The same, moved by `offset` under the series `name`; a view until the next image."""
         self._draw(image)
-        return cut(self._canvases[self._canvas_of[name]], self._window, self._reach, offset)
+        reach = self._reaches.get(name, self._reach)
+        height, width = (side + 2 * reach for side in self._window)
+        canvas = middle(self._canvases[self._canvas_of[name]], height, width)
+        return self._moves[name].cut(canvas, self._window, reach, offset)
 
     def put_unshifted(self, images: Sequence[int], batch: Tensor) -> None:
         """Fill `batch` with the unshifted windows, the last one repeated to the end."""
@@ -92,25 +99,32 @@ class Scene:
             batch[place] = self.unshifted(image)
         batch[len(images) :] = batch[len(images) - 1]
 
-    def put_shifted(self, images: NDArray[np.int64], starts: Tensor, batch: Tensor) -> None:
-        """Fill `batch` with the windows of `images`, in order, that begin at `starts`.
+    def put_shifted(self, jobs: Jobs, starts: Tensor, batch: Tensor) -> None:
+        """Fill `batch` with the windows of `jobs`, which begin at `starts`.
 
         The last one is repeated to the end.
         """
+        images = jobs.image
         present = np.arange(images[0], images[-1] + 2)
         ends = np.searchsorted(images, present).tolist()
         for image, begin, end in zip(present.tolist(), ends, ends[1:], strict=False):
             self._draw(image)
             torch.index_select(self._windows, 0, starts[begin:end], out=batch[begin:end])
+            for place, job in enumerate(jobs.part(begin, end) if self._made else (), begin):
+                if job.name in self._made:
+                    batch[place] = self.window(job.name, image, job.offset)
         batch[len(images) :] = batch[len(images) - 1]
 
     def starts(self, jobs: Jobs) -> Tensor:
-        """(n,) where in the canvases the window of each job begins, on the device."""
+        """(n,) where in the canvases the window of each job begins, on the device.
+
+        Of an offset by a fraction, one that begins beside it.
+        """
         canvases = np.empty(max(part.stop for part in jobs.columns.values()), np.int64)
         for name, part in jobs.columns.items():
             canvases[part] = self._canvas_of[name]
         each, _, row, column = self._canvases.stride()
-        corner = self._reach - jobs.offset
+        corner = self._reach - np.floor(jobs.offset).astype(np.int64)
         found = canvases[jobs.column] * each + corner @ (row, column)
         return torch.from_numpy(found).to(self._canvases.device)
 
@@ -129,7 +143,7 @@ class Scene:
         if self._drawn == image:
             return
         for canvas, kind in zip(self._canvases, self._kinds, strict=True):
-            KINDS[kind].draw(canvas, self._pixels[image], self._window, self._black)
+            kind.draw(canvas, self._pixels[image], self._window, self._black)
         self._drawn = image
 
 

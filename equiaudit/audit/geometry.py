@@ -14,6 +14,7 @@ def geometry(how: Preprocess, margin: int) -> Geometry:
         resize=how.resize,
         interpolation=how.interpolation,
         gray=how.channels == "gray",
+        channels=how.planes if how.channels == "multi" else None,
         value_range=how.image_range,
         letterbox=Letterbox(how.pad, how.place) if how.fit == "letterbox" else None,
     )

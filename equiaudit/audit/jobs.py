@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.kinds import Offset
+from equiaudit.metrics.lattice import px
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.plan import Offsets
 
@@ -27,7 +29,7 @@ class Job:
     image: int
     name: str
     slot: int
-    offset: tuple[int, int]
+    offset: Offset
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Jobs:
         rows = zip(self.image.tolist(), self.column.tolist(), self.offset.tolist(), strict=True)
         for image, column, (dy, dx) in rows:
             name, slot = places[column]
-            yield Job(image, name, slot, (dy, dx))
+            yield Job(image, name, slot, (px(dy), px(dx)))
 
     def part(self, start: int, stop: int) -> Jobs:
         """Those from `start` up to `stop`, as views."""
@@ -76,7 +78,8 @@ def jobs_of(plan: ShiftPlan, indices: Sequence[int]) -> Jobs:
     """All passes of the images of those indices, the unshifted ones aside."""
     columns = columns_of(plan)
     width = max(part.stop for part in columns.values())
-    offset = np.empty((len(indices), width, 2), np.int64)
+    number = np.float64 if plan.fractional else np.int64
+    offset: Offsets = np.empty((len(indices), width, 2), number)
     for row, index in zip(offset, indices, strict=True):
         for series in plan.series:
             row[columns[series.name]] = plan.offsets(series, index)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from equiaudit.config.flags import taken
-from equiaudit.kinds import usual
+from equiaudit.kinds import FRACTION, RESAMPLERS, usual
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class ScanOptions:
     """Shifts per image and kind, or "full" for all (2R + 1)^2 - 1."""
     limit: int | None = None
     seed: int = 0
+    fraction: int = FRACTION
+    """Shifts by fractions of a pixel are multiples of 1 / `fraction` px."""
+    resampler: str = RESAMPLERS[0]
+    """How "subpixel" finds values between pixels."""
     protocol: str | None = None
     """A named protocol instead of `shifts`, `max_shift` and `offsets`."""
     output_range: tuple[float, float] | None = None

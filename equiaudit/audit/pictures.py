@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from equiaudit.data import Decoded
+from equiaudit.kinds import Offset
 from equiaudit.shifts import Series, ShiftPlan
-from equiaudit.shifts.canvas import canvas, cut
+from equiaudit.shifts.canvas import canvas
 
 __all__ = ["data_uri", "reduced", "views"]
 
@@ -22,19 +23,24 @@ Bytes = NDArray[np.uint8]
 
 
 def views(
-    image: Decoded, plan: ShiftPlan, series: Series, offsets: Sequence[tuple[int, int]]
+    image: Decoded, plan: ShiftPlan, series: Series, offsets: Sequence[Offset]
 ) -> list[Bytes]:
-    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed."""
-    source = torch.from_numpy(image.pixels.astype(np.int32)).permute(2, 0, 1)
+    """(H, W, 3 or 1) pixels of the window at each of `offsets`; `image` has the margin needed.
+
+    Of more than 3 channels the first 3 are shown.
+    """
+    number = np.float64 if series.moves.fractional else np.int32
+    source = torch.from_numpy(image.pixels.astype(number)).permute(2, 0, 1)[:3]
     black = torch.zeros(len(source), dtype=source.dtype)
     reach = series.reach
     made = canvas(source, series.kind, plan.window, reach, black)
     top = 65535 if image.pixels.dtype == np.uint16 else 255
-    return [_bytes(cut(made, plan.window, reach, at), top) for at in offsets]
+    return [_bytes(series.moves.cut(made, plan.window, reach, at), top) for at in offsets]
 
 
 def _bytes(view: Tensor, top: int) -> Bytes:
-    return (view.permute(1, 2, 0).numpy() * (255 / top)).round().astype(np.uint8)
+    pixels = view.permute(1, 2, 0).numpy() * (255 / top)
+    return pixels.round().clip(0, 255).astype(np.uint8)  # resampled pixels overshoot
 
 
 def reduced(pictures: Sequence[Bytes], change: NDArray[np.uint8], longest: int) -> list[Bytes]:

@@ -27,6 +27,7 @@ from torch import Tensor
 from equiaudit._version import __version__
 from equiaudit.audit.assemble import Scan
 from equiaudit.audit.forward import outputs_of
+from equiaudit.audit.geometry import geometry
 from equiaudit.audit.journal import Journal
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
@@ -35,9 +36,9 @@ from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames
 from equiaudit.errors import InputError, RunError
 from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model
 from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
-from equiaudit.shifts.canvas import normalise
 from equiaudit.shifts.sliding import BORDER, CAPS, CAPS_KINDS, FRAMES
 
 _COLUMNS = (
@@ -134,7 +135,7 @@ def _record(
 ) -> SequenceRecord:
     how = model.preprocess
     kind = f"{CAPS}-{source.setting}"
-    frames = read_frames(source, how.size, gray=how.channels == "gray", reader=data.reader)
+    frames = read_frames(source, geometry(how, 0), reader=data.reader)
     if isinstance(frames, Skipped):
         refuse_lost_folders(data.root, ())
         if options.strict and frames.name != source.name:

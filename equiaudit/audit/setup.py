@@ -44,6 +44,8 @@ def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
         seed=options.seed,
         stride=model.total_stride,
         protocol=options.protocol,
+        fraction=options.fraction,
+        resampler=options.resampler,
         # They tell causes, which a scan that ends early does not ask about.
         aligned=not options.early_stop and options.precision is None,
         paired=TASKS.named(model.task).paired,

@@ -24,17 +24,6 @@ from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import ModelKind, Preprocess
 from equiaudit.results import BoxExample, DenseExample, ReceptiveField, Timings, WorstImage
 
-__all__ = [
-    "DataFacts",
-    "End",
-    "Header",
-    "ModelFacts",
-    "ShardFile",
-    "find_shards",
-    "read_shard",
-    "write_shard",
-]
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -18,8 +18,6 @@ from equiaudit.config import Resolved, Settings, flag_name, resolve
 from equiaudit.config.flags import Declared, declared
 from equiaudit.errors import InputError
 
-__all__ = ["Call", "Outcome", "verb"]
-
 _COMMON = {
     "config": Annotated[
         Path | None,
@@ -106,7 +104,7 @@ def verb(
             *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
             *(_option(each) for each in grouped.values()),
             *(_option(settings[flag], negatable=True) for flag in flags),
-            *_common_parameters(),
+            *(_keyword(name, kind, _COMMON_DEFAULTS[name]) for name, kind in _COMMON.items()),
         ]
 
         def command(context: typer.Context, **values: Any) -> int:
@@ -194,12 +192,6 @@ def _default(value: Any) -> str:
         return " (on by default)" if value else ""
     shown = ",".join(value) if isinstance(value, tuple) else value
     return f" (default {shown})"
-
-
-def _common_parameters() -> list[inspect.Parameter]:
-    return [
-        _keyword(name, annotation, _COMMON_DEFAULTS[name]) for name, annotation in _COMMON.items()
-    ]
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

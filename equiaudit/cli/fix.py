@@ -10,6 +10,7 @@ import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.inspect import (
+    LAYING_FLAGS,
     MODEL_FLAGS,
     ModelArgument,
     model_settings,
@@ -22,11 +23,6 @@ from equiaudit.repair.options import FixOptions, Measuring, Stages
 if TYPE_CHECKING:
     from equiaudit.results.repair import FixReport
 
-LAYING_FLAGS = (
-    *("layout", "split", "classes", "ignore_index", "no_mask"),
-    *("mask_offset", "mask_threshold", "mask_orientation"),
-)
-"""The settings that say how images and masks lie."""
 DATA_FLAGS = (
     *("labels", "class_order", "class_names"),
     *LAYING_FLAGS,

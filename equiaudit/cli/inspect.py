@@ -1,7 +1,8 @@
-"""equiaudit inspect: every op that samples, pads or flattens, without data."""
+"""equiaudit inspect: every op that samples, pads or flattens, and on images which one breaks it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,12 @@ MODEL_FLAGS = (
     "device",
     "backend",
 )
+LAYING_FLAGS = (
+    *("layout", "split", "classes", "ignore_index", "no_mask"),
+    *("mask_offset", "mask_threshold", "mask_orientation"),
+)
+"""The settings that say how images and masks lie."""
+_PICTURES = 8
 ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A model file, torchvision:NAME/WEIGHTS or timm:NAME."),
@@ -38,15 +45,47 @@ FormatOption = Annotated[str, typer.Option(help="text or json.", metavar="FORMAT
 def register(app: typer.Typer) -> None:
     """Add the verb to `app`."""
     read = tuple(name for name in MODEL_FLAGS if name != "threshold")
-    verb(app, "inspect", flags=read)(inspect)
+    verb(app, "inspect", flags=(*read, *LAYING_FLAGS, "limit", "seed", "output"))(inspect)
 
 
-def inspect(call: Call, model: ModelArgument, format: FormatOption = "text") -> Outcome:
-    """Say what each op does to shift equivariance, and whether `fix` can make it exact."""
+def inspect(
+    call: Call,
+    model: ModelArgument,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Images (8, or --limit N) on which ops are ranked by their errors."
+        ),
+    ] = None,
+    format: FormatOption = "text",
+) -> Outcome:
+    """Say what each op does to shift equivariance, and whether `fix` can make it exact.
+
+    With --data also how much error enters at each op of these images and reaches the output, and
+    what fixing it alone, or all up to it, would leave. With -o DIR that is written to
+    DIR/inspection.json and DIR/inspection.html.
+    """
     form = checked_format(format)
+    if data is None:
+        call.refuse(
+            (*LAYING_FLAGS, "limit", "seed", "output"),
+            "is about the images of --data",
+            tip="Add --data DIR, or leave it out.",
+        )
     from equiaudit.api import inspect as run
 
-    found = run(model, **model_settings(call.settings))
+    settings = call.settings
+    found = run(
+        model,
+        data,
+        limit=settings.limit or _PICTURES,
+        seed=settings.seed,
+        output=settings.output if data else None,
+        **model_settings(settings),
+        **({name: getattr(settings, name) for name in LAYING_FLAGS} if data else {}),
+    )
+    if data is not None and settings.output is not None:
+        call.terminal.say(f"Wrote {Path(settings.output) / 'inspection.html'}")
     from equiaudit.report.repair import render_inspection
 
     return Outcome(render_inspection(found, form, **page(call)))

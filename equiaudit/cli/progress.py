@@ -32,8 +32,8 @@ class _Told:
         self._terminal = terminal
 
     def settings(self, settings: Mapping[str, str]) -> None:
-        """One line each."""
-        for line in aligned(settings):
+        """A few lines."""
+        for line in packed(settings):
             self._say(line)
 
     def note(self, sentence: str) -> None:
@@ -95,10 +95,15 @@ class Bar(_Told):
         self._progress.console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def aligned(rows: Mapping[str, str]) -> list[str]:
-    """``  name  value`` lines, the values in one column."""
-    width = max(map(len, rows), default=0)
-    return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
+def packed(rows: Mapping[str, str], width: int = 100) -> list[str]:
+    """``  name value; name value`` on as few lines of `width` columns as hold them whole."""
+    lines: list[str] = []
+    for item in (f"{name} {value}" for name, value in rows.items()):
+        if lines and len(lines[-1]) + 2 + len(item) <= width:
+            lines[-1] += f"; {item}"
+        else:
+            lines.append(f"  {item}")
+    return lines
 
 
 def duration(seconds: float) -> str:

@@ -10,11 +10,13 @@ import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.failures import Interrupted
+from equiaudit.cli.following import say_next
 from equiaudit.cli.payload import append_step_summary, deliver
-from equiaudit.cli.progress import aligned, observing
+from equiaudit.cli.progress import observing, packed
 from equiaudit.cli.verdicts import say_verdicts
 from equiaudit.config import Settings, flag_name
 from equiaudit.errors import InputError
+from equiaudit.kinds import KINDS, SubPixel
 
 if TYPE_CHECKING:
     from equiaudit.results import Result
@@ -64,7 +66,10 @@ def scan(
     folder = call.settings.output or default_folder(model)
     if shard is not None:
         return Outcome(f"{part(model, data, shard, folder, call)}\n")
-    return conclude(audit(model, data, folder, call), folder, call)
+    result = audit(model, data, folder, call)
+    outcome = conclude(result, folder, call)
+    say_next(result, model, data, call)
+    return outcome
 
 
 def _refuse_unread(call: Call) -> None:
@@ -72,7 +77,15 @@ def _refuse_unread(call: Call) -> None:
     settings, leave_out = call.settings, "Leave one of them out."
     if settings.protocol is not None:
         fixed = f"has no say in the protocol {settings.protocol}, which has its own"
-        call.refuse(("shifts", "max_shift", "offsets"), fixed, tip=leave_out)
+        call.refuse(
+            ("shifts", "max_shift", "offsets", "fraction", "resampler"), fixed, tip=leave_out
+        )
+    kinds = [KINDS[name] for name in settings.shifts]
+    if not any(isinstance(kind, SubPixel) for kind in kinds):
+        call.refuse(("resampler",), "is of subpixel shifts", tip="Add --shifts subpixel.")
+    if not any(kind.fractional for kind in kinds):
+        tip = "Add --shifts subpixel or fractional."
+        call.refuse(("fraction",), "is of shifts by fractions of a pixel", tip=tip)
     if settings.protocol == "caps":
         unread = "is not read by the protocol caps"
         call.refuse(("labels", "class_order", "class_names", "workers"), unread, tip=leave_out)
@@ -140,10 +153,10 @@ def default_folder(model: str) -> Path:
 def _say_settings(folder: Path, call: Call) -> None:
     """What was set and where; what follows from the model and the data, the scan says itself."""
     rows = {
-        flag_name(name): f"{_shown(name, getattr(call.settings, name))}  ({origin})"
+        flag_name(name): f"{_shown(name, getattr(call.settings, name))} ({origin})"
         for name, origin in call.resolved.origins.items()
     }
-    for line in aligned({**rows, "output": str(folder)}):
+    for line in packed({**rows, "output": str(folder)}):
         call.terminal.say(line)
 
 

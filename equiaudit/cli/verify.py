@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
-from equiaudit.cli.fix import LAYING_FLAGS
 from equiaudit.cli.inspect import (
+    LAYING_FLAGS,
     MODEL_FLAGS,
     FormatOption,
     ModelArgument,

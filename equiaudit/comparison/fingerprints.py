@@ -8,8 +8,6 @@ from typing import Any
 from equiaudit.errors import InputError
 from equiaudit.results import Fingerprint, Result
 
-__all__ = ["comparable", "differences"]
-
 
 def comparable(a: Result, b: Result) -> None:
     """Return if `a` and `b` scanned the same images with the same shifts for the same task.

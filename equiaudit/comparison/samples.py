@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from equiaudit.errors import InputError
-from equiaudit.tasks import TASKS, Task
+from equiaudit.tasks import TASKS
 from equiaudit.tasks.samples import Sample
 
 Samples = Mapping[tuple[str, str], Sample]
@@ -21,7 +21,8 @@ def read_samples(path: str | Path) -> Samples:
     `path` is that file, or the result.json or folder beside which it lies. InputError says so
     where there is none, and names the line of a row that cannot be read.
     """
-    place = _samples_path(Path(path))
+    place = Path(path)
+    place = place if place.suffix == ".csv" else samples_beside(place)
     try:
         with place.open(encoding="utf-8", newline="") as file:
             return _read_rows(place, csv.DictReader(file, strict=True))
@@ -44,13 +45,11 @@ def samples_beside(result: Path) -> Path:
     return (result if result.is_dir() else result.parent) / "samples.csv"
 
 
-def _samples_path(path: Path) -> Path:
-    return path if path.suffix == ".csv" else samples_beside(path)
-
-
 def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
     rows: dict[tuple[str, str], Sample] = {}
-    task = _writer_of(reader.fieldnames or ())
+    # Of columns that no task has, the first says what lacks.
+    tasks, columns = [*TASKS.values()], reader.fieldnames or ()
+    task = next((task for task in tasks if task.wrote(columns)), tasks[0])
     for row in reader:
         try:
             _check_cells(row)
@@ -63,11 +62,6 @@ def _read_rows(place: Path, reader: csv.DictReader[str]) -> Samples:
             raise InputError(f"{place}, line {reader.line_num}, repeats {key[1]!r} of {key[0]!r}.")
         rows[key] = sample
     return rows
-
-
-def _writer_of(columns: Collection[str]) -> Task:
-    """The task whose table has these columns; of one that none has, the first says what lacks."""
-    return next((t for t in TASKS.values() if t.wrote(columns)), next(iter(TASKS.values())))
 
 
 def _check_cells(row: Mapping[str | None, object]) -> None:

@@ -23,6 +23,8 @@ class AuditSettings(ShiftSettings, total=False):
     """How a scan runs, ends, is judged and kept."""
 
     shifts: Sequence[str]
+    fraction: int
+    resampler: str
     protocol: str | None
     output_range: tuple[float, float] | None
     batch_size: int | Literal["auto"]

@@ -16,8 +16,6 @@ from equiaudit.config.flags import flag_name, reason
 from equiaudit.config.settings import Settings
 from equiaudit.errors import InputError
 
-__all__ = ["Resolved", "resolve"]
-
 ENV_PREFIX = "EQUIAUDIT_"
 _ENV_OF_OTHERS = ("EQUIAUDIT_CONFIG", "EQUIAUDIT_CASES")
 _PATHS = ("preprocess", "labels", "classes", "output", "baseline")

@@ -22,7 +22,7 @@ from equiaudit.config.checks import (
 from equiaudit.config.checks import device as check_device
 from equiaudit.config.flags import Flag
 from equiaudit.formats import FORMATS
-from equiaudit.kinds import KINDS, usual
+from equiaudit.kinds import FINEST, FRACTION, KINDS, RESAMPLERS, usual
 from equiaudit.tasks import TASKS
 
 _MODEL, _DATA, _SHIFTS = "Model", "Data", "Shifts"
@@ -204,6 +204,16 @@ class Settings(BaseModel):
         or_word("full", 2),
         Flag(_SHIFTS, "Shifts per image and kind, or full for all of them.", "K|full"),
     ] = 16
+    fraction: Annotated[
+        int,
+        Field(ge=1, le=FINEST),
+        Flag(_SHIFTS, "subpixel and fractional shifts are multiples of 1/N px.", "N"),
+    ] = FRACTION
+    resampler: Annotated[
+        str,
+        a_word(RESAMPLERS),
+        Flag(_SHIFTS, f"How subpixel finds values between pixels: {listed(RESAMPLERS)}.", "NAME"),
+    ] = RESAMPLERS[0]
     seed: Annotated[
         int, Field(ge=0), Flag(_SHIFTS, "Chooses offsets and the images of --limit.", "N")
     ] = 0
@@ -211,7 +221,8 @@ class Settings(BaseModel):
         str | None,
         Flag(
             _SHIFTS,
-            "A published protocol in place of the above: zhang2019, mass, aps, caps.",
+            "A published protocol in place of the above: zhang2019, mass, aps, alias-free, rics,"
+            " tips, caps.",
             "NAME",
         ),
     ] = None

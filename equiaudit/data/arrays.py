@@ -24,8 +24,8 @@ NO_SCALE = "have no known scale; --image-range LOW,HIGH says what is black and w
 
 def array_size(head: bytes) -> tuple[int, int]:
     """(width, height) of a NumPy or DICOM file by its header."""
-    if head.startswith(_NUMPY):
-        return _size(_numpy_header(io.BytesIO(head))[0])
+    if is_numpy(head):
+        return _size(numpy_shape(head))
     data = _pydicom().dcmread(io.BytesIO(head), stop_before_pixels=True)
     return int(data.Columns), int(data.Rows)
 
@@ -33,6 +33,11 @@ def array_size(head: bytes) -> tuple[int, int]:
 def is_array(content: bytes) -> bool:
     """Whether `array_planes` reads it."""
     return content.startswith(_NUMPY) or content[_DICOM_AT : _DICOM_AT + 4] == _DICOM
+
+
+def is_numpy(content: bytes) -> bool:
+    """Whether it begins as a NumPy file does."""
+    return content.startswith(_NUMPY)
 
 
 def is_tiff(content: bytes) -> bool:
@@ -47,31 +52,33 @@ def array_planes(
 
     ValueError where it is no image, or `stated` is needed and not there.
     """
-    if content.startswith(_NUMPY):
-        return scaled_planes(_numpy(content, max_pixels), stated), ()
+    if is_numpy(content):
+        check_pixels(_size(numpy_shape(content)), max_pixels)
+        return scaled_planes(numpy_values(content), stated), ()
     return _dicom(content, stated, max_pixels)
 
 
 def tiff_planes(content: bytes, stated: Range | None, max_pixels: int) -> list[Image.Image]:
     """The planes of a TIFF whose samples Pillow does not read, by tifffile."""
-    with _tifffile().TiffFile(io.BytesIO(content)) as file:
+    with open_tiff(io.BytesIO(content)) as file:
         page = file.pages[0]
-        _check_area(_size(page.shape), max_pixels)
+        check_pixels(_size(page.shape), max_pixels)
         return scaled_planes(page.asarray(), stated)
 
 
 def tiff_size(file: Path | io.BytesIO) -> tuple[int, int]:
     """(width, height) of such a TIFF."""
-    with _tifffile().TiffFile(file) as tiff:
+    with open_tiff(file) as tiff:
         return _size(tiff.pages[0].shape)
 
 
-def _tifffile() -> Any:
+def open_tiff(file: Path | io.BytesIO) -> Any:
+    """A `tifffile.TiffFile`."""
     try:
         import tifffile
     except ImportError:
         raise ValueError('a TIFF that takes tifffile: pip install "equiaudit[medical]"') from None
-    return tifffile
+    return tifffile.TiffFile(file)
 
 
 def scaled_planes(values: np.ndarray, stated: Range | None) -> list[Image.Image]:
@@ -109,7 +116,8 @@ def _size(shape: Sequence[int]) -> tuple[int, int]:
     return shape[1], shape[0]
 
 
-def _check_area(size: tuple[int, int], max_pixels: int) -> None:
+def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    """ValueError for a (width, height) of more than `max_pixels`."""
     if size[0] * size[1] > max_pixels:
         raise ValueError(f"{size[0]}x{size[1]} px are more than the {max_pixels} allowed")
 
@@ -123,10 +131,14 @@ def _numpy_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[A
     raise ValueError(f"NumPy format {version[0]}.{version[1]} is not read")
 
 
-def _numpy(content: bytes, max_pixels: int) -> np.ndarray:
-    stream = io.BytesIO(content)
-    shape, _, dtype = _numpy_header(stream)
-    _check_area(_size(shape), max_pixels)
+def numpy_shape(head: bytes) -> tuple[int, ...]:
+    """That of a NumPy file, by its first bytes."""
+    return _numpy_header(io.BytesIO(head))[0]
+
+
+def numpy_values(content: bytes) -> np.ndarray:
+    """The numbers of a NumPy file; ValueError where it holds others, or is cut off."""
+    shape, _, dtype = _numpy_header(io.BytesIO(content))
     # Before NumPy sets aside what the header asks for.
     if dtype.hasobject or dtype.kind not in "buif":
         raise ValueError(f"{dtype} is no kind of pixel")
@@ -148,7 +160,7 @@ def _dicom(
 ) -> tuple[list[Image.Image], tuple[str, ...]]:
     """By its first window, or `stated` in units after the modality's rescaling."""
     data = _pydicom().dcmread(io.BytesIO(content))
-    _check_area((int(data.Columns), int(data.Rows)), max_pixels)
+    check_pixels((int(data.Columns), int(data.Rows)), max_pixels)
     frames = int(data.get("NumberOfFrames", 1) or 1)
     if frames * int(data.Rows) * int(data.Columns) > max_pixels:
         raise ValueError(f"{frames} frames are more than the {max_pixels} px allowed")

@@ -23,8 +23,6 @@ from typing import Any
 from equiaudit.data.remote import RemotePath, Store
 from equiaudit.errors import InputError, first_line
 
-__all__ = ["ArrowRows", "Column", "rows_at"]
-
 _ENDINGS = (".arrow", ".parquet")
 _SHARD = re.compile(
     r"(?:^|[-_.])(?:data|train|training|val|valid|validation|test|testing)(?:[-_.]|$)|^\d{4,}$"

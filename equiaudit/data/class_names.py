@@ -12,12 +12,20 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from equiaudit.data.places import Place, read_text
 from equiaudit.errors import InputError
 
+_NAMES_KEYS = (
+    *("names", "class_names", "classes", "labels", "id2label", "idx_to_class"),
+    *("class_to_idx", "label2id"),
+)
+_TABLES = {"meta", "metadata", "dataset_meta", "hyper_parameters", "hparams", "config", "args"}
+"""What settings beside weights are called: by mmengine, Lightning and others."""
+_MOST_TABLES = 16
 _LONGEST = 1 << 20
 """Characters of metadata that are looked at."""
 _MOST = 1 << 17
@@ -43,7 +51,7 @@ def read_class_names(path: Place) -> ClassNames:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The class names {path} cannot be read: {error}.") from None
     try:
-        found = _of_json(text) if text.lstrip()[:1] in ("{", "[") else _of_text(text)
+        found = _ordered(json.loads(text)) if text.lstrip()[:1] in ("{", "[") else _of_text(text)
     except (ValueError, TypeError, KeyError, RecursionError, csv.Error) as error:
         raise InputError(f"{path} holds no class names: {error}.", tip=_TIP) from None
     if not found.names:
@@ -66,8 +74,44 @@ def names_in_metadata(text: str) -> tuple[str, ...] | None:
     return tuple(parts) if plain else None
 
 
-def _of_json(text: str) -> ClassNames:
-    return _ordered(json.loads(text))
+def names_in_file(text: str) -> tuple[str, ...] | None:
+    """The names in a file that a model carries, as `read_class_names` reads one."""
+    if "\n" not in text or text[:1] in ("{", "["):
+        return names_in_metadata(text)
+    try:
+        return _of_text(text).names or None
+    except (ValueError, TypeError, KeyError, csv.Error):
+        return None
+
+
+def names_in_mapping(found: object) -> tuple[str, ...] | None:
+    """The names in what is saved beside weights: under a key that names of classes have, or in a
+    table of settings inside; None where there are none."""
+    for holder in _holders(found):
+        known = {str(key).lower(): value for key, value in holder.items()}
+        for key in _NAMES_KEYS:
+            names = _names_of(known.get(key))
+            if names is not None and not all(name.isdecimal() for name in names):
+                return names
+    return None
+
+
+def _holders(found: object) -> Iterator[Mapping[object, object]]:
+    """`found` and the tables of settings in it."""
+    pending = [found]
+    for table in islice(pending, _MOST_TABLES):  # which grows
+        if isinstance(table, Mapping):
+            yield table
+            pending += [v for key, v in table.items() if str(key).lower() in _TABLES]
+
+
+def _names_of(value: object) -> tuple[str, ...] | None:
+    if value is None or isinstance(value, str):
+        return names_in_metadata(value) if value else None
+    try:
+        return _ordered(value).names or None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _of_text(text: str) -> ClassNames:

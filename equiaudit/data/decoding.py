@@ -18,6 +18,7 @@ from equiaudit.data.arrays import (
     array_size,
     in_range,
     is_array,
+    is_numpy,
     is_tiff,
     tiff_planes,
     tiff_size,
@@ -27,6 +28,7 @@ from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item
 from equiaudit.data.letterbox import RESAMPLING
 from equiaudit.data.places import Place, read_bytes
+from equiaudit.data.stacks import stack_planes, stack_size
 from equiaudit.data.truth import Frame, Truth, TruthReader, UnreadableTruth
 from equiaudit.errors import EquiauditError
 from equiaudit.results import Skipped
@@ -54,9 +56,9 @@ _EXIF_ORIENTATION = 0x0112
 class Decoded:
     """One image's pixels.
 
-    `pixels` is C-contiguous (H + 2 margin, W + 2 margin, 3 or 1), larger where there is `room`,
-    RGB or grey, uint8 with 255 or uint16 with 65535 as white. Its middle H x W is what it is
-    with margin 0.
+    `pixels` is C-contiguous (H + 2 margin, W + 2 margin, C), larger where there is `room`; C is 3
+    of RGB, 1 of grey, or `Geometry.channels`. uint8 with 255 or uint16 with 65535 as white. Its
+    middle H x W is what it is with margin 0.
     `sha256` is of the file's bytes.
     """
 
@@ -88,7 +90,10 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     except Exception as error:
         return Skipped(name=item.file, reason=reason_of(error))
     try:
-        known = None if truth is None else truth.read(item, geometry, _frame(content, planes[0]))
+        known = None
+        if truth is not None:
+            turned = 1 if geometry.channels else _header(io.BytesIO(content))[1]
+            known = truth.read(item, geometry, Frame(planes[0].size[::-1], turned))
     except UnreadableTruth as error:
         return Skipped(name=item.file, reason=str(error))
     planes = scaled(planes, geometry)
@@ -98,14 +103,10 @@ def decode(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> 
     return Decoded(item, pixels, hashlib.sha256(content).hexdigest(), notes, known)
 
 
-def _frame(content: bytes, upright: Image.Image) -> Frame:
-    return Frame(upright.size[::-1], _header(io.BytesIO(content))[1])
-
-
 def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None) -> None:
     """Raise as `decode` would of sizes, from the files' headers alone; other faults pass."""
     try:
-        size, orientation = read_header(item.path)
+        size, orientation = read_header(item.path, geometry.channels)
     except EquiauditError:
         raise
     except Exception:
@@ -120,11 +121,15 @@ def check_size(item: Item, geometry: Geometry, truth: TruthReader | None = None)
     centre_box(item.file, size, geometry)
 
 
-def read_header(place: Place) -> tuple[tuple[int, int], int]:
+def read_header(place: Place, channels: int | None = None) -> tuple[tuple[int, int], int]:
     """(width, height) as stored, and EXIF's orientation: from 5 on the image lies on its side.
 
-    Of a remote file the first 256 KiB are read, and the rest where the header is not there.
+    `channels` as in `Geometry`. Of a remote file the first 256 KiB are read, and the rest where
+    the header is not there.
     """
+    if channels is not None:
+        head = read_bytes(place, _HEADER_BYTES)
+        return stack_size(head if is_numpy(head) else read_content(place), channels), 1
     if isinstance(place, Path):
         return _header(place)
     try:
@@ -146,6 +151,8 @@ def _header(file: Path | io.BytesIO) -> tuple[tuple[int, int], int]:
     except UnidentifiedImageError:
         if not is_tiff(first):
             raise
+        if isinstance(file, io.BytesIO):
+            file.seek(0)
         return tiff_size(file), 1
 
 
@@ -175,8 +182,13 @@ def check_area(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image], tuple[str, ...]]:
-    """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits."""
+    """The whole image as one "L" or "RGB" plane, or as "F" planes where it has 16 bits.
+
+    As `geometry.channels` planes where it asks for so many.
+    """
     stated = geometry.value_range
+    if geometry.channels is not None:
+        return stack_planes(content, geometry.channels, stated, geometry.max_pixels), ()
     if is_array(content):
         return array_planes(content, stated, geometry.max_pixels)
     try:
@@ -321,9 +333,11 @@ def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall
 
 
 def pixel_array(planes: Sequence[Image.Image], gray: bool) -> np.ndarray:
-    """(h, w, 3 or 1) uint8, or uint16 of "F" planes."""
+    """(h, w, 3 or 1) uint8, or uint16 of "F" planes; of more than 3 planes as many."""
     if planes[0].mode == "F":
         return _deep_array(planes, gray)
+    if len(planes) > 3:
+        return np.stack([np.asarray(plane) for plane in planes], axis=-1)
     image = planes[0].convert("L" if gray else "RGB")
     pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[..., None] if gray else pixels)

@@ -41,7 +41,8 @@ def read_deep(reopen: Callable[[], ImageFile.ImageFile]) -> list[Image.Image] | 
     if not all(mode[:-1] in _SWAPPABLE for mode in modes):
         return None
     low = _with_raw_modes(reopen(), [mode[:-1] + _OTHER_ORDER[mode[-1]] for mode in modes])
-    return _planes(*_joined(_bytes(image), _bytes(low)))
+    pixels, others = _bytes(image), _bytes(low)
+    return _planes(*(pixels[..., i] << 8 | others[..., i] for i in range(3)))
 
 
 def _raw_modes(image: ImageFile.ImageFile) -> list[str]:
@@ -68,10 +69,6 @@ def _bytes(image: Image.Image) -> np.ndarray:
 def _sample(pixels: np.ndarray, high: int, low: int) -> np.ndarray:
     joined: np.ndarray = pixels[..., high] << 8 | pixels[..., low]
     return joined
-
-
-def _joined(high: np.ndarray, low: np.ndarray) -> list[np.ndarray]:
-    return [high[..., channel] << 8 | low[..., channel] for channel in range(3)]
 
 
 def _in_range(grey: np.ndarray) -> np.ndarray:

@@ -37,6 +37,8 @@ class Geometry:
     max_pixels: int = 89_478_485
     value_range: tuple[float, float] | None = None
     letterbox: Letterbox | None = None
+    channels: int | None = None
+    """4 to 32 of images that have as many, None for grey and RGB."""
 
     @property
     def needed(self) -> tuple[int, int]:

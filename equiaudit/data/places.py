@@ -10,18 +10,6 @@ from equiaudit.data.archives import archive_at
 from equiaudit.data.arrow import rows_at
 from equiaudit.data.remote import RemotePath, is_url
 
-__all__ = [
-    "Place",
-    "folder_of",
-    "is_lost",
-    "let_go",
-    "place_of",
-    "posix_of",
-    "read_bytes",
-    "read_text",
-    "tables_in",
-]
-
 Place = Path | RemotePath
 """A folder that lists its files, or a file that gives its bytes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -159,17 +159,19 @@ def _listing(items: Sequence[SequenceSource]) -> str:
 
 def read_frames(
     source: SequenceSource,
-    window: tuple[int, int],
+    wanted: Geometry,
     *,
-    gray: bool,
     reader: MaskReader = _ANY_DEFECT,
 ) -> Frames | Skipped:
-    """The frames of one sequence, each of `window` (H, W) px; `Skipped` says why there are none.
+    """The frames of one sequence, each of the window wanted; `Skipped` says why there are none.
+
+    Nothing is resized.
 
     Raises InputError, naming the file, for frames of another size than the window and for
     masks of another size than their image.
     """
-    read = [_read(pair, gray, reader) for pair in source.pairs]
+    window = wanted.window
+    read = [_read(pair, wanted, reader) for pair in source.pairs]
     lost = next((r for r in read if isinstance(r, Skipped)), None)
     if lost is not None:
         return lost
@@ -186,16 +188,17 @@ class _Loaded:
     mask_sha256: str
 
 
-def _read(pair: Pair, gray: bool, reader: MaskReader) -> _Loaded | Skipped:
+def _read(pair: Pair, wanted: Geometry, reader: MaskReader) -> _Loaded | Skipped:
     """One image, whole, and its mask; pixels of which the mask says nothing are no defect."""
     try:
-        (width, height), orientation = read_header(pair.item.path)
+        (width, height), orientation = read_header(pair.item.path, wanted.channels)
     except EquiauditError:
         raise
     except Exception as error:  # hostile files raise whatever a decoder may
         return Skipped(name=pair.name, reason=f"the image cannot be read: {reason_of(error)}")
     size = (width, height) if orientation >= 5 else (height, width)
-    image = decode(pair.item, Geometry(window=size, gray=gray), reader)
+    whole = replace(wanted, window=size, resize=None, letterbox=None)
+    image = decode(pair.item, whole, reader)
     if isinstance(image, Skipped):
         return image
     assert image.truth is not None

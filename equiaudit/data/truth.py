@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from equiaudit.data.geometry import Geometry
 from equiaudit.data.items import Item
 
-__all__ = ["Frame", "Truth", "TruthReader", "UnreadableTruth"]
-
 
 @dataclass(frozen=True, eq=False)
 class Truth:

@@ -1,6 +1,6 @@
 """A tiny trained classifier of metal surfaces and 64 images of our own making.
 
-`python -m equiaudit.demo.train --out DIR` makes all of it again. Does not import torch.
+`python benchmarks/demo_train.py --out DIR` makes all of it again. Does not import torch.
 """
 
 from pathlib import Path

@@ -126,16 +126,14 @@ def recorded(
             graph = route(batches[0]).eval()
             error = max(_disagreement(graph, original, x, every_output) for x in batches[1:])
             if not error <= _TOLERANCE:
-                raise ValueError(_differs(error))
+                raise ValueError(
+                    f"the graph differs from the model by {error:.1e} of its output range"
+                )
         except Exception as failure:  # torch raises nearly anything here
             failures.append(f"{name}: {first_line(failure)}")
         else:
             return Recorded(graph, name, error, tuple(failures))
     raise Uncaptured("; ".join(failures))
-
-
-def _differs(error: float) -> str:
-    return f"the graph differs from the model by {error:.1e} of its output range"
 
 
 def _routes(module: nn.Module, every_output: bool) -> Sequence[tuple[str, Route]]:

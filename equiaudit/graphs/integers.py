@@ -11,8 +11,6 @@ from torch import fx
 
 from equiaudit.torch_private import operator_name
 
-__all__ = ["with_plain_integers"]
-
 aten = torch.ops.aten
 
 

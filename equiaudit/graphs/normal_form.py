@@ -19,6 +19,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from equiaudit.graphs.outputs import main_output
+from equiaudit.graphs.regions import without_regions
 from equiaudit.torch_private import (
     OpOverload,
     TreeSpec,
@@ -84,7 +85,7 @@ def module_of(program: ExportedProgram) -> fx.GraphModule:
         module = program.module()
     if not isinstance(module, fx.GraphModule):
         raise Unsupported("the program has no single graph")
-    return module
+    return without_regions(module)
 
 
 def normal_form(

@@ -3,12 +3,33 @@
     circular   the image is rolled, so that nothing enters or leaves
     crop       the window slides over a larger image, so that real pixels enter
     zero-pad   the content moves over black
+    subpixel   crop, by fractions of a pixel
+    fractional circular, by fractions of a pixel
 
 A kind is one value, and the registry names it. Torch is imported when pixels move, not before.
 """
 
-from equiaudit.kinds.base import Border, Cause, Kind, Slices
+from equiaudit.kinds.base import Border, Cause, Kind, Offset, Slices, Whole, around, is_between
 from equiaudit.kinds.builtin import CIRCULAR
+from equiaudit.kinds.fractional import FINEST, FRACTION, RESAMPLERS, Resampled, SubPixel
 from equiaudit.kinds.registry import KINDS, register, usual
 
-__all__ = ["CIRCULAR", "KINDS", "Border", "Cause", "Kind", "Slices", "register", "usual"]
+__all__ = [
+    "CIRCULAR",
+    "FINEST",
+    "FRACTION",
+    "KINDS",
+    "RESAMPLERS",
+    "Border",
+    "Cause",
+    "Kind",
+    "Offset",
+    "Resampled",
+    "Slices",
+    "SubPixel",
+    "Whole",
+    "around",
+    "is_between",
+    "register",
+    "usual",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from equiaudit.kinds.base import Border, Cause, Kind
 
@@ -15,9 +15,10 @@ class Circular(Kind):
 
     name = "circular"
     about = "rolls the image, so that nothing enters or leaves"
+    role = "a probe: nothing enters"
     usual = True
     whole = True
-    border = Border(
+    border: ClassVar[Border | None] = Border(
         "seam and padding",
         "the seam, padding, and what else is bound to places",
         "fix --method mass or canonical ends it",
@@ -36,9 +37,10 @@ class Crop(Kind):
 
     name = "crop"
     about = "slides the window over a larger image, so that real pixels enter"
+    role = "what a moving camera does"
     usual = True
     real = True
-    border = Border(
+    border: ClassVar[Border | None] = Border(
         "border",
         "what enters and leaves, padding, and what else is bound to places",
         "fix --method crop-select shows the net the same window again, within its margin",
@@ -61,6 +63,7 @@ class ZeroPad(Kind):
 
     name = "zero-pad"
     about = "moves the content over black"
+    role = "a probe: black enters"
     usual = True
     cause = Cause(
         "black", beyond=Crop.name, remedy="no method of fix: let real pixels enter instead"

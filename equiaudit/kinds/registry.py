@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from equiaudit.kinds.base import Kind
 from equiaudit.kinds.builtin import CIRCULAR, CROP, ZERO_PAD
+from equiaudit.kinds.fractional import FRACTIONAL, SUBPIXEL
 from equiaudit.registry import Registry
 
 KINDS: Registry[Kind] = Registry("shift kind", {})
@@ -19,5 +20,5 @@ def usual() -> tuple[str, ...]:
     return tuple(kind.name for kind in KINDS.values() if kind.usual)
 
 
-for _kind in (CIRCULAR, CROP, ZERO_PAD):
+for _kind in (CIRCULAR, CROP, ZERO_PAD, SUBPIXEL, FRACTIONAL):
     register(_kind)

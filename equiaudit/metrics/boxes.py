@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Offset = tuple[float, float]
 
 _OVERLAP = 0.5
 """Share of a box beyond which it is a part of a box that a border cuts."""
@@ -50,7 +51,7 @@ class Field:
     """
 
     window: tuple[int, int]
-    offsets: tuple[tuple[int, int], ...]
+    offsets: tuple[Offset, ...]
     region: tuple[float, float, float, float] | None
 
     def cut(self, boxes: Floats) -> Floats:
@@ -60,7 +61,7 @@ class Field:
         low, high = np.array(self.region[:2] * 2), np.array(self.region[2:] * 2)
         return np.clip(boxes, low, high)
 
-    def whole(self, boxes: Floats, offset: tuple[int, int]) -> Bools:
+    def whole(self, boxes: Floats, offset: Offset) -> Bools:
         """(n,) whether no border cuts boxes of the common frame, found in the window at `offset`.
 
         What sticks out of that window is beside the matter.
@@ -75,7 +76,7 @@ class Field:
             found &= (np.floor(low) >= np.ceil(high) - 1).all(axis=1)
         return found
 
-    def _within(self, boxes: Floats, offset: tuple[int, int]) -> Floats:
+    def _within(self, boxes: Floats, offset: Offset) -> Floats:
         """Cut to the window at `offset`."""
         dy, dx = offset
         height, width = self.window
@@ -114,7 +115,7 @@ class Field:
 
 def field_of(
     window: tuple[int, int],
-    offsets: Iterable[tuple[int, int]],
+    offsets: Iterable[Offset],
     regions: Iterable[tuple[float, float, float, float]] | None,
 ) -> Field:
     """What windows at `offsets` have in common; `regions` of each, None on a torus."""
@@ -162,7 +163,7 @@ def compare(
     a: Detections,
     b: Detections,
     field: Field,
-    places: tuple[tuple[int, int], tuple[int, int]],
+    places: tuple[Offset, Offset],
     iou: float = 0.5,
     overlap: Floats | None = None,
 ) -> Compared:
@@ -182,7 +183,9 @@ def compare(
     part, part_other = _parts(field, one, other, ~whole, ~whole_other)
     apart = ~whole | (free & part)
     open_, open_other = free & ~apart, free_other & whole_other & ~part_other
-    again = _paired(np.where(open_[:, None] & open_other[None], overlap, 0.0), iou)
+    again = np.full(len(a), -1, np.int64)
+    if open_.any() and open_other.any():
+        again = _paired(np.where(open_[:, None] & open_other[None], overlap, 0.0), iou)
     open_other[again[again >= 0]] = False
     kept = np.where(apart, -1, kept)
     moved = np.full((len(a), 4), np.nan)
@@ -195,7 +198,7 @@ def agreement(
     a: Detections,
     b: Detections,
     field: Field,
-    places: tuple[tuple[int, int], tuple[int, int]],
+    places: tuple[Offset, Offset],
     ious: tuple[float, ...],
     overlap: Floats | None = None,
 ) -> list[tuple[int, int]]:
@@ -204,6 +207,7 @@ def agreement(
     Over the boxes of both that no border cuts; those left over once apart from parts of such.
     """
     whole = field.whole(b.boxes, places[1])
+    overlap = field.iou(field.cut(a.boxes), field.cut(b.boxes)) if overlap is None else overlap
     found = []
     for iou in ious:
         seen = compare(a, b, field, places, iou, overlap)
@@ -215,6 +219,8 @@ def agreement(
 
 def _parts(field: Field, a: Floats, b: Floats, cut: Bools, cut_other: Bools) -> tuple[Bools, Bools]:
     """Which boxes of either lie by half or more in one of the other that a border cuts."""
+    if not (cut.any() or cut_other.any()):
+        return np.zeros(len(a), np.bool_), np.zeros(len(b), np.bool_)
     shared = field.overlaps(a, b)
     part = (shared[:, cut_other] >= _OVERLAP * area(a)[:, None]).any(axis=1)
     part_other = (shared[cut] >= _OVERLAP * area(b)[None]).any(axis=0)

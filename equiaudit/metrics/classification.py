@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.metrics import lattice
 from equiaudit.metrics.intervals import (
     bca_interval,
     mean_interval,
@@ -35,6 +36,7 @@ __all__ = [
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
+Numbers = lattice.Numbers
 
 _PIECE = 1024
 """Images whose places in a map are worked out at a time."""
@@ -44,7 +46,7 @@ _PIECE = 1024
 class Observations:
     """Predictions of one series: everything its metrics are made of."""
 
-    offsets: Ints
+    offsets: Numbers
     """(n, K, 2) displacement (dy, dx) of the content, px."""
     predicted: Ints
     """(n, K) label at each offset."""
@@ -168,30 +170,30 @@ def _largest(values: Floats) -> Estimate:
     return Estimate(value=value, n=len(values), method="none")
 
 
-def agreement_map(observations: Observations, low: int, high: int) -> GridMap:
-    """Counts over the displacement grid [low, high]^2."""
-    axis = tuple(range(low, high + 1))
-    return _grid_map(axis, axis, observations, lambda offsets: offsets - low)
+def agreement_map(observations: Observations, low: int, high: int, parts: int = 1) -> GridMap:
+    """Counts over the displacements in [low, high]^2, in steps of 1 / parts px."""
+    axis = lattice.axis(low, high, parts)
+    return _grid_map(axis, axis, observations, lambda at: lattice.cells(at, low, parts))
 
 
-def phase_map(observations: Observations, stride: tuple[int, int]) -> GridMap:
+def phase_map(observations: Observations, stride: tuple[int, int], parts: int = 1) -> GridMap:
     """Counts over (dy mod S, dx mod S): a pattern here comes from sampling."""
-    rows, cols = (tuple(range(step)) for step in stride)
-    return _grid_map(rows, cols, observations, lambda offsets: offsets % np.asarray(stride))
+    rows, cols = (lattice.phase_axis(step, parts) for step in stride)
+    return _grid_map(rows, cols, observations, lambda at: lattice.phase_cells(at, stride, parts))
 
 
 def _grid_map(
-    rows: tuple[int, ...],
-    cols: tuple[int, ...],
+    rows: tuple[float, ...],
+    cols: tuple[float, ...],
     seen: Observations,
-    cells_of: Callable[[Ints], Ints],
+    cells_of: Callable[[Numbers], Ints],
 ) -> GridMap:
     """Counts by cell, some images at a time: the places of all would take more than the labels."""
     shape, kept = (len(rows), len(cols)), seen.kept
     total, agree = np.zeros((2, len(rows) * len(cols)), np.int64)
     for start in range(0, len(kept), _PIECE):
         part = slice(start, start + _PIECE)
-        cells = cells_of(seen.offsets[part].astype(np.int64))
+        cells = cells_of(seen.offsets[part])
         flat = (cells[..., 0] * len(cols) + cells[..., 1]).ravel()
         total += np.bincount(flat, minlength=total.size)
         agree += np.bincount(flat[kept[part].ravel()], minlength=agree.size)
@@ -211,7 +213,9 @@ def by_distance(observations: Observations) -> tuple[DistancePoint, ...]:
     """Agreement at each tried distance max(|dy|, |dx|) > 0; images are the unit."""
     distance = np.abs(observations.offsets).max(axis=2)
     return tuple(
-        DistancePoint(distance=int(d), agreement=_agreement_where(observations, distance == d))
+        DistancePoint(
+            distance=lattice.px(d), agreement=_agreement_where(observations, distance == d)
+        )
         for d in np.unique(distance)
         if d > 0
     )

@@ -19,6 +19,7 @@ from equiaudit.metrics.intervals import (
     proportion_interval,
     ratio_interval,
 )
+from equiaudit.metrics.lattice import Numbers
 from equiaudit.results import ClassDecisions, Estimate
 
 __all__ = ["MEANS", "Sets", "class_rows", "counts", "f1_micro", "shares", "summarise"]
@@ -42,7 +43,7 @@ MEANS = (
 class Sets:
     """The decisions of one series."""
 
-    offsets: Ints
+    offsets: Numbers
     """(n, K, 2) displacement (dy, dx) of the content, px."""
     shifted: Bools
     """(n, K, C)"""

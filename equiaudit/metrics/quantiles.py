@@ -22,38 +22,51 @@ def pooled_quantile(each: Sequence[Floats], level: float, *, seed: int = 0) -> E
     `each` has the figures of one image, any number of them. The interval is that of the
     percentile bootstrap over images. Fewer than two images with figures have none.
     """
+    return pooled_quantiles(each, [level], seed=seed)[0]
+
+
+def pooled_quantiles(
+    each: Sequence[Floats], levels: Sequence[float], *, seed: int = 0
+) -> list[Estimate]:
+    """`pooled_quantile` at several levels, of the same resamples."""
     n = sum(len(values) > 0 for values in each)
     values = np.concatenate([*each, np.zeros(0)])
     if not n:
-        return Estimate(value=None, n=0, method="none")
+        return [Estimate(value=None, n=0, method="none") for _ in levels]
     image = np.repeat(np.arange(len(each)), [len(v) for v in each])
     order = np.argsort(values, kind="stable")
     values, image = values[order], image[order]
-    value = float(values[int(np.ceil(level * len(values))) - 1])
+    found = [float(values[int(np.ceil(level * len(values))) - 1]) for level in levels]
     if n < 2 or values[0] == values[-1]:
-        return Estimate(value=value, n=n, method="none")
-    found = _resampled(values, image, len(each), level, seed)
-    low, high = np.quantile(found, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return Estimate(
-        value=value,
-        low=min(float(low), value),
-        high=max(float(high), value),
-        n=n,
-        method="bootstrap",
-        confidence=_CONFIDENCE,
+        return [Estimate(value=value, n=n, method="none") for value in found]
+    ends = np.quantile(
+        _resampled(values, image, len(each), np.array(levels), seed),
+        [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2],
+        axis=0,
     )
+    return [
+        Estimate(
+            value=value,
+            low=min(float(low), value),
+            high=max(float(high), value),
+            n=n,
+            method="bootstrap",
+            confidence=_CONFIDENCE,
+        )
+        for value, low, high in zip(found, *ends, strict=True)
+    ]
 
 
 def _resampled(
-    values: Floats, image: NDArray[np.int64], images: int, level: float, seed: int
+    values: Floats, image: NDArray[np.int64], images: int, levels: Floats, seed: int
 ) -> Floats:
-    """(resamples,) the quantile of sorted `values` with each image drawn as often as it comes."""
+    """(resamples, levels) quantiles of sorted `values`, each image drawn as often as it comes."""
     rng = np.random.default_rng([seed, images])
     count = int(np.clip(_DRAWS // len(values), _LEAST, _RESAMPLES))
-    found = np.empty(count)
+    found = np.empty((count, len(levels)))
     for i in range(count):
         drawn = np.bincount(rng.integers(images, size=images), minlength=images)
-        reached = np.cumsum(drawn[image])
-        place = np.searchsorted(reached, np.ceil(level * reached[-1])) if reached[-1] else 0
-        found[i] = values[min(int(place), len(values) - 1)]
+        reached = drawn[image].cumsum()
+        place = reached.searchsorted(np.ceil(levels * reached[-1])) if reached[-1] else 0 * levels
+        found[i] = values[np.minimum(place.astype(np.int64), len(values) - 1)]
     return found

@@ -13,10 +13,13 @@ from equiaudit.models.types import ModelKind
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Artefact", "Forward"]
-
 Forward = Callable[["torch.Tensor"], Any]
 """A batch in the model's own layout and dtype in, whatever the model returns out."""
+ALONE = (
+    "quantised dynamically, by the largest value in a whole batch: run on one image at a time, so"
+    " that none changes another's answer"
+)
+"""The note of a net that one batch per image is for."""
 
 
 @dataclass(frozen=True)

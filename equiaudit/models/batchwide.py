@@ -8,15 +8,9 @@ from dataclasses import replace
 import torch
 from torch import fx, nn
 
-from equiaudit.models.artefact import Artefact
+from equiaudit.models.artefact import ALONE, Artefact
 from equiaudit.torch_private import operator_name, script_graphs
 
-__all__ = ["ALONE", "run_alone"]
-
-ALONE = (
-    "quantised dynamically, by the largest value in a whole batch: run on one image at a time, so"
-    " that none changes another's answer"
-)
 _MODULES = (".quantized.dynamic.",)
 _SCALES = ("choose_qparams", "_choose_qparams_per_tensor")
 _SCRIPTED = (

@@ -45,7 +45,7 @@ _WEIGHTS = frozenset(
 
 
 @dataclass(frozen=True)
-class Saved:
+class Unpickled:
     """What a checkpoint holds."""
 
     value: Any
@@ -70,7 +70,7 @@ class _Placeholder:
     def __setitem__(self, _: Any, __: Any) -> None: ...
 
 
-def read_checkpoint(path: Path, *, trust: bool) -> Saved:
+def read_checkpoint(path: Path, *, trust: bool) -> Unpickled:
     """What was saved at `path`: weights among containers, or any object with `trust`.
 
     Raises InputError where the file is damaged, or its weights need code and `trust` is not
@@ -79,15 +79,15 @@ def read_checkpoint(path: Path, *, trust: bool) -> Saved:
     if not trust:
         return _read_without_code(path)
     try:
-        return Saved(torch.load(path, map_location="cpu", weights_only=False))
+        return Unpickled(torch.load(path, map_location="cpu", weights_only=False))
     except Exception as error:  # a trusted pickle runs the file's own code
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be unpickled: {reason}.") from error
 
 
-def _read_without_code(path: Path) -> Saved:
+def _read_without_code(path: Path) -> Unpickled:
     try:
-        return Saved(load_weights_only(path, what=str(path)))
+        return Unpickled(load_weights_only(path, what=str(path)))
     except InputError as refusal:
         if not isinstance(refusal.__cause__, pickle.UnpicklingError):
             raise
@@ -97,7 +97,7 @@ def _read_without_code(path: Path) -> Saved:
         return saved
 
 
-def _with_placeholders(path: Path) -> Saved | None:
+def _with_placeholders(path: Path) -> Unpickled | None:
     """What was saved beside objects that need code; None where the weights do themselves."""
     names = _check_pickles(path, str(path))
     if len(names) > _MOST_PLACEHOLDERS or any(map(_NEVER.match, names)):
@@ -113,7 +113,7 @@ def _with_placeholders(path: Path) -> Saved | None:
             value = load_weights_only(path, what=str(path))
     except InputError:
         return None
-    return None if _lacks_weights(value) else Saved(value, tuple(sorted(used)))
+    return None if _lacks_weights(value) else Unpickled(value, tuple(sorted(used)))
 
 
 def _spellings(name: str) -> Iterable[str]:

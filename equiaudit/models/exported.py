@@ -19,7 +19,7 @@ from equiaudit.errors import InputError
 from equiaudit.models.archives import check_export_archive
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.stated import export_hints
+from equiaudit.models.stated import export_hints, names_beside
 from equiaudit.models.torch_input import Wrapped
 from equiaudit.torch_private import (
     archive_reader,
@@ -58,6 +58,7 @@ def load_exported(path: Path, *, trust: bool) -> Artefact:
         # The guards are text in the archive that torch would compile as Python.
         module=_positional(program, program.module(check_guards=False)),
         hints=export_hints(path, shape),
+        class_names=names_beside(path),
         fixed_batch=shape[0],
         trusted=trust,
         takes=image.dtype,

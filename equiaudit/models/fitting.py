@@ -53,7 +53,7 @@ _REASONS = {
 }  # fmt: skip
 
 
-class Misfit(InputError):
+class DoesNotFit(InputError):
     """No set of weights fits the net."""
 
 
@@ -87,7 +87,10 @@ class _Fit:
 
 def likeliest_view(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> StateDict:
     """The tensors of `state` by the names they have in `own`, under the prefix that most share."""
-    views = [_view(names, prefix) for names, prefix in _prefixed(own, state)]
+    views = [
+        {name[len(prefix) :]: tensor for name, tensor in names.items() if name.startswith(prefix)}
+        for names, prefix in _prefixed(own, state)
+    ]
     views.append({_PARTS.sub("", name, count=1): tensor for name, tensor in state.items()})
     best = max(views, key=lambda view: len(view.keys() & own.keys()))
     return best if best.keys() & own.keys() else {}
@@ -181,10 +184,6 @@ def _unwrapped(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mappin
     return bare if len(bare) == len(state) else state
 
 
-def _view(names: Mapping[str, Tensor], prefix: str) -> StateDict:
-    return {n[len(prefix) :]: tensor for n, tensor in names.items() if n.startswith(prefix)}
-
-
 def _is_whole(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
     return all(
         key.endswith(_COUNTED_BY_TORCH) if key not in state else state[key].shape == tensor.shape
@@ -219,15 +218,11 @@ def _is_prefix(fit: _Fit, wanted: str) -> bool:
     return wanted.rstrip(".") in (fit.name, fit.prefix.rstrip("."))
 
 
-def _is_named(fit: _Fit, wanted: str) -> bool:
-    return _is_prefix(fit, wanted) or wanted == fit.weights.name
-
-
 def _chosen(kept: Sequence[_Fit], wanted: str | None, what: str) -> _Fit:
     if wanted in (EMA, RAW):
         fitting = [fit for fit in kept if fit.average == (wanted == EMA)]
     elif wanted is not None:
-        fitting = [fit for fit in kept if _is_named(fit, wanted)]
+        fitting = [fit for fit in kept if _is_prefix(fit, wanted) or wanted == fit.weights.name]
     else:
         fitting = [fit for fit in kept if fit.average] or list(kept)
     if not fitting:
@@ -311,7 +306,7 @@ def _misfit(
         return InputError(f"{what} does not fit {arch}: {said}.", tip=tip)
     likeliest = max(states, key=lambda each: _likeness(own, each))
     said = "; ".join(_differences(own, likeliest))
-    return Misfit(f"{what} does not fit {arch}: {said}.", tip=tip)
+    return DoesNotFit(f"{what} does not fit {arch}: {said}.", tip=tip)
 
 
 def _likeness(own: Mapping[str, Tensor], weights: Weights) -> tuple[int, int, bool]:

@@ -241,7 +241,7 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
         said = "one image" if count == 1 else f"{count} images"
         return replace(seen, notes=(f"runs {said} per batch: two images failed", *seen.notes))
     if runner.artefact.module is not None:
-        refuse_other_input(runner.artefact.module, runner.artefact.name)
+        refuse_other_input(runner.artefact.module, runner.preprocess.planes, runner.artefact.name)
     raise failure from failure.__cause__
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import numpy_helper
 
-from equiaudit.data.class_names import names_in_metadata
+from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
-from equiaudit.models.artefact import Artefact
-from equiaudit.models.batchwide import ALONE
+from equiaudit.models.artefact import ALONE, Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
 from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input
@@ -25,6 +24,7 @@ from equiaudit.models.preprocess import (
     PreprocessFields,
     parse_preprocess,
 )
+from equiaudit.models.preprocess_values import MULTI, several_channels
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
-_NAMES_KEYS = ("names", "class_names", "classes", "labels", "id2label")
 _CUDA = "CUDAExecutionProvider"
 _LARGEST_BATCH = 1024
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
@@ -60,7 +59,8 @@ def open_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> OnnxFile:
     _refuse_training_export(proto, path)
     image = image_input(proto, path, inputs or {})
     stated = _metadata(proto, path)
-    hints = Hints(stated=stated, fixed=_fixed_fields(image, stated, path))
+    fixed, planes = _fixed_fields(image, stated, path)
+    hints = Hints(stated=stated, fixed=fixed, planes=planes)
     return OnnxFile(path, proto, inputs or {}, image, hints)
 
 
@@ -240,13 +240,13 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
 
 def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
     """What the metadata calls the classes."""
-    for item in proto.metadata_props:
-        if item.key in _NAMES_KEYS and (found := names_in_metadata(item.value)):
-            return found
-    return None
+    return names_in_mapping({item.key: item.value for item in proto.metadata_props})
 
 
-def _fixed_fields(image: ImageInput, stated: PreprocessFields, path: Path) -> PreprocessFields:
+def _fixed_fields(
+    image: ImageInput, stated: PreprocessFields, path: Path
+) -> tuple[PreprocessFields, int | None]:
+    """What the input's type and shape fix, and its channels where they are neither 1 nor 3."""
     fixed = {"dtype": Given(image.dtype, "ONNX input type")}
     if image.layout:
         fixed["layout"] = Given(image.layout, _SHAPE_SOURCE)
@@ -254,13 +254,12 @@ def _fixed_fields(image: ImageInput, stated: PreprocessFields, path: Path) -> Pr
     nhwc = told is not None and told.value == "NHWC"
     channels, sides = (image.shape[3], image.shape[1:3]) if nhwc else (
         image.shape[1], image.shape[2:])  # fmt: skip
-    if channels not in (1, 3, None):
-        raise InputError(f"{path} takes images of {channels} channels; 1 and 3 are supported.")
+    planes = several_channels(channels, str(path))
     if None not in sides:
         fixed["size"] = Given(sides, _SHAPE_SOURCE)
-    if channels == 1:
-        fixed["channels"] = Given("gray", _SHAPE_SOURCE)
-    return fixed
+    if channels == 1 or planes is not None:
+        fixed["channels"] = Given("gray" if planes is None else MULTI, _SHAPE_SOURCE)
+    return fixed, planes
 
 
 def _refuse_training_export(proto: onnx.ModelProto, path: Path) -> None:

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
+from equiaudit.models.preprocess_values import FEWEST, MOST
 
 if TYPE_CHECKING:
     import torch
@@ -43,11 +44,17 @@ class ImageInput:
 
     @property
     def layout(self) -> str | None:
-        """NCHW or NHWC where the place of 1 or 3 channels tells, else None."""
-        first, last = self.shape[1] in (1, 3), self.shape[3] in (1, 3)
-        if first:
+        """NCHW or NHWC where the place of 1 or 3 channels tells, or else that of 4 to 32."""
+        if self.shape[1] in (1, 3):
             return "NCHW"
-        return "NHWC" if last else None
+        if self.shape[3] in (1, 3):
+            return "NHWC"
+        several = range(FEWEST, MOST + 1)
+        _, *sides, last = self.shape
+        free = sides == [None, None]
+        if last in several and (free or all(side and side > MOST for side in sides)):
+            return "NHWC"
+        return "NCHW" if sides[0] in several and last not in several else None
 
 
 def image_input(proto: onnx.ModelProto, path: Path, inputs: Mapping[str, str]) -> ImageInput:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from equiaudit.errors import InputError
+from equiaudit.models.architectures import refuse_without_architecture
 from equiaudit.models.converted import is_converted
 from equiaudit.models.folder_files import check_folder
 from equiaudit.models.preprocess import Hints, PreprocessOverrides, resolve_preprocess
@@ -121,6 +122,8 @@ def outlined(
         raise InputError("--input gives values to inputs of ONNX files, which this model is not.")
     if isinstance(spec, str | Path):
         _check_settings(spec, kind, arch, weights)
+        if arch is None and weights is None and not trust and _is_bare(spec, kind):
+            refuse_without_architecture(Path(spec), kind)
     outline = Outline(spec, kind, arch, trust, weights, inputs)
     if kind == "onnx":
         from equiaudit.models.onnx import open_onnx

@@ -15,18 +15,6 @@ from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.types import Layout, Model
 from equiaudit.tasks import TASKS
 
-__all__ = [
-    "Decisions",
-    "OutputChoice",
-    "decisions_of",
-    "is_share",
-    "labels_of",
-    "model_labels",
-    "spread_of",
-    "sums_to_one",
-    "take_output",
-]
-
 
 @dataclass(frozen=True)
 class OutputChoice:

@@ -28,6 +28,7 @@ MOST_STEPS = 2_000_000
 _DEEPEST = 200
 _LARGEST = 16_000_000  # items, counted again wherever one is reached again
 _CODECS = (b"latin1", b"latin-1", b"utf-8", b"utf8", b"ascii")
+_REBUILT = b"torch._utils._rebuild_tensor_v2"
 _TYPE_TAG = "torch.jit._pickle.restore_type_tag"
 _TYPE = re.compile(rb"[\w.,\[\] ]*")
 # Callables that make as many bytes as a number says.
@@ -50,7 +51,7 @@ class Checked:
     """The classes and functions it names."""
 
 
-class _EndOfChecked(Exception):
+class _EndOfChecked(ValueError):
     """The pickle ends early, or goes on with what no unpickler of torch knows."""
 
 
@@ -122,7 +123,7 @@ def check_pickle(
     try:
         with _no_collection():
             machine.run()
-    except (_EndOfChecked, LookupError, ValueError) as error:
+    except (LookupError, ValueError) as error:
         if whole:
             raise InputError(
                 f"{what} is damaged or truncated.", tip="Copy or download it again."
@@ -130,6 +131,39 @@ def check_pickle(
         machine.at = len(content)
     _check_shape(machine.built, what)
     return Checked(machine.at, machine.steps, machine.storages, frozenset(machine.names))
+
+
+def checked_shapes(content: Content, *, what: str) -> dict[str, tuple[int, ...]] | None:
+    """Name -> shape where `content` is the pickle of a dict of tensors, and of nothing else.
+
+    None where it holds anything else, LookupError or ValueError where it is damaged; otherwise
+    raises as `check_pickle` does.
+    """
+    machine = _Machine(content, 0, MOST_STEPS, what)
+    with _no_collection():
+        machine.run()
+    _check_shape(machine.built, what)
+    items = machine.added.get(id(machine.stack[-1]), [])
+    found: dict[str, tuple[int, ...]] = {}
+    for key, value in zip(items[::2], items[1::2], strict=False):
+        shape = _tensor_shape(value)
+        if not isinstance(key, _Leaf) or not isinstance(key.value, bytes) or shape is None:
+            return None
+        found[key.value.decode(errors="replace")] = shape
+    return found or None
+
+
+def _tensor_shape(value: _Item) -> tuple[int, ...] | None:
+    """Of the call that rebuilds a tensor; None of anything else, or of more than five sides."""
+    parts = value.arguments if isinstance(value, _Node) else []
+    if not (parts and isinstance(parts[0], _Leaf) and parts[0].value == _REBUILT):
+        return None
+    arguments = parts[1].arguments if len(parts) == 2 and isinstance(parts[1], _Node) else []
+    size = arguments[2] if len(arguments) > 2 else None
+    if not isinstance(size, _Node) or size.size != len(size.arguments):
+        return None
+    sides = [side.value for side in size.arguments if isinstance(side, _Leaf)]
+    return tuple(side for side in sides if isinstance(side, int))
 
 
 @contextmanager
@@ -154,6 +188,7 @@ class _Machine:
         self.memo: dict[int, _Item] = {}
         self.built: list[_Node] = []
         self.storages: list[tuple[object, ...]] = []
+        self.added: dict[int, list[_Item]] = {}
         self.names: set[str] = set()
 
     def run(self) -> None:
@@ -193,6 +228,7 @@ class _Machine:
         if not isinstance(target, _Node):
             raise _EndOfChecked
         target.add(items)
+        self.added.setdefault(id(target), []).extend(items)
         _check_depth(target.depth, self.what)
 
     def above_mark(self) -> list[_Item]:
@@ -281,13 +317,9 @@ def _protocol(machine: _Machine) -> None:
     machine.take(1)
 
 
-def _ignore(machine: _Machine) -> None:
-    """STOP, which ends the loop."""
-
-
 _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
     b"\x80": _protocol,
-    b".": _ignore,
+    b".": lambda _: None,  # the loop ends
     b"N": partial(_leaf, _OTHER, 0),
     b"\x88": partial(_leaf, _OTHER, 0),
     b"\x89": partial(_leaf, _OTHER, 0),

@@ -3,10 +3,11 @@
 A preprocessing file is TOML with these keys, all optional but for what nothing else states:
 
     size = [224, 224]             # H, W of the window the model sees, px
-    mean = [0.485, 0.456, 0.406]  # RGB order whatever `channels` says; one value for gray
+    mean = [0.485, 0.456, 0.406]  # RGB order whatever `channels` says; one value for gray, 4 to
+                                  # 32 in the order of the file's channels for multi
     std = [0.229, 0.224, 0.225]
     pixel_range = 1               # 255: mean and std are for pixels in 0..255
-    channels = "rgb"              # "rgb" | "bgr" | "gray"
+    channels = "rgb"              # "rgb" | "bgr" | "gray" | "multi"
     dtype = "float32"             # "float32" | "float16" | "uint8" (raw pixels)
     layout = "NCHW"               # "NCHW" | "NHWC"
     resize = 256                  # shorter side before the centre crop, px; [H, W]: both sides
@@ -25,25 +26,18 @@ inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, T
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from equiaudit.errors import InputError
+from equiaudit.models.preprocess_values import CHECKS, CHOICES, FEWEST, MULTI, shown
 from equiaudit.models.types import Preprocess
 
 PREPROCESS_KEY = "equiaudit.preprocess"
 PREPROCESS_EXTRA_FILE = "preprocess.toml"
 
-_CHOICES = {
-    "channels": ("rgb", "bgr", "gray"),
-    "dtype": ("float32", "float16", "uint8"),
-    "layout": ("NCHW", "NHWC"),
-    "interpolation": ("nearest", "bilinear", "bicubic"),
-    "fit": ("crop", "letterbox"),
-    "place": ("centre", "top-left"),
-}
 _DEFAULTS: dict[str, Any] = {
     "channels": "rgb",
     "dtype": "float32",
@@ -55,8 +49,6 @@ _DEFAULTS: dict[str, Any] = {
     "place": "centre",
     "pad": 114,
 }
-_LONGEST_SIDE = 1 << 16
-_LARGEST_NUMBER = 1e30
 # Bytes. Reading TOML takes time that grows with the square of a dotted key.
 _LARGEST_FILE = 1 << 14
 _FLAGS = {
@@ -100,6 +92,8 @@ class Hints:
 
     stated: PreprocessFields = field(default_factory=dict)
     fixed: PreprocessFields = field(default_factory=dict)
+    planes: int | None = None
+    """Channels of the input, where the file says that they are neither 1 nor 3."""
 
 
 def read_preprocess_file(path: Path | str, *, origin: str = "file") -> PreprocessFields:
@@ -132,9 +126,9 @@ def parse_preprocess(text: str, *, where: str, source: str) -> PreprocessFields:
     except (ValueError, RecursionError) as error:  # an int of too many digits is a ValueError
         raise InputError(f"{where} is not TOML: {error}.") from error
     for key in table:
-        if key not in _CHECKS:
+        if key not in CHECKS:
             raise InputError(
-                f"Unknown key {key!r} in {where}.", tip=f"Known keys: {', '.join(_CHECKS)}."
+                f"Unknown key {key!r} in {where}.", tip=f"Known keys: {', '.join(CHECKS)}."
             )
     values = {key: _checked(key, value, where) for key, value in table.items()}
     return {key: Given(value, source) for key, value in _to_unit_range(values, where).items()}
@@ -147,7 +141,7 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     if not raw:
         lines += [f"mean = {list(preprocess.mean)}", f"std = {list(preprocess.std)}"]
     boxed = ("place", "pad") if preprocess.fit == "letterbox" else ()
-    chosen = [key for key in _CHOICES if key not in ("fit", "place") or boxed]
+    chosen = [key for key in CHOICES if key not in ("fit", "place") or boxed]
     lines += [f'{key} = "{getattr(preprocess, key)}"' for key in chosen]
     if boxed:
         lines.append(f"pad = {preprocess.pad}")
@@ -176,9 +170,9 @@ def resolve_preprocess(
     given = dict(_stated(overrides, model, hints))
     given.pop("detector", None)
     _refuse_contradictions(given, hints.fixed, name)
-    given = _with_defaults(given, name)
+    given = _with_defaults(given, hints.planes, name)
     if not normalisation:
-        given = {**_no_normalisation(given), **given}
+        given = {**_no_normalisation(given, hints.planes), **given}
     if given["fit"].value == "letterbox" and given["resize"].value is not None:
         raise InputError(
             f"{given['fit'].source} letterboxes images, so resize ({given['resize'].source}) cannot"
@@ -187,8 +181,8 @@ def resolve_preprocess(
         )
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
-        raise _unresolved(missing, name)
-    _check_channel_count(given, name)
+        raise _unresolved(missing, name, hints.planes)
+    _check_channel_count(given, hints.planes, name)
     return Preprocess(
         **{key: item.value for key, item in given.items()},
         source={key: item.source for key, item in given.items()},
@@ -207,8 +201,13 @@ def _stated(overrides: PreprocessOverrides, model: Path | None, hints: Hints) ->
     return _first_stated([*layers, hints.fixed])
 
 
-def _no_normalisation(given: PreprocessFields) -> dict[str, Given]:
-    channels = 1 if given["channels"].value == "gray" else 3
+def _count(channels: str, planes: int | None) -> int | None:
+    """How many values of mean `channels` take; None where nothing says."""
+    return planes if channels == MULTI else 1 if channels == "gray" else 3
+
+
+def _no_normalisation(given: PreprocessFields, planes: int | None) -> dict[str, Given]:
+    channels = _count(given["channels"].value, planes) or FEWEST
     values = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     return {key: Given(value, "not needed") for key, value in values.items()}
 
@@ -253,16 +252,19 @@ def _refuse_contradictions(given: PreprocessFields, fixed: PreprocessFields, nam
     for key, fact in fixed.items():
         if given[key].value != fact.value:
             raise InputError(
-                f"{given[key].source} says {key} {_shown(given[key].value)}, but the input of "
-                f"{name} has {key} {_shown(fact.value)} ({fact.source}).",
+                f"{given[key].source} says {key} {shown(given[key].value)}, but the input of "
+                f"{name} has {key} {shown(fact.value)} ({fact.source}).",
                 tip=f"Leave {key} out, or export the model again.",
             )
 
 
-def _with_defaults(given: dict[str, Given], name: str) -> dict[str, Given]:
+def _with_defaults(given: dict[str, Given], planes: int | None, name: str) -> dict[str, Given]:
     filled = {**{key: Given(value, "default") for key, value in _DEFAULTS.items()}, **given}
-    if "channels" not in given and "mean" in given and len(given["mean"].value) == 1:
+    values = len(given["mean"].value) if "mean" in given else 3
+    if "channels" not in given and values == 1:
         filled["channels"] = Given("gray", "one value in mean")
+    elif "channels" not in given and values >= FEWEST:
+        filled["channels"] = Given(MULTI, f"{values} values in mean")
     if filled["dtype"].value != "uint8":
         return filled
     for key in ("mean", "std"):
@@ -271,13 +273,21 @@ def _with_defaults(given: dict[str, Given], name: str) -> dict[str, Given]:
                 f"{name} takes raw uint8 pixels, so {key} ({given[key].source}) cannot apply.",
                 tip=f"Leave {key} out.",
             )
-    count = 1 if filled["channels"].value == "gray" else 3
+    count = _count(filled["channels"].value, planes)
+    if count is None:
+        raise InputError(
+            f"{name} takes raw uint8 pixels of an unknown number of channels.",
+            tip="Export it again with a fixed number of input channels.",
+        )
     raw = "raw uint8 pixels"
     return {**filled, "mean": Given((0.0,) * count, raw), "std": Given((1.0,) * count, raw)}
 
 
-def _unresolved(missing: Sequence[str], name: str) -> InputError:
-    flags = " ".join(_FLAGS[key] for key in missing)
+def _unresolved(missing: Sequence[str], name: str, planes: int | None) -> InputError:
+    words = _FLAGS
+    if planes is not None:
+        words = _FLAGS | {key: f"--{key} V1,V2,...,V{planes}" for key in ("mean", "std")}
+    flags = " ".join(words[key] for key in missing)
     verb = "is" if len(missing) == 1 else "are"
     listed = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + [missing[-1]])
     return InputError(
@@ -286,14 +296,15 @@ def _unresolved(missing: Sequence[str], name: str) -> InputError:
     )
 
 
-def _check_channel_count(given: PreprocessFields, name: str) -> None:
+def _check_channel_count(given: PreprocessFields, planes: int | None, name: str) -> None:
     channels = given["channels"].value
-    count = 1 if channels == "gray" else 3
+    count = _count(channels, planes) or max(len(given["mean"].value), FEWEST)
     for key in ("mean", "std"):
         if len(given[key].value) != count:
             raise InputError(
                 f"{given[key].source} has {len(given[key].value)} values of {key}, but {name} "
-                f"takes {channels} images, which need {count}."
+                f"takes {channels if channels != MULTI else f'{count}-channel'} images, which need"
+                f" {count}."
             )
 
 
@@ -314,66 +325,8 @@ def _to_unit_range(values: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
-    expected, check = _CHECKS[key]
+    expected, check = CHECKS[key]
     checked = check(value)
     if checked is None:
-        raise InputError(f"{key} in {where} must be {expected}, not {_shown(value)}.")
+        raise InputError(f"{key} in {where} must be {expected}, not {shown(value)}.")
     return checked
-
-
-def _shown(value: Any) -> str:
-    listed = isinstance(value, list | tuple)
-    try:
-        text = "[" + ", ".join(map(str, value)) + "]" if listed else repr(value)
-    except (ValueError, RecursionError):  # a whole number of 5,000 digits has no text
-        return f"that {type(value).__name__}"
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _size(value: Any) -> tuple[int, int] | None:
-    sides = isinstance(value, list) and len(value) == 2 and all(_side(v) for v in value)
-    return (value[0], value[1]) if sides else None
-
-
-def _side(value: Any) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 < value <= _LONGEST_SIDE else None
-
-
-def _numbers(value: Any) -> tuple[float, ...] | None:
-    if not isinstance(value, list) or len(value) not in (1, 3):
-        return None
-    real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    # Neither nan nor a whole number of 400 digits, which no float holds.
-    usable = real and all(abs(v) < _LARGEST_NUMBER for v in value)
-    return tuple(map(float, value)) if usable else None
-
-
-def _deviations(value: Any) -> tuple[float, ...] | None:
-    numbers = _numbers(value)
-    return numbers if numbers and min(numbers) > 0 else None
-
-
-def _bounds(value: Any) -> tuple[float, float] | None:
-    if not isinstance(value, list) or len(value) != 2:
-        return None
-    real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    usable = real and all(abs(v) < _LARGEST_NUMBER for v in value) and value[0] < value[1]
-    return (float(value[0]), float(value[1])) if usable else None
-
-
-def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[Any], Any]]:
-    return " or ".join(f'"{c}"' for c in choices), lambda v: v if v in choices else None
-
-
-_CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "size": ("two positive whole numbers [H, W]", _size),
-    "mean": ("3 numbers, or 1 for gray", _numbers),
-    "std": ("3 positive numbers, or 1 for gray", _deviations),
-    "image_range": ("two numbers [black, white], the second larger", _bounds),
-    "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
-    "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
-    "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
-    "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
-    **{key: _one_of(choices) for key, choices in _CHOICES.items()},
-}

@@ -45,7 +45,7 @@ def timm_hints(config: Mapping[str, Any], source: str) -> Hints:
         "mean": tuple(config["mean"]),
         "std": tuple(config["std"]),
         "interpolation": config.get("interpolation"),
-        "channels": "gray" if channels == 1 else "rgb",
+        "channels": "gray" if channels == 1 else "rgb" if channels == 3 else "multi",
     }
     return _hints({key: value for key, value in values.items() if value is not None}, source)
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
+from equiaudit.models.architectures import without_architecture
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.batchwide import run_alone
-from equiaudit.models.checkpoint import Saved, read_checkpoint, read_safetensors
+from equiaudit.models.checkpoint import Unpickled, read_checkpoint, read_safetensors
 from equiaudit.models.converted import converted_graph, is_converted
-from equiaudit.models.fitting import Misfit, fit_weights
+from equiaudit.models.fitting import DoesNotFit, fit_weights
 from equiaudit.models.hashing import file_sha256, state_dict_sha256, text_sha256
 from equiaudit.models.outline import Outline
 from equiaudit.models.preprocess import Given, Hints
@@ -24,7 +26,6 @@ from equiaudit.models.torch_input import InDtype, own_dtype
 from equiaudit.models.weights import Weights, choose_module, found_weights
 
 _SHOWN = 3
-_ARCH_TIP = "Add --arch torchvision:NAME, timm:NAME or pkg.module:factory."
 
 
 def read_artefact(outline: Outline) -> Artefact:
@@ -109,7 +110,7 @@ def _from_weights(path: Path, outline: Outline) -> Artefact:
     metadata: dict[str, str] = {}
     if kind == "safetensors":
         tensors, metadata = read_safetensors(path)
-        saved = Saved(tensors)
+        saved = Unpickled(tensors)
     else:
         with zoo.own_modules():
             saved = read_checkpoint(path, trust=trust)
@@ -133,13 +134,14 @@ def _from_weights(path: Path, outline: Outline) -> Artefact:
         module=module.eval(),
         eager=not isinstance(module, torch.jit.ScriptModule),
         hints=zoo.module_hints(module) if pickled else metadata_hints(metadata, path),
+        class_names=names_in_mapping(metadata or saved.value),
         trusted=trust,
         notes=notes + (("unpickled with code (--trust)",) if trust else ()),
     )
 
 
 def _module_for(
-    found: list[Weights], saved: Saved, path: Path, arch: str | None, wanted: str | None
+    found: list[Weights], saved: Unpickled, path: Path, arch: str | None, wanted: str | None
 ) -> tuple[nn.Module, str, tuple[str, ...]]:
     """The module, the name of its weights where there was a choice, and what to say."""
     chosen = choose_module(found, wanted, what=str(path))
@@ -152,14 +154,13 @@ def _module_for(
     stated = saved.value.get("arch")
     stated = stated if isinstance(stated, str) else None
     if arch is None:
-        tip = suggested_architecture(largest, arch, stated=stated) or _ARCH_TIP
-        raise InputError(f"{path} holds weights without an architecture.", tip=tip)
+        raise without_architecture(path, suggested_architecture(largest, arch, stated=stated))
     module = zoo.build_architecture(arch, states)
     try:
         name, notes = fit_weights(
             module, found, saved=saved.value, wanted=wanted, what=str(path), arch=arch
         )
-    except Misfit as misfit:
+    except DoesNotFit as misfit:
         tip = suggested_architecture(largest, arch, stated=stated) or misfit.tip or ""
         raise InputError(misfit.message, tip=tip) from misfit
     if saved.unread:

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from equiaudit.data.class_names import names_in_file, names_in_mapping
 from equiaudit.models.preprocess import (
     PREPROCESS_EXTRA_FILE,
     PREPROCESS_KEY,
@@ -15,12 +16,22 @@ from equiaudit.models.preprocess import (
     PreprocessFields,
     parse_preprocess,
 )
-from equiaudit.models.zips import member_bytes
+from equiaudit.models.preprocess_values import MULTI, several_channels
+from equiaudit.models.zips import member_bytes, members_bytes
 
 Shape = tuple[int | None, ...]
 """Of the image batch; None for a side that is free."""
 
 _SHAPE_SOURCE = "torch.export input shape"
+_SETTINGS = ("extra/config", "extra/metadata", "extra/meta")
+_NAMES_FILES = tuple(
+    f"{stem}{ending}"
+    for stem in ("extra/names", "extra/class_names", "extra/classes", "extra/labels",
+                 "extra/id2label", "extra/index_to_name", "extra/class_to_idx", *_SETTINGS)
+    for ending in ("", ".json", ".txt")
+)  # fmt: skip
+"""`config.txt` is where Ultralytics puts a table with `names`."""
+_MOST_NAMES = 1 << 20  # bytes
 _MOST_TEXT = 1 << 15  # bytes; `parse_preprocess` refuses less
 _MOST_PROGRAM = 32 << 20  # bytes of JSON
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
@@ -33,16 +44,17 @@ def script_hints(archive: Path) -> Hints:
 
 
 def export_hints(archive: Path, shape: Shape) -> Hints:
-    """Of a .pt2 archive whose program takes an image batch of `shape`: it fixes size and gray."""
+    """Of a .pt2 archive whose program takes an image batch of `shape`, which fixes the rest."""
     stated = _extra_fields(archive, ".pt2 extra file")
     nhwc = "layout" in stated and stated["layout"].value == "NHWC"
     channels, sides = (shape[3], shape[1:3]) if nhwc else (shape[1], shape[2:])
     fixed: dict[str, Given] = {}
     if None not in sides:
         fixed["size"] = Given(sides, _SHAPE_SOURCE)
-    if channels == 1:
-        fixed["channels"] = Given("gray", _SHAPE_SOURCE)
-    return Hints(stated, fixed)
+    planes = several_channels(channels, str(archive))
+    if channels == 1 or planes is not None:
+        fixed["channels"] = Given("gray" if planes is None else MULTI, _SHAPE_SOURCE)
+    return Hints(stated, fixed, planes)
 
 
 def _extra_fields(archive: Path, source: str) -> PreprocessFields:
@@ -51,6 +63,24 @@ def _extra_fields(archive: Path, source: str) -> PreprocessFields:
         return {}
     text = content.decode(errors="replace")
     return parse_preprocess(text, where=f"{PREPROCESS_EXTRA_FILE} in {archive}", source=source)
+
+
+def names_beside(archive: Path) -> tuple[str, ...] | None:
+    """The class names among the extra files of an archive: a list, or a table of settings."""
+    for name, content in members_bytes(archive, _NAMES_FILES, _MOST_NAMES):
+        text = content.decode(errors="replace").strip()
+        own = None if name.startswith(_SETTINGS) else names_in_file(text)
+        found = own or names_in_mapping(_table(text))
+        if found is not None:
+            return found
+    return None
+
+
+def _table(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def metadata_hints(metadata: dict[str, str], path: Path) -> Hints:

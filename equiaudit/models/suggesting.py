@@ -18,13 +18,12 @@ from torch import Tensor
 
 from equiaudit.errors import InputError
 from equiaudit.models import zoo
+from equiaudit.models.architectures import COUNTED, FEWEST
 from equiaudit.models.fitting import likeliest_view
 
 SECONDS = 20.0
-_FEWEST = 16  # tensors; what has fewer is a net of nobody's registry
 _EXPANDED = 2
 _SHARE = 0.6
-_COUNTED = "num_batches_tracked"
 
 Registry = Mapping[str, Sequence[str]]
 """Module of a registry -> the names of its nets, as `--arch` takes them."""
@@ -41,7 +40,7 @@ def suggested_architecture(
 
     What the file itself states (timm keeps "arch") is tried first, then the family of `arch`.
     """
-    if len(state) < _FEWEST:
+    if len(state) < FEWEST:
         return None
     until = now() + SECONDS
     best, nearest = 0.0, ""
@@ -94,8 +93,8 @@ def _likely(
 def _share(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> float:
     """The share of tensors that agree; 1 also where only the number of classes differs."""
     view = likeliest_view(own, state)
-    ours = {key for key in own if not key.endswith(_COUNTED)}
-    theirs = {key for key in view if not key.endswith(_COUNTED)}
+    ours = {key for key in own if not key.endswith(COUNTED)}
+    theirs = {key for key in view if not key.endswith(COUNTED)}
     if not ours:
         return 0.0
     agree = sum(view[key].shape == own[key].shape for key in ours & theirs)

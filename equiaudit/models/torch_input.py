@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import InputError
+from equiaudit.models.preprocess_values import FEWEST, several_channels
 
 _CAST = (torch.bfloat16, torch.float64)
-_CHANNELS = (1, 3)
 _KINDS = {"Conv1d": "signals (1-D)", "Conv3d": "volumes or clips (3-D)"}
 
 
@@ -48,19 +48,19 @@ def own_dtype(module: nn.Module, stated: torch.dtype | None) -> torch.dtype | No
     return found if found in _CAST else None
 
 
-def refuse_other_input(module: nn.Module, what: str) -> None:
-    """Raises InputError where the first convolution takes no images, or another kind of them."""
+def refuse_other_input(module: nn.Module, planes: int, what: str) -> None:
+    """Raises InputError where the first convolution takes no images, or other than `planes`."""
     for layer in module.modules():
         kind = str(getattr(layer, "original_name", type(layer).__name__))
         if kind in _KINDS:
-            raise InputError(
-                f"{what} takes {_KINDS[kind]}; only images of 1 or 3 channels are supported."
-            )
+            raise InputError(f"{what} takes {_KINDS[kind]}; only images are supported.")
         weight = getattr(layer, "weight", None)
         if kind == "Conv2d" and isinstance(weight, Tensor):
             channels = weight.shape[1] * int(getattr(layer, "groups", 1))
-            if channels not in _CHANNELS:
+            several_channels(channels, what)
+            if channels != planes and max(channels, planes) >= FEWEST:
                 raise InputError(
-                    f"{what} takes images of {channels} channels; 1 and 3 are supported."
+                    f"{what} takes images of {channels} channels, and mean and std have {planes}.",
+                    tip=f"Give {channels} values of --mean and of --std.",
                 )
             return

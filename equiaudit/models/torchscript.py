@@ -13,10 +13,11 @@ from equiaudit.errors import InputError
 from equiaudit.models.archives import check_torchscript_archive
 from equiaudit.models.artefact import Artefact
 from equiaudit.models.hashing import file_sha256
-from equiaudit.models.stated import script_hints
+from equiaudit.models.stated import names_beside, script_hints
 from equiaudit.torch_private import script_graphs
 
 # The position of the training flag among the operator's inputs.
+_MOVED = "what its code makes on a GPU is made on the CPU"
 _MODE_INPUT = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2}
 
 
@@ -48,8 +49,9 @@ def load_torchscript(path: Path, *, trust: bool) -> Artefact:
         path=path,
         module=module,
         hints=hints,
+        class_names=names_beside(path),
         trusted=trust,
-        notes=("put in eval mode", *_said_of_constants(moved)),
+        notes=("put in eval mode", *((_MOVED,) if moved else ())),
     )
 
 
@@ -63,10 +65,6 @@ def _move_constants(module: torch.jit.ScriptModule) -> bool:
                 node.s_("value", "cpu")
                 moved = True
     return moved
-
-
-def _said_of_constants(moved: bool) -> tuple[str, ...]:
-    return ("what its code makes on a GPU is made on the CPU",) if moved else ()
 
 
 def _loaded(archive: bytes) -> torch.jit.ScriptModule:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from equiaudit.models.sniff import FileKind
+
 if TYPE_CHECKING:
     import torch
 
-ModelKind = Literal["torchscript", "export", "onnx", "state_dict", "module"]
+ModelKind = FileKind | Literal["state_dict", "module"]
 Layout = Literal["NCHW", "NHWC"]
 
 
@@ -20,16 +22,17 @@ class Preprocess:
 
     With x the pixel in [0, 1] and RGB order, the model receives (x - mean) / std, its
     channels then put into `channels` order, cast to `dtype` and laid out as `layout`.
-    `mean` and `std` are always RGB and for [0, 1]; a file that states them for 0..255
-    (`pixel_range = 255`) is converted when it is read. dtype "uint8" means raw pixels:
-    mean and std stay 0 and 1 and nothing is scaled.
+    `mean` and `std` are RGB, where `channels` is no "multi", and for [0, 1]; a file that states
+    them for 0..255 (`pixel_range = 255`) is converted when it is read. dtype "uint8" means raw
+    pixels: mean and std stay 0 and 1 and nothing is scaled.
     """
 
     size: tuple[int, int]
     """(H, W) of the window the model sees, px."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    channels: Literal["rgb", "bgr", "gray", "multi"] = "rgb"
+    """"multi" is 4 to 32 channels in the order of the image's file, as many as `mean` has."""
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     layout: Layout = "NCHW"
     resize: int | tuple[int, int] | None = None
@@ -50,8 +53,8 @@ class Preprocess:
 
     @property
     def planes(self) -> int:
-        """Channels of an image: 1 or 3."""
-        return 1 if self.channels == "gray" else 3
+        """Channels of an image: 1, 3, or more of "multi"."""
+        return len(self.mean) if self.channels == "multi" else 1 if self.channels == "gray" else 3
 
     @property
     def tensor_dtype(self) -> torch.dtype:

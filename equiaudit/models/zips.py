@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -52,12 +53,19 @@ def member_bytes(archive: Path, name: str, most: int) -> bytes | None:
 
     torch finds members in any case, and so does this.
     """
+    return next((content for _, content in members_bytes(archive, [name], most)), None)
+
+
+def members_bytes(archive: Path, names: Sequence[str], most: int) -> Iterator[tuple[str, bytes]]:
+    """`member_bytes` of those of `names` that are there, in their order."""
     with zipfile.ZipFile(archive) as opened:
+        found: dict[str, zipfile.ZipInfo] = {}
         for member in opened.infolist():
-            if member.filename.partition("/")[2].lower() == name.lower():
-                with opened.open(member) as file:
-                    return file.read(most)
-    return None
+            found.setdefault(member.filename.partition("/")[2].lower(), member)
+        for name in names:
+            if name.lower() in found:
+                with opened.open(found[name.lower()]) as file:
+                    yield name, file.read(most)
 
 
 def _directory_size(file: IO[bytes], packed: int) -> int:

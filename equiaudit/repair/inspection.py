@@ -5,22 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from equiaudit._version import __version__
 from equiaudit.errors import NothingToDo
 from equiaudit.graphs.capture import Captured, capture
 from equiaudit.models.types import Model
+from equiaudit.repair.locate import locate
 from equiaudit.repair.rewrite.analyse import Analysis, OpPlan, analyse
 from equiaudit.results.repair import Inspection, OpRow
 from equiaudit.results.types import Skipped
 
 
-def inspect(model: Model) -> Inspection:
+def inspect(model: Model, images: Mapping[str, Tensor] | None = None) -> Inspection:
     """Every operation of `model` that matters to shift equivariance, and what can be done.
 
+    With `images`, (C, H, W) each as the model takes them, also how much each is to blame for.
     Raises NothingToDo where the model cannot be captured as one graph.
     """
     captured = captured_graph(model)
-    return inspection_of(model, captured, analyse(captured.graph_module, one_size=model.one_size))
+    analysis = analysed(model, captured)
+    found = inspection_of(model, captured, analysis)
+    if images is None or not analysis.ops:
+        return found
+    located = locate(captured.graph_module, analysis, images)
+    return found.model_copy(update={"located": located})
+
+
+def analysed(model: Model, captured: Captured) -> Analysis:
+    """The plan for `mass` and all that rewrite as it does; a detector's rows are a tail."""
+    graph = captured.graph_module
+    return analyse(graph, one_size=model.one_size, framed=bool(model.detector))
 
 
 def captured_graph(model: Model) -> Captured:
@@ -44,6 +59,7 @@ def captured_graph(model: Model) -> Captured:
         channels=how.planes,
         dtype=how.tensor_dtype,
         output=model.output,
+        every_output=bool(model.detector),
     )
 
 

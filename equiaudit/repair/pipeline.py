@@ -23,11 +23,15 @@ from equiaudit.repair.methods import (
     Subject,
     method,
 )
+from equiaudit.repair.methods.further import Further
 from equiaudit.repair.options import checked_out
+from equiaudit.repair.outputs.declared import declared_as
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.write import Saved
+from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
+from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.repair.verify.further import with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
@@ -122,18 +126,21 @@ def verify_model(
     """Check a model as it is, on its own device; `against` is the unmodified one (control).
 
     Every output counts: maps and what `positions` names have to move with the image, the others
-    to stay. Where the model's total stride is not known, every shift of the torus counts as a
-    phase of its own. Raises InputError for an output that cannot be read (see `positions`).
+    to stay. Of a detector boxes are compared. Where the model's total stride is not known, every
+    shift of the torus counts as a phase of its own. Raises InputError for an output that cannot be
+    read (see `positions`).
     """
-    if model.reading:
+    if model.reading and positions:
         raise InputError(
-            f"{model.name} is {model.reading.partition(':')[0]}, and verify compares outputs number"
-            " by number, which lists of boxes do not allow.",
-            tip="equiaudit scan says how boxes hold; fix verifies what it writes by --positions.",
+            f"{model.name} is {model.reading.partition(':')[0]}, whose boxes are compared as it"
+            " says.",
+            tip="Leave --positions out.",
         )
     how = model.preprocess
     pictures = verification_images(how, images)
     affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
+    if model.reading:
+        return verify_boxes(model, against, pictures, comparisons=affordable, seed=seed)
     control = None if against is None else _taking(against, how.dtype)
     found = verify(
         model.run,
@@ -177,7 +184,7 @@ class _Job:
 
         def check(run: Run) -> str | None:
             records.append(self._verify(run, "cpu", "saved file", control))
-            for output in self.subject.further_outputs(self.converted.net):
+            for output in self._further:
                 alone = replace(self, converted=output.alone(self.converted))
                 name = f"saved file's output {output.name!r}"
                 records.append(alone._verify(output.of(run), "cpu", name, output.of(control)))
@@ -188,7 +195,17 @@ class _Job:
         how = self.converted.preprocess
         example = torch.stack(list(example_images(how, self.images)))
         saved = self.converted.net.save(target, example=example, preprocess=how, check=check)
+        self._declare(saved)
         return saved, tuple(records)
+
+    def _declare(self, saved: Saved) -> None:
+        """Let the preprocessing beside the file say how a detector is read."""
+        subject = self.subject
+        named = ".onnx" in saved.path.suffixes[-2:]  # the last may be .unverified
+        table = declared_as(subject.model, subject.every, named=named)
+        for path in saved.companions if table else ():
+            if ".toml" in path.suffixes[-2:]:
+                path.write_text(path.read_text(encoding="utf-8") + "\n" + table, encoding="utf-8")
 
     def report(self, saved: Saved, verifications: tuple[Verification, ...]) -> FixReport:
         """All of it as a result."""
@@ -223,8 +240,15 @@ class _Job:
         """Seconds for one of the verifications: `FixOptions.seconds` are for all of them."""
         net = self.converted.net
         of_graph = len(net.devices(self.options.devices or _devices()))
-        of_file = 1 + len(self.subject.further_outputs(net))
+        of_file = 1 + len(self._further)
         return self.options.seconds / (of_graph + of_file)
+
+    @property
+    def _further(self) -> tuple[Further, ...]:
+        """The outputs that have to be looked at by themselves."""
+        if isinstance(self.converted.check, EveryOutput):
+            return ()
+        return self.subject.further_outputs(self.converted.net)
 
     @property
     def _claim(self) -> Claim:
@@ -265,6 +289,7 @@ def _refuse(recipe: Recipe, subject: Subject, options: FixOptions) -> None:
     if misfit is not None:
         raise NothingToDo(misfit.reason, tip=misfit.remedy)
     recipe.left_out(subject, options)  # raises where the globs match no op, or leave none
+    subject.check_declaration()
 
 
 def _planned(recipe: Recipe, subject: Subject, options: FixOptions) -> FixReport:

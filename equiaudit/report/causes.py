@@ -6,8 +6,6 @@ from equiaudit.report import figures, findings
 from equiaudit.results import BoundaryPart, Result
 from equiaudit.tasks.sections import Section
 
-__all__ = ["by_distance", "remedies", "why"]
-
 
 def why(part: BoundaryPart) -> str:
     """What it is, or why it is not known."""

@@ -43,7 +43,8 @@ def candidates(report: FixReport) -> Iterable[Part]:
     yield shown
     refused = [one for one in report.candidates if not one.measured]
     yield from bullets("Do not fit", [_unfit(one) for one in _one_per_reason(refused)])
-    yield from bullets("Inexact", _inexact(measured))
+    inexact = [(one.method, one.claim) for one in measured if one.claim and not one.claim.exact]
+    yield from bullets("Inexact", [f"{name}: {claim.condition}" for name, claim in inexact])
     yield from _choice(report.choice)
 
 
@@ -102,14 +103,6 @@ def _stacked(estimate: Estimate | None, info: MetricInfo) -> str:
 def _unfit(one: Candidate) -> str:
     remedy = f" {one.remedy}" if one.remedy else ""
     return f"{one.method}: {one.reason}{remedy}"
-
-
-def _inexact(measured: Sequence[Candidate]) -> list[str]:
-    return [
-        f"{one.method}: {one.claim.condition}"
-        for one in measured
-        if one.claim is not None and not one.claim.exact
-    ]
 
 
 def _choice(choice: Choice | None) -> Iterable[Part]:

@@ -115,7 +115,7 @@ def curves(kinds: Sequence[tuple[str, Sequence[DistancePoint]]]) -> tuple[Curve,
 
 
 def _by_distance(point: DistancePoint) -> Reading:
-    return Reading(point.distance, f"{point.distance} px", point.agreement)
+    return Reading(point.distance, f"{point.distance:g} px", point.agreement)
 
 
 def drawn_curves(

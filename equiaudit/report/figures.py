@@ -55,10 +55,6 @@ def _fixed(figure: float, places: int, bounds: tuple[float, ...]) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
-def _bounds(info: MetricInfo) -> tuple[float, ...]:
-    return (0.0, 100.0) if info.is_share else ()
-
-
 def _unit(info: MetricInfo) -> str:
     if info.unit:
         return f" {info.unit}"
@@ -66,7 +62,7 @@ def _unit(info: MetricInfo) -> str:
 
 
 def _quantity(figure: float, places: int, info: MetricInfo) -> str:
-    return _fixed(_scaled(figure, info), places, _bounds(info))
+    return _fixed(_scaled(figure, info), places, (0.0, 100.0) if info.is_share else ())
 
 
 def value(estimate: Estimate | None, info: MetricInfo, *, unit: bool = True) -> str:
@@ -136,8 +132,13 @@ def evidence(estimate: Estimate, info: MetricInfo, unit: str = "image") -> str:
     if len(bounds) == 2:
         level = f"{100 * estimate.confidence:g}% interval"
         parts.append(f"{level} {bounds[0]} to {bounds[1]}{_unit(info)}")
-    parts.append(f"{estimate.n:,} {unit}{'' if estimate.n == 1 else 's'}")
+    parts.append(counted(estimate, unit))
     return ", ".join(parts)
+
+
+def counted(estimate: Estimate, unit: str = "image") -> str:
+    """``1,000 images``: over how many it is."""
+    return f"{estimate.n:,} {unit}{'' if estimate.n == 1 else 's'}"
 
 
 def exact(figure: float, info: MetricInfo) -> str:

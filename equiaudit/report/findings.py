@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from equiaudit.kinds import KINDS
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
 from equiaudit.results import Estimate, MetricInfo, Result, ShiftResult
@@ -21,19 +22,27 @@ class Finding:
     of_what: str
     """What the figure is a share of, or its name: "of labels change", "NMSE"."""
     evidence: str
+    title: str = ""
+    """The kind and what it stands for: "crop, what a moving camera does"."""
 
 
 def findings(result: Result) -> tuple[Finding, ...]:
-    """How much each shift kind changes, for those that measured it."""
-    return tuple(finding for _, finding in _scored(result))
+    """How much each shift kind changes, for those that measured it; real moves first."""
+    found = [finding for _, finding in _scored(result)]
+    return tuple(sorted(found, key=lambda each: not _is_real(each.kind)))
+
+
+def changes(result: Result) -> bool:
+    """Whether some shift changed something."""
+    return any(change > 0 for change, _ in _scored(result))
 
 
 def headline(result: Result) -> str:
-    """The finding of the kind that changes most, or what was measured instead."""
+    """The finding of real moves, else of the kind that changes most, or what was measured."""
     scored = _scored(result)
     if not scored:
         return f"{result.fingerprint.n_images:,} images were scanned; no output could be compared"
-    finding = max(scored, key=lambda pair: pair[0])[1]
+    finding = max(scored, key=lambda pair: (_is_real(pair[1].kind), pair[0]))[1]
     return finding.sentence if len(scored) == 1 else f"{finding.sentence} ({finding.kind})"
 
 
@@ -66,15 +75,42 @@ def _measured(result: Result, shift: ShiftResult) -> tuple[Measure, Estimate] | 
     return None
 
 
+def unit(result: Result, shift: ShiftResult) -> str:
+    """What the figures of a kind are over: "image", or "sequence"."""
+    found = _measured(result, shift)
+    return found[0].unit if found is not None else "image"
+
+
 def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftResult) -> Finding:
     info = change_info(result) if measure.kept else METRICS[measure.metric]
     return Finding(
         kind=visible(shift.kind),
-        sentence=measure.sentence(change.value or 0.0, plans.moved(result.fingerprint.plan)),
+        sentence=measure.sentence(
+            change.value or 0.0, plans.moved(result.fingerprint.plan, shift.kind)
+        ),
         share=figures.value(change, info),
         of_what=measure.of_what,
-        evidence=figures.evidence(change, info, measure.unit),
+        evidence=figures.evidence(change, info, measure.unit) + _ever(measure, shift),
+        title=visible(shift.kind) + _role(shift.kind),
     )
+
+
+def _is_real(kind: str) -> bool:
+    return kind in KINDS and KINDS[kind].real
+
+
+def _role(kind: str) -> str:
+    role = KINDS[kind].role if kind in KINDS else ""
+    return f", {role}" if role else ""
+
+
+def _ever(measure: Measure, shift: ShiftResult) -> str:
+    """How many images are struck at all, where the finding counts single shifts."""
+    metric, words = measure.ever
+    found = shift.metrics.get(metric)
+    if found is None or not found.value:
+        return ""
+    return f"; {figures.value(found, METRICS[metric])} {words}"
 
 
 def _complement(agreement: Estimate) -> Estimate:

@@ -83,7 +83,9 @@ def _without_images(result: Result) -> Result:
         else shift.model_copy(update={"dense": shift.dense.model_copy(update={"heat_maps": ()})})
         for kind, shift in result.shifts.items()
     }
-    return result.model_copy(update={"shifts": shifts, "worst": (), "examples": ()})
+    return result.model_copy(
+        update={"shifts": shifts, "worst": (), "examples": (), "box_examples": ()}
+    )
 
 
 def write_files(folder: Path, texts: Mapping[str, str | Iterable[str]]) -> tuple[Path, ...]:

@@ -81,9 +81,10 @@ def _opening(result: Result) -> dict[str, Any]:
 
 
 def _tables(result: Result) -> dict[str, Any]:
+    units = [findings.unit(result, shift) for shift in result.shifts.values()]
     return {
         "kinds": [visible(kind) for kind in result.shifts][:_MOST_KINDS],
-        "metric_rows": [_metric_row(row) for row in words.metric_rows(result)],
+        "metric_rows": [_metric_row(row, units) for row in words.metric_rows(result)],
         "left_out": [
             (
                 title,
@@ -100,14 +101,15 @@ def _tables(result: Result) -> dict[str, Any]:
     }
 
 
-def _metric_row(row: words.MetricRow) -> dict[str, Any]:
+def _metric_row(row: words.MetricRow, units: Sequence[str]) -> dict[str, Any]:
     cells = [
         {
             "value": figures.value(estimate, row.info) if estimate else "",
             "interval": figures.interval(estimate, row.info),
-            "basis": f"n = {estimate.n:,}, {visible(estimate.method)}" if estimate else "",
+            "basis": figures.counted(estimate, unit) if estimate else "",
+            "method": f"interval: {visible(estimate.method)}" if estimate else "",
         }
-        for estimate in row.estimates[:_MOST_KINDS]
+        for estimate, unit in zip(row.estimates[:_MOST_KINDS], units, strict=False)
     ]
     better = "higher is better" if row.info.higher_is_better else "lower is better"
     meaning = f"{row.info.meaning}; {better}" if row.info.meaning else ""
@@ -136,6 +138,7 @@ def _drawings(result: Result) -> dict[str, Any]:
         "offset_maps": offsets,
         "offset_legend": offset_legend,
         "phase_maps": phases,
+        "fractions": isinstance(result.fingerprint.plan.get("fraction"), int),
         "phase_legend": phase_legend,
         "curves": curves.curves([(shift.kind, shift.by_distance) for shift in shifts]),
         "by_distance": causes.by_distance(result),

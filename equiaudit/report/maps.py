@@ -124,8 +124,8 @@ class Blocks:
     """A map summed over square blocks of `block` cells, with the axes it had before."""
 
     grid: GridMap
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
+    rows: tuple[float, ...]
+    cols: tuple[float, ...]
     block: int
 
     @classmethod
@@ -143,9 +143,15 @@ class Blocks:
         """``dy 3, dx -5``, or the ranges of a block."""
         return f"dy {self._range(self.rows, i)}, dx {self._range(self.cols, j)}"
 
-    def _range(self, axis: Sequence[int], index: int) -> str:
+    @property
+    def px(self) -> float:
+        """Side of a block."""
+        step = self.rows[1] - self.rows[0] if len(self.rows) > 1 else 1
+        return self.block * step
+
+    def _range(self, axis: Sequence[float], index: int) -> str:
         own = axis[index * self.block : (index + 1) * self.block]
-        return f"{own[0]}" if len(own) == 1 else f"{own[0]} to {own[-1]}"
+        return f"{own[0]:g}" if len(own) == 1 else f"{own[0]:g} to {own[-1]:g}"
 
 
 def _block_sums(counts: Sequence[Sequence[int]], block: int) -> tuple[tuple[int, ...], ...]:
@@ -191,24 +197,24 @@ def _hover(blocks: Blocks, i: int, j: int, share: float) -> str:
     return f"{blocks.where(i, j)}: {figures.share(share)} of {blocks.grid.total[i][j]:,}"
 
 
-def _ticks(values: Sequence[int], step: float) -> tuple[Tick, ...]:
+def _ticks(values: Sequence[float], step: float) -> tuple[Tick, ...]:
     """Round offsets of an axis (all of them when few), each `step` user units from the last."""
     few = len(values) <= _MOST_TICKS + 1
-    chosen = set(values) if few else _halves(values) or _round_values(values)
+    chosen: set[float] = set(values) if few else _halves(values) or _round_values(values)
     return tuple(
-        Tick(round((k + 0.5) * step, 2), f"{value}".replace("-", "−"))
+        Tick(round((k + 0.5) * step, 2), f"{value:g}".replace("-", "−"))
         for k, value in enumerate(values)
         if value in chosen
     )
 
 
-def _halves(values: Sequence[int]) -> set[int]:
+def _halves(values: Sequence[float]) -> set[float]:
     """The ends, their halves and zero where the reach is even: strides are powers of two."""
     reach = max(abs(values[0]), abs(values[-1]))
     return {k * reach // 2 for k in range(-2, 3)} if reach and reach % 2 == 0 else set()
 
 
-def _round_values(values: Sequence[int]) -> set[int]:
+def _round_values(values: Sequence[float]) -> set[float]:
     return {round(value) for value in nice_ticks(Domain(values[0], values[-1]), _MOST_TICKS)}
 
 
@@ -228,7 +234,7 @@ def _description(blocks: Blocks, shares: Sequence[tuple[tuple[int, int], float]]
     (i, j), lowest = min(shares, key=lambda pair: pair[1])
     (k, m), highest = max(shares, key=lambda pair: pair[1])
     kept = sum(map(sum, grid.agree)) / sum(map(sum, grid.total))
-    size = f" of {blocks.block} × {blocks.block} px" if blocks.block > 1 else ""
+    size = f" of {blocks.px:g} × {blocks.px:g} px" if blocks.block > 1 else ""
     return (
         f"{len(shares):,} of {len(grid.rows) * len(grid.cols):,} cells{size} tried; "
         f"{figures.share(kept)} of labels kept in all, "

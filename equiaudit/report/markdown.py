@@ -58,7 +58,8 @@ def _opening(result: Result) -> Iterator[str]:
     if not found:
         yield from (f"**{prose(findings.headline(result))}.**", "")
     for finding in found:
-        said = f"**{prose(finding.sentence)}** ({code_span(finding.kind)})"
+        name = code_span(finding.kind) + finding.title.removeprefix(finding.kind)
+        said = f"**{prose(finding.sentence)}** ({name})"
         yield f"- {said}: {finding.share}, {finding.evidence}"
     yield from ("", f"{result.fingerprint.n_images:,} images; {prose(words.plan_in_words(result))}")
     yield ""

@@ -62,7 +62,16 @@ def pair(sizes: tuple[int, int]) -> str:
 
 
 def text(parts: Iterable[Part], *, color: bool, width: int) -> str:
-    """For a terminal, lines without trailing blanks."""
+    """For a terminal, whatever lines hold; lines have no trailing blanks."""
+    harmless = (
+        Text(_harmless(part.plain), part.style) if isinstance(part, Text) else part
+        for part in parts
+    )
+    return printed(harmless, color=color, width=width)
+
+
+def printed(parts: Iterable[Part], *, color: bool, width: int) -> str:
+    """For a terminal, of parts that are harmless; lines have no trailing blanks."""
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -75,8 +84,6 @@ def text(parts: Iterable[Part], *, color: bool, width: int) -> str:
     )
     with console.capture() as capture:
         for part in parts:
-            if isinstance(part, Text):
-                part = Text(_harmless(part.plain), part.style)
             console.print(part)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
 

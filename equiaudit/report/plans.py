@@ -11,10 +11,19 @@ def reach(plan: dict[str, Any]) -> int | None:
     return furthest if isinstance(furthest, int) else None
 
 
-def moved(plan: dict[str, Any]) -> str:
-    """``moved by up to 16 px``."""
-    furthest = reach(plan)
-    return "moved" if furthest is None else f"moved by up to {furthest} px"
+def moved(plan: dict[str, Any], kind: str) -> str:
+    """``moved by up to 16 px``, as it is under `kind`."""
+    furthest: float | None = reach(plan)
+    own = _tried(plan).get(kind)
+    if isinstance(own, dict) and isinstance(own.get("max_shift"), int | float):
+        furthest = own["max_shift"]
+    return "moved" if furthest is None else f"moved by up to {furthest:g} px"
+
+
+def _tried(plan: dict[str, Any]) -> dict[str, Any]:
+    """Of protocols that try the same offsets on every image, by the names of their figures."""
+    tried = plan.get("tried")
+    return tried if isinstance(tried, dict) else {}
 
 
 def offsets_in_words(plan: dict[str, Any]) -> str:
@@ -24,9 +33,22 @@ def offsets_in_words(plan: dict[str, Any]) -> str:
         if isinstance(frames, int):
             return f"{frames} windows per sequence, 1 px apart"
         return "frames as they are"
+    counts = [str(own.get("offsets")) for own in _tried(plan).values() if isinstance(own, dict)]
+    if counts:
+        return f"{' + '.join(counts)} offsets per image"
     if plan.get("protocol") is not None:
         return "one pair of offsets per image"
     count = plan.get("offsets", "full")
     if not isinstance(count, int):
         return "every offset"
     return f"{count:,} offset{'' if count == 1 else 's'} per image"
+
+
+def steps_in_words(plan: dict[str, Any]) -> str:
+    """``fractions in steps of 1/4 px, subpixel by lanczos``; empty of whole pixels alone."""
+    parts = plan.get("fraction")
+    if not isinstance(parts, int):
+        return ""
+    resampler = plan.get("resampler")
+    by = "" if resampler is None else f", subpixel by {resampler}"
+    return (f"fractions in steps of 1/{parts} px" if parts > 1 else "whole pixels") + by

@@ -12,6 +12,7 @@ from rich.text import Text
 from equiaudit.kinds import KINDS
 from equiaudit.report import comparing, figures
 from equiaudit.report.escape import terminal
+from equiaudit.report.located import located_parts
 from equiaudit.report.loss import cost_in_words
 from equiaudit.report.parts import Part, bullets, counted, markdown, pair, sentence, table, text
 from equiaudit.results.repair import (
@@ -83,6 +84,8 @@ def _inspection(found: Inspection) -> Iterable[Part]:
     yield Text(f"Captured by: {terminal(found.route)}")
     if found.ops:
         yield _operations(found.ops)
+    if found.located is not None:
+        yield from located_parts(found.located)
     yield from bullets(
         "Cannot be converted exactly",
         [f"{skipped.name}: {skipped.reason}" for skipped in found.refusals],

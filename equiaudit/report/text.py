@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +13,7 @@ from rich.text import Text
 from equiaudit.report import causes, figures, findings, words
 from equiaudit.report.escape import terminal
 from equiaudit.report.options import Options
+from equiaudit.report.parts import printed
 from equiaudit.results import Result, Skipped
 from equiaudit.tasks import of_result
 from equiaudit.tasks.sections import Name, Place, Section
@@ -45,20 +44,7 @@ FORMAT = TextReport()
 
 def render_text(result: Result, color: bool = False, width: int = 80) -> str:
     """The report for a terminal `width` columns wide, with ANSI colours if `color`."""
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        color_system="standard" if color else None,
-        force_terminal=color,
-        no_color=not color,
-        legacy_windows=False,
-        highlight=False,
-        _environ={},
-    )
-    with console.capture() as capture:
-        for part in _parts(result, width):
-            console.print(part)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"
+    return printed(_parts(result, width), color=color, width=width)
 
 
 def _parts(result: Result, width: int) -> Iterable[_Part]:
@@ -80,7 +66,7 @@ def _opening(result: Result) -> Iterable[_Part]:
     if not found:
         yield Text(findings.headline(result) + ".", style="bold")
     for finding in found:
-        yield Text(f"{finding.sentence} ({terminal(finding.kind)}).", style="bold")
+        yield Text(f"{finding.sentence} ({terminal(finding.title)}).", style="bold")
         yield _indented(f"{finding.share}, {finding.evidence}")
     yield Text("")
     yield Text(f"{terminal(result.fingerprint.model)}, {result.fingerprint.n_images:,} images")

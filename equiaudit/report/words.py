@@ -128,7 +128,8 @@ _MODEL_FLAGS = (
     *("arch", "weights", "task", "threshold", "output_name", "output_layout", "input"),
     *("detector", "trust"),
 )
-_FLAGS = (*_MODEL_FLAGS, "shifts", "max_shift", "offsets", "limit", "seed", "protocol")
+_SHIFT_FLAGS = ("shifts", "max_shift", "offsets", "fraction", "resampler")
+_FLAGS = (*_MODEL_FLAGS, *_SHIFT_FLAGS, "limit", "seed", "protocol")
 NO_LABEL = figures.NOTHING
 
 
@@ -140,6 +141,7 @@ def plan_in_words(result: Result) -> str:
         ", ".join(visible(kind) for kind in result.shifts),
         "" if furthest is None else f"up to {furthest} px",
         plans.offsets_in_words(plan),
+        plans.steps_in_words(plan),
         f"seed {plan.get('seed')}",
     ]
     return visible("; ".join(part for part in parts if part), longest=400)
@@ -155,7 +157,7 @@ def reproduce(result: Result) -> str:
 
 def _of_protocol(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings a scan takes as flags; a protocol settles the shifts by itself."""
-    settled = ("shifts", "max_shift", "offsets") if settings.get("protocol") else ()
+    settled = _SHIFT_FLAGS if settings.get("protocol") else ()
     return {name: settings[name] for name in _FLAGS if name in settings and name not in settled}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Estimate", "Frozen", "Skipped"]
-
 
 class Frozen(BaseModel):
     """A value: it never changes, knows all its fields, and holds finite numbers."""

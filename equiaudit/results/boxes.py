@@ -25,15 +25,15 @@ class UnstableBox(Frozen):
 class JitterPoint(Frozen):
     """The mean jitter at one distance max(|dy|, |dx|), px."""
 
-    distance: int
+    distance: int | float
     jitter: Estimate
 
 
 class JitterMap(Frozen):
     """The mean jitter over (dy, dx), px; None where no box was kept or no offset was tried."""
 
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
+    rows: tuple[int | float, ...]
+    cols: tuple[int | float, ...]
     values: tuple[tuple[float | None, ...], ...]
 
 
@@ -53,7 +53,7 @@ class BoxExample(Frozen):
 
     file: str
     kind: str
-    offset: tuple[int, int]
+    offset: tuple[int | float, int | float]
     """The shift (dy, dx)."""
     kept: int
     lost: int

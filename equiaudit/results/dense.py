@@ -119,7 +119,7 @@ class DenseExample(Frozen):
 
     file: str
     kind: str
-    offset: tuple[int, int]
+    offset: tuple[int | float, int | float]
     """The shift (dy, dx)."""
     change: float
     """At that shift: flip rate, or NMSE."""

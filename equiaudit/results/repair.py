@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from equiaudit.results.loss import Loss
+from equiaudit.results.notebook import Shown
 from equiaudit.results.types import Estimate, Skipped
 
 REPAIR_SCHEMA_VERSION = 1
@@ -43,7 +44,44 @@ class OpRow(_Frozen):
     """What would work instead."""
 
 
-class Inspection(_Frozen):
+class Place(_Frozen):
+    """How much of the error one operation is to blame for; None where it cannot be measured."""
+
+    node: str
+    name: str
+    """Its module where that has no other such operation, else its node: what `--only` takes."""
+    op: str
+    effect: str
+    depth: int
+    """Its place among the operations, from the input on."""
+    enters_whole: float | None
+    """The change of its own output, over its norm, when that is to move by whole pixels."""
+    enters_between: float | None
+    """The same by half a pixel more, where it samples."""
+    reaches: float | None
+    """The change of the net's output by that alone, over its range, mean over both rolls."""
+    at_depth: float | None
+    """The change of its output when the image is rolled: all errors so far."""
+    only: float | None = None
+    """The change of the net's output when the image is rolled, after `fix` of this one alone."""
+    up_to: float | None = None
+    """The same after `fix` of all from the input to this one."""
+
+
+class Located(_Frozen):
+    """Which operations break equivariance, on some images; what reaches the output first."""
+
+    images: tuple[str, ...]
+    shifts: tuple[tuple[int, int], ...]
+    """By which images were rolled, px."""
+    unmodified: float
+    """The change of the net's output by those, over its range, mean over images and shifts."""
+    places: tuple[Place, ...]
+    reason: str | None = None
+    """Why nothing is known of a fix."""
+
+
+class Inspection(Shown, _Frozen):
     """Every operation of a model that matters to shift equivariance."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
@@ -63,6 +101,8 @@ class Inspection(_Frozen):
     ops: tuple[OpRow, ...]
     refusals: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    located: Located | None = None
+    """Where images were given."""
 
     @property
     def convertible(self) -> bool:
@@ -141,7 +181,7 @@ class Borders(_Frozen):
         return self.both + self.rows_only + self.columns_only + self.neither
 
 
-class Verification(_Frozen):
+class Verification(Shown, _Frozen):
     """The record of one check that a model is exactly equivariant to circular shifts."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
@@ -301,7 +341,7 @@ class Cost(_Frozen):
     """Of the file."""
 
 
-class FixReport(_Frozen):
+class FixReport(Shown, _Frozen):
     """What `fix` planned, did, checked and wrote."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION

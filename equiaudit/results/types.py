@@ -17,6 +17,7 @@ from equiaudit.errors import InputError
 from equiaudit.results.base import Estimate, Frozen, Skipped
 from equiaudit.results.boxes import BoxExample, BoxShift
 from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
+from equiaudit.results.notebook import Plotted
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -48,12 +49,12 @@ _DEEPEST = 60  # levels; a result has fewer than 20
 class GridMap(Frozen):
     """Counts over (dy, dx): `agree[i][j]` of `total[i][j]` predictions kept the label.
 
-    `rows` are the dy and `cols` the dx of the cells, in px; `total` is 0 where no offset
-    was tried.
+    `rows` are the dy and `cols` the dx of the cells, in px, fractions of a pixel for kinds that
+    move by them; `total` is 0 where no offset was tried.
     """
 
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
+    rows: tuple[int | float, ...]
+    cols: tuple[int | float, ...]
     agree: tuple[tuple[int, ...], ...]
     total: tuple[tuple[int, ...], ...]
 
@@ -72,7 +73,7 @@ class GridMap(Frozen):
 class DistancePoint(Frozen):
     """Agreement at one distance max(|dy|, |dx|), in px."""
 
-    distance: int
+    distance: int | float
     agreement: Estimate
 
 
@@ -157,7 +158,7 @@ class WorstImage(Frozen):
     clean_confidence: float | None
     """None where the model returns labels without scores."""
     flipped_label: int
-    offset: tuple[int, int]
+    offset: tuple[int | float, int | float]
     """The smallest tried shift (dy, dx) that changed the label."""
     agreement: float
     thumbnail_clean: str | None = None
@@ -250,7 +251,7 @@ class Timings(Frozen):
     """What `--backend auto` tried."""
 
 
-class Result(Frozen):
+class Result(Plotted, Frozen):
     """One scan."""
 
     schema_version: int = SCHEMA_VERSION

@@ -5,12 +5,15 @@ so one that crosses the border has a corner outside. A point (x, y) is brought i
 x counts columns and y rows. What follows in a row (a score, a class, a visibility, a width and a
 height) stays. Rows that only fill up a fixed count move like the others. Points may also lie in one
 row per image, x before y: (B, 2 K).
-"""
 
-from __future__ import annotations
+Detectors have boxes in two more forms: by the top left corner with a width and a height, and by
+the centre relative to a cell of a grid, in steps of that grid. The latter keep their rows, and so
+their cells: what was moved out of its cell has x and y beyond it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -19,24 +22,55 @@ from torch import Tensor, nn
 from equiaudit.sampling.canonical import CanonicalPosition, in_its_steps
 from equiaudit.sampling.wrapping import roll_by
 
-__all__ = ["CanonicalOutputs", "Map", "PositionKind", "Positions", "Role", "Unit", "roll_positions"]
+__all__ = [
+    "CanonicalOutputs",
+    "Form",
+    "Map",
+    "PositionKind",
+    "Positions",
+    "Role",
+    "Unit",
+    "cells_of",
+    "moved_rows",
+    "roll_positions",
+]
 
 PositionKind = Literal["boxes", "keypoints"]
+Form = Literal["boxes", "keypoints", "corner", "cells"]
 Unit = Literal["px", "share"]
-_CORNERS = {"boxes": 2, "keypoints": 1}
+_CORNERS = {"boxes": 2, "keypoints": 1, "corner": 1, "cells": 1}
 
 
 @dataclass(frozen=True)
 class Positions:
-    """An output of positions: in px of the input, or in shares of its width and height."""
+    """An output of positions: in px of the input, or in shares of its width and height.
 
-    kind: PositionKind
+    "corner" is x, y of the top left corner, then width and height; "cells" is x, y relative to
+    the cells of grids of `strides`, in rows that run over one grid after another.
+    """
+
+    kind: Form
     unit: Unit = "px"
+    columns: bool = False
+    """(B, n, K): a column for each, not a row."""
+    strides: tuple[int, ...] = ()
 
     @property
     def corners(self) -> int:
         """Points in a row."""
         return _CORNERS[self.kind]
+
+    def flat(self, rank: int) -> bool:
+        """Whether an output of `rank` axes has all its points in one row."""
+        return self.kind == "keypoints" and rank == 2
+
+    def rows(self, y: Tensor) -> Tensor:
+        """As rows, the numbers of a position along the last axis."""
+        return y.transpose(1, 2) if self.columns else y
+
+    def back(self, y: Tensor) -> Tensor:
+        """Rows as they were."""
+        return y.transpose(1, 2).contiguous() if self.columns else y
 
 
 @dataclass(frozen=True)
@@ -62,31 +96,68 @@ Role: TypeAlias = Positions | Map | None
 """What an output is; None for what says nothing about places."""
 
 
+def cells_of(strides: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """(A, 3) int64: column, row and stride of every cell, grid by grid and row by row."""
+    grids = []
+    for stride in strides:
+        rows, columns = (ceil(side / stride) for side in size)
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        grids.append(torch.stack([x, y, torch.full_like(x, stride)], -1).reshape(-1, 3))
+    return torch.cat(grids)
+
+
 def roll_positions(
-    y: Tensor, shift: Tensor, size: tuple[int, int], kind: PositionKind, unit: Unit = "px"
+    y: Tensor,
+    shift: Tensor,
+    size: tuple[int, int],
+    role: Positions,
 ) -> Tensor:
     """`y` (B, ..., n) on a torus of `size` = (H, W), moved by `shift` (B, 2), rows and columns.
 
     The shift is in px, whatever the unit of y. The last axis starts with 4 (boxes) or 2
-    (keypoints) coordinates; keypoints (B, 2 K) are K of them. One shift may serve all rows of
-    (K, n).
+    coordinates; keypoints (B, 2 K) are K of them. One shift may serve all rows of (K, n).
     """
-    if kind == "keypoints" and y.dim() == 2:
+    if role.flat(y.dim()):
         if y.shape[1] % 2:
             raise ValueError(f"points in rows of {y.shape[1]} numbers are no pairs of x and y")
-        return roll_positions(y.reshape(-1, y.shape[1] // 2, 2), shift, size, kind, unit).flatten(1)
-    corners = _CORNERS[kind]
-    places = torch.narrow(y, -1, 0, 2 * corners)
-    around = torch.tensor([size[1], size[0]], dtype=y.dtype, device=y.device)
-    by = torch.flip(shift, [1]).to(y.dtype).reshape(-1, *([1] * (y.dim() - 2)), 2)
-    if unit == "share":
+        return roll_positions(y.reshape(-1, y.shape[1] // 2, 2), shift, size, role).flatten(1)
+    rows = role.rows(y)
+    sides = torch.tensor([size[1], size[0]], device=y.device)
+    cells = cells_of(role.strides, size).to(y.device) if role.strides else None
+    return role.back(moved_rows(rows, shift, sides, role, rows.dim(), rows.shape[-1], cells))
+
+
+def moved_rows(
+    y: Tensor,
+    shift: Tensor,
+    sides: Tensor,
+    role: Positions,
+    rank: int,
+    width: int,
+    cells: Tensor | None,
+) -> Tensor:
+    """`roll_positions` for rows y of `rank` axes, the last of them `width` long.
+
+    `sides` is (W, H), and `cells` (K, 3) those of the grids; all whole numbers. It asks no tensor
+    for its shape, so that it may be recorded.
+    """
+    count = 2 * role.corners
+    places = torch.narrow(y, -1, 0, count)
+    by = torch.flip(shift, [1]).type_as(y).reshape(-1, *([1] * (rank - 2)), 2)
+    around = sides.type_as(y)
+    first, last = torch.narrow(places, -1, 0, 2), torch.narrow(places, -1, count - 2, 2)
+    if role.unit == "share":
         by, around = by / around, torch.ones_like(around)
-    first, last = torch.narrow(places, -1, 0, 2), torch.narrow(places, -1, 2 * corners - 2, 2)
+    if cells is not None:
+        first = last = first + torch.narrow(cells, -1, 0, 2).type_as(y)
+        stride = torch.narrow(cells, -1, 2, 1).type_as(y)
+        by, around = by / stride, around / stride
+    elif role.kind == "corner":
+        last = first + torch.narrow(y, -1, 2, 2)
     turns = torch.div(first + last + 2 * by, 2 * around, rounding_mode="floor")
     step = by - turns * around
-    moved = places + torch.cat([step] * corners, -1)
-    rest = torch.narrow(y, -1, 2 * corners, y.shape[-1] - 2 * corners)
-    return torch.cat([moved, rest], -1)
+    moved = places + torch.cat([step] * role.corners, -1)
+    return torch.cat([moved, torch.narrow(y, -1, count, width - count)], -1)
 
 
 class CanonicalOutputs(nn.Module):
@@ -116,7 +187,7 @@ class CanonicalOutputs(nn.Module):
 
     def _moved(self, y: Tensor, role: Role, origin: Tensor, size: tuple[int, int]) -> Tensor:
         if isinstance(role, Positions):
-            return roll_positions(y, origin, size, role.kind, role.unit)
+            return roll_positions(y, origin, size, role)
         if role is None:
             return y
         maps = role.first(y)

@@ -29,8 +29,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BETWEEN", "VIEWS", "WHOLE", "Contrast", "contrast_for"]
-
 VIEWS, WHOLE, BETWEEN = "views", "whole", "between"
 """Passes of a contrast, behind the name of the kind: all four views; or, where they are compared
 with the unshifted one, that by whole strides and the two around it."""

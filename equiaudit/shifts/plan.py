@@ -1,6 +1,8 @@
 """Which offsets every image is moved by: a pure function of (seed, image index).
 
-An offset (dy, dx) moves the content down by dy and right by dx, px at the model's input.
+An offset (dy, dx) moves the content down by dy and right by dx, px at the model's input. Kinds
+that move by fractions have offsets in steps of a fraction; they are drawn as whole ones are, of a
+square with as many more places.
 """
 
 from __future__ import annotations
@@ -16,48 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
-from equiaudit.kinds import KINDS, Kind
+from equiaudit.kinds import FINEST, FRACTION, KINDS, RESAMPLERS, Kind
 from equiaudit.shifts.contrasts import Contrast, contrast_for
 from equiaudit.shifts.protocols import PROTOCOLS
+from equiaudit.shifts.series import Series
 from equiaudit.shifts.sliding import CAPS
 
-__all__ = ["Offsets", "Series", "ShiftPlan", "make_plan"]
+__all__ = ["Offsets", "ShiftPlan", "make_plan"]
 
 DRAW = "dealt"
 """How offsets are drawn, as results state it: see `_dealt`."""
 
-Offsets = NDArray[np.int64]
+_MOST_PLACES = 513
 
-
-@dataclass(frozen=True)
-class Series:
-    """One named set of shifts: what moves, and how far.
-
-    `count` offsets are drawn per image, or all where it is None. `pair` draws two
-    independent offsets, (0, 0) and repeats allowed, as the published protocols do.
-    """
-
-    name: str
-    kind: str
-    low: int
-    high: int
-    count: int | None
-    pair: bool = False
-
-    @property
-    def moves(self) -> Kind:
-        """How its pixels move."""
-        return KINDS[self.kind]
-
-    @property
-    def reach(self) -> int:
-        """How far a canvas reaches beyond the window, px."""
-        return max(-self.low, self.high)
-
-    @property
-    def margin(self) -> int:
-        """Real pixels needed beyond the window, px; 0 where none enter."""
-        return self.reach if self.moves.real else 0
+Offsets = NDArray[Any]
+"""(..., 2) px: int64, or float64 where they may be fractions."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +73,11 @@ class ShiftPlan:
         return contrast_for(series.kind, stride, room, series.reach, paired=self.paired)
 
     @property
+    def fractional(self) -> bool:
+        """Whether some offsets are fractions."""
+        return any(series.parts > 1 for series in self.series)
+
+    @property
     def moves(self) -> dict[str, Kind]:
         """How pixels move in every pass, by name: of the series, and of the contrasts."""
         named = {name: KINDS[c.kind] for c in self.contrasts for name in c.names}
@@ -113,10 +93,13 @@ class ShiftPlan:
         if series.pair:
             rng = np.random.default_rng([self.seed, index])
             return rng.integers(series.low, series.high, size=(2, 2), endpoint=True)
-        grid = _grid(series.low, series.high)
+        if series.given is not None:
+            return _px(np.array(series.given, np.int64), series.parts)
+        low, high = series.low * series.parts, series.high * series.parts
+        grid = _grid(low, high)
         if series.count is None or series.count >= len(grid):
-            return grid
-        return _dealt(self.seed, index, series.low, series.high, series.count)
+            return _px(grid, series.parts)
+        return _px(_dealt(self.seed, index, low, high, series.count), series.parts)
 
     def contrast_offsets(self, index: int) -> dict[str, Offsets]:
         """The offsets of all contrasts of image `index`, by name."""
@@ -134,22 +117,34 @@ class ShiftPlan:
     def describe(self) -> dict[str, Any]:
         """What the offsets depend on, as plain data; its hash is `hash`."""
         first = self.series[0]
-        drawn = first.count is not None and not first.pair
-        return (
-            {
-                "kinds": [s.kind for s in self.series],
-                "max_shift": max(-first.low, first.high),
-                "range": [first.low, first.high],
-                "offsets": "full" if first.count is None else first.count,
-                "seed": self.seed,
-                "window": list(self.window),
-                "stride": None if self.stride is None else list(self.stride),
-                "protocol": self.protocol,
-                # Results from before offsets were dealt lack it, and are not to be compared.
+        return {
+            "kinds": [s.kind for s in self.series],
+            "max_shift": max(-first.low, first.high),
+            "range": [first.low, first.high],
+            "offsets": "full" if first.count is None else first.count,
+            "seed": self.seed,
+            "window": list(self.window),
+            "stride": None if self.stride is None else list(self.stride),
+            "protocol": self.protocol,
+        } | self._more()
+
+    def _more(self) -> dict[str, Any]:
+        """What is said only where it is so; plans without it keep their hash."""
+        first = self.series[0]
+        found: dict[str, Any] = {} if self.aligned else {"aligned": False}
+        if first.count is not None and not first.pair:
+            # Results from before offsets were dealt lack it, and are not to be compared.
+            found["draw"] = DRAW
+        if self.protocol is None:
+            for series in self.series:
+                found |= series.steps
+        elif not first.pair:
+            each = {s.name: self.offsets(s, 0) for s in self.series}
+            found["tried"] = {
+                name: {"offsets": len(tried), "max_shift": float(np.abs(tried).max())}
+                for name, tried in each.items()
             }
-            | ({"draw": DRAW} if drawn else {})
-            | ({} if self.aligned else {"aligned": False})
-        )
+        return found
 
     @cached_property
     def hash(self) -> str:
@@ -169,23 +164,50 @@ def make_plan(
     protocol: str | None = None,
     aligned: bool = True,
     paired: bool = False,
+    fraction: int = FRACTION,
+    resampler: str = RESAMPLERS[0],
 ) -> ShiftPlan:
-    """Check the settings and make the plan; InputError says which setting is wrong."""
+    """Check the settings and make the plan; InputError says which setting is wrong.
+
+    `fraction` and `resampler` are of kinds that move by fractions: steps to a pixel, and how the
+    values between pixels are found.
+    """
     if protocol is not None:
-        return ShiftPlan((_protocol_series(protocol),), seed, window, stride, protocol)
+        return ShiftPlan(_protocol_series(protocol, window), seed, window, stride, protocol)
     _check(kinds, max_shift, offsets)
+    if not 1 <= fraction <= FINEST:
+        raise InputError(f"--fraction is {fraction}; a pixel has 1 to {FINEST} steps.")
+    places = 2 * max_shift * fraction + 1
+    if places > _MOST_PLACES and any(KINDS[kind].fractional for kind in kinds):
+        raise InputError(
+            f"Shifts of up to {max_shift} px in steps of 1/{fraction} px are {places} along each"
+            f" axis, and tables hold {_MOST_PLACES}.",
+            tip="Give a smaller --max-shift or --fraction.",
+        )
+    if resampler not in RESAMPLERS:
+        raise InputError(
+            f"There is no resampler {resampler!r}.", tip=f"Choose from {_list(RESAMPLERS)}."
+        )
     count = None if offsets == "full" else int(offsets)
-    series = tuple(Series(k, k, -max_shift, max_shift, count) for k in kinds)
+    series = tuple(
+        Series(kind, kind, -max_shift, max_shift, count, parts=fraction, resampler=resampler)
+        if KINDS[kind].fractional
+        else Series(kind, kind, -max_shift, max_shift, count)
+        for kind in kinds
+    )
     return ShiftPlan(series, seed, window, stride, aligned=aligned, paired=paired)
 
 
-def _protocol_series(name: str) -> Series:
+def _protocol_series(name: str, window: tuple[int, int]) -> tuple[Series, ...]:
     if name not in PROTOCOLS:
         raise InputError(
             f"There is no protocol {name!r}.", tip=f"Choose from {_list((*PROTOCOLS, CAPS))}."
         )
-    protocol = PROTOCOLS[name]
-    return Series(name, protocol.kind, protocol.low, protocol.high, 2, pair=True)
+    return PROTOCOLS[name].series(window)
+
+
+def _px(steps: NDArray[np.int64], parts: int) -> Offsets:
+    return steps if parts == 1 else steps / parts
 
 
 def _check(kinds: tuple[str, ...], max_shift: int, offsets: int | str) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BORDER", "CAPS", "CAPS_KINDS", "FRAMES", "SETTINGS", "place"]
-
 CAPS = "caps"
 SETTINGS = ("middle", "boundary")
 CAPS_KINDS = tuple(f"{CAPS}-{setting}" for setting in SETTINGS)

@@ -52,6 +52,8 @@ class Measure:
     kept: bool = False
     """The metric counts what stays, and the finding what changes."""
     unit: str = "image"
+    ever: tuple[str, str] = ("", "")
+    """The metric of what changes at some shift, and its words: "of images at some move"."""
 
 
 class Task(ABC):

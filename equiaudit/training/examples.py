@@ -13,9 +13,9 @@ from torch import Tensor
 
 from equiaudit.data import Dataset, Decoded, Geometry, decode_ahead
 from equiaudit.errors import InputError
+from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Preprocess
 from equiaudit.results import Skipped
-from equiaudit.shifts.canvas import normalise
 from equiaudit.training.windows import Moves, Pixels, Windows, cut
 
 _MOST_BYTES = 8 << 30
@@ -129,7 +129,7 @@ def load_examples(
 
 def _affordable(geometry: Geometry, count: int) -> Geometry:
     """With room for what fits in memory."""
-    channels = 1 if geometry.gray else 3
+    channels = geometry.channels or (1 if geometry.gray else 3)
     height, width = geometry.needed
     if count * height * width * channels > _MOST_BYTES:
         raise InputError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from equiaudit.api.choosing import Comparison, pick
+from equiaudit.api.choosing import MethodComparison, pick
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.report.repair import render_fix
 from equiaudit.results import Estimate
@@ -59,7 +59,7 @@ def test_what_gains_nothing_or_does_not_fit_is_not_picked():
 
 def test_auto_with_nothing_to_pick_is_nothing_to_do():
     left = compared().model_copy(update={"choice": pick((NOW, UNFIT), "circular", 0.01)})
-    comparison = Comparison(*[None] * 6)
+    comparison = MethodComparison(*[None] * 6)
     with pytest.raises(NothingToDo, match="none is within that") as refusal:
         comparison.chosen(left)
     assert "--compare-methods" in str(refusal.value.tip)

@@ -60,7 +60,7 @@ def test_windows_are_cut_as_one_by_one(block):
     for begin in range(0, len(jobs), 7):
         part = jobs.part(begin, begin + 7)
         batch.fill_(torch.nan)
-        scene.put_shifted(part.image, starts[begin : begin + 7], batch)
+        scene.put_shifted(part, starts[begin : begin + 7], batch)
         each = []
         for job in part:
             pixels, kind = scene._pixels[job.image], kinds[job.name]

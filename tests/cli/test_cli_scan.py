@@ -1,6 +1,7 @@
 """equiaudit scan: what reaches the engine, what comes out, and every exit code."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -143,11 +144,11 @@ def test_stdout_is_the_payload_alone_and_the_rest_is_stderr(run, scanned):
     assert json.loads(out)["schema_version"] == 1
     for said in (
         "the model prints",
-        "max-shift  4  (--max-shift)",
-        "size       16x16  (--size)",
-        "images     off  (--images)",
-        "shifts     crop, circular  (--shifts)",
-        "window  16x16",
+        "max-shift 4 (--max-shift)",
+        "size 16x16 (--size)",
+        "images off (--images)",
+        "shifts crop, circular (--shifts)",
+        "window 16x16",
         "one file was not readable",
         "pass  circular.consistency>=0.9",
         "report.html",
@@ -191,7 +192,7 @@ def test_settings_of_a_file_apply_and_their_origin_is_said(run, scanned, tmp_pat
     (tmp_path / "equiaudit.toml").write_text('max-shift = 3\nformat = "csv"')
     _, out, err = run("scan", "m", "d")
     assert calls[0][2]["max_shift"] == 3
-    assert "max-shift  3  (max-shift in equiaudit.toml)" in err
+    assert "max-shift 3 (max-shift in equiaudit.toml)" in err
     assert out.startswith("kind,")
 
 
@@ -298,3 +299,24 @@ def test_a_table_named_by_a_settings_file_may_be_a_url(run, scanned, tmp_path):
     assert run("scan", "m.pt", "photos")[0] == 0
     assert calls[0][2]["labels"] == "s3://b/l.csv"
     assert calls[0][2]["classes"] == "c.csv"
+
+
+def test_the_command_that_repairs_is_said_with_what_is_known_of_the_model(run, scanned):
+    scanned()
+    argv = ("my net.onnx", "d", "--size", "16x24", "--mean", "0.5,0,-1", "--input", "a=1")
+    err = run("scan", *argv, "--gate", "circular.consistency>=0")[2]
+    last = err.splitlines()[-1]
+    assert shlex.split(last.removeprefix("Next: ")) == [
+        *("equiaudit", "fix", "my net.onnx", "-o", "my net-fixed.onnx", "--data", "d"),
+        *("--size=16x24", "--mean=0.5,0,-1", "--input", "a=1"),
+    ]
+    assert "Next:" not in run("scan", "m", "d", "--protocol", "caps")[2]
+
+
+def test_nothing_is_to_be_repaired_where_nothing_changes(run, scanned):
+    found = make_result(n=64, kinds=("circular",)).model_copy(update={"gates": ()})
+    one = found.shifts["circular"]
+    whole = one.metrics["agreement"].model_copy(update={"value": 1.0, "low": 0.9, "high": 1.0})
+    stable = one.model_copy(update={"metrics": one.metrics | {"agreement": whole}})
+    scanned(found.model_copy(update={"shifts": {"circular": stable}}))
+    assert "Next:" not in run("scan", "m", "d")[2]

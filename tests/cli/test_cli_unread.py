@@ -23,6 +23,8 @@ UNREAD = [
     ),
     (("verify", "missing.pt"), ("--limit", 4), ("images",)),
     (SCAN, ("--address", "local"), ("--engine", "ray")),
+    (SCAN, ("--fraction", 2), ("--shifts", "crop,fractional")),
+    (SCAN, ("--resampler", "bilinear"), ("--shifts", "subpixel")),
 ]
 CONTRADICTORY = [
     (COMPARE, ("--method", "mass")),
@@ -35,6 +37,8 @@ CONTRADICTORY = [
     ((*SCAN, "--protocol", "mass"), ("--shifts", "crop")),
     ((*SCAN, "--protocol", "mass"), ("--max-shift", 4)),
     ((*SCAN, "--protocol", "mass"), ("--offsets", 4)),
+    ((*SCAN, "--protocol", "alias-free"), ("--fraction", 2)),
+    ((*SCAN, "--shifts", "fractional"), ("--resampler", "bilinear")),
     ((*SCAN, "--protocol", "caps"), ("--labels", "labels.csv")),
     ((*SCAN, "--shard", "1/2"), ("--baseline", "result.json")),
     ((*SCAN, "--shard", "1/2"), ("--require-baseline",)),

@@ -20,9 +20,9 @@ def said(capsys):
     return capsys.readouterr().err.splitlines()
 
 
-def test_settings_are_one_line_each_in_two_columns(capsys):
-    Lines(Terminal()).settings({"shifts": "crop", "seed": "0"})
-    assert said(capsys) == ["  shifts  crop", "  seed    0"]
+def test_settings_take_as_few_lines_as_hold_them_whole(capsys):
+    Lines(Terminal()).settings({"shifts": "crop", "seed": "0", "long": "x" * 90, "last": "1"})
+    assert said(capsys) == ["  shifts crop; seed 0", f"  long {'x' * 90}", "  last 1"]
 
 
 def test_one_line_per_tenth_with_the_time_left(capsys):

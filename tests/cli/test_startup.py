@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision import models
 
 from equiaudit.api.loading import load_model
 from equiaudit.errors import InputError
@@ -55,6 +56,7 @@ def folder(tmp_path_factory):
     torch.save(net.state_dict(), home / "net.pth")
     save_file(net.state_dict(), home / "net.safetensors")
     torch.onnx.export(net, (image,), home / "net.onnx", dynamo=False)
+    torch.save(models.squeezenet1_1().state_dict(), home / "known.pth")
     (home / "images").mkdir()
     Image.new("RGB", (32, 32)).save(home / "images" / "one.png")
     (home / "empty").mkdir()
@@ -76,6 +78,9 @@ REFUSED = {
         ("scan", "net.safetensors", "images", "--arch", "torchvision:resnet18"),
         "size, mean and std are missing",
     ),
+    "no architecture named": (("scan", "net.pth", "images"), "without an architecture"),
+    "none of safetensors": (("scan", "net.safetensors", "images"), "without an architecture"),
+    "a known one": (("scan", "known.pth", "images"), "--arch torchvision:squeezenet1_1 fits."),
     "no architecture": (("scan", "net.pth", "images", "--arch", "resnet"), "not an architecture"),
     "an arch too many": (("scan", "net.pt", "images", "--arch", "timm:x"), "own architecture"),
     "weights": (("scan", "net.pt", "images", "--weights", "ema"), "one set of weights"),
@@ -88,7 +93,7 @@ REFUSED = {
     "no labels": (("scan", "net.pt", "images", *KNOWN, "--labels", "l.csv"), "no labels file"),
     "layout": (("scan", "net.pt", "images", *KNOWN, "--layout", "x"), "There is no layout 'x'."),
     "gate": (("scan", "net.pt", "images", *KNOWN, "--gate", "x>1"), "is not a gate"),
-    "baseline": (("scan", "net.pt", "images", "--require-baseline"), "A baseline is required."),
+    "baseline": (("scan", "net.pt", "images", "--require-baseline"), "A baseline is required"),
     "early stop": (("scan", "net.pt", "images", "--early-stop"), "needs a gate"),
     "shard": (("scan", "net.pt", "images", "--shard", "1/2"), "size, mean and std are missing"),
     "inspect": (("inspect", "net.pt"), "size is missing"),

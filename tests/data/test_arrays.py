@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from equiaudit.data import Decoded, Geometry, decode, open_dataset
+from equiaudit.data import (
+    Decoded,
+    Geometry,
+    MaskReader,
+    decode,
+    open_dataset,
+    open_dense_dataset,
+)
 from equiaudit.data.items import Item
 from equiaudit.results import Skipped
 
@@ -65,6 +72,18 @@ def test_other_numbers_need_a_range(tmp_path: Path, dtype: type, kind: str) -> N
     assert "--image-range LOW,HIGH" in reason(path)
     expected = np.rint(np.clip((RAMP - 10.0) / 20, 0, 1) * 65535)
     np.testing.assert_allclose(pixels(path, (0, 20)), grey(expected), atol=1)
+
+
+def test_a_tiff_that_pillow_does_not_read_has_a_mask(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.tif", RAMP.astype(np.float64))
+    np.save(tmp_path / "masks" / "a.npy", RAMP % 2)
+    data = open_dense_dataset(tmp_path, "segmentation", MaskReader(2))
+    found = decode(data.items[0], Geometry((6, 8), value_range=(0, 47)), data.truth)
+    assert isinstance(found, Decoded), found
+    np.testing.assert_array_equal(found.truth.values, RAMP % 2)
 
 
 def test_twelve_bits_in_sixteen(tmp_path: Path) -> None:

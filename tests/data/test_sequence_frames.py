@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from equiaudit.data.geometry import Geometry
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.sequences import Frames, SequenceSource, open_sequences, read_frames
 from equiaudit.errors import InputError
@@ -55,7 +56,7 @@ def read(
     window: tuple[int, int] = WINDOW,
     reader: MaskReader = MaskReader(2),  # noqa: B008
 ) -> Frames:
-    found = read_frames(source, window, gray=True, reader=reader)
+    found = read_frames(source, Geometry(window, gray=True), reader=reader)
     assert isinstance(found, Frames)
     return found
 
@@ -91,7 +92,7 @@ def test_published_frames() -> None:
         ("SDI_3", "boundary", 2),
     ]
     for source in data.items:
-        found = read_frames(source, (128, 128), gray=False)
+        found = read_frames(source, Geometry((128, 128)))
         assert isinstance(found, Frames)
         assert found.defects.sum(axis=(1, 2)).tolist() == [67, 67]
         assert (found.pixels[1, :, :-1] == found.pixels[0, :, 1:]).all()
@@ -140,7 +141,7 @@ def test_what_makes_no_sequence_is_skipped_with_the_reason(photos: Path) -> None
     save(photos / "masks" / "b.png", np.full(SIZE, 255, np.uint8))
     (photos / "images" / "c.png").write_bytes(b"not an image")
     save(photos / "masks" / "c.png", mask())
-    found = [read_frames(s, WINDOW, gray=True) for s in open_sequences(photos).items[:3]]
+    found = [read_frames(s, Geometry(WINDOW, gray=True)) for s in open_sequences(photos).items[:3]]
     reasons = [f.reason for f in found if isinstance(f, Skipped)]
     assert reasons[:2] == ["no defect", "no room for a sequence at the middle"]
     assert "cannot be read" in reasons[2]
@@ -155,13 +156,13 @@ def test_a_missing_mask_is_an_error(photos: Path) -> None:
 def test_a_mask_of_another_size_is_an_error(photos: Path) -> None:
     save(photos / "masks" / "a.png", mask((100, 160)))
     with pytest.raises(InputError, match="100x160"):
-        read_frames(open_sequences(photos).items[0], WINDOW, gray=True)
+        read_frames(open_sequences(photos).items[0], Geometry(WINDOW, gray=True))
 
 
 def test_frames_of_another_size_than_the_window_are_an_error(frames: Path) -> None:
     (source,) = open_sequences(frames).items
     with pytest.raises(InputError, match="32x48 px, and the model sees 32x32"):
-        read_frames(source, (32, 32), gray=True)
+        read_frames(source, Geometry((32, 32), gray=True))
 
 
 def test_frames_without_a_number_are_an_error(frames: Path) -> None:

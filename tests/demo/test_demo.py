@@ -13,8 +13,11 @@ from torch import nn
 from equiaudit.data import Geometry, decode_ahead, open_dataset
 from equiaudit.demo import DEMO_ARCH, images_path, preprocess_path, weights_path
 from equiaudit.demo.net import demo_net
-from equiaudit.demo.surfaces import CLASSES, surface
-from equiaudit.demo.train import HELD_OUT, MEAN, STD, Recipe, main, pictures, train, window
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from demo_surfaces import CLASSES, surface
+from demo_train import HELD_OUT, MEAN, STD, Recipe, main, pictures, train, window
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,7 @@ def test_held_out_pictures_are_not_trained_on() -> None:
 def test_the_script_writes_what_the_package_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("equiaudit.demo.train.Recipe", lambda: Recipe(per_class=2, epochs=1))
+    monkeypatch.setattr("demo_train.Recipe", lambda: Recipe(per_class=2, epochs=1))
     main(["--out", str(tmp_path)])
     packaged = weights_path().parent
     written = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())

@@ -230,7 +230,7 @@ def test_double_input(tmp_path):
     [
         (["n", 3, 64], r"sequences or signals \(3-D\)"),
         (["n", 3, 8, 16, 16], r"volumes or clips \(5-D\)"),
-        (["n", 12, 16, 16], "images of 12 channels"),
+        (["n", 40, 16, 16], "images of 40 channels"),
     ],
 )
 def test_other_than_images_is_refused_by_name(shape, words, tmp_path):

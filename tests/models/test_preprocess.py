@@ -120,7 +120,10 @@ def test_a_fixed_input_cannot_be_overridden():
         ("mean = ['a', 'b', 'c']", "mean in"),
         ("mean = [nan, 0, 0]", "mean in"),
         ("std = [0, 1, 1]", "std in .* must be 3 positive numbers"),
-        ("channels = 'xyz'", 'channels in .* must be "rgb" or "bgr" or "gray", not \'xyz\''),
+        (
+            "channels = 'xyz'",
+            'channels in .* must be "rgb" or "bgr" or "gray" or "multi", not \'xyz\'',
+        ),
         ("channels = ['rgb']", "channels in"),
         ("pixel_range = 100", "pixel_range in .* must be 1 or 255"),
         ("pixel_range = 255", "needs both"),

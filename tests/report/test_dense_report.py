@@ -8,7 +8,7 @@ import pytest
 from dense_results import EDGES, example, make_dense_result
 
 from equiaudit.report import render
-from equiaudit.results import ReceptiveField
+from equiaudit.results import ReceptiveField, Result
 
 RESULT = make_dense_result()
 
@@ -25,9 +25,14 @@ def test_the_finding_is_about_pixels_of_the_kind_that_changes_most(format: str) 
     assert re.search(r"What changes a pixel(&#39;|')s label, by cause", text)
 
 
-def test_the_headline_is_the_kind_that_changes_most() -> None:
-    title = render(RESULT, "html").split("<h1>")[1].split("</h1>")[0]
-    assert title == "1 pixel in 12 changes its label when moved by up to 4 px (zero-pad)"
+def test_the_headline_is_of_real_moves_else_of_the_kind_that_changes_most() -> None:
+    def title(result: Result) -> str:
+        return render(result, "html").split("<h1>")[1].split("</h1>")[0]
+
+    assert title(RESULT).endswith("(crop)")
+    probes = {kind: shift for kind, shift in RESULT.shifts.items() if kind != "crop"}
+    found = title(RESULT.model_copy(update={"shifts": probes}))
+    assert found == "1 pixel in 12 changes its label when moved by up to 4 px (zero-pad)"
 
 
 def test_sequences_are_said_in_frames_and_counted_as_sequences() -> None:

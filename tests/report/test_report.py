@@ -14,9 +14,10 @@ import pytest
 from results import CLASSES, estimate, make_result
 
 from equiaudit.errors import InputError
-from equiaudit.report import FORMATS, render, render_text, step_summary, write_reports
+from equiaudit.report import FORMATS, figures, render, render_text, step_summary, write_reports
 from equiaudit.report.maps import heat_maps
 from equiaudit.results import Estimate, GridMap, Result, Skipped, load_result
+from equiaudit.tasks import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,17 @@ def with_agreement(value: float, n: int = 1000) -> Result:
 
 
 def test_text_says_the_finding_in_words(result: Result) -> None:
-    first = render(result, "text").splitlines()[0]
-    assert first == "1 image in 22 changes its label when moved by up to 16 px (circular)."
+    """Real moves first; beside the share of moves stands that of images struck at all."""
+    lines = " ".join(
+        render(
+            result,
+            "text",
+        ).split()
+    )
+    assert lines.startswith("1 image in 13 changes its label when moved by up to 16 px (crop, what")
+    assert "1 image in 22 changes its label when moved by up to 16 px (circular, a probe" in lines
+    flipped = figures.value(result.metric("crop.flipped"), METRICS["flipped"])
+    assert f"{flipped} of the images change theirs at some of their moves" in lines
 
 
 @pytest.mark.parametrize(
@@ -378,3 +388,12 @@ def test_a_value_of_nothing_is_a_dash() -> None:
         assert "None" not in render(
             base.model_copy(update={"shifts": {"circular": changed}}), name
         ).replace('"None"', "")
+
+
+def test_causes_stand_before_figures_and_cells_name_their_kind_where_columns_do_not_fit() -> None:
+    page = render(make_result(n=64), "html")
+    assert page.index('id="causes"') < page.index('id="figures"')
+    kinds = re.findall(r'<td role="cell" data-kind="([^"]+)"', page)
+    assert kinds[:3] == ["circular", "crop", "zero-pad"]
+    assert "n = 64" not in page
+    assert "64 images" in page

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from equiaudit.models.pixels import normalise, on_device
 from equiaudit.models.types import Preprocess
-from equiaudit.shifts.canvas import canvas, cut, normalise, on_device
+from equiaudit.shifts.canvas import canvas, cut
 
 WINDOW, REACH = (6, 8), 3
 HOW = Preprocess(size=WINDOW, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.5))

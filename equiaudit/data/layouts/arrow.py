@@ -15,8 +15,6 @@ from equiaudit.data.table_columns import LABEL_COLUMNS, plain
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS"]
-
 _PREFERRED = ("test", "val", "train")
 _NAMES_TIP = "--class-names FILE says which classes the model has, in their order."
 

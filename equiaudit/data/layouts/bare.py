@@ -6,8 +6,6 @@ from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.classes import listed
 from equiaudit.data.tree import Tree
 
-__all__ = ["LAYOUTS"]
-
 
 def _read(tree: Tree, asked: Asked) -> Listing:
     return Listing(*listed(tree))

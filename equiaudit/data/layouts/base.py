@@ -20,8 +20,6 @@ from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["Asked", "Kind", "Layout", "Listing", "Rank", "by_stem", "stem"]
-
 L = TypeVar("L")
 Kind = str
 """The task whose data is to be read; "sequences" of frames that follow a defect."""

@@ -9,8 +9,6 @@ from equiaudit.data.layouts.base import Listing
 from equiaudit.data.listing import ImageFile, is_mask
 from equiaudit.data.tree import Tree
 
-__all__ = ["left_beside"]
-
 _MOST = 4
 
 

@@ -18,8 +18,6 @@ from equiaudit.data.places import Place, tables_in
 from equiaudit.data.tree import Tree, no_images
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "by_table", "labelled", "listed", "read_labels_file"]
-
 
 def listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
     """The folder that the images' names are relative to, and the images.

@@ -20,8 +20,6 @@ from equiaudit.data.rules import MaskRule
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS"]
-
 _GOOD = r"(?:^|/)(?:good|ok|normal)/"
 _LOCO = re.compile(r"(?:^|/)ground_truth/[^/\n]+/[^/\n]+$", re.IGNORECASE | re.MULTILINE)
 _OF_LOCO = pattern(r"<top>ground_truth/<defect>/<stem:[^/]+>/<part>EXT")

@@ -9,8 +9,6 @@ from equiaudit.data.listing import list_images
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS"]
-
 _IMAGES = "images?|imgs?|photos?|inputs?"
 _MASKS = (
     "masks?|labels?|annotations?|annots?|gts?|ground_?truths?|segmentations?|segmentation_masks?"

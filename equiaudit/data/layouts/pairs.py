@@ -27,8 +27,6 @@ from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["SUFFIXES", "Found", "Pairs", "found_in", "listing_of", "paired_layout", "pattern"]
-
 SUFFIXES = (
     *("_mask", "_masks", "-mask", ".mask", "_label", "_labels", "-label", "_gt", "-gt", "_seg"),
     *("_segmentation", "_manual1", "_l", "_groundtruth", "_ground_truth", "_annotation", "_anno"),

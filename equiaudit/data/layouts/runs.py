@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["counts_of_text", "filled_column_runs", "filled_counts"]
-
 
 def filled_column_runs(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W) of "start length start length ...": starts count from 1, column by column.

@@ -10,8 +10,6 @@ from equiaudit.data.layouts.pairs import Pairs, paired_layout
 from equiaudit.data.rules import NO_RULE, MaskRule
 from equiaudit.data.tree import Tree
 
-__all__ = ["LAYOUTS", "TRAIN_IDS"]
-
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes label id of each train id, as cityscapesscripts/helpers/labels.py lists them."""
 

@@ -18,8 +18,6 @@ from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 from equiaudit.shifts.sliding import SETTINGS
 
-__all__ = ["LAYOUTS", "Group", "Pair", "numbered", "photo_groups"]
-
 _NUMBERED = re.compile(r"(.+)_(\d+)$")
 
 

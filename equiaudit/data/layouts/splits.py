@@ -8,8 +8,6 @@ from typing import TypeVar
 
 from equiaudit.errors import InputError
 
-__all__ = ["chosen_split", "split_of"]
-
 T = TypeVar("T")
 _WORD = re.compile(
     r"(?:^|[_\-./ ])(train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?)(?=$|[_\-./ ])", re.IGNORECASE

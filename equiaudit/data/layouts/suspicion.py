@@ -8,8 +8,6 @@ from equiaudit.data.layouts.pairs import SUFFIXES
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["refuse_mask_folders", "refuse_masks", "refuse_named_masks"]
-
 _MASKS = re.compile(
     r"(?:^|[/_-])(?:masks?|labels?|annotations?|annots?|gts?|gtfine|gtcoarse|ground_?truths?"
     r"|segmentations?|segmentationclass|targets?|1st_manual)(?:$|[/_-])|annot$",

@@ -21,8 +21,6 @@ from equiaudit.data.rules import MaskRule
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "RunDrawings", "rows_of"]
-
 _VISA = ("split_csv/1cls.csv", "image_anno.csv")
 _SEVERSTAL = "train.csv"
 

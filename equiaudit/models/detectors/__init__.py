@@ -1,6 +1,6 @@
 """Detectors: what says that a model is one, and how boxes are made of what it returns."""
 
-from equiaudit.models.detectors.declaration import Declaration
+from equiaudit.models.detectors.declaration import Declaration, parse_detector
 from equiaudit.models.detectors.decoding import MOST_BOXES, decoder
 from equiaudit.models.detectors.found import stated_detector
 from equiaudit.models.detectors.instances import masks_in, points_in
@@ -12,6 +12,7 @@ __all__ = [
     "as_detector",
     "decoder",
     "masks_in",
+    "parse_detector",
     "points_in",
     "prepared",
     "stated_detector",

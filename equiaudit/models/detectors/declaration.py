@@ -80,6 +80,12 @@ class Declaration:
         return {n: json.loads(json.dumps(v)) for n, v in found.items() if v not in ("", ())}
 
     @property
+    def toml(self) -> str:
+        """As the table of a preprocessing file."""
+        lines = [f"{key} = {json.dumps(value)}" for key, value in self.plain.items()]
+        return "\n".join(["[detector]", *lines]) + "\n"
+
+    @property
     def said(self) -> str:
         """All that is no default, in words."""
         plain = Declaration(self.format)
@@ -181,7 +187,7 @@ def parse_detector(table: Any, *, where: str, source: str) -> Declaration:
     values: dict[str, Any] = {**PRESETS.get(preset or "", {}), **given}
     if values.get("decoder"):
         values["format"] = "decoder"
-    if values.get("format") == "anchors":
+    if values.get("format") in ("anchors", "grid"):
         values = {"box": "cxcywh", **values}
     if "format" not in values:
         raise InputError(
@@ -198,6 +204,12 @@ def _check_whole(made: Declaration, where: str) -> None:
         raise InputError(
             f"The detector in {where} has boxes relative to cells and no strides.",
             tip="strides = [8, 16, 32] are those of most.",
+        )
+    if made.format == "grid" and (made.box, made.units) != ("cxcywh", "px"):
+        raise InputError(
+            f"The detector in {where} has boxes relative to cells, which are cxcywh in px:"
+            f" box {made.box} and units {made.units} do not apply.",
+            tip="Leave box and units out.",
         )
     if made.format == "anchors":
         if not made.anchors or len(made.anchors) != len(made.strides):

@@ -61,6 +61,8 @@ def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
     if not torch.isfinite(scores).all():
         return scores.new_full((1, COLUMNS), torch.nan)
     chosen = torch.nonzero(scores >= how.score_threshold)[:, 0]
+    if not len(chosen) and found.extras is None:
+        return scores.new_zeros((0, COLUMNS))
     boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
     if not (torch.isfinite(boxes).all() and torch.isfinite(labels).all()):
         return scores.new_full((1, COLUMNS), torch.nan)
@@ -90,7 +92,7 @@ def _in_order(boxes: Tensor, scores: Tensor) -> Tensor:
 def _suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
     """Class by class: boxes are not moved apart by class, which rounds their overlaps."""
     kept = torch.zeros_like(scores, dtype=torch.bool)
-    for label in torch.unique(labels):
+    for label in set(labels.tolist()):
         own = torch.nonzero(labels == label)[:, 0]
         kept[own[nms(boxes[own], scores[own], iou)]] = True
     return torch.nonzero(kept)[:, 0]

@@ -148,25 +148,39 @@ def _end2end(how: Declaration, window: tuple[int, int], what: str) -> Read:
 def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
     """Boxes with a score per class, perhaps with objectness before them."""
     first = _FIRST_SCORE[how.format]
+    cells = _cells(how.strides, window) if how.format == "grid" else None
 
     def read(returned: Any, batch: int) -> list[Found]:
         raw, tensors = _raw(returned, batch, how, what), dict(named_tensors(returned))
         rows = raw.transpose(1, 2) if how.format == "columns" else raw
         _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, tensors, what)
         scores = _probable(_activated(rows[..., first:], how), how, what)
-        if first == 5:
-            one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
-            scores = scores * _probable(_activated(rows[..., 4:5], one), how, what)
-        boxes = rows[..., :4]
-        if how.format == "grid":
-            cells = _cells(how.strides, window).to(rows.device)
+        one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
+        sure = _probable(_activated(rows[..., 4], one), how, what) if first == 5 else None
+        if cells is not None:
             _fit(len(cells) == rows.shape[1], how, tensors, what)
-            centre = (boxes[..., :2] + cells[:, :2]) * cells[:, 2:]
-            boxes = torch.cat([centre, boxes[..., 2:].exp() * cells[:, 2:]], -1)
-        best, labels = _best(scores, how)
-        return [Found(b, s, c) for b, s, c in zip(boxes, best, labels, strict=True)]
+        found = []
+        for i in range(batch):
+            # Scores are 1 at most, so what is less sure than the threshold is below it.
+            at = slice(None) if sure is None else _may_be(sure[i], scores[i], how)
+            best, labels = _best(scores[i][at], how)
+            best = best if sure is None else best * sure[i][at]
+            boxes = rows[i][at][:, :4]
+            if cells is not None:
+                own = cells.to(rows.device)[at]
+                centre = (boxes[:, :2] + own[:, :2]) * own[:, 2:]
+                boxes = torch.cat([centre, boxes[:, 2:].exp() * own[:, 2:]], -1)
+            found.append(Found(boxes, best, labels))
+        return found
 
     return read
+
+
+def _may_be(sure: Tensor, scores: Tensor, how: Declaration) -> Tensor:
+    """Which of (A,) rows may reach the threshold; all where some are NaN, which is to be seen."""
+    if not torch.isfinite(scores.amax() + sure.sum()):
+        return torch.ones_like(sure, dtype=torch.bool)
+    return sure * (1 + _ROUNDING) >= how.score_threshold
 
 
 def _cells(strides: tuple[int, ...], window: tuple[int, int]) -> Tensor:
@@ -273,7 +287,13 @@ def _activated(scores: Tensor, how: Declaration) -> Tensor:
 
 def _probable(scores: Tensor, how: Declaration, what: str) -> Tensor:
     """They themselves: a score per class that is no probability is a logit, or something else."""
-    if ((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any():
+    low, high = torch.aminmax(scores) if scores.numel() else (scores.sum(),) * 2
+    # NaN and infinity are the image's own fault, and are said of it.
+    if torch.isfinite(high - low):
+        odd = bool(low < -_ROUNDING or high > 1 + _ROUNDING)
+    else:
+        odd = bool(((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any())
+    if odd:
         raise InputError(
             f"{how.source} says that {what} returns {FORMATS[how.format]}, and what would be scores"
             f" goes from {scores.amin().item():.3g} to {scores.amax().item():.3g}.",

@@ -14,7 +14,8 @@ from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
-from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged, read_outputs, told_of
+from equiaudit.repair.outputs.declared import made_outside
+from equiaudit.repair.outputs.roles import Misfit, Reading, Refused, ragged
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.repair.save.canonical_net import CanonicalOnnx, OnnxFile, onnx_path
 from equiaudit.repair.save.net import Net
@@ -22,7 +23,7 @@ from equiaudit.repair.verify.circular import Circular
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.results.repair import Claim
 from equiaudit.sampling.canonical import Canonical
-from equiaudit.sampling.positions import CanonicalOutputs, Map, Positions, Role
+from equiaudit.sampling.positions import CanonicalOutputs, Map, Positions
 
 __all__ = ["CanonicalInput"]
 
@@ -52,19 +53,21 @@ class CanonicalInput:
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """No torch graph to wrap, or outputs that look like positions and were not named."""
         every, name = subject.every, subject.model.name
-        if onnx_path(subject.model) is None and not _several(every, options):
+        if onnx_path(subject.model) is None and not _several(subject, options):
             _ = subject.captured  # raises where there is no graph
         if every is None:
             return _untold(subject, options)
         if every.ragged:
             return ragged(name)
+        if not options.positions and (outside := made_outside(subject.model)) is not None:
+            return outside
         if options.method != self.name and len(every.names) > 1:
             return Misfit(
                 f"{options.method} keeps one output of {name}, which has {_listed(every)}.",
                 "--method canonical keeps them all.",
             )
         try:
-            _reading(subject, every, options)
+            subject.outputs(options.positions)
         except Refused as refusal:
             return refusal.misfit
         return None
@@ -72,7 +75,7 @@ class CanonicalInput:
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
         how, every = inner.preprocess, subject.every
-        if every is not None and _several(every, options):
+        if every is not None and _several(subject, options):
             return _of_every_output(inner, subject, every, options)
         check = Circular(how.size, subject.dense, borders=True, threshold=subject.threshold)
         seen = subject.following
@@ -96,9 +99,11 @@ class CanonicalInput:
         return replace(inner, net=net, original=OnnxFile(subject.model))
 
 
-def _several(every: EveryRun | None, options: FixOptions) -> bool:
+def _several(subject: Subject, options: FixOptions) -> bool:
     """Whether each output is looked at by itself."""
-    return bool(options.positions) or (every is not None and len(every.names) > 1)
+    every = subject.every
+    told = bool(options.positions) or bool(subject.model.detector)
+    return told or (every is not None and len(every.names) > 1)
 
 
 def _listed(every: EveryRun) -> str:
@@ -112,20 +117,6 @@ def _untold(subject: Subject, options: FixOptions) -> Misfit | None:
     return None
 
 
-def _reading(subject: Subject, every: EveryRun, options: FixOptions) -> Reading:
-    last = getattr(subject.model, "output_layout", "NCHW") == "NHWC"
-    main: Role = Map(channels_last=last) if subject.dense else None
-    return read_outputs(
-        every,
-        told_of(every.names, options.positions, subject.model.name),
-        subject.following,
-        main=(subject.main_place, main),
-        size=subject.model.preprocess.size,
-        model=subject.model.name,
-        channels_first=subject.model.kind != "onnx",
-    )
-
-
 def _of_every_output(
     inner: Converted, subject: Subject, every: EveryRun, options: FixOptions
 ) -> Converted:
@@ -136,8 +127,15 @@ def _of_every_output(
             "--positions go with the net as it is.",
             tip="Leave out what is combined with canonical.",
         )
-    found = _reading(subject, every, options)
-    check = EveryOutput(how.size, found.roles, every.names, every.batch)
+    found = subject.outputs(options.positions)
+    check = EveryOutput(
+        how.size,
+        found.roles,
+        every.names,
+        every.batch,
+        declared=frozenset(subject.declared),
+        stride=subject.model.total_stride if subject.declared else None,
+    )
     rule = (_RULE,) if any(isinstance(role, Positions) for role in found.roles) else ()
     inner = replace(inner, check=check, notes=(*inner.notes, *_said(found, every), *rule))
 

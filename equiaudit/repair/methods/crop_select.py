@@ -68,6 +68,10 @@ class CropSelectInput:
             chosen = CropSelect(maps, margin, window, dense=True)
             chosen = of_layout(chosen, inside, subject.layout)
         middle = _Middle(inner.original.graph or subject.graph, margin, window)
+        note = (
+            f"the fixed model takes {how.size[0]}x{how.size[1]} px, the window of"
+            f" {window[0]}x{window[1]} and a margin of {margin}, and its preprocessing says so"
+        )
         return replace(
             inner,
             net=subject.net(recaptured(chosen, how, self.name)),
@@ -76,7 +80,7 @@ class CropSelectInput:
             check=Moved(margin, window, subject.dense, subject.threshold),
             margin=margin,
             agreement=expectations(margin, how.size),
-            notes=(*inner.notes, _size_note(window, margin, how.size)),
+            notes=(*inner.notes, note),
         )
 
 
@@ -109,10 +113,3 @@ class _Middle(nn.Module):
 def _larger(how: Preprocess, margin: int) -> Preprocess:
     source = how.source | {"size": f"{how.size[0]}x{how.size[1]} and a margin of {margin}"}
     return replace(how, size=(how.size[0] + margin, how.size[1] + margin), source=source)
-
-
-def _size_note(window: tuple[int, int], margin: int, size: tuple[int, int]) -> str:
-    return (
-        f"the fixed model takes {size[0]}x{size[1]} px, the window of {window[0]}x{window[1]} and"
-        f" a margin of {margin}, and its preprocessing says so"
-    )

@@ -13,7 +13,6 @@ from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.onnx import ImportedOnnx
 from equiaudit.repair.rewrite.analyse import Analysis
-from equiaudit.repair.rewrite.grid import Grid
 from equiaudit.repair.save.formats import Run
 
 
@@ -48,8 +47,5 @@ def further_outputs(
     for place, node in enumerate(graph_outputs(graph)):
         grid = analysis.grids.get(node.name)
         if place:
-            yield Further(imported.output_names[place], place, _is_map(grid))
-
-
-def _is_map(grid: Grid | None) -> bool:
-    return grid is not None and [axis.dim for axis in grid.present] == [-2, -1]
+            dense = grid is not None and [axis.dim for axis in grid.present] == [-2, -1]
+            yield Further(imported.output_names[place], place, dense)

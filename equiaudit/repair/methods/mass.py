@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from equiaudit.errors import InputError
 from equiaudit.repair.methods.converted import Converted
+from equiaudit.repair.methods.detectors import converted_detector, refused_outputs
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.onnx import OnnxCaptured
 from equiaudit.repair.options import FixOptions
@@ -48,6 +49,8 @@ class Mass:
                 " from the pixels.",
                 tip="Leave one of them out.",
             )
+        if subject.model.detector:
+            return refused_ops(subject) or refused_outputs(subject, options)
         refused = refused_ops(subject)
         if refused is not None or subject.inspection.needs_fixing:
             return refused
@@ -58,6 +61,8 @@ class Mass:
         """The rewritten graph."""
         gm, analysis = subject.graph, subject.analysis
         only, skip, window = options.only, options.skip, options.window
+        if subject.model.detector:
+            return converted_detector(subject, options)
         integers = window is None and _of_integers(subject)
         select = "input" if integers else options.select
         if window is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.methods.converted import Converted, Recover
+from equiaudit.repair.methods.detectors import MOVING
 from equiaudit.repair.methods.partial import ops_left, weakened
 from equiaudit.repair.methods.protocol import Method, Wrapper
 from equiaudit.repair.methods.subject import Subject
@@ -87,6 +88,11 @@ class Recipe:
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """The first reason why some part does not fit, None where all do."""
+        if subject.model.detector and self.name not in MOVING:
+            return Misfit(
+                f"{subject.model.name} is a detector, and {self.name} does not move boxes back.",
+                f"These do: {', '.join(MOVING)}.",
+            )
         try:
             found = (part.misfit(subject, options) for part in self._parts)
             return next((misfit for misfit in found if misfit is not None), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,13 +15,15 @@ from equiaudit.graphs.capture import Captured
 from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.running import sample_of
 from equiaudit.models.types import Layout, Model, Preprocess
-from equiaudit.repair.inspection import captured_graph, inspection_of
+from equiaudit.repair.inspection import analysed, captured_graph, inspection_of
 from equiaudit.repair.methods.further import Further, further_outputs
 from equiaudit.repair.onnx import OnnxCaptured
 from equiaudit.repair.options import Pad
+from equiaudit.repair.outputs.declared import check_units, declared_roles
 from equiaudit.repair.outputs.following import Following, every_following
+from equiaudit.repair.outputs.roles import Reading, read_outputs, told_of
 from equiaudit.repair.outputs.run import EveryRun, every_run
-from equiaudit.repair.rewrite.analyse import Analysis, analyse
+from equiaudit.repair.rewrite.analyse import Analysis
 from equiaudit.repair.save.canonical_net import OnnxFile, onnx_path
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.graph_net import GraphNet
@@ -32,6 +34,7 @@ from equiaudit.repair.verify.compare import Threshold, label_threshold
 from equiaudit.repair.verify.images import verification_images, with_objects
 from equiaudit.results.repair import Inspection
 from equiaudit.results.types import Skipped
+from equiaudit.sampling.positions import Map, Role
 from equiaudit.tasks import TASKS
 
 __all__ = ["Subject"]
@@ -74,7 +77,7 @@ class Subject:
     @cached_property
     def analysis(self) -> Analysis:
         """Its plan for `mass` and all that rewrite as it does."""
-        return analyse(self.captured.graph_module, one_size=self.model.one_size)
+        return analysed(self.model, self.captured)
 
     @property
     def graph(self) -> fx.GraphModule:
@@ -102,7 +105,40 @@ class Subject:
         images = verification_images(how, None if self.given is None else self.given(how))
         objects = {n: x.to(self.model.device) for n, x in with_objects(images).items()}
         places = [k for k, shape in enumerate(every.shapes) if len(shape) in (2, 3)]
+        places = [k for k in places if k not in self.declared]
         return every_following(every, objects, places, every.batch)
+
+    @cached_property
+    def declared(self) -> Mapping[int, Role]:
+        """What the declaration of a detector says of its outputs, by place; {} for others."""
+        return {} if self.every is None else declared_roles(self.model, self.every)
+
+    def outputs(self, positions: Sequence[tuple[str, str]] = ()) -> Reading:
+        """What each output is; `positions` is what the user says.
+
+        Raises Refused or InputError, as `read_outputs`.
+        """
+        model, every = self.model, self.every
+        if every is None:
+            raise NothingToDo(f"The outputs of {model.name} are not known.")
+        main: Role = Map(channels_last=self.layout == "NHWC") if self.dense else None
+        return read_outputs(
+            every,
+            told_of(every.names, positions, model.name),
+            self.following,
+            main=(-1 if model.detector else self.main_place, main),
+            size=model.preprocess.size,
+            model=model.name,
+            channels_first=model.kind != "onnx",
+            declared=self.declared,
+        )
+
+    def check_declaration(self) -> None:
+        """InputError where the boxes of a detector are not in the units declared."""
+        if self.model.detector:
+            how, given = self.model.preprocess, self.given
+            images = verification_images(how, None if given is None else given(how))
+            check_units(self.model, with_objects(images))
 
     @property
     def main_place(self) -> int:

@@ -14,8 +14,6 @@ from equiaudit.repair.onnx.graph import GraphBuilder
 from equiaudit.repair.onnx.reader import tensor
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
 
-__all__ = ["Call"]
-
 
 class Call:
     """The inputs and attributes of a node, and the way to emit aten operators for it."""

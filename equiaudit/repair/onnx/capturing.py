@@ -14,8 +14,6 @@ from equiaudit.graphs.quiet import quiet
 from equiaudit.graphs.routes import reexport
 from equiaudit.repair.onnx.module import ImportedOnnx
 
-__all__ = ["OnnxCaptured", "capture_onnx"]
-
 _ROUTE = "ONNX import"
 
 

@@ -15,8 +15,6 @@ from equiaudit.models.onnx import onnx_forward
 from equiaudit.repair.onnx.reader import CANONICAL_TIP, Port
 from equiaudit.repair.onnx.requantise import quantised
 
-__all__ = ["QUANTISED_TOLERANCE", "TOLERANCE", "disagreement", "in_float32"]
-
 TOLERANCE = 1e-5
 """Largest error against onnxruntime, as a share of an output's range.
 

@@ -15,8 +15,6 @@ from equiaudit.repair.onnx.reader import CANONICAL_TIP
 from equiaudit.repair.onnx.values import BATCH, Extent, Untranslated, Value, is_batch
 from equiaudit.torch_private import tree_leaves, tree_map
 
-__all__ = ["GraphBuilder"]
-
 _LARGEST = 1 << 27
 """Elements of a tensor, per image; anything larger is no image model."""
 _CONSTANTS = 1 << 29

@@ -14,8 +14,6 @@ from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.onnx.reader import Port
 from equiaudit.repair.onnx.requantise import MICROSOFT, requantise
 
-__all__ = ["TYPES", "restore_interface"]
-
 _COMPACT = 256
 """Elements from which on a tensor of a float16 file is stored as float16 again."""
 _FLOAT = TensorProto.FLOAT

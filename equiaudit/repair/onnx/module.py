@@ -25,8 +25,6 @@ from equiaudit.repair.onnx.requantise import Quantised, quantised
 from equiaudit.repair.onnx.trace import trace
 from equiaudit.repair.onnx.values import BATCH
 
-__all__ = ["ImportedOnnx", "import_onnx"]
-
 _LARGEST_SIDE = 1 << 13
 _LARGEST_FILE = (1 << 31) - (1 << 20)
 """Of the graph with all its tensors: onnxruntime is given it as one protobuf message."""

@@ -22,8 +22,6 @@ from torch import fx
 
 from equiaudit.repair.onnx.values import BATCH
 
-__all__ = ["simplify"]
-
 aten = torch.ops.aten
 
 

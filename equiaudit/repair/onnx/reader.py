@@ -17,8 +17,6 @@ from equiaudit.errors import InputError, NothingToDo, first_line
 from equiaudit.models.onnx import external_files, read_onnx
 from equiaudit.models.onnx_functions import check_functions, every_node
 
-__all__ = ["CANONICAL_TIP", "OPSETS", "Port", "image_port", "output_ports", "read_model", "tensor"]
-
 CANONICAL_TIP = "--method canonical needs no graph."
 OPSETS = range(7, 24)
 

@@ -18,8 +18,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from equiaudit.models.onnx_functions import constant_tensors, every_node
 
-__all__ = ["MICROSOFT", "Integers", "Quantised", "quantised", "requantise"]
-
 _Array = NDArray[Any]
 _LIMITS: dict[int, tuple[int, int]] = {
     TensorProto.UINT8: (0, 255),

@@ -14,8 +14,6 @@ from equiaudit.repair.onnx.ops import CONTRIB, OPS
 from equiaudit.repair.onnx.reader import CANONICAL_TIP, tensor
 from equiaudit.repair.onnx.values import Untranslated, Value
 
-__all__ = ["trace"]
-
 _SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 
 

@@ -11,8 +11,6 @@ from torch import fx
 
 from equiaudit.graphs.nodes import SYMBOL
 
-__all__ = ["BATCH", "Extent", "Untranslated", "Value", "is_batch", "lifted", "lowered"]
-
 BATCH = SYMBOL
 """The batch size while tracing. A large prime: a size is a whole number of batches or of
 something else, and arithmetic on shapes is arithmetic on plain integers."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from equiaudit.sampling.positions import PositionKind, Positions, Unit
+from equiaudit.sampling.positions import Form, Positions, Unit
 
 __all__ = ["Following", "every_following"]
 
@@ -42,7 +42,7 @@ class Following:
     flat: bool
     """One row per image."""
 
-    def span(self, kind: PositionKind) -> tuple[float, float]:
+    def span(self, kind: Form) -> tuple[float, float]:
         """Smallest and largest of the finite values that are places."""
         every = self.flat and kind == "keypoints"
         places = self.values if every else self.values[: 2 * Positions(kind).corners]
@@ -60,7 +60,7 @@ class Following:
         enough = self.moving >= 2 and 2 * self.moving >= len(self.rows)
         return enough and any(self.rows) and any(self.columns)
 
-    def unit(self, kind: PositionKind) -> Unit | None:
+    def unit(self, kind: Form) -> Unit | None:
         """px or share, by the range of the values that are places; None where it does not tell."""
         largest = max(map(abs, self.span(kind)))
         if largest <= 0 or _SHARE < largest <= _PX:

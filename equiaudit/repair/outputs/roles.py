@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -94,33 +94,39 @@ def read_outputs(
     size: tuple[int, int],
     model: str,
     channels_first: bool = False,
+    declared: Mapping[int, Role] | None = None,
 ) -> Reading:
     """The role of each output; `main` is the place and the role of the one that was loaded for.
 
     `following` has what small shifts do to outputs that are no maps; `channels_first` settles
-    maps whose shape fits both layouts, as of torch modules. Raises Refused, naming the
+    maps whose shape fits both layouts, as of torch modules. `declared` has roles that a detector's
+    declaration says, by place. Raises Refused, naming the
     output, where it could be positions or a map that cannot be put back, and InputError where
     what was told of it contradicts what it does.
     """
     if every.numbers:
         raise Refused(Misfit(f"{model} returns numbers that are no tensors, which would be lost."))
     by_place = {one.place: one for one in told}
+    known = declared or {}
+    rows_told = _rows_told(every, {*by_place, *known})
     roles: list[Role] = []
     notes: list[str] = []
     for place, (name, shape) in enumerate(zip(every.names, every.shapes, strict=True)):
         one = _One(name, shape, place, model, size, following.get(place), every, channels_first)
         if place in by_place:
             role, said = one.told(by_place[place])
+        elif place in known:
+            role, said = known[place], one.declared(known[place])
         elif place == main[0]:
             role, said = one.main(main[1])
         else:
-            role, said = one.found(_rows_told(every, by_place))
+            role, said = one.found(rows_told)
         roles.append(role)
         notes += [said] if said else []
     return Reading(tuple(roles), tuple(notes))
 
 
-def _rows_told(every: EveryRun, told: Mapping[int, Told]) -> set[int]:
+def _rows_told(every: EveryRun, told: Collection[int]) -> set[int]:
     """How many rows the outputs have that were told: scores beside them have as many."""
     return {every.shapes[place][-2] for place in told if len(every.shapes[place]) > 1}
 
@@ -164,6 +170,13 @@ class _One:
             )
         how = "said" if told.unit else "its values"
         return role, f"output {self.name!r} holds {told.kind} in {_unit(unit)}, by {how}"
+
+    def declared(self, role: Role) -> str | None:
+        """What is said of a role that the declaration of a detector gives."""
+        if not isinstance(role, Positions):
+            return None
+        where = f"in {_unit(role.unit)}" if not role.strides else "in cells of its grids"
+        return f"output {self.name!r} holds boxes {where}, by the declaration"
 
     def _unit(self, kind: PositionKind) -> Unit:
         found = None if self.following is None else self.following.unit(kind)

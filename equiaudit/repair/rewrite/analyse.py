@@ -10,7 +10,7 @@ import torch
 import torch.fx as fx
 
 from equiaudit.graphs.nodes import module_path, op_name, shape_of, short_name, tensor_args
-from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
+from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid, Pairs
 from equiaudit.repair.rewrite.plan import (
     CANONICAL,
     Analysis,
@@ -21,8 +21,9 @@ from equiaudit.repair.rewrite.plan import (
     State,
     Step,
 )
-from equiaudit.repair.rewrite.rules import RULES, Call
+from equiaudit.repair.rewrite.rules import PAIR_RULES, RULES, Call
 from equiaudit.repair.rewrite.rules.passing import verbatim
+from equiaudit.repair.rewrite.tail import tail_step
 
 __all__ = ["Analysis", "OpPlan", "Refusal", "SizeRule", "analyse"]
 
@@ -30,8 +31,10 @@ __all__ = ["Analysis", "OpPlan", "Refusal", "SizeRule", "analyse"]
 class _Walk:
     """One pass over the graph, in order; keeps what is known so far."""
 
-    def __init__(self, gm: fx.GraphModule) -> None:
+    def __init__(self, gm: fx.GraphModule, framed: bool) -> None:
         self.gm = gm
+        self.framed = framed
+        self.tail: set[fx.Node] = set()
         self.states: dict[fx.Node, State] = {}
         self.steps: dict[str, Step] = {}
         self.refusals: list[Refusal] = []
@@ -46,6 +49,8 @@ class _Walk:
                 self.states[node] = self._input(node)
             elif node.op == "call_function":
                 self._call(node)
+            elif node.op == "output":
+                self._output(node)
             elif node.op == "get_attr":
                 self.states[node] = FLAT
 
@@ -64,13 +69,35 @@ class _Walk:
             return
         call = Call(node, self.states)
         try:
-            step = plan_node(call)
+            step = self._step(call)
             self._nests(step.out)
         except Refuse as refusal:
             self._refuse(call, refusal)
             return
+        if step.tail:
+            self.tail.add(node)
         self.states[node] = step.out
         self.steps[node.name] = step
+
+    def _output(self, node: fx.Node) -> None:
+        """Maps and lines of tokens can be put back in place; nothing else that varies can."""
+        for source in node.all_input_nodes:
+            state = self.states.get(source)
+            if isinstance(state, Pairs) or (isinstance(state, Grid) and state.shared):
+                why = "it returns positions of the image mixed with other axes"
+                self.refusals.append(Refusal(source.name, module_path(source), why, CANONICAL))
+
+    def _step(self, call: Call) -> Step:
+        """By its rule; with `framed` what has none, and all behind it, is the tail."""
+        if any(source in self.tail for source in call.node.all_input_nodes):
+            return tail_step(call)
+        if not self.framed:
+            return plan_node(call)
+        try:
+            step = plan_node(call)
+        except Refuse:
+            return tail_step(call)
+        return tail_step(call) if step.collapse else step
 
     def _nests(self, out: State) -> None:
         """Levels of one axis must divide each other, or no offset could serve them all."""
@@ -94,10 +121,14 @@ def plan_node(call: Call) -> Step:
     """The rule for a node; what has no rule may pass when no image reaches it."""
     if not _is_tensor(call.node):
         return verbatim(call, None)  # a number, such as the batch size
-    rule = RULES.get(short_name(call.node))
+    name, sources = short_name(call.node), tuple(tensor_args(call.node))
+    pairs = any(isinstance(call.state(source), Pairs) for source in sources)
+    rule = (PAIR_RULES if pairs else RULES).get(name)
     if rule is not None:
         return rule(call)
-    if any(_varies(call, source) for source in tensor_args(call.node)):
+    if pairs:
+        raise Refuse(f"{op_name(call.node)} on a value per pair of positions")
+    if any(map(call.varies, sources)):
         raise Refuse(f"there is no rule for {op_name(call.node)}")
     return verbatim(call)
 
@@ -107,19 +138,16 @@ def _is_tensor(node: fx.Node) -> bool:
     return isinstance(value, torch.Tensor | tuple | list)
 
 
-def _varies(call: Call, source: fx.Node) -> bool:
-    state = call.state(source)
-    return not isinstance(state, Grid) or bool(state.present)
-
-
-def analyse(gm: fx.GraphModule, *, one_size: bool = False) -> Analysis:
+def analyse(gm: fx.GraphModule, *, one_size: bool = False, framed: bool = False) -> Analysis:
     """Analyse an aten graph (training IR of `torch.export`, fixed H and W, a 4-D image input).
 
-    `one_size`: the file that it came from takes images of this size only.
+    `one_size`: the file that it came from takes images of this size only. `framed`: from where
+    an operation has no rule on, the graph is run as it is, in a frame that goes with the image; its
+    outputs are to be moved by that (see `tail`).
 
     Never raises for what the graph contains: what cannot be converted is in `.refusals`.
     """
-    walk = _Walk(gm)
+    walk = _Walk(gm, framed)
     walk.run()
     total = (lcm(*walk.strides[0], 1), lcm(*walk.strides[1], 1))
     refusals = (*_size_refusal(gm, walk.size, total, one_size), *walk.refusals)

@@ -18,8 +18,6 @@ from equiaudit.repair.rewrite.rules.windows import pair
 from equiaudit.sampling.border import Fill, border_pad, has_border
 from equiaudit.torch_private import called_as
 
-__all__ = ["bordered"]
-
 aten = torch.ops.aten
 
 

@@ -17,8 +17,6 @@ from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.levels import Levels
 from equiaudit.sampling.wrapping import circular_pad, gather_window, wrap_axis
 
-__all__ = ["Builder", "Window"]
-
 
 @dataclass(frozen=True)
 class Window:
@@ -162,14 +160,32 @@ class Builder:
         rolls: tuple[fx.Node | None, fx.Node | None],
     ) -> fx.Node:
         """Roll x per sample along its image axes, wherever they lie: content moves forward."""
-        sizes = list(shape)
-        for axis in grid.present:
-            sizes[axis.dim] = axis.size
+        if rolls == (None, None):
+            return x
+        sizes = grid.circled(shape)
+        if grid.in_line:
+            return self._roll_line(x, sizes, grid, rolls)
         for where, roll in zip(grid.axes, rolls, strict=True):
             if where is not None and roll is not None:
                 base = self.constant(torch.arange(where.size))
                 x = self.call(_rolled, x, base, roll, where.dim, where.size, sizes)
         return x
+
+    def _roll_line(
+        self,
+        x: fx.Node,
+        sizes: list[int],
+        grid: Grid,
+        rolls: tuple[fx.Node | None, fx.Node | None],
+    ) -> fx.Node:
+        """Tokens, rolled as the map that they are."""
+        h, w = grid.present
+        at = len(sizes) + h.dim
+        apart = [-1, *sizes[1:at], h.size, w.size, *sizes[at + 1 :]]
+        where = Grid(h.at(h.dim - 1), w)
+        reshape = torch.ops.aten.reshape.default
+        y = self.roll_dims(self.aten(reshape, x, apart), (*apart,), where, rolls)
+        return self.aten(reshape, y, [-1, *sizes[1:]])
 
     def turn(self, x: fx.Node, channels: int, grid: Grid, coarse: Grid) -> fx.Node:
         """Roll x, which came up from `coarse` to `grid`, back onto the offset of `grid`."""

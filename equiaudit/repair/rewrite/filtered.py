@@ -17,8 +17,6 @@ from equiaudit.repair.rewrite.rules.windows import pair
 from equiaudit.repair.rewrite.spec import Spec
 from equiaudit.torch_private import called_as
 
-__all__ = ["filtered"]
-
 aten = torch.ops.aten
 _STRIDE = {"conv2d": 3, "max_pool2d": 2, "avg_pool2d": 2}
 """Where the stride lies among the arguments."""

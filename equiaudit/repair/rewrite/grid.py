@@ -7,10 +7,11 @@ so two tensors with the same S always lie on the same grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-__all__ = ["FLAT", "Axis", "Grid", "Unpooling"]
+__all__ = ["FLAT", "Axis", "Grid", "Pairs", "Unpooling"]
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,16 @@ class Axis:
 
     The map is a circle of length/stride. `lead` counts elements that a padding put before the
     circle's start (or, negative, that a crop took): array index i is circle index i - lead.
+    A `shared` dimension holds something else too, such as the batch or channels; steps of the axis
+    then lie `inner` elements of it apart.
     """
 
     dim: int
     stride: Fraction
     length: int
     lead: int = 0
+    shared: bool = False
+    inner: int = 1
 
     @property
     def fits(self) -> bool:
@@ -47,7 +52,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """The image axes of a tensor; an axis is None where the tensor does not vary along it."""
+    """The image axes of a tensor; an axis is None where the tensor does not vary along it.
+
+    Both may lie in one dimension, as tokens do: the positions row by row, without a lead.
+    """
 
     h: Axis | None = None
     w: Axis | None = None
@@ -68,6 +76,34 @@ class Grid:
         return tuple(axis.dim for axis in self.present)
 
     @property
+    def in_line(self) -> bool:
+        """Whether one dimension holds both axes and nothing else."""
+        same = self.h is not None and self.w is not None and self.h.dim == self.w.dim
+        return same and not self.shared
+
+    @property
+    def shared(self) -> frozenset[int]:
+        """The dimensions that hold positions and something else."""
+        return frozenset(axis.dim for axis in self.present if axis.shared)
+
+    @property
+    def extents(self) -> dict[int, int]:
+        """Elements of each dimension that holds positions alone, of whole circles."""
+        found: dict[int, int] = {}
+        for axis in self.present:
+            if axis.shared:
+                continue
+            found[axis.dim] = found.get(axis.dim, 1) * axis.size
+        return found
+
+    def circled(self, shape: Sequence[int]) -> list[int]:
+        """`shape` with the image axes as long as their circles."""
+        found = list(shape)
+        for dim, size in self.extents.items():
+            found[dim] = size
+        return found
+
+    @property
     def strides(self) -> tuple[Fraction, Fraction]:
         """Cumulative strides; 1 where an axis is absent."""
         h, w = self.axes
@@ -82,7 +118,8 @@ class Grid:
     @property
     def is_map(self) -> bool:
         """Whether this is a feature map laid out as (..., H, W)."""
-        return self.h is not None and self.w is not None and self.dims == (-2, -1)
+        both = self.h is not None and self.w is not None
+        return both and self.dims == (-2, -1) and not self.shared
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -100,6 +137,14 @@ class Grid:
 
 
 FLAT = Grid()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A value per pair of positions, as the scores of attention: `rows` at -2, `columns` at -1."""
+
+    rows: Grid
+    columns: Grid
 
 
 @dataclass(frozen=True)

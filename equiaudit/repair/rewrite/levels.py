@@ -56,6 +56,17 @@ class Levels(ABC):
     def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """How far an output map at `stride` must be rolled to lie at offset 0 (or nearest)."""
 
+    @abstractmethod
+    def frame(self, b: Any) -> fx.Node:
+        """The point (B, 2) of the image, rows and columns, that the tail has at index 0.
+
+        It lies on the grids of all levels, so all have to be chosen before.
+        """
+
+    @abstractmethod
+    def to_frame(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """How far to roll a map at `stride` so that this point comes to its index 0."""
+
     def offset(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """The offset of a level, None for zero."""
         known = self.known[axis]
@@ -89,6 +100,7 @@ class FeatureLevels(Levels):
         self.views: fx.Node | None = None
         self.size = (0, 0)
         self.channels = 0
+        self.points: list[fx.Node] | None = None
 
     def open(self, b: Any, image: fx.Node, channels: int, size: tuple[int, int]) -> fx.Node:
         """Hash the image once; the net sees it as it is."""
@@ -145,6 +157,29 @@ class FeatureLevels(Levels):
         )
         return chosen[0], chosen[1]
 
+    def frame(self, b: Any) -> fx.Node:
+        """The point of the coarsest grid that is nearest to the seam of the image."""
+        return _node(b, _stacked, self._points(b))
+
+    def to_frame(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """Back by the steps from the grid's own index 0."""
+        own = self.offset(b, axis, stride)
+        point = self._points(b)[axis]
+        return _node(b, _back_steps, point, own, stride.numerator, stride.denominator)
+
+    def _points(self, b: Any) -> list[fx.Node]:
+        if self.points is None:
+            strides = [max((1, *known)) for known in self.known]
+            starts = [self.offset(b, i, Fraction(s)) for i, s in enumerate(strides)]
+            chosen = b.call(
+                _seam_point, self.image, self.views, self.channels, self.size, starts, strides
+            )
+            self.points = [
+                _node(b, _on_grid, index, start, stride)
+                for index, start, stride in zip(chosen, starts, strides, strict=True)
+            ]
+        return self.points
+
     def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """Zero at stride 1; else to the nearest multiple of the stride."""
         offset = self.offset(b, axis, stride)
@@ -173,6 +208,14 @@ class InputLevels(Levels):
     def collapse(self, b: Any, grid: Grid) -> tuple[fx.Node | None, fx.Node | None]:
         """The image was rolled to its canonical position already."""
         return (None, None)
+
+    def frame(self, b: Any) -> fx.Node:
+        """Where the image was rolled to."""
+        return _node(b, _stacked, self.rolled)
+
+    def to_frame(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
+        """Nothing is left to roll."""
+        return None
 
     def final(self, b: Any, axis: int, stride: Fraction) -> fx.Node | None:
         """The roll of the image, in steps of the output; none where no level was opened."""
@@ -265,6 +308,18 @@ def _nearby(score: Any, points: Any, stride: int, count: int, size: int) -> Any:
         for t in range(stride)
     ]
     return torch.amax(torch.stack(around, 2), [2])
+
+
+def _stacked(points: list[Any]) -> Any:
+    return torch.stack(points, 1)
+
+
+def _on_grid(index: Any, start: Any, stride: int) -> Any:
+    return index * stride if start is None else index * stride + start
+
+
+def _back_steps(point: Any, own: Any, numerator: int, denominator: int) -> Any:
+    return torch.neg(_steps(point, own, numerator, denominator))
 
 
 def _round_steps(offset: Any, stride: int) -> Any:

@@ -8,14 +8,15 @@ from typing import Any, TypeAlias
 
 import torch.fx as fx
 
-from equiaudit.repair.rewrite.grid import Grid, Unpooling
+from equiaudit.repair.rewrite.grid import Grid, Pairs, Unpooling
 
 __all__ = ["Analysis", "OpPlan", "Refusal", "Refuse", "SizeRule", "State", "Step"]
 
 CANONICAL = "use --method canonical, which leaves the model as it is"
 
-# What the analysis knows of a value: a grid, indices, several of them, or nothing (a number).
-State: TypeAlias = "Grid | Unpooling | tuple[Any, ...] | None"
+# What the analysis knows of a value: a grid, pairs of positions, indices, several of them, or
+# nothing (a number).
+State: TypeAlias = "Grid | Pairs | Unpooling | tuple[Any, ...] | None"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Step:
     emit: Callable[[Any, fx.Node], Any]
     op: OpPlan | None = None
     collapse: bool = False
+    tail: bool = False
+    """It is run as it is, in the frame of the image (see `tail`)."""
 
 
 @dataclass(frozen=True)

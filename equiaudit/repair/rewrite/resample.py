@@ -22,8 +22,6 @@ from equiaudit.repair.rewrite.spec import MAX_SHIFT, Spec
 from equiaudit.sampling.polyphase import Selector
 from equiaudit.sampling.windowing import window_width
 
-__all__ = ["POINTWISE", "chain", "padding_radii", "resampled"]
-
 POINTWISE = frozenset({"batch_norm", "relu", "relu6", "hardtanh", "leaky_relu", "hardswish"})
 _SLIDING = frozenset({"conv2d", "max_pool2d", "avg_pool2d"})
 

@@ -15,6 +15,8 @@ from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import Grid
 from equiaudit.repair.rewrite.levels import FeatureLevels, InputLevels, Levels
 from equiaudit.repair.rewrite.plan import Analysis, Step
+from equiaudit.repair.rewrite.tail import by_node, moved_output, trunk_first
+from equiaudit.sampling.positions import Role
 from equiaudit.torch_private import called_as
 
 __all__ = [
@@ -39,19 +41,21 @@ def rewrite(
     select: Literal["features", "input"] = "features",
     only: Globs = None,
     skip: Globs = None,
+    roles: Sequence[Role] = (),
 ) -> fx.GraphModule:
     """A new GraphModule with the same parameters, shift-equivariant to the bit where possible.
 
     `select="features"` chooses each level's origin from the features that go down to it,
     `"input"` rolls the image once. `only` and `skip` are globs over node names and module paths:
-    operations they leave out stay as they are, and the result is then no longer exact.
+    operations they leave out stay as they are, and the result is then no longer exact. `roles` say
+    of all outputs in turn what they are, where some hold positions, which are moved back.
     Raises NothingToDo when the analysis holds a refusal.
     """
     if analysis.refusals:
         first = analysis.refusals[0]
         raise NothingToDo(f"{first.node}: {first.reason}.", tip=f"{first.remedy}.")
     levels = _levels(analysis, select)
-    return rewrite_with(gm, analysis, levels, only=only, skip=skip)
+    return rewrite_with(gm, analysis, levels, only=only, skip=skip, roles=roles)
 
 
 def _levels(analysis: Analysis, select: str) -> Levels:
@@ -74,11 +78,16 @@ def rewrite_with(
     only: Globs = None,
     skip: Globs = None,
     write: Write = _as_planned,
+    roles: Sequence[Role] = (),
 ) -> fx.GraphModule:
     """`rewrite` with the origins chosen by `levels`, each step written by `write`."""
     root = same_tensors(gm)
     b = Builder(root, channels_last=_is_channels_last(gm), levels=levels)
-    for node in gm.graph.nodes:
+    places = by_node(gm, roles) if roles else {}
+    for node in trunk_first(gm, analysis):
+        if node.op == "output":
+            for value, role in places.items():
+                b.env[value] = moved_output(b, value, role, analysis.input_size)
         if node.op != "call_module":  # the guards of torch.export, on sizes that no longer hold
             b.env[node] = _emit(b, node, analysis, kept(node, only, skip), write)
     called_as(b.graph, gm)

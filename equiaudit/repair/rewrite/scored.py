@@ -15,8 +15,6 @@ from equiaudit.repair.rewrite.grid import Grid
 from equiaudit.repair.rewrite.levels import FeatureLevels
 from equiaudit.sampling.polyphase import Choice, Selector, sample
 
-__all__ = ["Sample", "ScoredLevels"]
-
 MakeSelector = Callable[[int, tuple[int, int], Grid], Selector]
 
 

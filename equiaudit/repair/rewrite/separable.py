@@ -16,8 +16,6 @@ from torch import Tensor
 
 from equiaudit.torch_private import called_as
 
-__all__ = ["MOST_TAPS", "mark_pool", "native_pools", "separable_max_pool"]
-
 MOST_TAPS = 16
 """The largest kernel, along one axis, that is worth taking apart."""
 

@@ -15,8 +15,6 @@ from equiaudit.sampling.ddac import DDAC
 from equiaudit.sampling.lps import LPSSelector
 from equiaudit.sampling.polyphase import Selector
 
-__all__ = ["MAX_SHIFT", "WINDOWED", "Filter", "Spec"]
-
 Choose = Literal["fixed", "mass", "aps", "lps", "caps", "caps-soft"]
 Filter = Literal["lpf", "ddac"]
 

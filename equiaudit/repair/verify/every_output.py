@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +16,14 @@ from equiaudit.repair.verify.exactness import exact_arithmetic
 from equiaudit.repair.verify.images import with_objects
 from equiaudit.repair.verify.schedule import breaking_period, schedule
 from equiaudit.results.repair import CRITERION, ShiftErrors, Verification
-from equiaudit.sampling.positions import Map, Positions, Role, roll_positions
+from equiaudit.sampling.positions import Map, Positions, Role, cells_of
 
-__all__ = ["EveryOutput", "faults"]
+__all__ = ["ROUNDINGS", "EveryOutput", "faults"]
 
 _CONTROL = 64
+ROUNDINGS = 4
+"""Steps of a floating-point type: each of the two outputs has added a shift, the expected one
+another, and a decoder multiplies by the stride before."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class EveryOutput:
     """The check for a model that rolls its input and whose outputs have these `roles`.
 
     A comparison is one output of one image at one shift. Positions are compared on the torus,
-    where a difference of a whole image is none; adding a shift rounds, so that they agree to
-    rounding, not to the bit. Maps in steps coarser than a px may come out at either neighbouring
-    step. Whether the roles are right is asked of the unmodified model (see `following`): a file
-    that moves shares as if they were px moves them the same way every time.
+    where a difference of a whole image is none; adding a shift rounds, so that coordinates agree
+    to `ROUNDINGS` of their type at the size of the image, and what follows them to the bit. Of the
+    outputs that are `declared` the others too agree to the bit, or do not at all. Maps in steps
+    coarser than a px may come out at either neighbouring step. Whether the roles are right is
+    asked of the unmodified model (see `following`): a file that moves shares as if they were px
+    moves them the same way every time.
     """
 
     size: tuple[int, int]
@@ -39,6 +44,10 @@ class EveryOutput:
     names: tuple[str, ...]
     batch: int = 8
     """Images at once; 1 where the outputs have no row per image."""
+    declared: frozenset[int] = frozenset()
+    """Places of the outputs whose roles a detector's declaration says."""
+    stride: tuple[int, int] | None = None
+    """Total stride, where shifts by multiples of it may be left out."""
 
     def __call__(
         self,
@@ -59,8 +68,10 @@ class EveryOutput:
         ]
         names = [name for name in images if name not in periodic]
         stack = torch.stack([images[name] for name in names]).to(device)
-        plan = schedule(len(names), self.size, self.size, comparisons, seed)
-        trial, matching = Trial(names, stack, plan, block=self.batch), _Roles(self.size, self.roles)
+        stride = self.stride or self.size
+        plan = schedule(len(names), self.size, stride, comparisons, seed)
+        trial = Trial(names, stack, plan, block=self.batch)
+        matching = _Roles(self.size, self.roles, self.declared)
         with exact_arithmetic():
             figures = trial.errors(run, matching)
             control: ShiftErrors | None = None
@@ -75,7 +86,7 @@ class EveryOutput:
             passed=figures.passed and not wrong,
             criterion=f"{CRITERION}; positions on the torus and maps, moved by the shift",
             faults=wrong,
-            total_stride=self.size,
+            total_stride=stride,
             periodic_images=tuple(periodic),
             borders=borders_of(images.items()),
             dense=False,
@@ -83,8 +94,9 @@ class EveryOutput:
 
     def _faults(self, original: Run, images: Mapping[str, Tensor], device: str) -> Sequence[str]:
         objects = {name: x.to(device) for name, x in with_objects(images).items()}
+        run = lambda x: _several(original(x))  # noqa: E731
         return faults(
-            lambda x: _several(original(x)), objects, self.roles, self.names, self.size, self.batch
+            run, objects, self.roles, self.names, self.size, self.batch, skip=self.declared
         )
 
 
@@ -94,6 +106,7 @@ class _Roles:
 
     size: tuple[int, int]
     roles: tuple[Role, ...]
+    declared: Collection[int] = ()
     threshold: float | None = None
 
     def outputs(self, run: Run, batch: Tensor) -> Sequence[Tensor]:
@@ -107,13 +120,14 @@ class _Roles:
         after: Sequence[Tensor],
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         count = len(shifts)
-        for role, old, new in zip(self.roles, before, after, strict=True):
+        for place, (role, old, new) in enumerate(zip(self.roles, before, after, strict=True)):
             if old.shape != new.shape:  # another number of boxes
                 old, new = torch.zeros(1), torch.full((1,), torch.inf)
             elif isinstance(role, Positions):
-                moves = torch.tensor(shifts, device=old.device)
-                old = roll_positions(old, moves, self.size, role.kind, role.unit)
+                old = self._moved(old, torch.tensor(shifts, device=old.device), role)
                 new = self._nearest(old, new, role)
+            elif place in self.declared:
+                new = _or_nothing(old, new)
             for i, shift in enumerate(shifts):
                 whole = count == 1 or len(old) != count
                 pair = (old, new) if whole else (old[i : i + 1], new[i : i + 1])
@@ -121,14 +135,53 @@ class _Roles:
                     pair = _aligned(role, *pair, shift, self.size)
                 yield i, pair[0].reshape(1, -1), pair[1].reshape(1, -1)
 
+    def _moved(self, y: Tensor, shifts: Tensor, role: Positions) -> Tensor:
+        """`y` moved by `shifts` (B, 2), past the border where they lead there.
+
+        By itself, not by what moves positions in files, which is under test.
+        """
+        rows = y.reshape(len(y), -1, 2) if role.flat(y.dim()) else role.rows(y)
+        by = shifts.flip(1).to(rows.dtype).reshape(-1, *([1] * (rows.dim() - 2)), 2)
+        if role.unit == "share":
+            by = by / rows.new_tensor([self.size[1], self.size[0]])
+        if role.strides:
+            by = by / cells_of(role.strides, self.size)[:, 2:].to(rows)
+        moved = rows.clone()
+        for corner in range(role.corners):
+            moved[..., 2 * corner : 2 * corner + 2] += by
+        return moved.flatten(1) if role.flat(y.dim()) else role.back(moved)
+
     def _nearest(self, expected: Tensor, found: Tensor, role: Positions) -> Tensor:
-        """`found` with whole images added so that it lies nearest to `expected`."""
-        flat = role.kind == "keypoints" and found.dim() == 2
-        n = found.shape[1] if flat else 2 * role.corners
-        sides = (self.size[1], self.size[0]) if role.unit == "px" else (1, 1)
-        around = expected.new_tensor(list(sides) * (n // 2))
-        turns = torch.round((expected[..., :n] - found[..., :n]) / around)
-        return torch.cat([found[..., :n] + turns * around, found[..., n:]], -1)
+        """`found` with whole images added so that it lies nearest to `expected`, and as expected
+        where only the rounding of two additions lies between."""
+        if role.flat(expected.dim()):
+            first, second = (y.reshape(len(y), -1, 2) for y in (expected, found))
+            return self._nearest(first, second, role).flatten(1)
+        old, new = role.rows(expected), role.rows(found)
+        n = 2 * role.corners
+        around = old.new_tensor([self.size[1], self.size[0]]).repeat(role.corners)
+        if role.unit == "share":
+            around = torch.ones_like(around)
+        if role.strides:
+            around = around / cells_of(role.strides, self.size)[:, 2:].to(old)
+        turns = torch.round((old[..., :n] - new[..., :n]) / around)
+        places = new[..., :n] + turns * around
+        within = ROUNDINGS * _step(old) * torch.maximum(around, old[..., :n].abs())
+        rounded = (places - old[..., :n]).abs() <= within
+        places = torch.where(rounded, old[..., :n], places)
+        return role.back(torch.cat([places, _or_nothing(old[..., n:], new[..., n:])], -1))
+
+
+def _step(y: Tensor) -> float:
+    return torch.finfo(y.dtype).eps if y.is_floating_point() else 0.0
+
+
+def _or_nothing(expected: Tensor, found: Tensor) -> Tensor:
+    """`found`, infinite where it has not the bits expected."""
+    same = (expected == found) | (torch.isnan(expected) & torch.isnan(found))
+    if bool(same.all()):
+        return expected
+    return torch.where(same, expected.double(), torch.inf)
 
 
 def faults(
@@ -138,9 +191,11 @@ def faults(
     names: Sequence[str],
     size: tuple[int, int],
     batch: int,
+    skip: Collection[int] = (),
 ) -> list[str]:
-    """What the unmodified model does that speaks against the roles, a sentence each."""
-    places = [k for k, role in enumerate(roles) if not isinstance(role, Map)]
+    """What the unmodified model does that speaks against the roles, a sentence each, but for the
+    places to `skip`."""
+    places = [k for k, role in enumerate(roles) if not isinstance(role, Map) and k not in skip]
     found = []
     for place, seen in every_following(original, images, places, batch).items():
         role = roles[place]

@@ -29,7 +29,8 @@ def example_images(
     Two runtimes that round differently choose alike on these, so their outputs compare.
     """
     generator = torch.Generator().manual_seed(0)
-    noise = (torch.rand((3, *preprocess.size), generator=generator) for _ in range(count))
+    planes = max(3, preprocess.planes)
+    noise = (torch.rand((planes, *preprocess.size), generator=generator) for _ in range(count))
     return [*(given or {}).values(), *(as_input(x, preprocess) for x in noise)][:count]
 
 
@@ -41,9 +42,14 @@ def with_objects(images: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def as_input(pixels: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
-    """`pixels` (3, H, W) RGB in [0, 1] as (C, H, W) in the model's order, scale and dtype."""
+    """`pixels` (3, H, W) RGB in [0, 1] as (C, H, W) in the model's order, scale and dtype.
+
+    Where the model takes more channels they are repeated.
+    """
     if preprocess.channels == "gray":
         pixels = pixels.mean(0, keepdim=True)
+    if len(pixels) < preprocess.planes:
+        pixels = pixels.repeat(-(-preprocess.planes // len(pixels)), 1, 1)[: preprocess.planes]
     if preprocess.dtype == "uint8":
         pixels = (pixels * 255).round()
     else:

@@ -3,7 +3,6 @@ equal a shift of themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +52,8 @@ def schedule(
     along = max(1, stride[0] + stride[1] - 2)
     rounds = min(len(every), max(-(-along // images), comparisons // images))
     if rounds == len(every):
-        chosen, order = every, _each_image_sees_all(images, rounds)
+        # In every round each image meets another phase.
+        chosen, order = every, (np.arange(rounds)[:, None] + np.arange(images)[None]) % rounds
         coverage = f"all {len(every)} phases on every image"
     else:
         chosen, coverage = _affordable(every, stride, rounds * images, seed)
@@ -73,17 +73,7 @@ def _phases(stride: tuple[int, int], rng: np.random.Generator) -> np.ndarray:  #
         return np.array([[1, 1], [0, 1], [1, 0]])
     axes = [(r, 0) for r in range(1, rows)] + [(0, c) for c in range(1, columns)]
     others = [(r, c) for r in range(1, rows) for c in range(1, columns)]
-    return np.array([*axes, *_shuffled(others, rng)])
-
-
-def _shuffled(
-    pairs: Sequence[tuple[int, int]], rng: np.random.Generator
-) -> Iterator[tuple[int, int]]:
-    return (pairs[i] for i in rng.permutation(len(pairs)))
-
-
-def _each_image_sees_all(images: int, rounds: int) -> np.ndarray:  # type: ignore[type-arg]
-    return (np.arange(rounds)[:, None] + np.arange(images)[None]) % rounds
+    return np.array([*axes, *(others[i] for i in rng.permutation(len(others)))])
 
 
 def _affordable(
@@ -121,7 +111,8 @@ def breaking_period(image: torch.Tensor, stride: tuple[int, int]) -> tuple[int, 
     height, width = image.shape[-2:]
     _, colours = torch.unique(image.flatten(1), dim=1, return_inverse=True)
     colours = colours.reshape(height, width)
-    candidates = _breaking(_candidates(colours), stride)
+    candidates = _candidates(colours)
+    candidates = candidates[(candidates % torch.tensor(stride) != 0).any(1)]
     for row, column in _probed(colours, candidates).tolist():
         if torch.equal(colours.roll((row, column), (0, 1)), colours):
             return row, column
@@ -134,10 +125,6 @@ def _candidates(colours: torch.Tensor) -> torch.Tensor:
     places = (colours == rarest).nonzero()
     size = torch.tensor(colours.shape)
     return (places - places[0]) % size
-
-
-def _breaking(shifts: torch.Tensor, stride: tuple[int, int]) -> torch.Tensor:
-    return shifts[(shifts % torch.tensor(stride) != 0).any(1)]
 
 
 def _probed(colours: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:

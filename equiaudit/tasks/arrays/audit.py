@@ -20,6 +20,7 @@ from equiaudit.data import Dataset, Item
 from equiaudit.errors import InputError
 from equiaudit.metrics.dense import mean_difference
 from equiaudit.metrics.intervals import bca_interval
+from equiaudit.metrics.lattice import px
 from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, Estimate, PartFigures, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
@@ -158,7 +159,7 @@ class ArrayAudit(ABC):
             return row
         if np.isfinite(change).any():
             dy, dx = self.plan.offsets(series, record.index)[int(np.nanargmax(change))].tolist()
-            row |= {"worst_dy": dy, "worst_dx": dx}
+            row |= {"worst_dy": px(dy), "worst_dx": px(dx)}
         return row | {n: _cell(v) for n, v in self.cells(series, record).items()}
 
     def notes(self, records: Recs) -> tuple[str, ...]:

@@ -21,9 +21,10 @@ from equiaudit.errors import InputError
 from equiaudit.metrics import classification
 from equiaudit.metrics.intervals import mean_interval
 from equiaudit.metrics.paired import paired_difference
+from equiaudit.metrics.protocols import of_protocol
 from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, ShiftResult
-from equiaudit.shifts import PROTOCOLS, Series, ShiftPlan
+from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.tasks.classification.block import LabelBlock
 from equiaudit.tasks.classification.order import refuse_another_order
 from equiaudit.tasks.classification.records import NONFINITE, LabelRecord
@@ -100,9 +101,10 @@ class LabelAudit:
         stride = self._plan.stride if not series.pair else None
         return ShiftResult(
             kind=series.name,
-            metrics=classification.summarise(seen, seed=self._plan.seed),
-            agreement_map=classification.agreement_map(seen, series.low, series.high),
-            phase_map=classification.phase_map(seen, stride) if stride else None,
+            metrics=classification.summarise(seen, seed=self._plan.seed)
+            | of_protocol(seen, series.measures),
+            agreement_map=classification.agreement_map(seen, series.low, series.high, series.parts),
+            phase_map=classification.phase_map(seen, stride, series.parts) if stride else None,
             by_distance=classification.by_distance(seen),
             notes=_notes(series, seen),
         )
@@ -205,7 +207,8 @@ def _observe(
 ) -> classification.Observations:
     """The observations of one series over `records`, none of which may be non-finite in it."""
     labels = labels_of(records)
-    offsets = np.empty((len(records), len(plan.offsets(series, 0)), 2), np.int16)
+    number = np.int16 if series.parts == 1 else np.float64
+    offsets = np.empty((len(records), len(plan.offsets(series, 0)), 2), number)
     for row, index in zip(offsets, records.indices, strict=True):
         row[:] = plan.offsets(series, int(index))
     figures = figures_of(records, series.name)
@@ -221,10 +224,10 @@ def _observe(
 
 def _notes(series: Series, seen: classification.Observations) -> tuple[str, ...]:
     if not series.pair:
-        return ()
+        return (series.meaning,) if series.meaning else ()
     equal = int((seen.offsets[:, 0] == seen.offsets[:, 1]).all(axis=1).sum())
     return (
-        f"{PROTOCOLS[series.name].meaning}; {equal} of {len(seen.offsets)} pairs were two equal "
+        f"{series.meaning}; {equal} of {len(seen.offsets)} pairs were two equal "
         "shifts and count as agreeing, as published",
     )
 

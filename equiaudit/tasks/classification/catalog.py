@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from equiaudit.results import MetricInfo
 
+_TIPS = ("tips-standard", "tips-circular")
+
 METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "consistency",
@@ -82,5 +84,31 @@ METRICS: tuple[MetricInfo, ...] = (
         needs_scores=True,
         upper_bound=None,
         is_share=False,
+    ),
+    MetricInfo(
+        "accuracy_robust",
+        "Accuracy, worst or unshifted",
+        "right unshifted and at every shift tried",
+        True,
+        kinds=("alias-free-integer", "alias-free-half", "alias-free-fractional"),
+        needs_truth=True,
+        yes_or_no=True,
+    ),
+    MetricInfo(
+        "stability",
+        "Stability",
+        "share of images whose two shifted labels are both the unshifted one",
+        True,
+        kinds=_TIPS,
+        yes_or_no=True,
+    ),
+    MetricInfo(
+        "fidelity",
+        "Fidelity",
+        "share of images whose two shifted labels and the unshifted one are the true one",
+        True,
+        kinds=_TIPS,
+        needs_truth=True,
+        yes_or_no=True,
     ),
 )

@@ -31,7 +31,7 @@ def _row(result: Result, worst: WorstImage) -> tuple[str, ...]:
     return (
         Name(worst.file),
         Name(worst.kind),
-        f"({dy}, {dx})",
+        f"({dy:g}, {dx:g})",
         Name(words.label_name(result, worst.clean_label)),
         Name(words.label_name(result, worst.flipped_label)),
         figures.share(worst.agreement, 0),
@@ -69,7 +69,7 @@ def _card(result: Result, worst: WorstImage) -> dict[str, Any]:
         "clean": words.label_name(result, worst.clean_label),
         "confidence": _sureness(worst.clean_confidence),
         "flipped": words.label_name(result, worst.flipped_label),
-        "offset": f"({dy}, {dx})".replace("-", "−"),
+        "offset": f"({dy:g}, {dx:g})".replace("-", "−"),
         "agreement": figures.share(worst.agreement, 0),
     }
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from equiaudit.audit.shelf import Records
+from equiaudit.kinds import Offset
 from equiaudit.metrics.classification import consistency
+from equiaudit.metrics.lattice import px
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.plan import Offsets
 from equiaudit.tasks.classification.records import NONFINITE, LabelRecord
@@ -104,11 +106,12 @@ def _flipped(offsets: Offsets, predicted: Ints, clean: int) -> tuple[object, ...
     return max(abs(dy), abs(dx)), label, dy, dx
 
 
-def flip(offsets: Offsets, predicted: Ints, clean: int) -> tuple[tuple[int, int], int] | None:
+def flip(offsets: Offsets, predicted: Ints, clean: int) -> tuple[Offset, int] | None:
     """The smallest tried offset that changes the label, and the label there; None if none."""
     changed = np.flatnonzero(predicted != clean)
     if not len(changed):
         return None
     distance = np.abs(offsets[changed]).max(axis=1)
     first = changed[int(distance.argmin())]
-    return (int(offsets[first, 0]), int(offsets[first, 1])), int(predicted[first])
+    dy, dx = offsets[first].tolist()
+    return (px(dy), px(dx)), int(predicted[first])

@@ -35,7 +35,7 @@ class Classification(Task):
     guessed = True
     scores = True
     paired = True
-    protocols = ("zhang2019", "mass", "aps")
+    protocols = ("zhang2019", "mass", "aps", "alias-free", "rics", "tips")
 
     metrics = METRICS
     leading = ("agreement",)
@@ -47,6 +47,7 @@ class Classification(Task):
             "of labels change",
             counted("image", "No image changes its label"),
             kept=True,
+            ever=("flipped", "of the images change theirs at some of their moves"),
         ),
     )
     about: ClassVar[tuple[tuple[str, str], ...]] = (

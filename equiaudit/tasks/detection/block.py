@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.task import Source
-from equiaudit.kinds import Kind
+from equiaudit.kinds import Kind, Offset
 from equiaudit.metrics.boxes import Detections, Field, agreement, area, compare, field_of
 from equiaudit.models.detectors import MOST_BOXES, masks_in, points_in
 from equiaudit.models.types import Model
@@ -20,7 +21,6 @@ from equiaudit.tasks.detection.inside import Inside
 from equiaudit.tasks.detection.records import COUNTS, BoxRecord, BoxSeries
 from equiaudit.tasks.detection.scoring import Scored, near, scored, shown
 
-Offset = tuple[int, int]
 Floats = NDArray[np.float64]
 
 IOUS = (0.5, 0.75)
@@ -28,7 +28,7 @@ _SMALL, _LARGE = 32.0**2, 96.0**2
 """COCO's bounds of areas, px."""
 _LEAST = 4
 """Boxes of an image and series that are kept by themselves."""
-_ORIGIN = (0, 0)
+_ORIGIN: Offset = (0, 0)
 
 
 def detections_of(
@@ -87,6 +87,7 @@ class BoxBlock:
             {} for _ in sources
         ]
         self._kinds: Mapping[str, Kind] = plan.moves
+        self._between = {series.name for series in plan.series if series.parts > 1}
         self._names = plan.names
 
     def clean(self, images: Sequence[int], outputs: Tensor) -> None:
@@ -162,6 +163,9 @@ class BoxBlock:
         back = [(at, moved_back(found, at)) for at, found in own if found is not None]
         if clean is None or len(back) < len(own):
             return BoxSeries(b"", b"", ((0, 0),) * 3, ((0, 0),) * len(IOUS), None, finite=False)
+        if name in self._between:
+            clean = replace(clean, masks=None)
+            back = [(at, replace(found, masks=None)) for at, found in back]
         kind, window = self._kinds[name], self._plan.window
         seen = _Seen(clean, kind, window)
         for offset, found in back:

@@ -14,7 +14,9 @@ from equiaudit.audit.geometry import geometry
 from equiaudit.audit.pictures import data_uri, views
 from equiaudit.audit.task import Source
 from equiaudit.data import Dataset, Decoded, decode
+from equiaudit.kinds import Offset
 from equiaudit.metrics.boxes import Compared, Detections, compare
+from equiaudit.metrics.lattice import px
 from equiaudit.models.types import Model
 from equiaudit.results import BoxExample
 from equiaudit.shifts import Series, ShiftPlan
@@ -68,7 +70,7 @@ def _example(
     counts = record.of(series.name).by_shift
     counted, kept = (counts[:, COUNTS.index(name)] for name in ("counted", "kept"))
     slot = int((counted - kept).argmax())
-    dy, dx = (int(d) for d in plan.offsets(series, record.index)[slot])
+    dy, dx = map(px, plan.offsets(series, record.index)[slot].tolist())
     source = Source(image.item, image.sha256, image.pixels)
     clean, found = _both(model, plan, source, series, (dy, dx))
     if clean is None or found is None:
@@ -95,7 +97,7 @@ def _example(
 
 @torch.inference_mode()
 def _both(
-    model: Model, plan: ShiftPlan, source: Source, series: Series, offset: tuple[int, int]
+    model: Model, plan: ShiftPlan, source: Source, series: Series, offset: Offset
 ) -> tuple[Detections | None, Detections | None]:
     scene = Scene(model, plan, [source])
     windows = [scene.unshifted(0), scene.window(series.name, 0, offset)]

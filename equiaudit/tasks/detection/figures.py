@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from equiaudit.metrics import lattice
 from equiaudit.metrics.dense import largest
 from equiaudit.metrics.intervals import bca_interval, mean_interval, ratio_interval
-from equiaudit.metrics.quantiles import pooled_quantile
+from equiaudit.metrics.quantiles import pooled_quantiles
 from equiaudit.results import (
     DistancePoint,
     Estimate,
@@ -89,16 +90,14 @@ def _jitters(own: Sequence[BoxSeries], seed: int) -> dict[str, Estimate]:
     def of(name: str) -> list[Floats]:
         return [s.moved[:, MOVES.index(name)] for s in own]
 
-    jitter = of("jitter")
-    found = {
-        "jitter_median": pooled_quantile(jitter, _MEDIAN, seed=seed),
-        "jitter_p95": pooled_quantile(jitter, _P95, seed=seed),
-        "jitter_max": largest(np.concatenate([*jitter, np.zeros(0)])),
-    }
+    levels = (_MEDIAN, _P95)
+    median, most = pooled_quantiles(of("jitter"), levels, seed=seed)
+    found = {"jitter_median": median, "jitter_p95": most}
+    found["jitter_max"] = largest(np.concatenate([*of("jitter"), np.zeros(0)]))
     for name in ("centre", "size"):
-        found[f"jitter_{name}_median"] = pooled_quantile(of(name), _MEDIAN, seed=seed)
-        found[f"jitter_{name}_p95"] = pooled_quantile(of(name), _P95, seed=seed)
-    found["jitter_share_p95"] = pooled_quantile(of("share"), _P95, seed=seed)
+        names = (f"jitter_{name}_median", f"jitter_{name}_p95")
+        found |= zip(names, pooled_quantiles(of(name), levels, seed=seed), strict=True)
+    found["jitter_share_p95"] = pooled_quantiles(of("share"), (_P95,), seed=seed)[0]
     return found
 
 
@@ -114,22 +113,25 @@ def grid_maps(
     plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
 ) -> tuple[GridMap, GridMap | None]:
     """Boxes kept by (dy, dx), and by phase where the stride is known."""
-    axis = tuple(range(series.low, series.high + 1))
-    whole = _grid(axis, axis, plan, series, records, lambda at: at - series.low)
-    if plan.stride is None:
+    low, parts, stride = series.low, series.parts, plan.stride
+    axis = lattice.axis(low, series.high, parts)
+    whole = _grid(axis, axis, plan, series, records, lambda at: lattice.cells(at, low, parts))
+    if stride is None:
         return whole, None
-    stride = np.array(plan.stride)
-    rows, columns = (tuple(range(step)) for step in plan.stride)
-    return whole, _grid(rows, columns, plan, series, records, lambda at: at % stride)
+    rows, columns = (lattice.phase_axis(step, parts) for step in stride)
+    phases = _grid(
+        rows, columns, plan, series, records, lambda at: lattice.phase_cells(at, stride, parts)
+    )
+    return whole, phases
 
 
 def _grid(
-    rows: tuple[int, ...],
-    columns: tuple[int, ...],
+    rows: tuple[float, ...],
+    columns: tuple[float, ...],
     plan: ShiftPlan,
     series: Series,
     records: Sequence[BoxRecord],
-    cells: Callable[[Ints], Ints],
+    cells: Callable[[lattice.Numbers], Ints],
 ) -> GridMap:
     agree, total = np.zeros((2, len(rows), len(columns)), np.int64)
     for record in records:
@@ -153,7 +155,7 @@ def by_distance(
     counted, kept = (counts[..., COUNTS.index(n)] for n in ("counted", "kept"))
     return tuple(
         DistancePoint(
-            distance=int(d),
+            distance=lattice.px(d),
             agreement=ratio_interval(
                 (kept * (far == d)).sum(axis=1), (counted * (far == d)).sum(axis=1)
             ),
@@ -175,7 +177,7 @@ def jitter_by_distance(
         total = (kept * at).sum(axis=1)
         if total.any():
             jitter = _per_box((moved * at).sum(axis=1), total, plan.seed)
-            points.append(JitterPoint(distance=d, jitter=jitter))
+            points.append(JitterPoint(distance=lattice.px(d), jitter=jitter))
     return tuple(points)
 
 
@@ -183,19 +185,21 @@ def jitter_maps(
     plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
 ) -> tuple[JitterMap, JitterMap | None]:
     """Mean jitter of kept boxes by (dy, dx), and by phase where the stride is known."""
-    axis = tuple(range(series.low, series.high + 1))
+    low, parts, stride = series.low, series.parts, plan.stride
+    axis = lattice.axis(low, series.high, parts)
     every = _by_shift(plan, series, records)
-    whole = _jitter_map(axis, axis, every, lambda at: at - series.low)
-    if plan.stride is None:
+    whole = _jitter_map(axis, axis, every, lambda at: lattice.cells(at, low, parts))
+    if stride is None:
         return whole, None
-    rows, columns = (tuple(range(step)) for step in plan.stride)
-    stride = np.array(plan.stride)
-    return whole, _jitter_map(rows, columns, every, lambda at: at % stride)
+    rows, columns = (lattice.phase_axis(step, parts) for step in stride)
+    return whole, _jitter_map(
+        rows, columns, every, lambda at: lattice.phase_cells(at, stride, parts)
+    )
 
 
 def _by_shift(
     plan: ShiftPlan, series: Series, records: Sequence[BoxRecord]
-) -> tuple[Ints, Floats, Floats]:
+) -> tuple[lattice.Numbers, Floats, Floats]:
     """(n, K, 2) offsets; (n, K) boxes that are kept, and their jitter summed."""
     own = [r.of(series.name) for r in records]
     offsets = np.stack([plan.offsets(series, r.index) for r in records])
@@ -204,10 +208,10 @@ def _by_shift(
 
 
 def _jitter_map(
-    rows: tuple[int, ...],
-    columns: tuple[int, ...],
-    every: tuple[Ints, Floats, Floats],
-    cells: Callable[[Ints], Ints],
+    rows: tuple[float, ...],
+    columns: tuple[float, ...],
+    every: tuple[lattice.Numbers, Floats, Floats],
+    cells: Callable[[lattice.Numbers], Ints],
 ) -> JitterMap:
     offsets, kept, moved = every
     at = tuple(cells(offsets).reshape(-1, 2).T)

@@ -1,16 +1,18 @@
-"""Masks and key points of the boxes of one image, under one series of shifts."""
+"""Masks and key points of the boxes of one image, under one series of shifts.
+
+Masks are those of whole shifts: between pixels they have no places.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.kinds import Kind
+from equiaudit.kinds import Kind, Offset, around
 from equiaudit.metrics.boxes import Compared, Detections, Field, agreement, area
 from equiaudit.metrics.instances import mask_overlaps, similarity
 from equiaudit.metrics.precision import IOUS
 
-Offset = tuple[int, int]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -58,7 +60,7 @@ class Inside:
 
     def _frame(self, masks: NDArray[np.uint8], offset: Offset, field: Field) -> Bools:
         """(n, h, w) of what all windows of `field` show."""
-        (height, width), (dy, dx) = self._window, offset
+        (height, width), (dy, dx) = self._window, around(offset)[0]
         flat = np.unpackbits(masks, axis=1, count=height * width)
         found = flat.reshape(len(masks), height, width).astype(np.bool_)
         if field.region is None:

@@ -70,13 +70,14 @@ def by_distance(result: Result) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
     """The header and the rows of a table: distance by shift kind."""
     info = METRICS["jitter_median"]
     found = [(kind, own.jitter_by_distance) for kind, own in boxes_of(result)]
-    table: dict[int, dict[str, str]] = {}
+    table: dict[float, dict[str, str]] = {}
     for kind, points in found:
         for point in points:
             table.setdefault(point.distance, {})[kind] = figures.quantity(point.jitter, info)
     kinds = [kind for kind, points in found if points]
     rows = [
-        (f"{d} px", *(cells.get(kind, "") for kind in kinds)) for d, cells in sorted(table.items())
+        (f"{d:g} px", *(cells.get(kind, "") for kind in kinds))
+        for d, cells in sorted(table.items())
     ]
     return ("distance", *map(Name, kinds)), rows
 
@@ -142,7 +143,7 @@ def _card(example: BoxExample, pictures: tuple[tuple[str, str], ...]) -> Card:
     return Card(
         file=visible(example.file),
         kind=visible(example.kind),
-        offset=f"({dy}, {dx})".replace("-", "−"),
+        offset=f"({dy:g}, {dx:g})".replace("-", "−"),
         said=", ".join(f"{getattr(example, name)} {name}" for name in names),
         pictures=pictures,
     )

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from equiaudit.kinds import Kind
+from equiaudit.kinds import Kind, Offset
 from equiaudit.metrics.boxes import Detections, field_of
 from equiaudit.metrics.precision import IOUS, Matches
 
@@ -69,7 +69,7 @@ class Scored:
         return cls(found, true, int(data["views"]))
 
 
-def shown(rows: Floats, window: tuple[int, int], kind: Kind, offset: tuple[int, int]) -> Floats:
+def shown(rows: Floats, window: tuple[int, int], kind: Kind, offset: Offset) -> Floats:
     """The objects (n, 6) of an unshifted window as the window at `offset` shows them, (m, 6).
 
     What a border of either window cuts counts neither as found nor as missed, each part by

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.task import Source
-from equiaudit.kinds import Kind
+from equiaudit.kinds import Kind, Offset, around
 from equiaudit.shifts import ShiftPlan
 from equiaudit.tasks.arrays.block import ArrayBlock
 
@@ -85,21 +85,23 @@ class HeatmapBlock(ArrayBlock):
         self.put(PEAK, jobs.image, 1 + jobs.column, values.cpu().numpy())
 
     def _displaced(
-        self, kind: Kind, image: int, offset: tuple[int, int], maps: Tensor
+        self, kind: Kind, image: int, offset: Offset, maps: Tensor
     ) -> NDArray[np.float64]:
         places, there = self._clean[image]
         wanted, inside = self._moved(kind, offset, places)
         way = displacements(maps, wanted.to(maps.device), self._step, torus=kind.whole).cpu()
         return np.asarray(way.masked_fill(~(there & inside), torch.nan).numpy())
 
-    def _moved(self, kind: Kind, offset: tuple[int, int], places: Tensor) -> tuple[Tensor, Tensor]:
+    def _moved(self, kind: Kind, offset: Offset, places: Tensor) -> tuple[Tensor, Tensor]:
         """Where in the shifted window pixels (K, 2) of the unshifted one are, and which are there.
 
-        By moving the numbers of all pixels back as a map is.
+        By moving the numbers of all pixels back as a map is, and what is left of a fraction.
         """
+        whole = around(offset)[0]
+        rest = torch.tensor([moved - near for moved, near in zip(offset, whole, strict=True)])
         height, width = self.plan.window
         rows, columns = common = kind.common((height, width), offset)
         back = self._pixels.new_full((height, width), -1)
-        back[rows, columns] = kind.back(self._pixels, offset, common)
+        back[rows, columns] = kind.back(self._pixels, whole, common)
         found = back[places[:, 0], places[:, 1]]
-        return torch.stack([found // width, found % width], -1), found >= 0
+        return torch.stack([found // width, found % width], -1) + rest, found >= 0

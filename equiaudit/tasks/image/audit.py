@@ -14,6 +14,7 @@ from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
 from equiaudit.data import Dataset, Item, TargetReader, TruthReader
 from equiaudit.errors import InputError
+from equiaudit.kinds import Resampled
 from equiaudit.metrics.dense import largest, mean_difference, smallest
 from equiaudit.metrics.intervals import bca_interval
 from equiaudit.models.types import Model
@@ -42,6 +43,7 @@ class ImageAudit(MapAudit[ImageRecord]):
     """An image per image, of the window's size."""
 
     smooth = True
+    carried = True
     columns = (
         "offsets",
         "nmse",
@@ -74,6 +76,8 @@ class ImageAudit(MapAudit[ImageRecord]):
                 f"{model.name} returns {self.channels} channels, and targets are grey or RGB.",
                 tip="Leave the targets folder out, or choose another --output-name.",
             )
+        for series in plan.series:
+            _check_rim(series, plan.window)
 
     @property
     def truth(self) -> TruthReader | None:
@@ -151,7 +155,7 @@ class ImageAudit(MapAudit[ImageRecord]):
         if target is not None:
             target = cut(target, self.plan.window, self.plan.margin, (0, 0))
         low, high = (0.0, 1.0) if target is not None else (float(before.min()), float(before.max()))
-        error = (after - seen.moved.clean(before)).abs().mean(0, keepdim=True)
+        error = (after - seen.moved.expected(before)).abs().mean(0, keepdim=True)
         return Pictured(
             clean=self._picture(before, low, high),
             back=self._picture(after, low, high),
@@ -205,6 +209,25 @@ class ImageAudit(MapAudit[ImageRecord]):
             low, high = self.options.output_range or (0.0, 1.0)
             relative = f"PSNR and SSIM take the outputs to be in [{low:g}, {high:g}]"
         return (relative, *_equal(records))
+
+
+def _check_rim(series: Series, window: tuple[int, int]) -> None:
+    """InputError where unshifted outputs cannot be moved as the inputs are."""
+    kind = series.moves
+    if series.parts == 1 or not isinstance(kind, Resampled):
+        return
+    if kind.rim is None:
+        raise InputError(
+            f"Output images are moved as their inputs are, to be compared, and every pixel of"
+            f" {series.kind} shifts by fourier is made of a whole row, beyond the output too.",
+            tip="Give --resampler lanczos or bilinear, or --shifts fractional.",
+        )
+    if series.reach + kind.rim >= min(window) and not kind.whole:
+        raise InputError(
+            f"{series.kind} shifts of up to {series.reach} px, less {kind.rim} px at the borders,"
+            f" leave no overlap of two windows of {window[0]}x{window[1]}.",
+            tip=f"Give --max-shift {min(window) - kind.rim - 1} or less.",
+        )
 
 
 def _known(values: tuple[float | None, ...]) -> Floats:

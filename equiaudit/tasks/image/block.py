@@ -147,7 +147,7 @@ class ImageBlock(MapBlock[ImageSeries]):
     def compare(self, job: Job, shifted: Tensor, moved: Moved) -> tuple[float, Tensor]:
         """NMSE, and the squared error of each pixel over the mean square of the image."""
         own = self._unshifted[job.image]
-        before, after = moved.clean(own.output), moved.back(shifted)
+        before, after = moved.expected(own.output), moved.back(shifted)
         error = (after.double() - before.double()).square().sum(0)
         energy = float(before.double().square().sum())
         if job.name in self.plan.names:
@@ -181,7 +181,7 @@ def _figures(
     found = (psnr(after, before, own.peak), ssim(after, before, own.peak))
     if own.target is None:
         return (*found, None, None)
-    target = moved.clean(own.target)
+    target = moved.expected(own.target)
     to_target, unshifted = psnr(after, target, own.peak), psnr(before, target, own.peak)
     same = math.isinf(to_target) and math.isinf(unshifted)
     return (*found, to_target, 0.0 if same else abs(to_target - unshifted))

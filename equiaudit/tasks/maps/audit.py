@@ -17,6 +17,7 @@ from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile
 from equiaudit.data import Dataset, TruthReader
 from equiaudit.errors import InputError
+from equiaudit.metrics.lattice import px
 from equiaudit.models.types import Model
 from equiaudit.results import BorderProfile, BoundaryPart, DenseShift, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
@@ -39,6 +40,8 @@ class MapAudit(ABC, Generic[Rec]):
 
     smooth: bool
     """Whether its pictures may be scaled by mixing colours."""
+    carried: bool = False
+    """Whether unshifted outputs are moved by fractions, to be compared."""
     columns: tuple[str, ...]
     """Of samples.csv, after file and kind."""
     bounded: tuple[str, ...]
@@ -49,7 +52,7 @@ class MapAudit(ABC, Generic[Rec]):
     ) -> None:
         _check_plan(plan)
         self.model, self.dataset, self.plan, self.options = model, dataset, plan, options
-        self.frames = Frames(plan.window, model.device)
+        self.frames = Frames(plan.window, model.device, carried=self.carried)
         output = blank(model)
         self.channels = int(output.shape[1])
         self.factor = upsampling_of(model, output)
@@ -149,7 +152,7 @@ class MapAudit(ABC, Generic[Rec]):
         if lost:
             return row
         dy, dx = self.plan.offsets(series, record.index)[int(own.changes.argmax())]
-        return row | {"worst_dy": int(dy), "worst_dx": int(dx)} | self.cells(series, record)
+        return row | {"worst_dy": px(dy), "worst_dx": px(dx)} | self.cells(series, record)
 
     def by_kind(self, records: Sequence[Rec]) -> dict[str, np.ndarray[Any, Any]]:
         """(n,) mean change of each image, by kind."""

@@ -15,6 +15,8 @@ from equiaudit.audit.geometry import geometry
 from equiaudit.audit.pictures import data_uri, reduced, views
 from equiaudit.audit.task import Source
 from equiaudit.data import Dataset, Decoded, TruthReader, decode
+from equiaudit.kinds import Offset
+from equiaudit.metrics.lattice import px
 from equiaudit.models.types import Model
 from equiaudit.results import DenseExample
 from equiaudit.shifts import Series, ShiftPlan
@@ -35,7 +37,7 @@ class Seen:
 
     source: Source
     series: Series
-    offset: tuple[int, int]
+    offset: Offset
     moved: Moved
     unshifted: torch.Tensor
     """(C, h, w), as the model returned it."""
@@ -97,7 +99,7 @@ def _example(
 ) -> DenseExample:
     changes = record.of(series.name).changes
     slot = int(changes.argmax())
-    dy, dx = (int(d) for d in plan.offsets(series, record.index)[slot])
+    dy, dx = map(px, plan.offsets(series, record.index)[slot].tolist())
     source = Source(image.item, image.sha256, image.pixels, image.notes, image.truth)
     moved = frames.moved(series.moves, (dy, dx))
     unshifted, shifted = _both(model, plan, source, series, (dy, dx))
@@ -139,7 +141,7 @@ def _small(
 
 @torch.inference_mode()
 def _both(
-    model: Model, plan: ShiftPlan, source: Source, series: Series, offset: tuple[int, int]
+    model: Model, plan: ShiftPlan, source: Source, series: Series, offset: Offset
 ) -> tuple[torch.Tensor, torch.Tensor]:
     scene = Scene(model, plan, [source])
     windows = [scene.unshifted(0), scene.window(series.name, 0, offset)]

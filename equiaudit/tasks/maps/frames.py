@@ -3,6 +3,11 @@
 A shift by (dy, dx) puts the content of pixel p at p + (dy, dx). Moved back, a shifted map is
 compared with the unshifted one wherever both windows hold the content: everywhere for
 circular shifts, on the overlap of the two windows for crop and zero-pad shifts.
+
+By fractions, p comes to lie between 2 or 4 pixels. A map is moved back by the nearest whole
+number of pixels, and what is left of the move is made good where maps are compared: of labels,
+that of any of these pixels will do (`settled`), as there is no label between two; of images, the
+unshifted one is moved by the rest (`expected`).
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from equiaudit.kinds import Kind
+from equiaudit.kinds import Kind, Offset, Resampled, Slices, Whole, around, is_between
 
 _MOST_CELLS = 32
 """Cells along the longer side of a heat map."""
@@ -40,7 +45,7 @@ class Moved:
     """One shift, seen from the unshifted window."""
 
     kind: Kind
-    offset: tuple[int, int]
+    offset: Offset
     rows: slice
     columns: slice
     """Of the unshifted window, the pixels that are compared."""
@@ -56,14 +61,36 @@ class Moved:
 
     def back(self, shifted: Tensor) -> Tensor:
         """The same part of a map (..., H, W) of the shifted window, moved back."""
-        return self.kind.back(shifted, self.offset, (self.rows, self.columns))
+        return self._back(shifted, around(self.offset)[0])
+
+    def _back(self, shifted: Tensor, offset: Whole) -> Tensor:
+        return self.kind.back(shifted, offset, (self.rows, self.columns))
+
+    def settled(self, shifted: Tensor, wanted: Tensor) -> Tensor:
+        """Labels (H, W) moved back, and (h, w) labels that are looked for in their place.
+
+        Those wanted where one of the pixels around has them, else those of the nearest pixel.
+        """
+        nearest, *others = (self._back(shifted, offset) for offset in around(self.offset))
+        for other in others:
+            nearest = torch.where(other == wanted, wanted, nearest)
+        return nearest
+
+    def expected(self, unshifted: Tensor) -> Tensor:
+        """(..., h, w) an image (..., H, W) of the unshifted window, as `back` ought to be."""
+        if not (isinstance(self.kind, Resampled) and is_between(self.offset)):
+            return self.clean(unshifted)
+        return self.back(self.kind.carry(unshifted, self.offset))
 
 
 class Frames:
     """Makes `Moved` for one window."""
 
-    def __init__(self, window: tuple[int, int], device: torch.device) -> None:
-        self.window, self._device = window, device
+    def __init__(
+        self, window: tuple[int, int], device: torch.device, *, carried: bool = False
+    ) -> None:
+        """`carried`: what pixels beyond the window have a part in is not compared."""
+        self.window, self._device, self._carried = window, device, carried
         self.edges = border_bins(window)
 
     @property
@@ -73,12 +100,20 @@ class Frames:
         height, width = (max(1, round(side * scale)) for side in self.window)
         return height, width
 
-    def moved(self, kind: Kind, offset: tuple[int, int]) -> Moved:
+    def moved(self, kind: Kind, offset: Offset) -> Moved:
         """The shift of `kind` by `offset`, which leaves some overlap."""
-        rows, columns = common = kind.common(self.window, offset)
-        there = kind.back(self._bins, offset, common)
+        rows, columns = common = self._common(kind, offset)
+        there = kind.back(self._bins, around(offset)[0], common)
         nearer = torch.minimum(self._bins[rows, columns], there)
         return Moved(kind, offset, rows, columns, nearer, self._cells[rows, columns])
+
+    def _common(self, kind: Kind, offset: Offset) -> Slices:
+        rows, columns = kind.common(self.window, offset)
+        rim = kind.rim if isinstance(kind, Resampled) and is_between(offset) else 0
+        if not (self._carried and rim):
+            return rows, columns
+        height, width = self.window
+        return _within(rows, rim, height - rim), _within(columns, rim, width - rim)
 
     @cached_property
     def _bins(self) -> Tensor:
@@ -98,3 +133,7 @@ class Frames:
         row = torch.arange(height) * rows // height
         column = torch.arange(width) * columns // width
         return (row[:, None] * columns + column[None]).to(torch.int32).to(self._device)
+
+
+def _within(part: slice, low: int, high: int) -> slice:
+    return slice(max(part.start, low), min(part.stop, high))

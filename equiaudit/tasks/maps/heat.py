@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiaudit.audit.pictures import data_uri
+from equiaudit.metrics import lattice
 from equiaudit.metrics.flips import flip_ratio, kept_of
 from equiaudit.results import (
     BorderBin,
@@ -83,7 +84,7 @@ def by_distance(plan: ShiftPlan, series: Series, records: Records) -> tuple[Dist
     for d in np.unique(distance):
         there = distance == d
         rate = flip_ratio((flips * there).sum(axis=1), there.sum(axis=1))
-        found.append(DistancePoint(distance=int(d), agreement=kept_of(rate)))
+        found.append(DistancePoint(distance=lattice.px(d), agreement=kept_of(rate)))
     return tuple(found)
 
 
@@ -92,20 +93,23 @@ def pixel_maps(plan: ShiftPlan, series: Series, records: Records) -> tuple[GridM
     offsets = np.concatenate([plan.offsets(series, r.index) for r in records])
     changes = np.concatenate([r.of(series.name).changes for r in records])
     height, width = plan.window
-    overlap = (height - np.abs(offsets[:, 0])) * (width - np.abs(offsets[:, 1]))
+    lost = np.ceil(np.abs(offsets)).astype(np.int64)
+    overlap = (height - lost[:, 0]) * (width - lost[:, 1])
     pixels = np.full(len(offsets), height * width) if series.moves.whole else overlap
     kept = pixels - np.rint(changes * pixels).astype(np.int64)
-    axis = tuple(range(series.low, series.high + 1))
-    whole = _grid_map(axis, axis, offsets - series.low, kept, pixels)
+    low, parts = series.low, series.parts
+    axis = lattice.axis(low, series.high, parts)
+    whole = _grid_map(axis, axis, lattice.cells(offsets, low, parts), kept, pixels)
     if plan.stride is None:
         return whole, None
-    rows, columns = (tuple(range(side)) for side in plan.stride)
-    return whole, _grid_map(rows, columns, offsets % np.array(plan.stride), kept, pixels)
+    rows, columns = (lattice.phase_axis(side, parts) for side in plan.stride)
+    phases = lattice.phase_cells(offsets, plan.stride, parts)
+    return whole, _grid_map(rows, columns, phases, kept, pixels)
 
 
 def _grid_map(
-    rows: tuple[int, ...],
-    columns: tuple[int, ...],
+    rows: tuple[float, ...],
+    columns: tuple[float, ...],
     cells: NDArray[np.int64],
     kept: NDArray[np.int64],
     pixels: NDArray[np.int64],

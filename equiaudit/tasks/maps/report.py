@@ -281,7 +281,7 @@ def _card(
     return ExampleCard(
         file=visible(example.file),
         kind=visible(example.kind),
-        offset=f"({dy}, {dx})".replace("-", "−"),
+        offset=f"({dy:g}, {dx:g})".replace("-", "−"),
         change=_plain(example.change, info),
         truth=truth,
         pictures=pictures,

@@ -25,7 +25,8 @@ from equiaudit.metrics.paired import paired_difference
 from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, ShiftResult
-from equiaudit.shifts import PROTOCOLS, Series, ShiftPlan
+from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.tasks import TASKS
 from equiaudit.tasks.multilabel.block import SetBlock
 from equiaudit.tasks.multilabel.records import SetRecord
 
@@ -46,6 +47,12 @@ class SetAudit:
             raise ValueError(f"{model.task} decides nothing")
         self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
         self._decide: Decisions = decide
+        if plan.protocol is not None and plan.protocol not in TASKS[model.task].protocols:
+            raise InputError(
+                f"The protocol {plan.protocol} compares one label per image, and this model decides"
+                " for sets of them.",
+                tip="Leave --protocol out; --shifts and --max-shift choose the shifts.",
+            )
 
     @property
     def key(self) -> str:
@@ -102,11 +109,13 @@ class SetAudit:
         return ShiftResult(
             kind=series.name,
             metrics=multilabel.summarise(seen, seed=self._plan.seed),
-            agreement_map=classification.agreement_map(of_sets, series.low, series.high),
-            phase_map=classification.phase_map(of_sets, stride) if stride else None,
+            agreement_map=classification.agreement_map(
+                of_sets, series.low, series.high, series.parts
+            ),
+            phase_map=classification.phase_map(of_sets, stride, series.parts) if stride else None,
             by_distance=classification.by_distance(of_sets),
             classes=tuple(rows),
-            notes=(PROTOCOLS[series.name].meaning,) if series.pair else (),
+            notes=(series.meaning,) if series.meaning else (),
         )
 
     bounded = multilabel.MEANS

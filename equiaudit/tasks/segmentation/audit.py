@@ -13,6 +13,7 @@ from equiaudit.audit.boundary import Changes
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
 from equiaudit.data import ClassTable, Dataset, Item, MaskReader
+from equiaudit.kinds import around
 from equiaudit.metrics.dense import iou_estimates, largest, mean_iou
 from equiaudit.metrics.flips import flip_difference, flip_interval, flip_ratio, kept_of
 from equiaudit.metrics.intervals import ratio_interval
@@ -127,8 +128,9 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             return found
         seed = self.plan.seed
         found["miou_clean"], _ = iou_estimates(_scores([r.unshifted for r in records]), seed=seed)
-        found["miou_shifted"], _ = iou_estimates(_scores([s.shifted for s in own]), seed=seed)
-        found["miou_worst"], _ = iou_estimates(_scores([s.worst for s in own]), seed=seed)
+        if series.parts == 1:
+            found["miou_shifted"], _ = iou_estimates(_scores([s.shifted for s in own]), seed=seed)
+            found["miou_worst"], _ = iou_estimates(_scores([s.worst for s in own]), seed=seed)
         found["lost_object"] = _lost(own, None)
         return found
 
@@ -146,7 +148,8 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     ) -> dict[str, Any]:
         """Classes, and the maps of pixels kept."""
         whole, phases = pixel_maps(self.plan, series, records)
-        classes = self._class_scores(series, records) if self.dataset.labelled else ()
+        scored = self.dataset.labelled and series.parts == 1
+        classes = self._class_scores(series, records) if scored else ()
         return {
             "dense": dense.model_copy(update={"classes": classes}),
             "agreement_map": whole,
@@ -199,8 +202,9 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
         """Labels in their colours; white where they differ."""
         both = torch.stack([seen.unshifted, seen.shifted])
         labels = labels_by(self.model, both, self.factor)
-        unshifted, back = labels[0], seen.moved.back(labels[1])
-        flips = (back != seen.moved.clean(unshifted)).cpu().numpy()
+        unshifted, clean = labels[0], seen.moved.clean(labels[0])
+        back = seen.moved.settled(labels[1], clean)
+        flips = (back != clean).cpu().numpy()
         mask = self._mask(seen.source)
         own = None if mask is None else _own_mean_iou(unshifted, mask, self.classes)
         return Pictured(
@@ -222,13 +226,14 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     def _shifted_mean_iou(
         self, seen: Seen, shifted: torch.Tensor, mask: torch.Tensor | None
     ) -> float | None:
-        if mask is None or seen.source.truth is None:
+        if mask is None or seen.source.truth is None or seen.series.parts > 1:
             return None
         if not seen.series.moves.real:
             back, true = seen.moved.back(shifted), seen.moved.clean(mask)
             return _own_mean_iou(back, true, self.classes)
         whole = torch.from_numpy(seen.source.truth.values).to(self.model.device)
-        true = cut(whole[None], self.plan.window, self.plan.margin, seen.offset)[0]
+        at = around(seen.offset)[0]
+        true = cut(whole[None], self.plan.window, self.plan.margin, at)[0]
         return _own_mean_iou(shifted, true, self.classes)
 
     def cells(self, series: Series, record: SegmentationRecord) -> dict[str, object]:

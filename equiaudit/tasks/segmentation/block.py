@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from equiaudit.audit.jobs import Job
 from equiaudit.audit.task import Source
 from equiaudit.data import IGNORED
+from equiaudit.kinds import around
 from equiaudit.metrics.dense import mean_iou
 from equiaudit.models.types import Model
 from equiaudit.shifts import ShiftPlan
@@ -33,7 +34,10 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SegmentationSeries(MapSeries):
-    """One image under one series; empty where it has no mask."""
+    """One image under one series; empty where it has no mask.
+
+    Without scores of shifts by fractions: a mask has no labels between its pixels.
+    """
 
     shifted: Scores = ()
     """Summed over the offsets."""
@@ -104,6 +108,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         self._masks: dict[int, _Mask] = {}
         self._kept: dict[tuple[int, str], _Kept] = {}
         self._real = {s.name for s in plan.series if s.moves.real}
+        self._between = {s.name for s in plan.series if s.parts > 1}
 
     def reduced(self, outputs: Tensor) -> Tensor:
         """(n, H, W) labels."""
@@ -126,12 +131,14 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         only = self._only[job.image]
         if only is not None and bool((shifted != only).any()):
             self._only[job.image] = None
-        back = moved.back(shifted)
-        flips = back != moved.clean(self._labels[job.image])
+        clean = moved.clean(self._labels[job.image])
+        flips = moved.settled(shifted, clean) != clean
         mask = self._masks.get(job.image)
         if mask is not None and job.name in self.plan.names:
             kept = self._kept.setdefault((job.image, job.name), _Kept())
-            kept.scores[job.slot] = self._scores(job, shifted, back, mask, moved)
+            back = moved.settled(shifted, moved.clean(mask.window))
+            if job.name not in self._between:
+                kept.scores[job.slot] = self._scores(job, shifted, back, mask, moved)
             for label, (lost, found) in mask.objects.count(moved, back).items():
                 kept.lost[label] += lost
                 kept.found[label] += found
@@ -141,7 +148,8 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         """Against the mask moved with the image: real mask enters with real pixels, else none."""
         if job.name not in self._real:
             return scores_of(back, moved.clean(mask.window), self._classes)
-        true = cut(mask.whole[None], self.plan.window, self.plan.margin, job.offset)[0]
+        at = around(job.offset)[0]
+        true = cut(mask.whole[None], self.plan.window, self.plan.margin, at)[0]
         return scores_of(shifted, true, self._classes)
 
     def series(self, image: int, name: str, fields: dict[str, Any]) -> SegmentationSeries:
@@ -149,10 +157,12 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         kept = self._kept.get((image, name))
         if kept is None or None in fields["change"]:
             return SegmentationSeries(**fields)
+        objects = tuple((c, kept.lost[c], kept.found[c]) for c in sorted(kept.found))
+        if name in self._between:
+            return SegmentationSeries(**fields, objects=objects)
         each = np.stack([kept.scores[slot] for slot in sorted(kept.scores)])
         own = mean_iou(each.astype(np.float64))
         worst = int(np.nanargmin(own)) if np.isfinite(own).any() else 0
-        objects = tuple((c, kept.lost[c], kept.found[c]) for c in sorted(kept.found))
         return SegmentationSeries(
             **fields, shifted=_plain(each.sum(0)), worst=_plain(each[worst]), objects=objects
         )

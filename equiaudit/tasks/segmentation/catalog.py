@@ -6,7 +6,8 @@ from typing import Any
 
 from equiaudit.results import MetricInfo
 
-_SHIFTED: dict[str, Any] = {"kinds": ("circular", "crop", "zero-pad")}
+_WHOLE = ("circular", "crop", "zero-pad")
+_SHIFTED: dict[str, Any] = {"kinds": (*_WHOLE, "subpixel", "fractional")}
 
 _ON_SEQUENCES: dict[str, Any] = {"kinds": ("caps-middle", "caps-boundary"), "needs_truth": True}
 
@@ -16,7 +17,7 @@ _OF_SHIFTS = (
         "mASCC",
         "share of pixels that keep their label when the image is rolled, the prediction unrolled",
         True,
-        kinds=("circular",),
+        kinds=("circular", "fractional"),
         of_pixels=True,
         compares=True,
         in_short=True,
@@ -26,7 +27,7 @@ _OF_SHIFTS = (
         "mASSC",
         "share of pixels that keep their label where the two windows overlap",
         True,
-        kinds=("crop", "zero-pad"),
+        kinds=("crop", "zero-pad", "subpixel"),
         of_pixels=True,
         compares=True,
         in_short=True,

@@ -14,23 +14,23 @@ from torch import nn
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.methods import Subject, method
 from equiaudit.repair.pipeline import FixOptions, fix
-from equiaudit.sampling.positions import CanonicalOutputs, roll_positions
+from equiaudit.sampling.positions import CanonicalOutputs, Positions, roll_positions
 
 
 def test_a_box_keeps_its_size_and_its_centre_in_the_image() -> None:
     boxes = torch.tensor([[[2.0, 1.0, 6.0, 3.0, 0.9]]])
     shifts = torch.tensor([[5, 4]])
-    moved = roll_positions(boxes, shifts, (16, 24), "boxes")
+    moved = roll_positions(boxes, shifts, (16, 24), Positions("boxes"))
     assert moved.tolist() == [[[6.0, 6.0, 10.0, 8.0, pytest.approx(0.9)]]]
-    around = roll_positions(boxes, torch.tensor([[0, 21]]), (16, 24), "boxes")
+    around = roll_positions(boxes, torch.tensor([[0, 21]]), (16, 24), Positions("boxes"))
     assert around[0, 0, :4].tolist() == [-1.0, 1.0, 3.0, 3.0]
-    across = roll_positions(boxes, torch.tensor([[13, 18]]), (16, 24), "boxes")
+    across = roll_positions(boxes, torch.tensor([[13, 18]]), (16, 24), Positions("boxes"))
     assert across[0, 0, :4].tolist() == [20.0, 14.0, 24.0, 16.0]
 
 
 def test_points_are_brought_into_the_image() -> None:
     points = torch.tensor([[[2.0, 1.0, 1.0], [23.5, 15.0, 0.0]]])
-    moved = roll_positions(points, torch.tensor([[1, 1]]), (16, 24), "keypoints")
+    moved = roll_positions(points, torch.tensor([[1, 1]]), (16, 24), Positions("keypoints"))
     assert moved.tolist() == [[[3.0, 2.0, 1.0], [0.5, 0.0, 0.0]]]
 
 
@@ -79,7 +79,7 @@ def test_boxes_are_mapped_back_in_the_written_file(
         boxes, scores = fixed(x)
         moved, same = fixed(torch.roll(x, (3, 7), (2, 3)))
     assert torch.equal(scores, same)
-    expected = roll_positions(boxes, torch.tensor([[3, 7]] * 4), SIZE, "boxes")
+    expected = roll_positions(boxes, torch.tensor([[3, 7]] * 4), SIZE, Positions("boxes"))
     assert torch.allclose(moved, expected, atol=1e-4)
     assert not torch.allclose(moved, boxes, atol=1)
 

@@ -8,8 +8,6 @@ from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.ops.registry import op
 from equiaudit.repair.onnx.values import Untranslated, Value, is_batch
 
-__all__ = ["top_k"]
-
 aten = torch.ops.aten
 
 

@@ -19,8 +19,6 @@ from equiaudit.repair.onnx.ops.pool import average_pool, global_average
 from equiaudit.repair.onnx.ops.registry import Translation, contrib, op
 from equiaudit.repair.onnx.values import Untranslated, Value
 
-__all__ = ["LIMITS"]
-
 aten = torch.ops.aten
 
 LIMITS = {

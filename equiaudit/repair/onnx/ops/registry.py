@@ -8,8 +8,6 @@ from typing import TypeAlias
 from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.values import Value
 
-__all__ = ["CONTRIB", "OPS", "Translation", "contrib", "op"]
-
 Translation: TypeAlias = Callable[[Call], Value | Sequence[Value]]
 OPS: dict[str, Translation] = {}
 CONTRIB: dict[str, Translation] = {}

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from equiaudit.repair.onnx.call import Call
 from equiaudit.repair.onnx.values import Untranslated
 
-__all__ = ["Pads", "explicit_pads", "ints_attr", "window_pads"]
-
 
 @dataclass(frozen=True)
 class Pads:

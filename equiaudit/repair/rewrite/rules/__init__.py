@@ -8,12 +8,13 @@ from equiaudit.repair.rewrite.rules import (  # noqa: F401  (each module registe
     layout,
     mean,
     norm,
+    pairs,
     passing,
     pool,
     resample,
     slicing,
     unpool,
 )
-from equiaudit.repair.rewrite.rules.registry import RULES, Call, Rule
+from equiaudit.repair.rewrite.rules.registry import PAIR_RULES, RULES, Call, Rule
 
-__all__ = ["RULES", "Call", "Rule"]
+__all__ = ["PAIR_RULES", "RULES", "Call", "Rule"]

@@ -11,8 +11,6 @@ from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.plan import Step
 from equiaudit.repair.rewrite.rules.registry import Call
 
-__all__ = ["collapsed"]
-
 
 def collapsed(call: Call, x: fx.Node, grid: Grid, effect: str) -> Step:
     """Roll the map to its canonical position, then do what the model did.

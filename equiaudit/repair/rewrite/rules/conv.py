@@ -26,6 +26,7 @@ from equiaudit.repair.rewrite.rules.windows import (
 # A convolution may run as a matrix product with a column per position. With 5 to 11 columns the
 # last ones come from other code with other roundings; 16 are treated alike.
 _TINY_SIDE = 4
+_NARROW = 4
 _VECTOR = 64
 
 # A copy of more than 32 MB comes from fresh pages, which cost more than the copy itself. So a
@@ -61,7 +62,9 @@ def _plan(call: Call, x: fx.Node, both: tuple[Slide, Slide]) -> Any:
 
 
 def _along_one_axis(call: Call, grid: Grid, both: tuple[Slide, Slide]) -> Step:
-    """A pointwise convolution of a map that varies along one axis only."""
+    """A pointwise convolution of a map that varies along one axis, or lies in one line."""
+    if -3 in grid.dims:
+        raise Refuse("a convolution with a weight per position of the image")
     if any(s.span > 1 or s.stride > 1 or s.before for s in both):
         raise Refuse("a window over a map that has one image axis only")
     return verbatim(call, grid)
@@ -76,8 +79,8 @@ def _emit(args: dict[str, Any], grid: Grid, out: Grid, both: tuple[Slide, Slide]
         x = b.value(args["input"])
         weight, bias = b.mapped(args["weight"]), b.mapped(args["bias"])
         block = conv.block() if args["groups"] == channels else channels
-        if _is_vector_product(outputs, out, both):
-            y = _twice(conv, x, weight, bias, channels)
+        if args["groups"] == 1 and _is_narrow_product(outputs, out, both):
+            y = _repeated(conv, x, weight, bias, channels, outputs)
         elif block < channels:
             y = _in_blocks(conv, x, weight, bias, channels, block, outputs // channels)
         else:
@@ -133,23 +136,31 @@ def _in_blocks(
     return joined
 
 
-def _is_vector_product(outputs: int, out: Grid, both: tuple[Slide, Slide]) -> bool:
-    """Whether it is 1x1 to one channel, with elements left over after the last whole vector.
+def _is_narrow_product(outputs: int, out: Grid, both: tuple[Slide, Slide]) -> bool:
+    """Whether it is to fewer channels than four, with elements left over after the last vector.
 
-    Some CPUs treat those differently, by a bit; to two channels all are treated alike.
+    CPUs treat those differently, by a bit: 1x1 to one channel, and others to two or three where
+    the elements are no multiple of four. To four channels all are treated alike.
     """
-    pointwise = both[0].kernel == both[1].kernel == 1
-    return outputs == 1 and pointwise and out.sizes[0] * out.sizes[1] % _VECTOR != 0
+    if outputs >= _NARROW:
+        return False
+    left = _VECTOR if both[0].kernel == both[1].kernel == 1 else _NARROW
+    return out.sizes[0] * out.sizes[1] % left != 0
 
 
-def _twice(
-    conv: _Conv, x: fx.Node, weight: fx.Node, bias: fx.Node | None, channels: int
+def _repeated(
+    conv: _Conv,
+    x: fx.Node,
+    weight: fx.Node,
+    bias: fx.Node | None,
+    channels: int,
+    outputs: int,
 ) -> fx.Node:
-    """The one channel computed twice, and taken once."""
-    b = conv.b
-    both = b.call(torch.cat, [weight, weight], 0)
-    shift = None if bias is None else b.call(torch.cat, [bias, bias], 0)
-    return b.dense(b.call(torch.narrow, conv(x, both, shift, channels, 1), 1, 0, 1))
+    """The channels computed often enough to be four, and taken once."""
+    b, times = conv.b, -(-_NARROW // outputs)
+    several = b.call(torch.cat, [weight] * times, 0)
+    shift = None if bias is None else b.call(torch.cat, [bias] * times, 0)
+    return b.dense(b.call(torch.narrow, conv(x, several, shift, channels, 1), 1, 0, outputs))
 
 
 def _is_tiny(out: Grid) -> bool:

@@ -10,14 +10,11 @@ import torch.fx as fx
 
 from equiaudit.graphs.nodes import SYMBOL, shape_of
 from equiaudit.repair.rewrite.builder import Builder
-from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
+from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
-from equiaudit.repair.rewrite.rules.collapse import collapsed
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
-
-_FLATTENS = "flattens the map at fixed places"
-RETURN = "returns to a finer grid"
+from equiaudit.repair.rewrite.rules.views import RETURN, reshaped
 
 
 @rule(["permute"])
@@ -77,76 +74,6 @@ def view(call: Call) -> Step:
     return reshaped(call, call.args["self"])
 
 
-def reshaped(call: Call, x: fx.Node) -> Step:
-    """Find where the image axes go; a view that merges them with channels is a collapse."""
-    grid = call.grid(x)
-    if not grid.present:
-        return verbatim(call)
-    old, new = shape_of(x), shape_of(call.node)
-    places = {axis.dim: _place(old, new, axis.dim, grid) for axis in grid.present}
-    if None not in places.values():
-        out = Grid(*(axis and _placed(axis, places[axis.dim]) for axis in grid.axes))
-        finer = out.strides != grid.strides
-        return Step(out, _view_of(x, grid, out, new), call.plan(RETURN) if finer else None)
-    if _joins_channels(old, new) and (grid.is_map or (len(old), grid.dims) == (4, (-3, -2))):
-        return collapsed(call, x, grid, _FLATTENS)
-    if all(old[axis.dim] == 1 and axis.size == 1 for axis in grid.present if axis.fits):
-        return verbatim(call)
-    raise Refuse("it lays the positions of the image out in one line, as attention does")
-
-
-def _placed(axis: Axis, place: tuple[int, int] | None) -> Axis:
-    dim, ratio = place or (axis.dim, 1)
-    return axis.scaled(Fraction(1, ratio)).at(dim)
-
-
-def _place(
-    old: tuple[int, ...], new: tuple[int, ...], dim: int, grid: Grid
-) -> tuple[int, int] | None:
-    """The new dimension (negative) of an image axis, and how many elements it has per position.
-
-    More than one where the dimensions right behind it are merged into it, as depth-to-space and
-    repeats do: element r*i + p comes from position i.
-    """
-    at = len(old) + dim
-    for stop in range(at + 1, len(old) + 1):
-        ratio, behind = _product(old[at + 1 : stop]), _product(old[stop:])
-        if ratio > 1 and (old[at] == 1 or any(dim < d < stop - len(old) for d in grid.dims)):
-            return None
-        for place, size in enumerate(new):
-            if size == old[at] * ratio and _product(new[place + 1 :]) == behind:
-                return place - len(new), ratio
-    return None
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
-
-
-def _joins_channels(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Whether everything but the batch ends in one dimension."""
-    return len(new) == 2 and new[0] == old[0] and new[1] == _product(old[1:])
-
-
-def _view_of(x: fx.Node, grid: Grid, out: Grid, new: tuple[int, ...]) -> Any:
-    def emit(b: Builder, node: fx.Node) -> fx.Node:
-        shape: list[Any] = list(new)
-        for axis in out.present:
-            shape[axis.dim] = axis.size
-        batch = [i for i, size in enumerate(shape) if size % SYMBOL == 0]
-        if len(batch) > 1:
-            raise Refuse("it splits the batch over several dimensions")
-        for i in batch:
-            shape[i] = -1
-        y = b.aten(torch.ops.aten.reshape.default, b.settle(x, grid), shape)
-        return b.forth(y, new, out, grid)
-
-    return emit
-
-
 @rule(["expand", "expand_as"])
 def expand(call: Call) -> Step:
     """A value without position, spread over a map, is the same at every position."""
@@ -161,9 +88,7 @@ def expand(call: Call) -> Step:
 
 def _expanded(x: fx.Node, grid: Grid, out: Grid, shape: tuple[int, ...]) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
-        sizes: list[Any] = [-1 if size % SYMBOL == 0 else size for size in shape]
-        for axis in out.present:
-            sizes[axis.dim] = axis.size
+        sizes: list[Any] = [-1 if n % SYMBOL == 0 else n for n in out.circled(shape)]
         spread = b.aten(torch.ops.aten.expand.default, b.settle(x, grid), sizes)
         return b.aten(torch.ops.aten.clone.default, spread)
 
@@ -191,6 +116,8 @@ def repeat_interleave(call: Call) -> Step:
     dim = dim % ndim - ndim
     if dim not in grid.dims:
         return verbatim(call, grid)
+    if grid.in_line or dim in grid.shared:
+        raise Refuse("it repeats tokens of a line of positions")
     out = Grid(*(a and a.scaled(Fraction(1, repeats if a.dim == dim else 1)) for a in grid.axes))
 
     def emit(b: Builder, node: fx.Node) -> fx.Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,14 +10,15 @@ import torch.fx as fx
 
 from equiaudit.graphs.nodes import shape_of, short_name
 from equiaudit.repair.rewrite.builder import Builder
-from equiaudit.repair.rewrite.grid import Axis, Grid
+from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
 from equiaudit.repair.rewrite.rules.collapse import collapsed
 from equiaudit.repair.rewrite.rules.passing import join, settled_copy, verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.sampling.mean import order_free_mean
+from equiaudit.sampling.order_free import order_free_norm, order_free_variance
 
-__all__ = ["pool_whole_map", "reduced"]
+__all__ = ["counted", "pool_whole_map", "reduced"]
 
 
 def pool_whole_map(call: Call, x: fx.Node, grid: Grid, *, mean: bool) -> Step:
@@ -36,16 +38,17 @@ def pool_whole_map(call: Call, x: fx.Node, grid: Grid, *, mean: bool) -> Step:
 
 def _mean_of(x: fx.Node, dims: list[int], grid: Grid, *, keepdim: bool) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
-        shape = list(shape_of(x))
-        for axis in grid.present:
-            shape[axis.dim] = axis.size
-        count = 1
-        for dim in dims:
-            count *= shape[dim]
+        count = counted(x, dims, grid)
         result: fx.Node = b.call(order_free_mean, b.value(x), dims, count, keepdim)
         return result
 
     return emit
+
+
+def counted(x: fx.Node, dims: list[int], grid: Grid) -> int:
+    """How many elements `dims` (negative) of x hold, its image axes as long as their circles."""
+    shape = grid.circled(shape_of(x))
+    return math.prod(shape[dim] for dim in dims)
 
 
 def reduced(grid: Grid, dims: list[int], ndim: int, *, keepdim: bool) -> Grid:
@@ -68,7 +71,7 @@ def _dims(call: Call, ndim: int) -> list[int]:
     return [d - ndim if d >= 0 else d for d in listed]
 
 
-@rule(["mean", "sum", "amax", "amin", "std", "var"])
+@rule(["mean", "sum", "amax", "amin"])
 def reduction(call: Call) -> Step:
     """Over the image: order-free. Over channels: in float64, so that vector tails agree."""
     x = call.args["self"]
@@ -78,12 +81,11 @@ def reduction(call: Call) -> Step:
     dims, keepdim = _dims(call, ndim), bool(call.args.get("keepdim"))
     if -ndim in dims:
         raise Refuse("it mixes the images of a batch")
+    _check_shared(grid, dims)
     out = reduced(grid, dims, ndim, keepdim=keepdim)
     kind = short_name(call.node)
     if kind in ("amax", "amin"):
         return Step(out, settled_copy({x: grid}) if any(grid.leads) else verbatim(call).emit)
-    if kind in ("std", "var"):
-        raise Refuse("a variance over the image, which has no order-free form here")
     plan = call.plan("sums in an order that depends on position")
     if kind == "mean":
         return Step(out, _mean_of(x, dims, grid, keepdim=keepdim), plan)
@@ -96,6 +98,77 @@ def _sum_of(x: fx.Node, dims: list[int], keepdim: bool) -> Any:
         return result
 
     return emit
+
+
+@rule(["std", "var", "var_mean", "std_mean"])
+def spread(call: Call) -> Step:
+    """Variance or standard deviation, and with `_mean` the mean too; each sum has no order."""
+    args, x = call.args, call.args["self"]
+    grid, kind = call.grid(x), short_name(call.node)
+    several = kind.endswith("_mean")
+    if not grid.present:
+        return verbatim(call, (FLAT, FLAT) if several else FLAT)
+    dims, keepdim, out = _reduction(call)
+    unbiased = args.get("unbiased", args.get("correction"))
+    correction = 1.0 if unbiased is None else float(unbiased)
+    count = counted(x, dims, grid)
+
+    def emit(b: Builder, node: fx.Node) -> Any:
+        value = b.settle(x, grid)
+        shape = (dims, count, correction, keepdim)
+        found = b.call(_spread, value, *shape, kind.startswith("std"))
+        return (found, b.call(order_free_mean, value, dims, count, keepdim)) if several else found
+
+    plan = call.plan("sums in an order that depends on position")
+    return Step((out, out) if several else out, emit, plan)
+
+
+def _spread(
+    x: Any, dims: list[int], count: int, correction: float, keepdim: bool, root: bool
+) -> Any:
+    found = order_free_variance(x, dims, count, correction, keepdim)
+    return (torch.sqrt(found) if root else found).type_as(x)
+
+
+@rule(["linalg_vector_norm", "norm"])
+def length(call: Call) -> Step:
+    """The Euclidean length, as a sum without an order; the largest and the sum of sizes."""
+    args, x = call.args, call.args["self"]
+    grid = call.grid(x)
+    if not grid.present:
+        return verbatim(call)
+    dims, keepdim, out = _reduction(call)
+    power = args.get("ord", args.get("p"))
+    power = 2 if power is None else power
+    if power not in (1, 2, math.inf):
+        raise Refuse(f"a norm of order {power} over the image")
+
+    def emit(b: Builder, node: fx.Node) -> Any:
+        value = b.settle(x, grid)
+        if power == 2:
+            return b.call(order_free_norm, value, dims, keepdim)
+        sizes = b.call(torch.abs, value)
+        if power == 1:
+            return b.call(order_free_mean, sizes, dims, 1, keepdim)
+        return b.call(torch.amax, sizes, dims, keepdim=keepdim)
+
+    return Step(out, emit, call.plan("sums in an order that depends on position"))
+
+
+def _check_shared(grid: Grid, dims: list[int]) -> None:
+    if set(dims) & grid.shared:
+        raise Refuse("it sums over positions and other axes at once")
+
+
+def _reduction(call: Call) -> tuple[list[int], bool, Grid]:
+    """Dimensions, whether they are kept, and the grid of the result, of each image by itself."""
+    x = call.args["self"]
+    ndim, keepdim = len(shape_of(x)), bool(call.args.get("keepdim"))
+    dims = _dims(call, ndim)
+    if -ndim in dims:
+        raise Refuse("it mixes the images of a batch")
+    _check_shared(call.grid(x), dims)
+    return dims, keepdim, reduced(call.grid(x).settled(), dims, ndim, keepdim=keepdim)
 
 
 @rule(["max", "min"])

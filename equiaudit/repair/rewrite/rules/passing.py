@@ -16,12 +16,22 @@ from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.repair.rewrite.rules.spread import laid_over
 from equiaudit.torch_private import overload_name
 
-__all__ = ["back_to", "copy_node", "join", "settled_copy", "to_double", "verbatim"]
+__all__ = [
+    "EXACT",
+    "TRANSCENDENTAL",
+    "back_to",
+    "copy_node",
+    "in_double",
+    "join",
+    "settled_copy",
+    "to_double",
+    "verbatim",
+]
 
 # Elements that a vector loop takes at a time; what is left over goes through scalar code.
 _VECTOR = 64
 
-_EXACT = frozenset(
+EXACT = frozenset(
     """
     relu hardtanh hardswish hardsigmoid leaky_relu prelu clamp clamp_min clamp_max relu6 neg abs
     sign sqrt rsqrt reciprocal square floor ceil round dropout feature_dropout alpha_dropout
@@ -30,7 +40,7 @@ _EXACT = frozenset(
     logical_not addcmul masked_fill zeros_like ones_like full_like bitwise_and bitwise_or
     """.split()  # noqa: SIM905
 )
-_TRANSCENDENTAL = frozenset(
+TRANSCENDENTAL = frozenset(
     """
     sigmoid silu gelu tanh softplus elu celu selu mish exp expm1 log log1p log2 pow erf sin cos
     logsigmoid log_sigmoid
@@ -48,7 +58,7 @@ def copy_node(b: Builder, node: fx.Node) -> Any:
     return b.copy(node)
 
 
-@rule(_EXACT)
+@rule(EXACT)
 def elementwise(call: Call) -> Step:
     """Position by position; operands on one grid stay on it."""
     if call.args.get("train") is True:
@@ -56,7 +66,7 @@ def elementwise(call: Call) -> Step:
     return join(call)
 
 
-@rule(_TRANSCENDENTAL)
+@rule(TRANSCENDENTAL)
 def transcendental(call: Call) -> Step:
     """Position by position, but vector and scalar code may differ in the last bit.
 
@@ -68,17 +78,16 @@ def transcendental(call: Call) -> Step:
     grid = step.out
     if not isinstance(grid, Grid) or not grid.present or _whole_vectors(call.node, grid):
         return step
-    return Step(grid, _in_double)
+    return Step(grid, in_double)
 
 
 def _whole_vectors(node: fx.Node, grid: Grid) -> bool:
-    shape = list(shape_of(node))
-    for axis in grid.present:
-        shape[axis.dim] = axis.size
-    return math.prod(shape[1:]) % _VECTOR == 0
+    if grid.shared:
+        return False
+    return math.prod(grid.circled(shape_of(node))[1:]) % _VECTOR == 0
 
 
-def _in_double(b: Builder, node: fx.Node) -> fx.Node:
+def in_double(b: Builder, node: fx.Node) -> fx.Node:
     """f(x) computed in float64; an in-place f also replaces what its input stands for."""
     first: Any = node.args[0]
     x = b.value(first)
@@ -118,7 +127,7 @@ def join(call: Call) -> Step:
 
 def _common(call: Call, inputs: list[fx.Node], which: int) -> Axis | None:
     axes = [a for a in (call.grid(n).axes[which] for n in inputs) if a is not None]
-    if len({(a.dim, a.stride) for a in axes}) > 1:
+    if len({(a.dim, a.stride, a.shared, a.inner) for a in axes}) > 1:
         places = sorted({f"stride {a.stride}" for a in axes})
         raise Refuse(f"its inputs lie on different grids ({', '.join(places)})")
     return axes[0] if axes else None

@@ -13,7 +13,7 @@ from equiaudit.graphs.nodes import bind, module_path, op_name, shape_of, short_n
 from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.plan import OpPlan, Refuse, State, Step
 
-__all__ = ["RULES", "Call", "Rule", "rule"]
+__all__ = ["PAIR_RULES", "RULES", "Call", "Rule", "pair_rule", "rule"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Call:
         state = self.state(node)
         return state if isinstance(state, Grid) else FLAT
 
+    def varies(self, node: Any) -> bool:
+        """Whether an input may differ from position to position."""
+        state = self.state(node)
+        return not isinstance(state, Grid) or bool(state.present)
+
     def map(self, node: Any) -> Grid:
         """The grid of an input that must be a (B, C, H, W) map."""
         grid = self.grid(node)
@@ -58,6 +63,8 @@ class Call:
 
 Rule: TypeAlias = Callable[[Call], Step]
 RULES: dict[str, Rule] = {}
+PAIR_RULES: dict[str, Rule] = {}
+"""What is known to do with a value per pair of positions; nothing else may read one."""
 
 
 def rule(names: Iterable[str]) -> Callable[[Rule], Rule]:
@@ -65,6 +72,16 @@ def rule(names: Iterable[str]) -> Callable[[Rule], Rule]:
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def pair_rule(names: Iterable[str]) -> Callable[[Rule], Rule]:
+    """Register a rule for operators that read `Pairs`."""
+
+    def register(function: Rule) -> Rule:
+        PAIR_RULES.update(dict.fromkeys(names, function))
         return function
 
     return register

@@ -16,9 +16,9 @@ from equiaudit.graphs.nodes import shape_of, short_name
 from equiaudit.repair.rewrite.builder import Builder, Window
 from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
-from equiaudit.repair.rewrite.rules.layout import RETURN
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.repair.rewrite.rules.views import RETURN
 from equiaudit.repair.rewrite.rules.windows import descend, pair, sampled
 from equiaudit.sampling.wrapping import wrap_axis
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from equiaudit.repair.rewrite.rules.passing import copy_node, settled_copy, verb
 from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.repair.rewrite.rules.spread import laid_over
 from equiaudit.repair.rewrite.rules.windows import descend, sampled
+
+_TOKENS = "it takes or adds tokens at fixed places of a line of positions"
 
 
 def _negative(dim: int, ndim: int) -> int:
@@ -31,6 +34,9 @@ def strided_slice(call: Call) -> Step:
         return verbatim(call, grid)
     extent, step = shape[dim], args["step"]
     start = _bound(args["start"], extent, 0)
+    crowded = grid.in_line or dim in grid.shared
+    if crowded and (start, step, _bound(args["end"], extent, extent)) != (0, 1, extent):
+        raise Refuse(_TOKENS)
     if step > 1:
         return _sample(call, x, dim, start, step)
     taken = _bound(args["end"], extent, extent) - start
@@ -52,7 +58,7 @@ def _led(grid: Grid, dim: int, by: int) -> Grid:
 
 
 def _lead(axis: Axis, by: int) -> Axis:
-    return Axis(axis.dim, axis.stride, axis.length, axis.lead + by)
+    return replace(axis, lead=axis.lead + by)
 
 
 def _cloned(b: Builder, x: fx.Node) -> fx.Node:
@@ -173,6 +179,8 @@ def pad(call: Call) -> Step:
         return verbatim(call, grid)
     if any(any(p) for d, p in by_dim.items() if d not in grid.dims and -d <= ndim):
         raise Refuse("it pads channels and image in one go")
+    if grid.in_line or grid.shared:
+        raise Refuse(_TOKENS)
     out = grid
     for dim, (before, _) in spatial.items():
         out = _led(out, dim, before)

@@ -10,8 +10,6 @@ import torch.fx as fx
 from equiaudit.graphs.nodes import bind, shape_of, short_name
 from equiaudit.repair.rewrite.grid import Grid
 
-__all__ = ["constant_along", "laid_over"]
-
 _SAME = frozenset(("clone", "contiguous", "detach", "alias"))
 
 
@@ -19,10 +17,10 @@ def laid_over(node: fx.Node, grid: Grid) -> bool:
     """Whether a tensor that no image axis is known of fits `grid` at every position alike."""
     shape = shape_of(node)
     return all(
-        len(shape) < -axis.dim
-        or shape[axis.dim] == 1
-        or (shape[axis.dim] == axis.size and constant_along(node, axis.dim))
-        for axis in grid.present
+        len(shape) < -dim
+        or shape[dim] == 1
+        or (shape[dim] == grid.extents.get(dim) and constant_along(node, dim))
+        for dim in grid.dims
     )
 
 

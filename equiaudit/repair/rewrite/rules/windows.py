@@ -14,8 +14,6 @@ from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse
 from equiaudit.repair.rewrite.rules.registry import Call
 
-__all__ = ["Reading", "Slide", "pair", "read", "reading", "sampled", "slides", "window_facts"]
-
 
 @dataclass(frozen=True)
 class Slide:

@@ -1,6 +1,6 @@
 """Make the demo again: draw the pictures, train the network, write what the package holds.
 
-    python -m equiaudit.demo.train --out DIR
+    python benchmarks/demo_train.py --out DIR
 
 No picture is moved in training, as in much of practice: that is what the demo shows.
 """
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from demo_surfaces import CLASSES, SIDE, surface
 from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
 from equiaudit.demo.net import demo_net
-from equiaudit.demo.surfaces import CLASSES, SIDE, surface
 
 WINDOW = 32
 MEAN = (0.53, 0.53, 0.53)
@@ -104,7 +104,7 @@ def _record(net: nn.Module, recipe: Recipe) -> str:
     right, total = accuracy(net, HELD_OUT)
     fresh_right, fresh_total = accuracy(net, _FRESH)
     return (
-        "# Written by equiaudit.demo.train.\n"
+        "# Written by benchmarks/demo_train.py.\n"
         f"classes = {json.dumps(list(CLASSES))}\n"
         f"trained_on = {recipe.per_class * len(CLASSES)}\n"
         f"epochs = {recipe.epochs}\n"
@@ -118,7 +118,7 @@ def _record(net: nn.Module, recipe: Recipe) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and write weights, their preprocessing file, a record, and the images."""
-    parser = argparse.ArgumentParser(prog="python -m equiaudit.demo.train", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     out: Path = parser.parse_args(arguments).out
     recipe = Recipe()

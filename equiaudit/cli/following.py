@@ -1,0 +1,55 @@
+"""The command that comes next, ready to be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equiaudit.cli.command import Call
+from equiaudit.cli.fix import DATA_FLAGS
+from equiaudit.cli.inspect import MODEL_FLAGS
+from equiaudit.config import flag_name
+
+if TYPE_CHECKING:
+    from equiaudit.results import Result
+
+
+def say_next(result: Result, model: str, data: str, call: Call) -> None:
+    """How to repair what the scan found, with what the command line says of model and data.
+
+    Nothing where shifts change nothing, and where the images are sequences, which fix does not
+    read.
+    """
+    from equiaudit.data import without_secrets
+    from equiaudit.report.findings import changes
+
+    if call.settings.protocol == "caps" or not changes(result):
+        return
+    told = (
+        part
+        for name in dict.fromkeys((*MODEL_FLAGS, *DATA_FLAGS))
+        if name in call.given
+        for part in _flags(name, getattr(call.settings, name))
+    )
+    onnx = result.fingerprint.model_kind == "onnx"
+    stem = Path(model.rpartition(":")[2]).stem or "model"
+    fixed = f"{stem}-fixed{'.onnx' if onnx else '.pt'}"
+    command = ("equiaudit", "fix", model, "-o", fixed, "--data", data, *told)
+    call.terminal.say(f"Next: {shlex.join(map(without_secrets, command))}")
+
+
+def _flags(name: str, value: Any) -> Iterator[str]:
+    flag = f"--{flag_name(name)}"
+    if isinstance(value, bool):
+        yield flag if value else f"--no-{flag_name(name)}"
+    elif name == "input":
+        for each in value:
+            yield from (flag, each)
+    elif isinstance(value, tuple):
+        between = "x" if name in ("size", "stride") else ","
+        # With "=", since a list may begin with a minus.
+        yield f"{flag}={between.join(f'{n:g}' if isinstance(n, float) else str(n) for n in value)}"
+    else:
+        yield from (flag, str(value))
