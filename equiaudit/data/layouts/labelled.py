@@ -86,12 +86,13 @@ def _hugging_face(tree: Tree, asked: Asked) -> Listing:
 
 def _has_cls(tree: Tree) -> bool:
     """Whether files of classes lie beside images; those of .json alone where they name one."""
-    names = {file.relative: file for file in tree.files}
-    if any(name.endswith(".cls") for name in names):
+    if len(tree.files) == len(tree.images):
+        return False
+    if any(file.relative.endswith(".cls") for file in tree.files):
         return True
-    first = next(iter(tree.images), None)
-    beside = None if first is None else names.get(f"{stem(first.relative)}.json")
-    return beside is not None and _of_json(beside.path) is not None
+    beside = {f"{stem(image.relative)}.json" for image in tree.images[:1]}
+    found = next((file for file in tree.files if file.relative in beside), None)
+    return found is not None and _of_json(found.path) is not None
 
 
 def _webdataset(tree: Tree, asked: Asked) -> Listing:
