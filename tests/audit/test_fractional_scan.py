@@ -27,6 +27,7 @@ from equiaudit.audit.merging import merged, open_shards, run_shard
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
 from equiaudit.errors import InputError
+from equiaudit.gates import check_names, parse_gate
 from equiaudit.kinds import KINDS, RESAMPLERS
 from equiaudit.report import FORMATS, render
 from equiaudit.shifts import make_plan
@@ -181,6 +182,9 @@ def test_pixels_keep_their_label_where_one_of_those_around_has_it(masks, kind):
     assert {"miou_clean", "lost_object"} <= metrics.keys()
     assert not {"miou_shifted", "miou_worst"} & metrics.keys()
     assert result.shifts[kind].dense.classes == ()
+    check_names((parse_gate(f"{kind}.{name}>=0.5"),), (kind,), labelled=True)
+    with pytest.raises(InputError):
+        check_names((parse_gate(f"{kind}.miou_shifted>=0.5"),), (kind,), labelled=True)
 
 
 def labels(x):
