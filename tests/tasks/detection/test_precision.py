@@ -223,8 +223,8 @@ def test_the_interval_covers():
         true = np.arange(images), np.zeros(images, np.int64), counts
         return Matches(image, label, rng.random(n), hit, none, *true)
 
-    truth = estimates(drawn(20_000), 20_000)["ap"].value
+    truth = estimates(drawn(4_000), 4_000)["ap"].value
     held = sum(
-        e.low <= truth <= e.high for e in (estimates(drawn(40), 40)["ap"] for _ in range(60))
+        e.low <= truth <= e.high for e in (estimates(drawn(40), 40)["ap"] for _ in range(40))
     )
-    assert held >= 52
+    assert held >= 35
