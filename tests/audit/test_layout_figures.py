@@ -138,5 +138,6 @@ def test_labels_of_a_published_layout_give_the_figures_of_a_table(
     settings = {"max_shift": 1, "offsets": 2, "shifts": ("circular",), "accuracy_check": False}
     found = [dense_scan(data, small_model(), **settings).result for data in (theirs, ours)]
     assert theirs.layout == layout
+    assert not any("not read" in note for note in theirs.notes)
     assert found[0].shifts == found[1].shifts
     assert "accuracy_clean" in found[0].shifts["circular"].metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from equiaudit.data.classes import classes_of
 from equiaudit.data.labels import has_columns
@@ -64,7 +65,8 @@ def _is_listed(tree: Tree) -> bool:
 
 
 def _listed(tree: Tree, asked: Asked) -> Listing:
-    return by_table(tree.root, tree.images, tree.root / _LIST, asked, (0, 1))
+    listing = by_table(tree.root, tree.images, tree.root / _LIST, asked, (0, 1))
+    return replace(listing, read_too=(_LIST,))
 
 
 def _metadata(tree: Tree) -> Place | None:
@@ -81,7 +83,7 @@ def _hugging_face(tree: Tree, asked: Asked) -> Listing:
         raise InputError(
             f"There is no metadata.csv, .jsonl or .parquet with file_name and label in {tree.root}."
         )
-    return by_table(tree.root, tree.images, table, asked)
+    return replace(by_table(tree.root, tree.images, table, asked), read_too=(table.name,))
 
 
 def _has_cls(tree: Tree) -> bool:
@@ -114,7 +116,8 @@ def _webdataset(tree: Tree, asked: Asked) -> Listing:
     source = f"{' and '.join(sorted(kinds))} files"
     classes = classes_of(told, asked.known, source=source, order=asked.order, table=True)
     said = (f"{len(told)} images labelled by the {' or '.join(sorted(kinds))} file of each.",)
-    return labelled(tree.root, tree.images, told, classes, source, said)
+    listing = labelled(tree.root, tree.images, told, classes, source, said)
+    return replace(listing, read_too=tuple(beside))
 
 
 def _class(place: Place) -> str | None:
