@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml equiaudit/_version.py
 
-.PHONY: demo test soak lint types bench audit lowest clean install dev
+.PHONY: demo test soak exporters lint types bench audit lowest clean install dev
 
 demo: $(VENV)/.installed
 	$(BIN)/equiaudit demo
@@ -15,6 +15,21 @@ test: $(VENV)/.dev
 # Hostile files and killed runs, for an hour; SOAK_TRIES=60 mutates fewer files.
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak $(ARGS) </dev/null
+
+# Files that other projects' exporters write. TensorFlow lives alone; the two others see the torch
+# of $(VENV) beside what they install.
+EXPORTERS ?= .exporters
+SITE := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+exporters: $(VENV)/.dev
+	for each in keras optimum main; do $(PYTHON) -m venv $(EXPORTERS)/$$each || exit 1; done
+	for each in optimum main; do \
+	  echo "import site; site.addsitedir('$$($(BIN)/python $(SITE))')" \
+	    > "$$($(EXPORTERS)/$$each/bin/python $(SITE))/shared.pth" || exit 1; done
+	$(EXPORTERS)/keras/bin/python -m pip install --quiet tensorflow-cpu==2.21.0 keras==3.15.1 tf2onnx==1.17.0
+	$(EXPORTERS)/optimum/bin/python -m pip install --quiet optimum-onnx==0.1.0 "transformers<4.58"
+	$(EXPORTERS)/main/bin/python -m pip install --quiet torchao==0.18.0 onnxconverter-common==1.16.0 lightning==2.6.6
+	EXPORTERS=$(abspath $(EXPORTERS)) OMP_NUM_THREADS=1 $(EXPORTERS)/main/bin/python -m pytest -m exporters \
+	  tests/exporters $(ARGS) </dev/null
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -28,7 +43,7 @@ CASES ?= ../shared/cases
 bench: $(VENV)/.dev
 	for each in coverage flip_coverage exactness overhead speed memory dense_memory; do \
 	  $(BIN)/python benchmarks/$$each.py || exit 1; done
-	test ! -d "$(CASES)" || for each in scan_overhead offsets canonical crop_select onnx_nets; do \
+	test ! -d "$(CASES)" || for each in scan_overhead offsets canonical crop_select onnx_nets int8; do \
 	  $(BIN)/python benchmarks/$$each.py --cases "$(CASES)" || exit 1; done
 	test ! -d "$(CASES)" || $(BIN)/python benchmarks/early_stop.py --cases "$(CASES)" \
 	  --cache build/logits.npz
@@ -48,7 +63,7 @@ lowest:
 	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest -q $(LOWEST)
 
 clean:
-	rm -rf $(VENV) .lowest build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .lowest .exporters build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev

@@ -28,7 +28,7 @@ def inspect(
     model: str | Path | nn.Module | Model,
     data: str | Path | None = None,
     *,
-    limit: int = PICTURES,
+    limit: int = 4,
     seed: int = 0,
     output: str | Path | None = None,
     **settings: Unpack[ScanSettings],

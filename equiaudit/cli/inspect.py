@@ -34,7 +34,7 @@ LAYING_FLAGS = (
     *("mask_offset", "mask_threshold", "mask_orientation"),
 )
 """The settings that say how images and masks lie."""
-_PICTURES = 8
+_PICTURES = 4
 ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A model file, torchvision:NAME/WEIGHTS or timm:NAME."),
@@ -54,7 +54,7 @@ def inspect(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="Images (8, or --limit N) on which ops are ranked by their errors."
+            metavar="DIR", help="Images (4, or --limit N) on which ops are ranked by their errors."
         ),
     ] = None,
     format: FormatOption = "text",

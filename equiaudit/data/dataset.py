@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -256,15 +257,18 @@ def dataset_of(
     listing: Listing,
     limit: int | None,
     seed: int,
-    names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Dataset:
     """The images of `listing` that are kept, and what is known of them."""
     chosen = _chosen(listing, limit, seed)
-    images = [listing.images[i] for i in chosen]
+    images: Sequence[ImageFile] = listing.images
+    if len(chosen) < len(images):
+        images = [images[i] for i in chosen.tolist()]
     labels = None if listing.labels is None else listing.labels[chosen]
+    names = [image.relative for image in images]
     items = Items.of(
         listing.root,
-        (image.relative for image in images),
+        names,
         labels,
         chosen,
         _truths(images, listing.truth),
@@ -273,9 +277,9 @@ def dataset_of(
     return Dataset(
         root=listing.root,
         items=items,
-        class_names=listing.class_names or dict(enumerate(names or ())),
+        class_names=listing.class_names or dict(enumerate(class_names or ())),
         labelled=labels is not None or bool(listing.truth) or listing.masked,
-        listing_sha256=_digest(listing, chosen),
+        listing_sha256=_digest(listing, images, names, labels),
         notes=listing.notes,
         layout=layout,
         doubt=None if listing.doubt is None else listing.doubt.of(chosen),
@@ -309,15 +313,24 @@ def _lot(seed: int, index: int) -> bytes:
     return hashlib.sha256(f"{seed}:{index}".encode()).digest()
 
 
-def _digest(listing: Listing, chosen: NDArray[np.int32]) -> str:
+def _digest(
+    listing: Listing,
+    images: Sequence[ImageFile],
+    names: Sequence[str],
+    labels: NDArray[np.int32] | None,
+) -> str:
     digest = hashlib.sha256()
-    labels = None if listing.labels is None else listing.labels.tolist()
-    for i in chosen.tolist():
-        image, stated = listing.images[i], "None"
-        name = image.name
-        if labels is not None:
-            stated = str(labels[i])
-        elif truth := listing.truth.get(name):
-            stated = f"{truth.name}:{truth.size}"
-        digest.update(f"{len(name)}:{name}:{image.size}:{stated}\n".encode())
+
+    def add(names: Sequence[str], sizes: Sequence[int]) -> None:
+        """No name holds a zero byte."""
+        named = os.fsencode("\0".join(names))
+        digest.update(f"{len(names)} {len(named)} ".encode() + named)
+        digest.update(np.array(sizes, np.int64).tobytes())
+
+    add(names, [image.size for image in images])
+    if labels is not None:
+        digest.update(labels.astype(np.int64).tobytes())
+    elif listing.truth:
+        truth = [listing.truth.get(image.name) for image in images]
+        add([t.relative if t else "" for t in truth], [t.size if t else -1 for t in truth])
     return digest.hexdigest()

@@ -26,6 +26,7 @@ from equiaudit.data.arrays import (
 from equiaudit.data.deep import is_deep, read_deep
 from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item
+from equiaudit.data.jpeg import fast_rgb
 from equiaudit.data.letterbox import RESAMPLING
 from equiaudit.data.places import Place, read_bytes
 from equiaudit.data.stacks import stack_planes, stack_size
@@ -236,7 +237,7 @@ def _planes(
             )
     elif image.mode == "F":
         raise ValueError(f"floating-point pixels {NO_SCALE}")
-    planes = deep or [_eight_bit(image)]
+    planes = deep or [fast_rgb(image, content) or _eight_bit(image)]
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("the first of several frames")
     return planes, tuple(notes)

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from equiaudit.data.listing import printable
+from equiaudit.data.listing import is_ascii, printable
 from equiaudit.data.places import Place
 
 NO_LABEL = -1
@@ -44,6 +44,10 @@ class Names:
     @classmethod
     def of(cls, names: Iterable[str]) -> Names:
         """Pack `names`, which may hold any bytes that a file system gives."""
+        names = list(names)
+        if is_ascii(names):
+            ends = np.cumsum(list(map(len, names)), dtype=np.int64)
+            return cls("".join(names).encode(), ends)
         encoded = [os.fsencode(name) for name in names]
         return cls(b"".join(encoded), np.cumsum([len(name) for name in encoded], dtype=np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from equiaudit.data.listing import (
     EXTENSIONS,
     ImageFile,
     holds_images,
-    is_image,
+    images_of,
     list_files,
     list_images,
-    without_arrays,
+    names_of,
+    printable,
 )
 from equiaudit.data.places import Place, folder_of
 from equiaudit.errors import InputError
@@ -36,17 +38,28 @@ class Tree:
     @cached_property
     def images(self) -> tuple[ImageFile, ...]:
         """Those of `files` that are images by their ending."""
-        return without_arrays([file for file in self.files if is_image(file.relative)])
+        return images_of(self.files)
 
     @cached_property
     def folders(self) -> str:
         """The folders that hold files, relative to `root`, one a line."""
-        return "\n".join(sorted({file.name.rpartition("/")[0] for file in self.files}))
+        found = {file.relative.rpartition("/")[0] for file in self.files}
+        return "\n".join(sorted(map(printable, found)))
 
     @cached_property
     def tops(self) -> frozenset[str]:
         """What the images lie in: the first parts of their names."""
-        return frozenset(image.name.partition("/")[0] for image in self.images)
+        return frozenset(self.top_of)
+
+    @cached_property
+    def top_of(self) -> list[str]:
+        """That of each image."""
+        return first_parts(self.names)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """That of each image."""
+        return names_of(self.images)
 
     def has(self, *folders: str) -> bool:
         """Whether there are all these folders."""
@@ -55,6 +68,11 @@ class Tree:
     def under(self, folder: str) -> tuple[ImageFile, ...]:
         """The images of one folder, named relative to it."""
         return list_images(self.root / folder)
+
+
+def first_parts(names: Sequence[str]) -> list[str]:
+    """The folders that images lie in, or their own names where they lie in none."""
+    return [name.partition("/")[0] for name in names]
 
 
 def no_images(folder: Place) -> InputError:

@@ -174,24 +174,60 @@ def compare(
     so with one of another class are relabelled. `places` are the offsets of the two windows.
     `overlap` (n, m) takes the place of the boxes' own.
     """
-    one, other = field.cut(a.boxes), field.cut(b.boxes)
-    overlap = field.iou(one, other) if overlap is None else overlap
-    kept = _paired(np.where(a.labels[:, None] == b.labels[None], overlap, 0.0), iou)
-    whole, whole_other = field.whole(a.boxes, places[0]), field.whole(b.boxes, places[1])
-    free, free_other = kept < 0, np.ones(len(b), np.bool_)
-    free_other[kept[kept >= 0]] = False
-    part, part_other = _parts(field, one, other, ~whole, ~whole_other)
-    apart = ~whole | (free & part)
-    open_, open_other = free & ~apart, free_other & whole_other & ~part_other
-    again = np.full(len(a), -1, np.int64)
-    if open_.any() and open_other.any():
-        again = _paired(np.where(open_[:, None] & open_other[None], overlap, 0.0), iou)
-    open_other[again[again >= 0]] = False
-    kept = np.where(apart, -1, kept)
-    moved = np.full((len(a), 4), np.nan)
-    has = kept >= 0
-    moved[has] = field.moves(one[has], other[kept[has]])
-    return Compared(kept, again >= 0, open_ & (again < 0), apart, open_other, moved)
+    return _Frames.of(a, b, field, places, overlap).outcome(iou)
+
+
+@dataclass(frozen=True, eq=False)
+class _Frames:
+    """The boxes of two frames, by all that does not depend on how much they have to overlap."""
+
+    field: Field
+    one: Floats
+    """(n, 4) cut to what is compared."""
+    other: Floats
+    """(m, 4)"""
+    overlap: Floats
+    """(n, m)"""
+    alike: Bools
+    """(n, m) of one class."""
+    whole: Bools
+    whole_other: Bools
+    part: Bools
+    """(n,) lies by half or more in one of the other that a border cuts."""
+    part_other: Bools
+
+    @classmethod
+    def of(
+        cls,
+        a: Detections,
+        b: Detections,
+        field: Field,
+        places: tuple[Offset, Offset],
+        overlap: Floats | None,
+    ) -> _Frames:
+        one, other = field.cut(a.boxes), field.cut(b.boxes)
+        overlap = field.iou(one, other) if overlap is None else overlap
+        whole, whole_other = field.whole(a.boxes, places[0]), field.whole(b.boxes, places[1])
+        parts = _parts(field, one, other, ~whole, ~whole_other)
+        alike = a.labels[:, None] == b.labels[None]
+        return cls(field, one, other, overlap, alike, whole, whole_other, *parts)
+
+    def outcome(self, iou: float) -> Compared:
+        count, overlap = len(self.one), self.overlap
+        kept = _paired(np.where(self.alike, overlap, 0.0), iou)
+        free, free_other = kept < 0, np.ones(len(self.other), np.bool_)
+        free_other[kept[kept >= 0]] = False
+        apart = ~self.whole | (free & self.part)
+        open_, open_other = free & ~apart, free_other & self.whole_other & ~self.part_other
+        again = np.full(count, -1, np.int64)
+        if open_.any() and open_other.any():
+            again = _paired(np.where(open_[:, None] & open_other[None], overlap, 0.0), iou)
+        open_other[again[again >= 0]] = False
+        kept = np.where(apart, -1, kept)
+        moved = np.full((count, 4), np.nan)
+        has = kept >= 0
+        moved[has] = self.field.moves(self.one[has], self.other[kept[has]])
+        return Compared(kept, again >= 0, open_ & (again < 0), apart, open_other, moved)
 
 
 def agreement(
@@ -206,12 +242,11 @@ def agreement(
 
     Over the boxes of both that no border cuts; those left over once apart from parts of such.
     """
-    whole = field.whole(b.boxes, places[1])
-    overlap = field.iou(field.cut(a.boxes), field.cut(b.boxes)) if overlap is None else overlap
+    frames = _Frames.of(a, b, field, places, overlap)
     found = []
     for iou in ious:
-        seen = compare(a, b, field, places, iou, overlap)
-        kept = int(whole[seen.kept[seen.kept >= 0]].sum())
+        seen = frames.outcome(iou)
+        kept = int(frames.whole_other[seen.kept[seen.kept >= 0]].sum())
         left = int(seen.lost.sum()) + int(seen.appeared.sum()) + 2 * int(seen.relabelled.sum())
         found.append((2 * kept, 2 * kept + left))
     return found

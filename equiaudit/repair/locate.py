@@ -16,7 +16,8 @@ place of the border. Per operation and image:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -47,10 +48,12 @@ def locate(gm: fx.GraphModule, analysis: Analysis, images: Mapping[str, Tensor])
     if not ops or not images:
         raise NothingToDo("There is no operation to locate, or no image to do it on.")
     with torch.inference_mode():
-        found = [_Image(gm, analysis, image[None]) for image in images.values()]
         rolled = _shifts(analysis.total_stride)
         unmodified = _output_change(gm, analysis, images, rolled)
-        places = [_place(i, ops, nodes, found, rolled) for i in range(len(ops))]
+        errors = {op.node: _Errors() for op in ops}
+        for image in images.values():  # one at a time: all values of a net are held
+            _measure(_Image(gm, analysis, image[None]), nodes, errors, rolled)
+        places = [_place(i, ops, errors[op.node]) for i, op in enumerate(ops)]
         fixed, reason = _fixed(gm, analysis, images, rolled)
         places = [place.model_copy(update=fixed.get(place.node, {})) for place in places]
     return Located(
@@ -68,6 +71,16 @@ def _shifts(stride: Shift) -> tuple[Shift, ...]:
     return tuple(dict.fromkeys([(1, 1), half, stride]))
 
 
+@dataclass(frozen=True)
+class _Errors:
+    """Of one operation, over images and shifts; nothing of what gives or takes indices."""
+
+    whole: list[float] = field(default_factory=list)
+    between: list[float] = field(default_factory=list)
+    reached: list[float] = field(default_factory=list)
+    deep: list[float] = field(default_factory=list)
+
+
 class _Image:
     """One image through the graph: every value, and what follows from changing one."""
 
@@ -76,13 +89,12 @@ class _Image:
         self._order = {node: i for i, node in enumerate(gm.graph.nodes)}
         self.env = _values(gm, x)
         self.output = _main(self.env)
-        self._rolled: dict[Shift, Env] = {}
 
     def entering(self, node: fx.Node) -> Iterator[tuple[float, Tensor]]:
         """The error of `node` alone, and its changed output: whole pixels, then between them."""
         target = self.analysis.grids.get(node.name)
         source = self._source(node)
-        if source is None:
+        if source is None or self._indexes(node):
             return
         base = self._applied(node, (0, 0))
         for shift, backs in _moves(source, target):
@@ -97,15 +109,21 @@ class _Image:
         again.run(self._x, initial_env=env)
         return _change(self.output, _main(again.env))
 
-    def at_depth(self, node: fx.Node, shift: Shift) -> float | None:
-        """The error of its value when the image is rolled."""
-        grid = self.analysis.grids.get(node.name)
-        if shift not in self._rolled:
-            self._rolled[shift] = _values(self.gm, self._x.roll(shift, (-2, -1)))
-        before, after = self.env[node], self._rolled[shift][node]
-        if not isinstance(before, Tensor) or not before.is_floating_point():
-            return None
-        return _best(before, after, grid, _backs(shift, grid))[0]
+    def at_depth(self, nodes: Iterable[fx.Node], shift: Shift) -> Iterator[tuple[str, float]]:
+        """The error of the value of each when the image is rolled, by name."""
+        rolled = _values(self.gm, self._x.roll(shift, (-2, -1)))
+        for node in (n for n in nodes if not self._indexes(n)):
+            grid = self.analysis.grids.get(node.name)
+            before, after = self.env[node], rolled[node]
+            if before.is_floating_point():
+                yield node.name, _best(before, after, grid, _backs(shift, grid))[0]
+
+    def _indexes(self, node: fx.Node) -> bool:
+        """Whether it gives or takes places of pixels, which do not roll as a map does."""
+        read = (self.env[arg] for arg in tensor_args(node))
+        return isinstance(self.env[node], tuple) or any(
+            isinstance(value, Tensor) and value.dtype == torch.int64 for value in read
+        )
 
     def _source(self, node: fx.Node) -> Grid | None:
         """The grid of what it reads of the image."""
@@ -124,7 +142,8 @@ class _Image:
         args: Any = fx.map_arg(node.args, rolled)
         kwargs: Any = fx.map_arg(node.kwargs, rolled)
         target: Any = node.target
-        return _first(target(*args, **kwargs))  # a pool may give indices too
+        found: Tensor = target(*args, **kwargs)
+        return found
 
 
 def _values(gm: fx.GraphModule, x: Tensor) -> Env:
@@ -224,34 +243,35 @@ def _change(before: Tensor, after: Tensor) -> float:
     return float((after - before).abs().amax()) / span
 
 
-def _place(
-    i: int,
-    ops: list[OpPlan],
+def _measure(
+    image: _Image,
     nodes: Mapping[str, fx.Node],
-    images: list[_Image],
+    errors: Mapping[str, _Errors],
     shifts: tuple[Shift, ...],
-) -> Place:
-    op, node = ops[i], nodes[ops[i].node]
-    entered: tuple[list[float], list[float]] = [], []
-    reached = []
-    for image in images:
-        for errors, (error, value) in zip(entered, image.entering(node), strict=False):
-            errors.append(error)
-            reached.append(image.arriving(node, value) if error else 0.0)
-    deep = [image.at_depth(node, shift) for image in images for shift in shifts]
-    known = [error for error in deep if error is not None]
-    paths = [each.module for each in ops]
-    own = op.module if op.module and paths.count(op.module) == 1 else op.node
+) -> None:
+    """Add what one image says."""
+    for name, own in errors.items():
+        entering = image.entering(nodes[name])
+        for kind, (error, value) in zip((own.whole, own.between), entering, strict=False):
+            kind.append(error)
+            own.reached.append(image.arriving(nodes[name], value) if error else 0.0)
+    for shift in shifts:
+        for name, error in image.at_depth([nodes[name] for name in errors], shift):
+            errors[name].deep.append(error)
+
+
+def _place(i: int, ops: list[OpPlan], errors: _Errors) -> Place:
+    op, paths = ops[i], [each.module for each in ops]
     return Place(
         node=op.node,
-        name=own,
+        name=op.module if op.module and paths.count(op.module) == 1 else op.node,
         op=op.op,
         effect=op.effect,
         depth=i,
-        enters_whole=_mean(entered[0]),
-        enters_between=_mean(entered[1]),
-        reaches=_mean(reached),
-        at_depth=_mean(known),
+        enters_whole=_mean(errors.whole),
+        enters_between=_mean(errors.between),
+        reaches=_mean(errors.reached),
+        at_depth=_mean(errors.deep),
     )
 
 

@@ -211,7 +211,8 @@ def bars(parts: Sequence[BoundaryPart], info: MetricInfo) -> tuple[Bar, ...]:
 
 
 def _bar(part: BoundaryPart, axis: Domain, info: MetricInfo) -> Bar:
-    name, meaning, remedy = (visible(t, 300) for t in (part.name, part.meaning, part.remedy))
+    name, meaning = visible(part.name, 300), visible(part.meaning, 300)
+    remedy = visible(part.remedy, 300) if part.remedy else ""
     if part.estimate is None or part.estimate.value is None:
         why = part.reason or "nothing was measured"
         return Bar(name, meaning, remedy, "not known", visible(why, 300))

@@ -134,7 +134,7 @@ def _boundary(result: Result) -> Iterator[str]:
             prose(part.name),
             figures.quantity(part.estimate, info) if part.estimate else "not known",
             prose(causes.why(part)),
-            prose(part.remedy),
+            prose(part.remedy) if part.remedy else "",
         )
         for part in result.boundary
     )

@@ -37,4 +37,4 @@ def inspection(found: Inspection) -> str:
 
 
 def _preformatted(text: str) -> str:
-    return f'<pre style="white-space:pre">{escape(text)}</pre>'
+    return f'<pre style="white-space:pre;font-family:monospace">{escape(text)}</pre>'

@@ -168,7 +168,15 @@ def _panels(rows: int, columns: int) -> tuple[Figure, Any]:
     """Without pyplot: nothing stays open, and no display is asked for."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_SIDE * columns + 0.8, _SIDE * rows), layout="constrained")
+    class Picture(Figure):
+        """A notebook shows it by itself; pyplot's hooks are what shows a plain figure."""
+
+        def _repr_png_(self) -> bytes:
+            out = io.BytesIO()
+            self.savefig(out, format="png")
+            return out.getvalue()
+
+    figure = Picture(figsize=(_SIDE * columns + 0.8, _SIDE * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

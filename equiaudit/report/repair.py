@@ -78,12 +78,12 @@ def _rendered(
     return text(parts, color=color, width=width)
 
 
-def _inspection(found: Inspection) -> Iterable[Part]:
+def _inspection(found: Inspection, one_by_one: bool = True) -> Iterable[Part]:
     yield Text(_headline(found), style="bold")
     yield Text(_sizes(found))
     yield Text(f"Captured by: {terminal(found.route)}")
     if found.ops:
-        yield _operations(found.ops)
+        yield _operations(found.ops) if one_by_one else _kinds_of_operation(found.ops)
     if found.located is not None:
         yield from located_parts(found.located)
     yield from bullets(
@@ -132,6 +132,33 @@ def _operations(rows: Sequence[OpRow]) -> Table:
         cells = (row.where or row.node, row.op, pair(row.stride), padding, row.effect, verdict)
         shown.add_row(*(Text(sentence(cell)) for cell in cells))
     return shown
+
+
+def _kinds_of_operation(rows: Sequence[OpRow]) -> Table:
+    """A line for all operations of one kind that fare alike."""
+    shown = table("op", "count", "what it does", "fixable")
+    alike: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        verdict = "yes" if row.fixable else f"no: {row.reason or row.effect}"
+        kind = (row.op, row.effect, verdict)
+        alike[kind] = alike.get(kind, 0) + 1
+    for (op, effect, verdict), count in alike.items():
+        shown.add_row(*(Text(sentence(cell)) for cell in (op, f"{count:,}", effect, verdict)))
+    return shown
+
+
+def _verifications(records: Sequence[Verification]) -> Iterable[Part]:
+    """In full that of what was written, and whatever did not pass; a line for the others."""
+    for record in records:
+        yield Text("")
+        if record is records[-1] or not record.passed:
+            yield from _verification(record)
+        else:
+            yield Text(
+                f"Verification of the {terminal(record.subject)} on {terminal(record.device)}:"
+                f" passed; {record.figures.comparisons:,} comparisons, {record.coverage}.",
+                style="bold green",
+            )
 
 
 def _verification(record: Verification) -> Iterable[Part]:
@@ -213,16 +240,17 @@ def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     if report.reason is not None:
         yield Text(sentence(report.reason), style="bold red")
     yield from comparing.candidates(report)
-    yield Text("")
-    yield from _inspection(report.inspection) if report.rewrites else _left(report.inspection)
-    if explain and report.rewrites:
-        yield from bullets("What they become", _explanations(report.inspection))
-    for record in report.verifications:
-        yield Text("")
-        yield from _verification(record)
+    yield from _metrics(report)
     yield from _cost(report)
     yield from comparing.training(report.training)
-    yield from _metrics(report)
+    yield Text("")
+    one_by_one = explain or report.outcome == "planned"
+    yield from (
+        _inspection(report.inspection, one_by_one) if report.rewrites else _left(report.inspection)
+    )
+    if explain and report.rewrites:
+        yield from bullets("What they become", _explanations(report.inspection))
+    yield from _verifications(report.verifications)
     yield from comparing.borders(report.borders)
     yield from comparing.agreement(report.agreement)
     yield from bullets("Notes", report.notes)

@@ -180,8 +180,9 @@ def test_non_finite_outputs_are_named_and_left_out(root):
     net = segmenter()
 
     def sometimes(x):
-        out = net(x)
-        out[x[:, :, :5].sum((1, 2, 3)) < -330, 0, 0, 0] = float("nan")
+        out, top = net(x), x[:, :, :4]  # black where a shift is the largest downwards
+        plain = (top.amax((2, 3)) == top.amin((2, 3))).all(1)
+        out[plain, 0, 0, 0] = float("nan")
         return out
 
     result = dense_scan(segmentation_data(root), dense_model(sometimes)).result

@@ -27,6 +27,7 @@ from equiaudit.audit.merging import merged, open_shards, run_shard
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shards import Shard
 from equiaudit.errors import InputError
+from equiaudit.gates import check_names, parse_gate
 from equiaudit.kinds import KINDS, RESAMPLERS
 from equiaudit.report import FORMATS, render
 from equiaudit.shifts import make_plan
@@ -74,12 +75,13 @@ def test_whole_shifts_of_labels_are_crops_and_circulars_to_the_last_digit(images
 @pytest.mark.parametrize("resampler", RESAMPLERS)
 def test_what_is_found_under_one_kind_does_not_hang_on_those_beside_it(images, resampler):
     """Contrasts of circular shifts reach further: there, a canvas of crops holds nothing."""
-    settings = {"resampler": resampler, "accuracy_check": False}
+    settings = {"resampler": resampler, "accuracy_check": False, "max_shift": 2}
     model, data = small_model(), dataset(images)
-    together = scan(model, data, shifts=("circular", "subpixel"), **settings).result.shifts
-    alone = scan(model, data, shifts=("subpixel",), **settings).result.shifts
-    assert make_plan(("circular",), window=SIZE, max_shift=3, stride=(4, 4)).reach > 3
-    assert plain(together["subpixel"]) == plain(alone["subpixel"])
+    together = scan(model, data, shifts=("circular", "subpixel"), **settings).result
+    alone = scan(model, data, shifts=("subpixel",), **settings).result
+    plan = make_plan(("circular",), window=SIZE, max_shift=2, stride=(4, 4), paired=True)
+    assert plan.reach > 2
+    assert plain(together.shifts["subpixel"]) == plain(alone.shifts["subpixel"])
 
 
 @pytest.mark.parametrize("task", ["segmentation", "image"])
@@ -180,6 +182,9 @@ def test_pixels_keep_their_label_where_one_of_those_around_has_it(masks, kind):
     assert {"miou_clean", "lost_object"} <= metrics.keys()
     assert not {"miou_shifted", "miou_worst"} & metrics.keys()
     assert result.shifts[kind].dense.classes == ()
+    check_names((parse_gate(f"{kind}.{name}>=0.5"),), (kind,), labelled=True)
+    with pytest.raises(InputError):
+        check_names((parse_gate(f"{kind}.miou_shifted>=0.5"),), (kind,), labelled=True)
 
 
 def labels(x):

@@ -14,6 +14,8 @@ from equiaudit.audit.engine import run_scan
 from equiaudit.audit.options import ScanOptions
 from equiaudit.errors import InputError
 from equiaudit.gates import check_names, parse_gate
+from equiaudit.metrics.classification import Observations
+from equiaudit.metrics.protocols import of_protocol
 from equiaudit.report import render
 from equiaudit.shifts import PROTOCOLS, make_plan
 
@@ -125,6 +127,21 @@ def test_alias_free_is_the_worst_of_three_grids(images, alias_free, name, count)
     assert own["agreement"].value == pytest.approx(np.mean(agreement), abs=1e-12)
     assert 0 < np.mean(robust) < (COUNT - 1) / COUNT
     assert own["flipped"].value == np.mean([share < 1 for share in agreement])
+
+
+def test_what_is_right_shifted_has_to_be_right_unshifted_too():
+    seen = Observations(
+        offsets=np.ones((4, 2, 2), np.int64),
+        predicted=np.array([[1, 1], [1, 1], [1, 0], [0, 0]]),
+        clean=np.array([1, 0, 1, 0]),
+        labels=np.ones(4, np.int64),
+    )
+    found = of_protocol(seen, ("accuracy_robust", "stability", "fidelity"))
+    assert {name: own.value for name, own in found.items()} == {
+        "accuracy_robust": 0.25,
+        "stability": 0.5,
+        "fidelity": 0.25,
+    }
 
 
 def test_alias_free_says_what_it_tried(alias_free):

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 import equiaudit
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, NothingToDo
 from equiaudit.report.repair import render_inspection
 
 HOW = {"size": (16, 16), "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -145,6 +145,26 @@ def test_a_pad_of_its_own_is_to_blame_and_not_the_window_that_reads_it(images):
     assert first.node in [row.node for row in alone.ops]
 
 
+class Unpooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.last = nn.MaxPool2d(2, return_indices=True), nn.Conv2d(3, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.last(nn.functional.max_unpool2d(*self.pool(x), 2))
+
+
+def test_of_places_of_pixels_nothing_is_said(images):
+    found = equiaudit.inspect(Unpooled().eval(), images, **HOW).located
+    places = {place.op: place for place in found.places}
+    assert {name for name, place in places.items() if place.reaches is None} == {
+        "max_pool2d_with_indices",
+        "max_unpool2d",
+    }
+    assert places["conv2d"].enters_whole > 0
+    assert "–" in render_inspection(equiaudit.inspect(Unpooled().eval(), images, **HOW))
+
+
 def test_what_cannot_be_converted_is_located_all_the_same(images):
     net = broken(2, "pads")
     found = equiaudit.inspect(net, images, **HOW | {"size": (16, 16)}).located
@@ -160,3 +180,15 @@ def test_a_report_needs_images(images, tmp_path):
     with pytest.raises(InputError, match="about images"):
         equiaudit.inspect(sound(), output=tmp_path, **HOW)
     assert equiaudit.inspect(sound(), **HOW).located is None
+
+
+def test_what_does_not_run_fixed_alone_has_no_figure_and_is_refused_by_fix(images, tmp_path):
+    """A pool that leaves its map at 7 px, where the circle has 8."""
+    net = nn.Sequential(nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 2), nn.Conv2d(3, 4, 1), nn.Flatten())
+    found = equiaudit.inspect(net.eval(), images, **HOW).located
+    places = {place.name: place for place in found.places}
+    assert places["1"].only is None
+    assert places["1"].reaches > 0
+    assert "another size" in found.reason
+    with pytest.raises(NothingToDo, match="does not run with 0 left as it is"):
+        equiaudit.fix(net, tmp_path / "fixed.pt", only="1", **HOW)

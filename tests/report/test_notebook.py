@@ -68,10 +68,12 @@ def test_intervals_are_drawn_where_they_are():
     ("result", "what"),
     [(RESULT, "phases"), (RESULT, "causes"), (make_dense_result(), "causes")],
 )
-def test_every_picture_can_be_saved(result, what):
+def test_every_picture_can_be_saved_and_shows_itself(result, what):
+    figure = result.plot(what)
     out = io.BytesIO()
-    result.plot(what).savefig(out, format="png")
+    figure.savefig(out, format="png")
     assert out.getvalue().startswith(b"\x89PNG")
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_what_there_is_not_is_said():

@@ -192,3 +192,23 @@ def test_neither_results_nor_report_import_torch() -> None:
     code = "import equiaudit.report.repair, equiaudit.repair, sys; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_operations_of_a_kind_are_one_line_unless_asked_for() -> None:
+    ops = tuple(CONV.model_copy(update={"where": f"layer{i}.conv1"}) for i in range(9))
+    made = report(inspection=inspection(ops=ops))
+    short = render_fix(made)
+    assert "layer3.conv1" not in short
+    (line,) = (line for line in short.splitlines() if "conv2d" in line)
+    assert line.split()[1] == "9"
+    assert "layer3.conv1" in render_fix(made, explain=True)
+    assert "layer3.conv1" in render_fix(report(outcome="planned", inspection=inspection(ops=ops)))
+
+
+def test_only_what_was_written_or_failed_is_verified_at_length() -> None:
+    graph = verification(subject="converted graph")
+    short = render_fix(report(verifications=(graph, verification())))
+    assert short.count("Criterion:") == 1
+    assert "Verification of the converted graph on cpu: passed; 1,023 comparisons" in short
+    failed = verification(subject="converted graph", passed=False, figures=BROKEN)
+    assert render_fix(report(verifications=(failed, verification()))).count("Criterion:") == 2

@@ -290,6 +290,12 @@ def test_html_of_a_result_with_almost_nothing_in_it() -> None:
     assert not Page(render(empty, "html")).of("svg")
 
 
+@pytest.mark.parametrize("name", ["md", "html", "text"])
+def test_a_cause_without_a_remedy_leaves_its_place_empty(result: Result, name: str) -> None:
+    assert not any(part.remedy for part in result.boundary)
+    assert "(blank" not in render(result, name).replace("\\", "")
+
+
 def test_boundary_part_without_estimate_shows_its_reason(result: Result) -> None:
     for name in ("text", "md", "html"):
         assert "cannot be padded" in render(result, name)

@@ -13,9 +13,9 @@ from equiaudit.data.items import NO_LABEL
 from equiaudit.data.labels import labels_of_table
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.suspicion import refuse_mask_folders, refuse_named_masks
-from equiaudit.data.listing import ImageFile, list_images, sub_folders
+from equiaudit.data.listing import ImageFile, list_images, names_of, sub_folders
 from equiaudit.data.places import Place, tables_in
-from equiaudit.data.tree import Tree, no_images
+from equiaudit.data.tree import Tree, first_parts, no_images
 from equiaudit.errors import InputError
 
 
@@ -73,8 +73,9 @@ def labelled(
     """With the class index of what each image is labelled with; None where it is not."""
 
     def by(index: Mapping[str, int]) -> NDArray[np.int32]:
-        places = (NO_LABEL if label is None else index[label] for label in told)
-        return np.fromiter(places, np.int32, len(told))
+        places: dict[str | None, int] = {None: NO_LABEL}
+        places.update(index)
+        return np.fromiter(map(places.__getitem__, told), np.int32, len(told))
 
     doubt = None
     if classes.meanings:
@@ -92,7 +93,7 @@ def labelled(
 
 def _is_flat(tree: Tree) -> bool:
     _, images = listed(tree)
-    return all("/" not in image.name for image in images)
+    return not any("/" in image.relative for image in images)
 
 
 def _flat(tree: Tree, asked: Asked) -> Listing:
@@ -107,18 +108,19 @@ def _class_folders(tree: Tree, asked: Asked) -> Listing:
     if folder == tree.root and not asked.named:
         refuse_mask_folders(tree, "class-folders")
         refuse_named_masks(tree, "class-folders")
-    _refuse_loose(folder, images)
+    names = tree.names if images is tree.images else names_of(images)
+    _refuse_loose(folder, names)
     folders = sub_folders(folder)
     classes = classes_of(folders, asked.known, source="class folders", order=asked.order)
-    tops = [image.name.partition("/")[0] for image in images]
+    tops = tree.top_of if images is tree.images else first_parts(names)
     empty = sorted(set(folders) - set(tops))
     said = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
     notes = said + _unused(tree.root, folder)
     return labelled(folder, images, tops, classes, "class folders", notes)
 
 
-def _refuse_loose(folder: Place, images: Sequence[ImageFile]) -> None:
-    if any("/" not in image.name for image in images):
+def _refuse_loose(folder: Place, names: Sequence[str]) -> None:
+    if [name for name in names if "/" not in name]:
         raise InputError(
             f"{folder} holds both images and folders of images, so it is neither a flat folder"
             " nor one of class folders.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from equiaudit.data.classes import classes_of
 from equiaudit.data.labels import has_columns
@@ -64,7 +65,8 @@ def _is_listed(tree: Tree) -> bool:
 
 
 def _listed(tree: Tree, asked: Asked) -> Listing:
-    return by_table(tree.root, tree.images, tree.root / _LIST, asked, (0, 1))
+    listing = by_table(tree.root, tree.images, tree.root / _LIST, asked, (0, 1))
+    return replace(listing, read_too=(_LIST,))
 
 
 def _metadata(tree: Tree) -> Place | None:
@@ -81,17 +83,18 @@ def _hugging_face(tree: Tree, asked: Asked) -> Listing:
         raise InputError(
             f"There is no metadata.csv, .jsonl or .parquet with file_name and label in {tree.root}."
         )
-    return by_table(tree.root, tree.images, table, asked)
+    return replace(by_table(tree.root, tree.images, table, asked), read_too=(table.name,))
 
 
 def _has_cls(tree: Tree) -> bool:
     """Whether files of classes lie beside images; those of .json alone where they name one."""
-    names = {file.relative: file for file in tree.files}
-    if any(name.endswith(".cls") for name in names):
+    if len(tree.files) == len(tree.images):
+        return False
+    if any(file.relative.endswith(".cls") for file in tree.files):
         return True
-    first = next(iter(tree.images), None)
-    beside = None if first is None else names.get(f"{stem(first.relative)}.json")
-    return beside is not None and _of_json(beside.path) is not None
+    beside = {f"{stem(image.relative)}.json" for image in tree.images[:1]}
+    found = next((file for file in tree.files if file.relative in beside), None)
+    return found is not None and _of_json(found.path) is not None
 
 
 def _webdataset(tree: Tree, asked: Asked) -> Listing:
@@ -113,7 +116,8 @@ def _webdataset(tree: Tree, asked: Asked) -> Listing:
     source = f"{' and '.join(sorted(kinds))} files"
     classes = classes_of(told, asked.known, source=source, order=asked.order, table=True)
     said = (f"{len(told)} images labelled by the {' or '.join(sorted(kinds))} file of each.",)
-    return labelled(tree.root, tree.images, told, classes, source, said)
+    listing = labelled(tree.root, tree.images, told, classes, source, said)
+    return replace(listing, read_too=tuple(beside))
 
 
 def _class(place: Place) -> str | None:

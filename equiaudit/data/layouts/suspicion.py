@@ -13,7 +13,7 @@ _MASKS = re.compile(
     r"|segmentations?|segmentationclass|targets?|1st_manual)(?:$|[/_-])|annot$",
     re.IGNORECASE,
 )
-_NAMED = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})\.[^./]+$", re.IGNORECASE)
+_LAST = {letter for suffix in SUFFIXES for letter in (suffix[-1], suffix[-1].upper())}
 _TRUTHS = re.compile(r"ground_?truths?|gtfine|segmentationclass|1st_manual", re.IGNORECASE)
 _IMAGES = re.compile(r"images?|imgs?|jpegimages|leftimg8bit", re.IGNORECASE)
 
@@ -27,12 +27,18 @@ def refuse_masks(tree: Tree) -> None:
     refuse_named_masks(tree, "flat")
 
 
+def _is_named(name: str) -> bool:
+    """Whether it ends as masks are called."""
+    return name[: name.rfind(".")].lower().endswith(SUFFIXES)
+
+
 def refuse_named_masks(tree: Tree, layout: str) -> None:
     """InputError for an image that has the name of one beside it and a suffix of masks.
 
     One that is called so and has no such companion is an image.
     """
-    called = [image.name for image in tree.images if _NAMED.search(image.relative)]
+    some = [name for name in tree.names if name[name.rfind(".") - 1] in _LAST]  # quick
+    called = list(filter(_is_named, some))
     if not called:
         return
     own = {image.name.rpartition(".")[0].lower(): image.name for image in tree.images}

@@ -149,16 +149,15 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
     """Boxes with a score per class, perhaps with objectness before them."""
     first = _FIRST_SCORE[how.format]
     cells = _cells(how.strides, window) if how.format == "grid" else None
+    one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
 
     def read(returned: Any, batch: int) -> list[Found]:
-        raw, tensors = _raw(returned, batch, how, what), dict(named_tensors(returned))
+        raw = _raw(returned, batch, how, what)
         rows = raw.transpose(1, 2) if how.format == "columns" else raw
-        _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, tensors, what)
+        _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, returned, what)
+        _fit(cells is None or len(cells) == rows.shape[1], how, returned, what)
         scores = _probable(_activated(rows[..., first:], how), how, what)
-        one = replace(how, activation="sigmoid" if how.activation != "none" else "none")
         sure = _probable(_activated(rows[..., 4], one), how, what) if first == 5 else None
-        if cells is not None:
-            _fit(len(cells) == rows.shape[1], how, tensors, what)
         found = []
         for i in range(batch):
             # Scores are 1 at most, so what is less sure than the threshold is below it.
@@ -177,10 +176,13 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
 
 
 def _may_be(sure: Tensor, scores: Tensor, how: Declaration) -> Tensor:
-    """Which of (A,) rows may reach the threshold; all where some are NaN, which is to be seen."""
-    if not torch.isfinite(scores.amax() + sure.sum()):
-        return torch.ones_like(sure, dtype=torch.bool)
-    return sure * (1 + _ROUNDING) >= how.score_threshold
+    """Places of (A,) rows that may reach the threshold; of all where one is not finite, which is
+    to be seen."""
+    wanted = sure * (1 + _ROUNDING) >= how.score_threshold
+    # A sum tells it in one pass; those of numbers in 0..1 are finite.
+    if not torch.isfinite(scores.sum() + sure.sum()):
+        wanted = torch.ones_like(wanted)
+    return torch.nonzero(wanted)[:, 0]
 
 
 def _cells(strides: tuple[int, ...], window: tuple[int, int]) -> Tensor:
@@ -372,9 +374,9 @@ def _raw(returned: Any, batch: int, how: Declaration, what: str) -> Tensor:
     return found
 
 
-def _fit(holds: bool, how: Declaration, tensors: Mapping[str, Tensor], what: str) -> None:
+def _fit(holds: bool, how: Declaration, returned: Any, what: str) -> None:
     if not holds:
-        raise _misfit(how, tensors, what)
+        raise _misfit(how, returned, what)
 
 
 def _misfit(how: Declaration, returned: Any, what: str) -> InputError:

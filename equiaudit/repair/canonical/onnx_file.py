@@ -42,12 +42,14 @@ def canonical_onnx(
     ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
     output_layout: Layout | None = None,
+    channels: int | None = None,
 ) -> tuple[Path, ...]:
     """Write the model at `source`, behind a roll of its input to a canonical position, to `target`.
 
     The outputs named are maps and are rolled back, or `every_output`; the others are left as
     they are, and must say nothing about places. `layout` is that of the input, `output_layout`
-    that of the maps (None: the same); maps without channels have neither. `roles` say of outputs
+    that of the maps (None: the same); maps without channels have neither. `channels` counts those
+    of an input that does not say. `roles` say of outputs
     by name what they are instead, positions among them, and `ranks` how many axes those have.
     Names, types and dynamic axes of inputs and outputs, metadata and every node of the model
     stay. Files below operator set 10 are declared to be of that (see `raise_opset`).
@@ -68,6 +70,7 @@ def canonical_onnx(
         ranks=ranks,
         layout=layout,
         output_layout=output_layout,
+        channels=channels,
         what=source.name,
     )
     if not target.parent.is_dir():
@@ -127,6 +130,7 @@ def with_canonical(
     ranks: Mapping[str, int] | None = None,
     layout: Layout = "NCHW",
     output_layout: Layout | None = None,
+    channels: int | None = None,
     what: str = "The model",
 ) -> onnx.ModelProto:
     """The model with the nodes added; see `canonical_onnx`. `model` itself is left as it is."""
@@ -136,7 +140,7 @@ def with_canonical(
     graph = changed.graph
     given = _image_input(graph, what)
     writer = Writer(opset, free_prefix(graph))
-    image, axes = _described(writer, given, layout, what)
+    image, axes = _described(writer, given, layout, channels, what)
     origin = position(writer, image)
     element, batch, rows = image.element, image.batch, image.height
     rolled = roll(writer, image.given, origin, element=element, batch=batch, axes=axes, rows=rows)
@@ -178,7 +182,7 @@ def _image_input(graph: onnx.GraphProto, what: str) -> onnx.ValueInfoProto:
 
 
 def _described(
-    w: Writer, given: onnx.ValueInfoProto, layout: Layout, what: str
+    w: Writer, given: onnx.ValueInfoProto, layout: Layout, known: int | None, what: str
 ) -> tuple[Image, tuple[int, int]]:
     """The input as (B, C, H, W), and the axes that are H and W in the file."""
     kind = given.type.tensor_type
@@ -186,7 +190,7 @@ def _described(
         dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim
     ]
     order, axes = ((0, 1, 2, 3), (2, 3)) if layout == "NCHW" else ((0, 3, 1, 2), (1, 2))
-    channels = sides[order[1]]
+    channels = sides[order[1]] or known
     if channels is None:
         raise InputError(
             f"{what} does not say how many channels its input {given.name!r} has.",

@@ -8,6 +8,7 @@ from equiaudit.errors import InputError
 from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.detectors import converted_detector, refused_outputs
 from equiaudit.repair.methods.subject import Subject
+from equiaudit.repair.onnx import OnnxCaptured
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.rewrite.resample import resampled
@@ -15,6 +16,11 @@ from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.repair.rewrite.spec import WINDOWED, Spec
 from equiaudit.repair.verify.circular import Circular
 from equiaudit.results.repair import Claim
+
+_BY_PIXELS = (
+    "origins are chosen from the pixels, not from the features: a runtime rounds integers otherwise"
+    " than the graph, and would choose others"
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,13 @@ class Mass:
         only, skip, window = options.only, options.skip, options.window
         if subject.model.detector:
             return converted_detector(subject, options)
+        integers = window is None and _of_integers(subject)
+        select = "input" if integers else options.select
         if window is None:
-            graph = rewrite(gm, analysis, select=options.select, only=only, skip=skip)
+            graph = rewrite(gm, analysis, select=select, only=only, skip=skip)
         else:
             graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
-        by_features = options.select == "features"
+        by_features = select == "features"
         check = Circular(
             subject.analysis.total_stride,
             subject.dense,
@@ -69,7 +77,14 @@ class Mass:
             threshold=subject.threshold,
         )
         net = subject.net(graph)
-        return Converted(net, subject.original, subject.model.preprocess, check)
+        notes = (_BY_PIXELS,) if integers else ()
+        return Converted(net, subject.original, subject.model.preprocess, check, notes=notes)
+
+
+def _of_integers(subject: Subject) -> bool:
+    """An ONNX file whose features the runtime may round otherwise than the graph does."""
+    captured = subject.captured
+    return isinstance(captured, OnnxCaptured) and bool(captured.imported.quantised)
 
 
 def refused_ops(subject: Subject) -> Misfit | None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from torch import fx
+
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.models.types import Preprocess
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.rewrite.rewrite import left_out, patterns
 from equiaudit.results.repair import Claim, Inspection, OpRow
@@ -24,6 +28,25 @@ def ops_left(found: Inspection, options: FixOptions) -> tuple[str, ...]:
     if left and len(left) == len(found.ops):
         raise NothingToDo(f"--only and --skip leave no op of {found.model} to convert.")
     return tuple(row.where or row.node for row in left)
+
+
+def require_running(graph: fx.GraphModule | None, how: Preprocess, left: Sequence[str]) -> None:
+    """NothingToDo where ops that were converted do not take the maps of those `left`.
+
+    A map of 111 px becomes one of 112 on the circle, and what follows counts on either.
+    """
+    if graph is None or not left:
+        return
+    batch = torch.zeros((2, how.planes, *how.size), dtype=how.tensor_dtype)
+    try:
+        with torch.inference_mode():
+            graph.forward(batch)  # a GraphModule that is called prints what goes wrong in it
+    except (RuntimeError, IndexError) as error:
+        raise NothingToDo(
+            f"The net does not run with {left[0]} left as it is: a map of it has another size where"
+            " the ops beside it are converted.",
+            tip="Let --only and --skip keep such ops together.",
+        ) from error
 
 
 def weakened(claim: Claim, left: Sequence[str], total: int) -> Claim:

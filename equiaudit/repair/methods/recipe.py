@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.methods.converted import Converted, Recover
 from equiaudit.repair.methods.detectors import MOVING
-from equiaudit.repair.methods.partial import ops_left, weakened
+from equiaudit.repair.methods.partial import ops_left, require_running, weakened
 from equiaudit.repair.methods.protocol import Method, Wrapper
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
@@ -104,6 +104,8 @@ class Recipe:
     ) -> Converted:
         """The converted net, its accuracy won back by `recover`, with everything around it."""
         converted = self._core(subject, options)
+        left = self.left_out(subject, options)
+        require_running(converted.net.graph, converted.preprocess, left)
         if recover is not None:
             converted = self._recovered(converted, subject, recover)
         for wrapper in reversed(self.wrappers):

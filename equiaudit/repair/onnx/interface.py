@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from equiaudit.errors import RunError
 from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.onnx.reader import Port
-from equiaudit.repair.onnx.requantise import requantise
+from equiaudit.repair.onnx.requantise import MICROSOFT, requantise
 
 _COMPACT = 256
 """Elements from which on a tensor of a float16 file is stored as float16 again."""
@@ -51,6 +51,8 @@ def restore_interface(model: onnx.ModelProto, imported: ImportedOnnx) -> onnx.Mo
         _compact(graph)
     if imported.quantised:
         requantise(graph, imported.quantised)
+        if any(node.domain == MICROSOFT for node in graph.node):
+            result.opset_import.add(domain=MICROSOFT, version=1)
     graph.name, graph.doc_string = imported.graph_name or graph.name, shell.graph.doc_string
     result.domain, result.model_version = shell.domain, shell.model_version
     result.doc_string = shell.doc_string

@@ -31,6 +31,7 @@ DTYPES: dict[int, torch.dtype] = {
     TensorProto.INT32: torch.int32,
     TensorProto.INT64: torch.int64,
     TensorProto.UINT8: torch.uint8,
+    TensorProto.UINT16: torch.uint16,
     TensorProto.BOOL: torch.bool,
     # What is computed in float32 rounds the same way at every position.
     TensorProto.FLOAT16: torch.float32,

@@ -22,8 +22,12 @@ _Array = NDArray[Any]
 _LIMITS: dict[int, tuple[int, int]] = {
     TensorProto.UINT8: (0, 255),
     TensorProto.INT8: (-128, 127),
+    TensorProto.UINT16: (0, 65535),
     TensorProto.INT16: (-32768, 32767),
 }
+MICROSOFT = "com.microsoft"
+_WIDE = (TensorProto.UINT16, TensorProto.INT16)
+"""Types that onnxruntime's own domain rounds to in any operator set, ONNX's from 21 on."""
 # (value, scale, zero point) among the inputs, and the axis of its channels.
 _STORED = {
     "DequantizeLinear": [(0, 1, 2, 1)],
@@ -74,7 +78,7 @@ class Quantised:
     """What a file has of integers: those that it stores, and the scales that it rounds to."""
 
     stored: tuple[Integers, ...] = ()
-    rounding: Mapping[tuple[float, float], tuple[int, int]] = field(default_factory=dict)
+    rounding: Mapping[tuple[float, float, float], tuple[int, int]] = field(default_factory=dict)
     """(scale, lowest integer less the zero point) to (type, zero point)."""
 
     def __bool__(self) -> bool:
@@ -86,7 +90,7 @@ def quantised(model: onnx.ModelProto) -> Quantised:
     tensors = constant_tensors(model.graph)
     arrays = _Arrays(tensors)
     stored: list[Integers] = []
-    rounding: dict[tuple[float, float], tuple[int, int]] = {}
+    rounding: dict[tuple[float, float, float], tuple[int, int]] = {}
     for node in model.graph.node:
         stored += _stored(node, arrays)
         place = _RESULTS.get(node.op_type)
@@ -97,8 +101,8 @@ def quantised(model: onnx.ModelProto) -> Quantised:
         kind = TensorProto.UINT8 if zero is None else helper.np_dtype_to_tensor_dtype(zero.dtype)
         if kind in _LIMITS and (zero is None or zero.size == 1):
             point = 0 if zero is None else int(zero.reshape(-1)[0])
-            low = float(_LIMITS[kind][0] - point)
-            rounding[float(scale.reshape(-1)[0]), low] = (kind, point)
+            low, high = (float(limit - point) for limit in _LIMITS[kind])
+            rounding[float(scale.reshape(-1)[0]), low, high] = (kind, point)
     return Quantised(tuple(stored), rounding)
 
 
@@ -170,7 +174,10 @@ class _Requantised:
         if found.zero is not None:
             inputs.append(f"{name}_zero_point")
             self._constant(inputs[2], found.zero.reshape(flat.shape))
-        node = helper.make_node("DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear")
+        place = {"domain": MICROSOFT} if item.data_type in _WIDE else {}
+        node = helper.make_node(
+            "DequantizeLinear", inputs, [name], f"{name}_DequantizeLinear", **place
+        )
         if flat.ndim:
             node.attribute.append(helper.make_attribute("axis", found.axis))
         yield node
@@ -203,11 +210,12 @@ class _Requantised:
     def _pair(self, chain: list[onnx.NodeProto], arrays: _Arrays) -> list[onnx.NodeProto]:
         div, _, clip, mul = chain
         steps = [arrays.of(node, 1) for node in (div, mul)]
-        low = arrays.of(clip, 1)
-        if low is None or any(s is None or s.size != 1 for s in steps) or steps[0] != steps[1]:
+        limits = [arrays.of(clip, place) for place in (1, 2)]
+        if any(s is None or s.size != 1 for s in (*steps, *limits)) or steps[0] != steps[1]:
             return []
         scale = np.asarray(steps[0], dtype="float32").reshape(())
-        key = (float(scale), float(low.reshape(-1)[0]))
+        low, high = (float(np.asarray(limit).reshape(-1)[0]) for limit in limits)
+        key = (float(scale), low, high)
         if key not in self.known.rounding:
             return []
         kind, point = self.known.rounding[key]
@@ -216,10 +224,12 @@ class _Requantised:
         self._constant(scale_name, scale)
         self._constant(zero_name, np.asarray(point, dtype=helper.tensor_dtype_to_np_dtype(kind)))
         how = [scale_name, zero_name]
-        return [
-            helper.make_node("QuantizeLinear", [div.input[0], *how], [middle], f"{name}_Quantize"),
-            helper.make_node("DequantizeLinear", [middle, *how], [name], f"{name}_Dequantize"),
+        place = {"domain": MICROSOFT} if kind in _WIDE else {}
+        made = [
+            ("QuantizeLinear", [div.input[0], *how], [middle], f"{name}_Quantize"),
+            ("DequantizeLinear", [middle, *how], [name], f"{name}_Dequantize"),
         ]
+        return [helper.make_node(*each, **place) for each in made]
 
 
 def _chain(

@@ -133,8 +133,9 @@ class CanonicalOnnx(OnnxFile):
         how = self.model.preprocess
         if self.every is not None:
             return canonical_onnx(
-                source, path, roles=self.roles, ranks=self.ranks, layout=how.layout
-            )
+                source, path, roles=self.roles, ranks=self.ranks, layout=how.layout,
+                channels=how.planes,
+            )  # fmt: skip
         dense = TASKS[self.model.task].maps
         return canonical_onnx(
             source,
@@ -142,6 +143,7 @@ class CanonicalOnnx(OnnxFile):
             every_output=dense,
             layout=how.layout,
             output_layout=self.model.output_layout,
+            channels=how.planes,
         )
 
     def _loaded(self, path: Path) -> Run:

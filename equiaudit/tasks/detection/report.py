@@ -100,7 +100,7 @@ def _cells(one: UnstableBox) -> tuple[str, ...]:
         Name(visible(one.file)),
         Name(visible(one.name) if one.name else str(one.label)),
         f"{one.score:.2f}",
-        ", ".join(f"{side:.0f}" for side in one.box),
+        ", ".join(str(round(side)) for side in one.box),
         f"{one.kept} of {one.compared}",
         figures.NOTHING if one.jitter_max is None else f"{one.jitter_max:.1f}",
     )

@@ -63,7 +63,7 @@ _OF_SHIFTS = (
         "mean IoU of the classes over all shifts, masks moved with the images",
         True,
         needs_truth=True,
-        **_SHIFTED,
+        kinds=_WHOLE,
         in_short=True,
     ),
     MetricInfo(
@@ -72,7 +72,7 @@ _OF_SHIFTS = (
         "mean IoU of the classes, each image at the shift that is worst for it",
         True,
         needs_truth=True,
-        **_SHIFTED,
+        kinds=_WHOLE,
         in_short=True,
     ),
     MetricInfo(

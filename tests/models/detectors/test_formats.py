@@ -187,6 +187,17 @@ def test_every_format_and_preset_is_among_the_cases():
     assert PRESETS.keys() <= CASES.keys()
 
 
+def test_rows_of_low_objectness_are_kept_up_to_the_threshold():
+    rows = torch.zeros(1, 40, 5 + CLASSES)
+    for i, (sure, share) in enumerate(((0.31, 1.0), (0.299, 1.0), (0.6, 0.51), (0.6, 0.49))):
+        rows[0, i] = torch.tensor([9.0 + 20 * i, 9, 8, 8, sure, *per_class(share, i, others=0.0)])
+    found = decoded("yolov5", rows)[0]
+    assert found[:, 5].tolist() == [0, 2]
+    assert found[:, 4].tolist() == pytest.approx([0.31, 0.306])
+    rows[0, 30, 7] = math.nan
+    assert decoded("yolov5", rows)[0].isnan().any()
+
+
 def test_a_decoder_of_ones_own_gives_its_boxes(tmp_path, monkeypatch):
     (tmp_path / "own_decoder.py").write_text(
         "def read(returned, window):\n"

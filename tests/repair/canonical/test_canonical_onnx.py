@@ -287,6 +287,16 @@ def test_what_cannot_be_rolled_is_refused():
         with_canonical(identity([1, "c", *SMALL]))
 
 
+def test_an_input_that_names_its_channels_is_given_their_count():
+    """As Optimum writes it: batch_size, num_channels, height, width."""
+    x = np.random.default_rng(0).normal(size=(2, 3, *SMALL)).astype("float32")
+    right = run(with_canonical(identity(["n", 3, *SMALL]), dense_outputs=["y"]), x)
+    open_one = identity(["n", "num_channels", "h", "w"])
+    found = run(with_canonical(open_one, dense_outputs=["y"], channels=3), x)
+    assert np.array_equal(found, right)
+    assert np.array_equal(found[0], x)
+
+
 def test_a_real_float16_file_of_opset_7_keeps_its_output_under_shifts(tmp_path):
     folder = cases.path("imagenet")
     source, target = folder / "weights/SqueezeNet_fp16.onnx", tmp_path / "fixed.onnx"

@@ -188,6 +188,14 @@ def test_labels_counted_otherwise_are_found_out(data, tmp_path):
         )
 
 
+def test_without_pycocotools_a_sentence_says_what_to_do(data, names, monkeypatch):
+    from equiaudit.tasks.detection import task
+
+    monkeypatch.setattr(task, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pycocotools, which is not installed.*layout images"):
+        equiaudit.scan(Squares(1), data, class_names=names, shifts=("crop",), **HOW)
+
+
 def test_shards_merge_to_the_whole_and_gates_judge_ap(data, names, tmp_path):
     how = HOW | {"class_names": names, "shifts": ("crop",), "limit": 20}
     gates = ("crop.ap_shifted>=0.999", "crop.ap50_shifted>=0.1")
@@ -223,8 +231,8 @@ def test_the_interval_covers():
         true = np.arange(images), np.zeros(images, np.int64), counts
         return Matches(image, label, rng.random(n), hit, none, *true)
 
-    truth = estimates(drawn(20_000), 20_000)["ap"].value
+    truth = estimates(drawn(4_000), 4_000)["ap"].value
     held = sum(
-        e.low <= truth <= e.high for e in (estimates(drawn(40), 40)["ap"] for _ in range(60))
+        e.low <= truth <= e.high for e in (estimates(drawn(40), 40)["ap"] for _ in range(40))
     )
-    assert held >= 52
+    assert held >= 35

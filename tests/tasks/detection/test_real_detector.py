@@ -49,3 +49,25 @@ def test_yolox_nano_loses_and_moves_boxes_as_in_a_plain_loop(tmp_path, monkeypat
     assert p95.low <= P95 <= p95.high
     assert abs(kept.value - (1 - LOST / BOXES)) < 0.05
     assert any("grid" in note or "cell" in note for note in result.notes)
+
+
+def test_yolox_nano_finds_the_elephants_that_are_annotated(tmp_path):
+    """A wrong frame of boxes, letterbox or count of pixels would halve AP75."""
+    case = cases.path("detection")
+    (tmp_path / "how.toml").write_text(HOW)
+    names = ["elephant" if i == 20 else f"class {i}" for i in range(80)]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    result = equiaudit.scan(
+        case / "yolox_nano.onnx",
+        case / "voc",
+        preprocess=tmp_path / "how.toml",
+        class_names=tmp_path / "names.txt",
+        shifts=("circular",),
+        max_shift=3,
+        offsets=2,
+        limit=4,
+        images=False,
+    )
+    assert result.layout == "voc"
+    assert result.metric("circular.ap75_clean").value > 0.9
+    assert result.metric("circular.ap75_shifted").value > 0.9

@@ -21,10 +21,16 @@ from equiaudit.repair.onnx.values import Untranslated, Value
 
 aten = torch.ops.aten
 
-LIMITS = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767)}
+LIMITS = {
+    torch.uint8: (0, 255),
+    torch.int8: (-128, 127),
+    torch.uint16: (0, 65535),
+    torch.int16: (-32768, 32767),
+}
 """The integers of each type."""
 
 
+@contrib("QuantizeLinear")
 @op("QuantizeLinear")
 def quantize(call: Call) -> Value:
     """By one scale, or one per channel."""
@@ -35,6 +41,7 @@ def quantize(call: Call) -> Value:
     return _rounded(call, call.input(0), call.input(1), call.optional(2), axis)
 
 
+@contrib("DequantizeLinear")
 @op("DequantizeLinear")
 def dequantize(call: Call) -> Value:
     """Of stored integers, their values; what was computed is held as values already."""
