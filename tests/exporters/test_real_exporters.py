@@ -109,7 +109,7 @@ def test_a_normalization_of_keras_has_to_be_given(made):
 
 
 OPTIMUM = {
-    "resnet": ("classification", (32, 32)),
+    "resnet": ("classification", (8, 8)),  # a convolution, a pool, the second stage
     "vit": ("classification", None),
     "segformer": ("segmentation", None),
 }
