@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equiaudit.api.box_losses import changed_boxes
 from equiaudit.api.loading import load_model
 from equiaudit.api.losses import changed_pixels, loss_between
 from equiaudit.api.room import fitting, has_room, named, sources
@@ -36,8 +37,9 @@ class BeforeAfter:
 
     def added_to(self, report: FixReport, allowed: float) -> FixReport:
         """`report` with both columns, and held against the accuracy it may lose."""
-        if report.output is None:
-            return report
+        declared = TASKS[self.model.task].declared
+        if report.output is None or (declared and report.outcome != "written"):
+            return report  # what tells how boxes are read lies beside a file that verified
         stride = report.inspection.total_stride or self.model.total_stride
         size = report.input_size or self.model.preprocess.size
         before = replace(self.model, total_stride=stride)
@@ -75,6 +77,8 @@ class BeforeAfter:
     def _loss(
         self, first: Seen, then: Seen, before: Model, after: Model, allowed: float
     ) -> Loss | None:
+        if TASKS[self.model.task].declared:
+            return changed_boxes(before, after, self.dataset)
         return loss_between(
             self.model.task,
             first.records,

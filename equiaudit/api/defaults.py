@@ -36,6 +36,8 @@ def default_names(task: str, options: FixOptions, *, trains: bool) -> tuple[str,
 
     if trains:
         return ("mass",)
+    if TASKS[task].declared:
+        return ("canonical",)
     maps = TASKS[task].maps
     names = (*_OF_MAPS, "mass") if maps else _OF_LABELS
     use = [name for name in names if method(name).own(options) == options]

@@ -181,12 +181,6 @@ def fix(
         reading.check_places(place)
     request.check_method()
     loaded = prepared.load()
-    if place is not None and request.scans and loaded.reading:
-        raise InputError(
-            f"{loaded.name} is {loaded.reading.partition(':')[0]}, and fix scans no boxes before"
-            " and after.",
-            tip="Leave --data out, and scan both files with equiaudit scan --detector.",
-        )
     if place is not None and request.scans:
         loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
     return request.run(loaded)

@@ -43,6 +43,11 @@ def captured_graph(model: Model) -> Captured:
     how = model.preprocess
     if model.kind == "onnx" and model.path is not None:
         return _imported(model, model.path)
+    if model.detector.get("format") == "dicts":
+        raise NothingToDo(
+            f"{model.name} returns a dict per image, so it cannot be recorded as one graph.",
+            tip="--method canonical needs no graph.",
+        )
     if model.module is None:
         raise NothingToDo(
             f"{model.name} runs outside torch, so there is no torch graph to convert.",

@@ -24,6 +24,12 @@ def cost_in_words(report: FixReport) -> str:
     loss, on = report.loss, f"on your {_images(report.images)}"
     if loss is None:
         return _of_outputs(report, on)
+    if loss.measure == "boxes":
+        return (
+            f"The boxes agree with those of the unmodified model to AP50"
+            f" {figures.quantity(loss.after or loss.lost, _SHARE)} {on}, in the mean over classes;"
+            " whether a change is a loss is not judged."
+        )
     if loss.measure in ("labels", "sets", "pixels"):
         return _changes(loss, report.images)
     info = _INFO[loss.measure]

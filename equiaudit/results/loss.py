@@ -15,9 +15,10 @@ class Loss(Frozen):
     there is no truth to say what a change is worth.
     """
 
-    measure: Literal["accuracy", "mIoU", "F1", "PSNR", "labels", "sets", "pixels"]
-    """The last three are shares of images or pixels whose label, or set of labels, changes, where
-    there is no truth."""
+    measure: Literal["accuracy", "mIoU", "F1", "PSNR", "labels", "sets", "pixels", "boxes"]
+    """"labels", "sets" and "pixels" are shares of images or pixels whose label, or set of labels,
+    changes, where there is no truth. "boxes" is 1 less the AP50 of the boxes after, against those
+    before."""
     before: Estimate | None = None
     after: Estimate | None = None
     lost: Estimate

@@ -87,7 +87,15 @@ def _parts(node: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
     """Graphs of `clear_origin` and `decided_origin` for the images that a node takes."""
     image: Any = node.args[0]
     value = image.meta["val"]
-    sample = torch.zeros(_BATCH, *value.shape[1:], dtype=value.dtype)
+    return _parts_of(torch.zeros(_BATCH, *value.shape[1:], dtype=value.dtype))
+
+
+def scripted_origin(channels: int, size: tuple[int, int]) -> nn.Module:
+    """`canonical_origin` for images of one size, as TorchScript reads it."""
+    return _ScriptedOrigin(*_parts_of(torch.zeros(_BATCH, channels, *size)))
+
+
+def _parts_of(sample: Tensor) -> tuple[fx.GraphModule, fx.GraphModule]:
     clear, decided = (
         single_output_program(export_dynamic(part, sample), every_output=True)
         for part in (_Clear(), _Decided())

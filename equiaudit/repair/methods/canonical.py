@@ -11,6 +11,7 @@ from equiaudit.graphs.capture import capture
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.canonical.operators import with_operators
 from equiaudit.repair.methods.converted import Converted
+from equiaudit.repair.methods.lists import of_lists
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
@@ -52,6 +53,8 @@ class CanonicalInput:
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """No torch graph to wrap, or outputs that look like positions and were not named."""
+        if subject.keys:
+            return None if options.method == self.name else ragged(subject.model.name)
         every, name = subject.every, subject.model.name
         if onnx_path(subject.model) is None and not _several(subject, options):
             _ = subject.captured  # raises where there is no graph
@@ -74,6 +77,8 @@ class CanonicalInput:
 
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the roll, as one graph again."""
+        if subject.keys:
+            return of_lists(inner, subject)
         how, every = inner.preprocess, subject.every
         if every is not None and _several(subject, options):
             return _of_every_output(inner, subject, every, options)

@@ -17,7 +17,7 @@ from equiaudit.sampling.positions import Role
 
 __all__ = ["MOVING", "converted_detector", "refused_outputs"]
 
-MOVING = ("mass", "canonical", "crop-select")
+MOVING = ("mass", "canonical")
 """The methods that move boxes back."""
 _REMEDY = "Use --method canonical, which leaves the model as it is."
 

@@ -30,6 +30,7 @@ from equiaudit.repair.save.graph_net import GraphNet
 from equiaudit.repair.save.net import Net
 from equiaudit.repair.save.onnx_like import LikeOnnx
 from equiaudit.repair.save.onnx_net import OnnxNet
+from equiaudit.repair.save.script_net import DictsNet
 from equiaudit.repair.verify.compare import Threshold, label_threshold
 from equiaudit.repair.verify.images import verification_images, with_objects
 from equiaudit.results.repair import Inspection
@@ -89,7 +90,20 @@ class Subject:
         """The unmodified model; an ONNX file that is no torch graph as a file."""
         if onnx_path(self.model) is not None and not self.has_graph:
             return OnnxFile(self.model)
+        if self.keys and self.model.module is not None:
+            return DictsNet(self.model.module, self.keys)
         return self.net(self.graph)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Of the dict that a detector returns for each image, boxes first; () for others."""
+        module = self.model.module
+        if module is None or self.model.detector.get("format") != "dicts":
+            return ()
+        with torch.no_grad():
+            returned = module(sample_of(self.model.preprocess, 1).to(self.model.device))
+        rows = returned[-1] if isinstance(returned, tuple) else returned
+        return tuple(sorted(rows[0], key=lambda name: (name != "boxes", name)))
 
     @cached_property
     def every(self) -> EveryRun | None:

@@ -91,7 +91,7 @@ def _likeliest(every: EveryRun, how: Declaration, model: Model) -> Run:
             lacking = 0 if every.fixed is None else every.fixed - len(part)
             full = torch.cat([part, part[-1:].expand(lacking, *part.shape[1:])])
             with torch.no_grad():
-                rows += decode(every.forward(full), len(full))[: len(part)].cpu()
+                rows += decode(every.forward(full), len(full))[: len(part), :, :6].cpu()
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1.0)
 
     return run

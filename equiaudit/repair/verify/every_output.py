@@ -126,7 +126,7 @@ class _Roles:
             elif isinstance(role, Positions):
                 old = self._moved(old, torch.tensor(shifts, device=old.device), role)
                 new = self._nearest(old, new, role)
-            elif place in self.declared:
+            elif role is None and place in self.declared:
                 new = _or_nothing(old, new)
             for i, shift in enumerate(shifts):
                 whole = count == 1 or len(old) != count

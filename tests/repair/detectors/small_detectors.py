@@ -25,6 +25,8 @@ class OneStage(nn.Module):
         self.up = nn.Upsample(scale_factor=2)
         self.heads = nn.ModuleList(nn.Conv2d(8, 5 + CLASSES, 3, 1, 1) for _ in STRIDES)
         self.decoded, self.columns = decoded, columns
+        cells = [[c, r, s] for s in STRIDES for r in range(32 // s) for c in range(32 // s)]
+        self.register_buffer("cells", torch.tensor(cells))
         randomise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -35,9 +37,7 @@ class OneStage(nn.Module):
         rows = torch.cat([rows[..., :4] / 4, rows[..., 4:].sigmoid()], 2)
         if not self.decoded:
             return rows
-        cells = torch.tensor(
-            [[c, r, s] for s in STRIDES for r in range(32 // s) for c in range(32 // s)]
-        )
+        cells = self.cells
         centre = (rows[..., :2] + cells[:, :2]) * cells[:, 2:]
         done = torch.cat([centre, rows[..., 2:4].exp() * cells[:, 2:], rows[..., 4:]], 2)
         if self.columns:

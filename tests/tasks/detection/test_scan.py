@@ -10,7 +10,7 @@ import pytest
 import equiaudit
 from equiaudit.comparison import parse_samples
 from equiaudit.comparison.fingerprints import differences
-from equiaudit.errors import InputError
+from equiaudit.errors import InputError, NothingToDo
 from equiaudit.kinds import KINDS as REGISTRY
 from equiaudit.kinds import register
 from equiaudit.kinds.builtin import Circular
@@ -273,9 +273,9 @@ def test_nan_scores_leave_an_image_out(tmp_path, monkeypatch):
     assert len(result.shifts["circular"].nonfinite) == 1
 
 
-def test_fix_says_that_it_scans_no_boxes(tmp_path):
-    folder = write(tmp_path / "images", 3)
+def test_fix_does_not_move_what_a_decoder_makes_and_verify_compares_its_boxes(tmp_path):
     how = {key: HOW[key] for key in ("mean", "std", "size", "detector")}
-    with pytest.raises(InputError, match=r"is a detector, .* and fix scans no boxes"):
-        equiaudit.fix(Squares(1), tmp_path / "out.pt", data=folder, **how)
+    assert not equiaudit.verify(Squares(4), seconds=0.1, **how).passed
+    with pytest.raises(NothingToDo, match="nothing says which outputs hold positions"):
+        equiaudit.fix(Squares(1), tmp_path / "out.pt", **how)
     assert not (tmp_path / "out.pt").exists()
