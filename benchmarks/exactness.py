@@ -198,7 +198,9 @@ def main() -> None:
         table += new
     table += _dense_table(args)
     if args.markdown:
-        args.markdown.write_text("\n".join(["# Exactness", "", *table, NOTES]))
+        kept = args.markdown.read_text() if args.markdown.is_file() else ""
+        _, begin, rest = kept.partition("## Nets of timm")  # by timm_nets.py
+        args.markdown.write_text("\n".join(["# Exactness", "", *table, NOTES]) + begin + rest)
 
 
 def _dense_table(args: argparse.Namespace) -> list[str]:

@@ -271,7 +271,9 @@ def _kind(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--only-first", type=int, help="measure the first of the list only")
+    parser.add_argument(
+        "--so-far", action="store_true", help="measure none; print what the journal has of the list"
+    )
     parser.add_argument("--nets", nargs="*", help="these instead of the list")
     parser.add_argument("--journal", type=Path, default=Path("timm.jsonl"))
     parser.add_argument("--seconds", type=float, default=400)
@@ -287,8 +289,8 @@ def main() -> None:
     if args.list:
         print("\n".join(names))
         return
-    rows = _journalled(args, names[: args.only_first])
-    lines = table(rows)
+    rows = _journalled(args, names)
+    lines = [f"{len(rows)} of {len(names)} nets.", "", *table(rows)]
     print("\n".join(lines))
     if args.markdown:
         _put(args.markdown, lines)
@@ -299,14 +301,14 @@ def _journalled(args: argparse.Namespace, names: list[str]) -> list[dict[str, An
     if args.journal.is_file():
         read = map(json.loads, args.journal.read_text().splitlines())
         known = {row["net"]: row for row in read}
-    for name in names:
+    for name in () if args.so_far else names:
         if name in known and known[name]["outcome"] not in args.again:
             continue
         known[name] = run(name, args.seconds)
         print(name, known[name]["outcome"], known[name]["why"], flush=True, file=sys.stderr)
         with args.journal.open("a") as journal:
             journal.write(json.dumps(known[name]) + "\n")
-    return [known[name] for name in names]
+    return [known[name] for name in names if name in known]
 
 
 def _put(path: Path, lines: list[str]) -> None:

@@ -4,6 +4,7 @@ import pytest
 from results import make_result
 
 from equiaudit import api
+from equiaudit.api import python  # noqa: F401  before a fake stands in its place
 from equiaudit.errors import InputError
 from equiaudit.results import Estimate
 from equiaudit.testing import assert_shift_consistent

@@ -8,6 +8,7 @@ from results import make_result
 
 import equiaudit
 from equiaudit import api
+from equiaudit.api import python  # noqa: F401  before a fake stands in its place
 from equiaudit.cli import main
 
 

@@ -8,6 +8,7 @@ from equiaudit.repair.rewrite.rules import (  # noqa: F401  (each module registe
     layout,
     mean,
     norm,
+    order,
     pairs,
     passing,
     pool,

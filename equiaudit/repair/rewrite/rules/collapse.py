@@ -5,11 +5,19 @@ from __future__ import annotations
 import torch
 import torch.fx as fx
 
-from equiaudit.graphs.nodes import shape_of
+from equiaudit.graphs.nodes import shape_of, short_name
 from equiaudit.repair.rewrite.builder import Builder, Window
 from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.plan import Step
 from equiaudit.repair.rewrite.rules.registry import Call
+
+LISTED = "it names places of a map that was laid out in one line, which would have to move with it"
+_ALIKE = frozenset(
+    """
+    view reshape flatten _unsafe_view contiguous clone permute transpose squeeze unsqueeze to
+    sigmoid softmax log_softmax relu clamp abs neg mul add sub div exp log select slice
+    """.split()  # noqa: SIM905
+)
 
 
 def collapsed(call: Call, x: fx.Node, grid: Grid, effect: str) -> Step:
@@ -39,6 +47,25 @@ def collapsed(call: Call, x: fx.Node, grid: Grid, effect: str) -> Step:
 
 def _permuted(b: Builder, x: fx.Node, order: list[int]) -> fx.Node:
     return b.aten(torch.ops.aten.permute.default, x, order)
+
+
+def is_laid_out(call: Call, x: fx.Node) -> bool:
+    """Whether the elements of a value without image axes are those of a map, one by one.
+
+    An index into it is a place of the image then, in the frame of the collapse.
+    """
+    waiting, seen = [x], {x}
+    while waiting:
+        node = waiting.pop()
+        rows, columns = call.grid(node).sizes
+        if rows * columns > 1:
+            return True
+        if node.op != "call_function" or short_name(node) not in _ALIKE:
+            continue
+        fresh = [source for source in node.all_input_nodes if source not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return False
 
 
 def _copy_on(b: Builder, node: fx.Node, x: fx.Node, value: fx.Node) -> fx.Node:

@@ -12,7 +12,7 @@ from equiaudit.graphs.nodes import shape_of, short_name
 from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
-from equiaudit.repair.rewrite.rules.collapse import collapsed
+from equiaudit.repair.rewrite.rules.collapse import LISTED, collapsed, is_laid_out
 from equiaudit.repair.rewrite.rules.passing import join, settled_copy, verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.sampling.mean import order_free_mean
@@ -194,6 +194,8 @@ def extremum(call: Call) -> Step:
 def arg_extremum(call: Call) -> Step:
     """Over a channel dimension: position by position."""
     grid = call.grid(call.args["self"])
+    if not grid.present and is_laid_out(call, call.args["self"]):
+        raise Refuse(LISTED)
     if not grid.present:
         return verbatim(call)
     dim, ndim = call.args.get("dim"), len(shape_of(call.args["self"]))
