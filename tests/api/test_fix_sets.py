@@ -34,7 +34,7 @@ class Convs(nn.Module):
         return (60 * (self.linear(y) - self.linear(torch.full((1, 8), 0.02)))).sigmoid()
 
 
-HOW = {k: v for k, v in OF_MODEL.items() if k != "stride"} | {"max_shift": 4, "offsets": 2}
+HOW = {k: v for k, v in OF_MODEL.items() if k != "stride"} | {"max_shift": 4, "offsets": 8}
 
 
 @pytest.mark.parametrize("method", ["canonical", "mass"])
