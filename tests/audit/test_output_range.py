@@ -75,7 +75,10 @@ class Flag(nn.Module):
             if total not in self.seen:
                 self.seen.append(total)
         odd = torch.tensor([self.seen.index(total) % 2 for total in sums.tolist()])
-        ramp = torch.linspace(0, 0.5, x.shape[-1])
+        down, right = (
+            torch.linspace(0, end, n) for end, n in zip((0.2, 0.5), x.shape[2:], strict=True)
+        )
+        ramp = down[:, None] + right
         return x + ramp * odd[:, None, None, None]
 
     def __init__(self) -> None:
