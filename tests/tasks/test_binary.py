@@ -96,7 +96,7 @@ def test_at_a_half_its_figures_are_those_of_classification(data, table, net):
 def test_a_threshold_asks_for_the_task(data):
     with pytest.raises(InputError, match="threshold decides yes or no") as error:
         scan(data, Steps(1), task="auto", threshold=0.3)
-    assert "task binary" in error.value.tip
+    assert 'task="binary"' in error.value.tip
 
 
 def test_three_scores_are_no_yes_or_no(data):

@@ -166,7 +166,7 @@ def test_class_folders_contradict_a_sigmoid(data):
         file.rename(data / ("cat", "dog")[i % 2] / file.name)
     with pytest.raises(InputError, match="class folders") as error:
         scan(data, Steps(2, sigmoid=True).eval(), task="auto")
-    assert "task multilabel" in error.value.tip
+    assert 'task="multilabel"' in error.value.tip
     assert 'task="classification"' in error.value.tip
     assert "cat, dog" in str(error.value)
     assert scan(data, Steps(2, sigmoid=True).eval()).labelled is False
@@ -254,7 +254,7 @@ def test_labels_of_other_images_are_no_better_than_chance(tmp_path):
 def test_a_threshold_is_for_tasks_that_decide(data):
     with pytest.raises(InputError, match="read as classification") as error:
         scan(data, task="classification", threshold=0.3)
-    assert "task binary or multilabel" in error.value.tip
+    assert 'task="binary" or multilabel' in error.value.tip
     with pytest.raises(InputError, match="between 0 and 1"):
         scan(data, threshold=1.5)
 
