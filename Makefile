@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml equiaudit/_version.py
 
-.PHONY: demo test soak exporters lint types bench audit lowest clean install dev
+.PHONY: demo test long soak exporters lint types bench audit lowest clean install dev
 
 demo: $(VENV)/.installed
 	$(BIN)/equiaudit demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) </dev/null
+
+# Whole nets and real weights in every kind of file: what make test has no time for.
+long: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m long $(ARGS) </dev/null
 
 # Hostile files and killed runs, for an hour; SOAK_TRIES=60 mutates fewer files.
 soak: $(VENV)/.dev

@@ -51,7 +51,7 @@ def squeezenets(photos):
     return onnx, state
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_squeezenet_is_as_accurate_as_published(squeezenets):
     for result, n, accuracy in zip(
         squeezenets, (200, 60), ((0.58, 0.69), (0.5, 0.77)), strict=True
@@ -62,7 +62,7 @@ def test_squeezenet_is_as_accurate_as_published(squeezenets):
     assert strides == {(16, 16)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_float16_onnx_and_float32_torch_agree_but_for_near_ties(photos):
     onnx = equiaudit.load_model(
         photos / "weights/SqueezeNet_fp16.onnx",
@@ -90,7 +90,7 @@ def test_float16_onnx_and_float32_torch_agree_but_for_near_ties(photos):
     assert differ <= 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_format_gives_the_same_figures(tmp_path):
     cifar = cases.path("cifar10")
     net, example = cifar_net(), torch.rand(2, 3, 32, 32)
@@ -116,7 +116,7 @@ def test_every_format_gives_the_same_figures(tmp_path):
     assert 0.5 < float(found["onnx"].metric("circular.consistency")) < 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_offsets_of_eight_images_equal_a_triple_loop():
     cifar = cases.path("cifar10")
     net, reach = cifar_net(), 8

@@ -29,7 +29,7 @@ def photos(folder, count):
         yield window[None].astype(np.float16)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_float16_file_is_fixed_and_verified_through_its_own_borders(run, tmp_path):
     case = cases.path("imagenet")
     source, out = case / "weights" / "SqueezeNet_fp16.onnx", tmp_path / "fixed.onnx"

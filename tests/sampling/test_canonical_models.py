@@ -15,7 +15,7 @@ from equiaudit.sampling.canonical import Canonical, CanonicalPosition
 SIZES = {"vit_b_16": 224, "swin_t": 224, "vgg11_bn": 64, "squeezenet1_1": 96}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", SIZES)
 def test_torchvision_models_become_bit_equal(name):
     torch.manual_seed(0)

@@ -188,6 +188,7 @@ def mixed():
     return net
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_takes_them(mixed, tmp_path, suffix: str) -> None:
     saved = save(mixed, tmp_path / f"net{suffix}", example=photos(3, SIZE))

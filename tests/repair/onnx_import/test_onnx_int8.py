@@ -152,6 +152,7 @@ def optimised(kind, folder):
     return folder / "optimised.onnx"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", OPTIMISED)
 def test_what_onnxruntime_wrote_is_scanned_verified_and_fixed_by_canonical(kind, tmp_path):
     path, fixed = optimised(kind, tmp_path), tmp_path / "fixed.onnx"

@@ -95,7 +95,7 @@ OWN = {
 FAST_DYNAMO = ("squeezenet1_1", *OWN)
 LARGE = ("resnet50", "densenet121")
 PAIRS = [
-    pytest.param(name, kind, marks=[pytest.mark.slow] if slow else [])
+    pytest.param(name, kind, marks=[pytest.mark.long] if slow else [])
     for name in (*NAMES, *OWN)
     for kind in ("legacy", "dynamo")
     for slow in [name in LARGE or (kind == "dynamo" and name not in FAST_DYNAMO)]

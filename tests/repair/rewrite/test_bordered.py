@@ -114,6 +114,7 @@ def test_alone_it_claims_nothing_and_behind_canonical_everything() -> None:
     assert method("canonical+border").claim(FixOptions()).exact
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".pt", ".onnx", ".pt2"])
 def test_canonical_border_is_bit_equal_in_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
     net = calibrated(UNet("transposed"), SIZE)
