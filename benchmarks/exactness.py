@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair" / "rewrite"))
 
 from dense_nets import SEGMENTERS, SMALL, dense_net
 from exact_nets import captured, photos, random_shifts, shifted, torchvision_net

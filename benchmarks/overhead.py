@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair" / "rewrite"))
 
 from exact_nets import captured, photos
 

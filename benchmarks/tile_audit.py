@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "repair" / "rewrite"))
 
 from exact_nets import random_shifts, shifted
 from magnetic_tile import PREPROCESS, WINDOW

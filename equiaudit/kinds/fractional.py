@@ -7,6 +7,7 @@ Values are neither clipped nor rounded, unless the model takes bytes.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,17 +29,17 @@ class Resampled(Kind):
 
     fractional = True
 
+    @abstractmethod
     def carry(self, output: Tensor, offset: Offset) -> Tensor:
         """A map (..., H, W) of the unshifted window, moved as its input is.
 
         Not its inverse: undoing a move by resampling again would smooth twice.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def rim(self) -> int | None:
         """Pixels along the border that `carry` makes of what lies beyond; None for all."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

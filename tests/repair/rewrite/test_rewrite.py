@@ -216,3 +216,32 @@ def test_selection_margin_is_zero_for_a_tie_and_positive_else() -> None:
     assert (margin[:2] < 1).all()
     moved = selection_margin(net, torch.roll(x, (5, 3), (2, 3)))
     assert torch.equal(moved, margin)
+
+
+def test_convolutions_to_few_channels_read_memory_with_channels_first() -> None:
+    """Behind a norm over channels memory has them last, where some CPUs round by position."""
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 6, 3, 2, 1), nn.LayerNorm(6)
+            self.head = nn.Conv2d(6, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.norm(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            return self.head(y)
+
+    class Watched(torch.fx.Interpreter):
+        def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+            if "conv" in str(target):
+                orders.append(args[0].is_contiguous() and args[1].is_contiguous())
+            return super().call_function(target, args, kwargs)
+
+    graph = captured(Head().eval(), (8, 12))
+    orders: list[bool] = []
+    with torch.no_grad():
+        Watched(graph).run(photos(2, (8, 12)))
+        assert not all(orders)  # the original is the control
+        orders.clear()
+        Watched(rewrite(graph, analyse(graph))).run(photos(2, (8, 12)))
+    assert orders == [True, True]
