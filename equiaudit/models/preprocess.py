@@ -16,6 +16,8 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     place = "centre"              # "centre" | "top-left": where a letterboxed image stands
     pad = 114                     # grey beside it, 0..255
     image_range = [0, 4095]       # black and white of images with more than 8 bits a channel
+    crop_margin = 16              # the model chooses among crops, this much smaller than the window
+    crop_votes = 4                # and averages so many of them
     [detector]                    # how boxes are made of the outputs, see models.detectors
 
 The model receives (pixel_range * x - mean) / std for x in [0, 1]. The same text can travel
@@ -48,6 +50,8 @@ _DEFAULTS: dict[str, Any] = {
     "fit": "crop",
     "place": "centre",
     "pad": 114,
+    "crop_margin": 0,
+    "crop_votes": 1,
 }
 # Bytes. Reading TOML takes time that grows with the square of a dotted key.
 _LARGEST_FILE = 1 << 14
@@ -150,6 +154,9 @@ def preprocess_toml(preprocess: Preprocess) -> str:
         lines.append(f"resize = {sides if isinstance(sides, int) else list(sides)}")
     if preprocess.image_range is not None:
         lines.append(f"image_range = {list(preprocess.image_range)}")
+    if preprocess.crop_margin:
+        lines.append(f"crop_margin = {preprocess.crop_margin}")
+        lines.append(f"crop_votes = {preprocess.crop_votes}")
     return "\n".join(lines) + "\n"
 
 
@@ -178,6 +185,11 @@ def resolve_preprocess(
             f"{given['fit'].source} letterboxes images, so resize ({given['resize'].source}) cannot"
             " apply.",
             tip="Leave resize out.",
+        )
+    if "size" in given and given["crop_margin"].value >= min(given["size"].value):
+        raise InputError(
+            f"{given['crop_margin'].source} says crop_margin {given['crop_margin'].value}, which"
+            f" leaves nothing of the window ({given['size'].source})."
         )
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:

@@ -89,6 +89,8 @@ CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
     "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
     "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
+    "crop_margin": ("a positive whole number", _side),
+    "crop_votes": ("1, 4, 9 or 16", lambda v: v if type(v) is int and v in (1, 4, 9, 16) else None),
     "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
     **{key: _one_of(choices) for key, choices in CHOICES.items()},
 }

@@ -31,6 +31,7 @@ from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
+from equiaudit.repair.verify.crop_files import verify_crops
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.repair.verify.further import with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
@@ -126,7 +127,8 @@ def verify_model(
     """Check a model as it is, on its own device; `against` is the unmodified one (control).
 
     Every output counts: maps and what `positions` names have to move with the image, the others
-    to stay. Of a detector boxes are compared. Where the model's total stride is not known, every
+    to stay. Of a detector boxes are compared. Under a model that says that it chooses among crops
+    content moves within its margin instead. Where the model's total stride is not known, every
     shift of the torus counts as a phase of its own. Raises InputError for an output that cannot be
     read (see `positions`).
     """
@@ -139,6 +141,8 @@ def verify_model(
     how = model.preprocess
     pictures = verification_images(how, images)
     affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
+    if how.crop_margin:
+        return verify_crops(model, against, pictures, positions, comparisons=affordable, seed=seed)
     if model.reading:
         return verify_boxes(model, against, pictures, comparisons=affordable, seed=seed)
     control = None if against is None else _taking(against, how.dtype)

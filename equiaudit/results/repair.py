@@ -252,8 +252,11 @@ class Agreement(_Frozen):
 
     shift: tuple[int, int]
     """Rows and columns, px; measured in this direction and in the one that mirrors it."""
+    votes: int = 1
+    """Crops whose outputs are averaged; the shares are of them."""
     bound: float
-    """Share that keeps the choice by the bound of RICS, for exchangeable responses."""
+    """Share that keeps the choice by the bound of RICS, for exchangeable responses; with votes the
+    share of them that any rule keeps at most."""
     expected: float
     """The same for the landmark rule that is used, places of landmarks being uniform."""
     same_choice: Estimate | None = None

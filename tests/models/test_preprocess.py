@@ -130,6 +130,8 @@ def test_a_fixed_input_cannot_be_overridden():
         ("resize = 1.5", "resize in"),
         ("resize = [1, 2, 3]", "resize in"),
         ("size = [", "is not TOML"),
+        ("crop_margin = -1", "crop_margin in .* must be a positive whole number"),
+        ("crop_votes = 5", "crop_votes in .* must be 1, 4, 9 or 16"),
     ],
 )
 def test_bad_files_name_the_key_and_the_file(tmp_path, text, said):
@@ -157,13 +159,22 @@ def test_flags_are_checked_too():
         Preprocess((8, 6), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), resize=(9, 7)),
         Preprocess((8, 6), (0.5,), (0.25,), channels="gray", dtype="float16"),
         Preprocess((8, 6), (0.0,) * 3, (1.0,) * 3, dtype="uint8", layout="NHWC"),
+        Preprocess((8, 6), (0.5,) * 3, (1.0,) * 3, crop_margin=5, crop_votes=4),
     ],
 )
 def test_written_text_reads_back(tmp_path, seen):
     file = write(tmp_path / "p.toml", preprocess_toml(seen))
     again = resolved(PreprocessOverrides(file=file))
-    for key in ("size", "mean", "std", "channels", "dtype", "layout", "resize", "interpolation"):
+    keys = ("size", "mean", "std", "channels", "dtype", "layout", "resize", "interpolation")
+    for key in (*keys, "crop_margin", "crop_votes"):
         assert getattr(again, key) == getattr(seen, key)
+
+
+def test_a_margin_that_leaves_nothing_of_the_window_is_refused(tmp_path):
+    text = "size = [8, 6]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\ncrop_margin = 6\n"
+    file = write(tmp_path / "p.toml", text)
+    with pytest.raises(InputError, match="crop_margin 6, which leaves nothing of the window"):
+        resolved(PreprocessOverrides(file=file))
 
 
 def test_the_types_do_not_import_torch():
