@@ -14,7 +14,7 @@ from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.deciding import deciding
-from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
+from equiaudit.models.detectors import as_detector, prepared
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.origins import Origins, torch_origins
@@ -27,7 +27,7 @@ from equiaudit.models.outputs import (
     sums_to_one,
     take_output,
 )
-from equiaudit.models.preprocess import PreprocessOverrides, detector_table, resolve_preprocess
+from equiaudit.models.preprocess import PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact, with_weights_dtype
 from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.running import (
@@ -39,6 +39,7 @@ from equiaudit.models.running import (
     resolve_device,
     torch_forward,
 )
+from equiaudit.models.stated_reading import Asked, asked_of
 from equiaudit.models.stride import total_stride
 from equiaudit.models.torch_input import refuse_other_input
 from equiaudit.models.types import Layout, Model, Preprocess
@@ -88,19 +89,6 @@ class _Looked:
     output: Tensor
     fixed_batch: int | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the caller states of the output."""
-
-    task: str
-    layout: LayoutChoice
-    output: str | int | None
-    doubtful: bool
-    """No label is taken from it: what else it may be is no matter."""
-    detector: Declaration | None = None
-    """What is declared of its boxes."""
 
 
 def load(
@@ -180,10 +168,10 @@ def load(
         hints=hints,
         normalisation=normalisation,
     )
-    table = detector_table(overrides, artefact.path, hints)
-    boxes = stated_detector(detector, table, trust=trust)
+    flags = Asked(task, output_layout, output, threshold, doubtful=not normalisation)
+    asked = asked_of(flags, how, detector, trust=trust)
     runner = _native_runner(artefact, how, target, compiled=engine == "compile")
-    seen = _look(runner, _Asked(task, output_layout, output, not normalisation, boxes))
+    seen = _look(runner, asked)
     if engine == "onnxruntime" and artefact.module is not None and seen.choice.read is not None:
         raise InputError(
             f"{artefact.name} is a detector, whose boxes are not compared between backends.",
@@ -192,7 +180,9 @@ def load(
     if engine == "onnxruntime" and artefact.module is not None:
         runner = _through_onnxruntime(runner, artefact.module, seen)
     pair = (stride, stride) if isinstance(stride, int) else stride
-    return deciding(_model(runner, seen, engine, pair), threshold)
+    loaded = replace(_model(runner, seen, engine, pair), task_source=asked.source)
+    stated = "" if threshold is not None else how.source.get("threshold", "")
+    return deciding(loaded, asked.threshold, stated)
 
 
 def _native_runner(
@@ -216,7 +206,7 @@ def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Fo
     return guarded(forward, layout=preprocess.layout, what=artefact.name)
 
 
-def _look(runner: _Runner, asked: _Asked) -> _Looked:
+def _look(runner: _Runner, asked: Asked) -> _Looked:
     """Run on noise: two images, or one where the model takes or returns only one."""
     fixed = runner.artefact.fixed_batch
     if fixed is not None:
@@ -229,7 +219,7 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_again(runner, asked, failure)
 
 
-def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Looked:
+def _look_again(runner: _Runner, asked: Asked, failure: EquiauditError) -> _Looked:
     """On batches that may be built into the model: one image, or what its shapes name."""
     for count in (1, *runner.artefact.batches):
         try:
@@ -245,7 +235,7 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     raise failure from failure.__cause__
 
 
-def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
+def _look_at(runner: _Runner, count: int, asked: Asked, *, fixed_batch: int | None) -> _Looked:
     name = runner.artefact.name
     returned = runner.forward(runner.probe(count))
     choice = _boxes(runner, returned, count, asked)
@@ -264,7 +254,7 @@ def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | N
     return _Looked(choice, taken, fixed_batch, choice.notes)
 
 
-def _boxes(runner: _Runner, returned: Any, count: int, asked: _Asked) -> OutputChoice | None:
+def _boxes(runner: _Runner, returned: Any, count: int, asked: Asked) -> OutputChoice | None:
     """How the output is read as a detector's; None where it is none, or that is no matter."""
     told = asked.detector is not None or asked.task != "auto"
     if asked.doubtful and not told:
