@@ -32,9 +32,14 @@ def findings(result: Result) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda each: not _is_real(each.kind)))
 
 
-def changes(result: Result) -> bool:
-    """Whether some shift changed something."""
-    return any(change > 0 for change, _ in _scored(result))
+def changes(result: Result, *, probes: bool = False) -> bool:
+    """Whether some shift changed something; with `probes`, one that lets no real pixels enter.
+
+    Without any such kind among those measured, all count.
+    """
+    scored = _scored(result)
+    some = [pair for pair in scored if not _is_real(pair[1].kind)] if probes else scored
+    return any(change > 0 for change, _ in some or scored)
 
 
 def headline(result: Result) -> str:
