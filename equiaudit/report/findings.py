@@ -34,7 +34,10 @@ def findings(result: Result) -> tuple[Finding, ...]:
 
 def changes(result: Result) -> bool:
     """Whether some shift changed something."""
-    return any(change > 0 for change, _ in _scored(result))
+    each = (shift.metrics.get(of_result(result).change) for shift in result.shifts.values())
+    return any(e is not None and (e.value or 0.0) > 0 for e in each) or any(
+        change > 0 for change, _ in _scored(result)
+    )
 
 
 def headline(result: Result) -> str:
@@ -90,7 +93,7 @@ def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftRes
         ),
         share=figures.value(change, info),
         of_what=measure.of_what,
-        evidence=figures.evidence(change, info, measure.unit) + _ever(measure, shift),
+        evidence=figures.evidence(change, info, measure.unit) + _also(measure, shift),
         title=visible(shift.kind) + _role(shift.kind),
     )
 
@@ -104,13 +107,14 @@ def _role(kind: str) -> str:
     return f", {role}" if role else ""
 
 
-def _ever(measure: Measure, shift: ShiftResult) -> str:
-    """How many images are struck at all, where the finding counts single shifts."""
-    metric, words = measure.ever
-    found = shift.metrics.get(metric)
-    if found is None or not found.value:
-        return ""
-    return f"; {figures.value(found, METRICS[metric])} {words}"
+def _also(measure: Measure, shift: ShiftResult) -> str:
+    """What a single figure would hide: how much is struck at all, where shifts are counted."""
+    said = ((shift.metrics.get(metric), metric, words) for metric, words in measure.also)
+    return "".join(
+        f"; {figures.value(found, METRICS[metric])} {words}"
+        for found, metric, words in said
+        if found is not None and found.value
+    )
 
 
 def _complement(agreement: Estimate) -> Estimate:
