@@ -122,8 +122,8 @@ class Settings(BaseModel):
         Flag(_MODEL, "Where the model runs: auto, cpu, cuda or cuda:N.", "DEVICE"),
     ] = "auto"
     backend: Annotated[
-        Literal["auto", "torch", "compile", "onnxruntime"],
-        Flag(_MODEL, "What runs it: auto, torch, compile or onnxruntime.", "NAME"),
+        Literal["auto", "torch", "compile", "onnxruntime", "openvino"],
+        Flag(_MODEL, "What runs it: auto, torch, compile, onnxruntime or openvino.", "NAME"),
     ] = "auto"
 
     layout: Annotated[

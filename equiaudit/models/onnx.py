@@ -16,21 +16,18 @@ from equiaudit.errors import InputError
 from equiaudit.models.artefact import ALONE, Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
-from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, image_input
+from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, fixed_fields, image_input
 from equiaudit.models.preprocess import (
     PREPROCESS_KEY,
-    Given,
     Hints,
     PreprocessFields,
     parse_preprocess,
 )
-from equiaudit.models.preprocess_values import MULTI, several_channels
 
 if TYPE_CHECKING:
     import onnxruntime as ort
     import torch
 
-_SHAPE_SOURCE = "ONNX input shape"
 _DAMAGED_TIP = "Copy or download it again."
 _CUDA = "CUDAExecutionProvider"
 _LARGEST_BATCH = 1024
@@ -59,7 +56,7 @@ def open_onnx(path: Path, inputs: Mapping[str, str] | None = None) -> OnnxFile:
     _refuse_training_export(proto, path)
     image = image_input(proto, path, inputs or {})
     stated = _metadata(proto, path)
-    fixed, planes = _fixed_fields(image, stated, path)
+    fixed, planes = fixed_fields(image, stated, str(path), "ONNX")
     hints = Hints(stated=stated, fixed=fixed, planes=planes)
     return OnnxFile(path, proto, inputs or {}, image, hints)
 
@@ -241,25 +238,6 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
 def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
     """What the metadata calls the classes."""
     return names_in_mapping({item.key: item.value for item in proto.metadata_props})
-
-
-def _fixed_fields(
-    image: ImageInput, stated: PreprocessFields, path: Path
-) -> tuple[PreprocessFields, int | None]:
-    """What the input's type and shape fix, and its channels where they are neither 1 nor 3."""
-    fixed = {"dtype": Given(image.dtype, "ONNX input type")}
-    if image.layout:
-        fixed["layout"] = Given(image.layout, _SHAPE_SOURCE)
-    told = fixed.get("layout") or stated.get("layout")
-    nhwc = told is not None and told.value == "NHWC"
-    channels, sides = (image.shape[3], image.shape[1:3]) if nhwc else (
-        image.shape[1], image.shape[2:])  # fmt: skip
-    planes = several_channels(channels, str(path))
-    if None not in sides:
-        fixed["size"] = Given(sides, _SHAPE_SOURCE)
-    if channels == 1 or planes is not None:
-        fixed["channels"] = Given("gray" if planes is None else MULTI, _SHAPE_SOURCE)
-    return fixed, planes
 
 
 def _refuse_training_export(proto: onnx.ModelProto, path: Path) -> None:

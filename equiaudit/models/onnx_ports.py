@@ -12,7 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
-from equiaudit.models.preprocess_values import FEWEST, MOST
+from equiaudit.models.preprocess import Given, PreprocessFields
+from equiaudit.models.preprocess_values import FEWEST, MOST, MULTI, several_channels
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,52 @@ def image_input(proto: onnx.ModelProto, path: Path, inputs: Mapping[str, str]) -
         name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
         raise InputError(f"{path} takes {name} input; float32, float16 and uint8 are supported.")
     return ImageInput(left[0].name, _DTYPES[kind.elem_type], _sides(left[0]))
+
+
+def chosen_image(found: Sequence[ImageInput], path: Path, inputs: Mapping[str, str]) -> ImageInput:
+    """The one of all inputs that takes a 4-D batch and that `inputs` gives no value."""
+    names = [port.name for port in found]
+    unknown = [name for name in inputs if name not in names]
+    if unknown:
+        raise InputError(
+            f"{path} has no input {unknown[0]!r}.", tip=f"Its inputs: {', '.join(names)}."
+        )
+    left = [port for port in found if port.name not in inputs]
+    if len(left) != 1 or len(left[0].shape) != 4:
+        shown = ", ".join(f"{port.name} ({port.dtype}, {len(port.shape)}-D)" for port in left)
+        raise InputError(
+            f"{path} does not take one 4-D batch of images as its only input:"
+            f" {shown or 'it has none'}.",
+            tip="Give all others a value with --input NAME=VALUE." if len(left) > 1 else None,
+        )
+    if left[0].dtype not in _DTYPES.values():
+        raise InputError(
+            f"{path} takes {left[0].dtype} input; float32, float16 and uint8 are supported."
+        )
+    return left[0]
+
+
+def fixed_fields(
+    image: ImageInput, stated: PreprocessFields, what: str, kind: str
+) -> tuple[PreprocessFields, int | None]:
+    """What the input's type and shape fix, and its channels where they are neither 1 nor 3.
+
+    `kind` names the format in sources: "ONNX input shape".
+    """
+    shape = f"{kind} input shape"
+    fixed = {"dtype": Given(image.dtype, f"{kind} input type")}
+    if image.layout:
+        fixed["layout"] = Given(image.layout, shape)
+    told = fixed.get("layout") or stated.get("layout")
+    nhwc = told is not None and told.value == "NHWC"
+    channels, sides = (image.shape[3], image.shape[1:3]) if nhwc else (
+        image.shape[1], image.shape[2:])  # fmt: skip
+    planes = several_channels(channels, what)
+    if None not in sides:
+        fixed["size"] = Given(sides, shape)
+    if channels == 1 or planes is not None:
+        fixed["channels"] = Given("gray" if planes is None else MULTI, shape)
+    return fixed, planes
 
 
 def _refuse(path: Path, left: Sequence[onnx.ValueInfoProto], fitting: list[str]) -> None:

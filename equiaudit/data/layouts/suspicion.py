@@ -13,7 +13,6 @@ _MASKS = re.compile(
     r"|segmentations?|segmentationclass|targets?|1st_manual)(?:$|[/_-])|annot$",
     re.IGNORECASE,
 )
-_LAST = {letter for suffix in SUFFIXES for letter in (suffix[-1], suffix[-1].upper())}
 _TRUTHS = re.compile(r"ground_?truths?|gtfine|segmentationclass|1st_manual", re.IGNORECASE)
 _IMAGES = re.compile(r"images?|imgs?|jpegimages|leftimg8bit", re.IGNORECASE)
 
@@ -37,10 +36,10 @@ def refuse_named_masks(tree: Tree, layout: str) -> None:
 
     One that is called so and has no such companion is an image.
     """
-    some = [name for name in tree.names if name[name.rfind(".") - 1] in _LAST]  # quick
-    called = list(filter(_is_named, some))
-    if not called:
+    text = "\0".join(tree.images.names).lower()
+    if not any(f"{suffix}." in text for suffix in SUFFIXES):  # quick, of very many names
         return
+    called = list(filter(_is_named, tree.images.names))
     own = {image.name.rpartition(".")[0].lower(): image.name for image in tree.images}
     for stem in (name.rpartition(".")[0].lower() for name in called):
         for suffix in SUFFIXES:
