@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,12 @@ def refuse_without_architecture(path: Path, kind: str) -> None:
 
 def without_architecture(path: Path, tip: str | None) -> InputError:
     """The refusal of weights that no `--arch` goes with."""
-    return InputError(f"{path} holds weights without an architecture.", tip=tip or ARCH_TIP)
+    found = re.match(r"--arch \S+", tip or "")
+    return InputError(
+        f"{path} holds weights without an architecture.",
+        tip=tip or ARCH_TIP,
+        flags=[found[0]] if found else [],
+    )
 
 
 def known_architecture(shapes: Shapes) -> str | None:

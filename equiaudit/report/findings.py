@@ -32,12 +32,21 @@ def findings(result: Result) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda each: not _is_real(each.kind)))
 
 
-def changes(result: Result) -> bool:
-    """Whether some shift changed something."""
-    each = (shift.metrics.get(of_result(result).change) for shift in result.shifts.values())
-    return any(e is not None and (e.value or 0.0) > 0 for e in each) or any(
-        change > 0 for change, _ in _scored(result)
-    )
+def changes(result: Result, *, probes: bool = False) -> bool:
+    """Whether some shift changed something; with `probes`, one that lets no real pixels enter.
+
+    Without any such kind among those measured, all count.
+    """
+    measured = [shift for shift in result.shifts.values() if _measured(result, shift)]
+    some = [shift for shift in measured if not _is_real(shift.kind)] if probes else measured
+    return any(_changed(result, shift) for shift in some or measured)
+
+
+def _changed(result: Result, shift: ShiftResult) -> bool:
+    """By the finding, or by what causes are counted in: no object lost, but some pixel."""
+    found = _measured(result, shift)
+    each = (found and found[1], shift.metrics.get(of_result(result).change))
+    return any(e is not None and (e.value or 0.0) > 0 for e in each)
 
 
 def headline(result: Result) -> str:
