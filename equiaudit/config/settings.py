@@ -77,6 +77,10 @@ class Settings(BaseModel):
         Path | None,
         Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),
     ] = None
+    save_preprocess: Annotated[
+        bool,
+        Flag(_MODEL, "Keep what this run knows of the model's input and output in MODEL.toml."),
+    ] = False
     task: Annotated[
         str,
         a_word(("auto", *TASKS)),
