@@ -267,7 +267,7 @@ def _fingerprint(
         model_kind=model.kind,
         data_sha256=digest.hexdigest(),
         n_images=len({r.file for r in records if r.unreadable is None}),
-        preprocess=asdict(model.preprocess),
+        preprocess=model.preprocess.plain,
         plan=plan,
         plan_hash=hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest(),
         task=model.task,

@@ -10,6 +10,9 @@ from equiaudit.results.dense import (
     DenseShift,
     HeatMap,
     ImageHeatMap,
+    LostObject,
+    ObjectSize,
+    ObjectTable,
     ReceptiveField,
 )
 from equiaudit.results.types import (
@@ -52,7 +55,10 @@ __all__ = [
     "ImageHeatMap",
     "JitterMap",
     "JitterPoint",
+    "LostObject",
     "MetricInfo",
+    "ObjectSize",
+    "ObjectTable",
     "PartFigures",
     "ReceptiveField",
     "Result",

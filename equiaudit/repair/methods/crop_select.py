@@ -111,12 +111,12 @@ def _margin(how: Preprocess, options: FixOptions) -> int:
     """The margin asked for; of "auto" what there is, and InputError where that is nothing."""
     if options.margin != "auto":
         return options.margin
-    room = _room(how)
-    if how.fit == "crop" and room is not None and room > 0:
+    room, boxed = _room(how), how.fit == "letterbox"
+    if room is not None and room > 0 and not boxed:
         return room
     why = (
         "images are letterboxed, which leaves nothing out"
-        if how.fit == "letterbox"
+        if boxed
         else "nothing says that images are resized"
         if room is None
         else f"images are resized to {how.resize_text}, which is no larger"
