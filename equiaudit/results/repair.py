@@ -253,12 +253,9 @@ class Agreement(_Frozen):
     shift: tuple[int, int]
     """Rows and columns, px; measured in this direction and in the one that mirrors it."""
     votes: int = 1
-    """Crops whose outputs are averaged; the shares are of them."""
     bound: float
-    """Share that keeps the choice by the bound of RICS, for exchangeable responses; with votes the
-    share of them that any rule keeps at most."""
-    expected: float
-    """The same for the landmark rule that is used, places of landmarks being uniform."""
+    """Share that keeps the choice by RICS's bound; of votes what any rule keeps at most."""
+    expected: float  # the same for the landmark rule, places of landmarks being uniform
     same_choice: Estimate | None = None
     label_changes_before: Estimate | None = None
     label_changes_after: Estimate | None = None
