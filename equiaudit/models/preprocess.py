@@ -223,11 +223,7 @@ def resolve_preprocess(
             " apply.",
             tip="Leave resize out.",
         )
-    if "size" in given and given["crop_margin"].value >= min(given["size"].value):
-        raise InputError(
-            f"{given['crop_margin'].source} says crop_margin {given['crop_margin'].value}, which"
-            f" leaves nothing of the window ({given['size'].source})."
-        )
+    _check_crops(given, _first_stated([_sidecar(model), hints.stated]), name)
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
         raise _unresolved(missing, name, given["channels"], hints.planes)
@@ -355,6 +351,25 @@ def _check_channel_count(given: PreprocessFields, planes: int | None, name: str)
                 f"takes {channels if channels != MULTI else f'{count}-channel'} images, which need"
                 f" {count}."
             )
+
+
+def _check_crops(given: PreprocessFields, own: PreprocessFields, name: str) -> None:
+    """A choice of crops is made for the window that is stated beside it, in the model's `own`."""
+    margin, size = given["crop_margin"], given.get("size")
+    if not margin.value or size is None:
+        return
+    if margin.value >= min(size.value):
+        raise InputError(
+            f"{margin.source} says crop_margin {margin.value}, which leaves nothing of the window"
+            f" ({size.source})."
+        )
+    if "crop_margin" in own and "size" in own and own["size"].value != size.value:
+        height, width = own["size"].value
+        raise InputError(
+            f"{name} chooses among crops of {height}x{width} px ({own['size'].source}), and"
+            f" {size.source} says {size.value[0]}x{size.value[1]}.",
+            tip="Leave the size out.",
+        )
 
 
 def _to_unit_range(values: dict[str, Any], where: str) -> dict[str, Any]:

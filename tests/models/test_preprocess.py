@@ -15,7 +15,7 @@ from equiaudit.models import (
     preprocess_toml,
     read_preprocess_file,
 )
-from equiaudit.models.preprocess import Given, Hints, resolve_preprocess
+from equiaudit.models.preprocess import Given, Hints, lendable, resolve_preprocess
 
 ROOT = Path(__file__).parents[2]
 FULL = "size = [8, 6]\nmean = [0.1, 0.2, 0.3]\nstd = [1, 1, 1]\n"
@@ -183,6 +183,18 @@ def test_a_margin_that_leaves_nothing_of_the_window_is_refused(tmp_path):
     file = write(tmp_path / "p.toml", text)
     with pytest.raises(InputError, match="crop_margin 6, which leaves nothing of the window"):
         resolved(PreprocessOverrides(file=file))
+
+
+def test_another_size_than_crops_were_chosen_for_is_refused_and_a_crop_s_is_lent(tmp_path):
+    seen = Preprocess((24, 20), (0.5,) * 3, (1.0,) * 3, crop_margin=4, crop_votes=4)
+    model = tmp_path / "a.pt"
+    write(tmp_path / "a.pt.toml", preprocess_toml(seen))
+    with pytest.raises(InputError, match=r"chooses among crops of 24x20 px .* --size says 20x16"):
+        resolved(PreprocessOverrides(size=(20, 16)), model=model)
+    assert resolved(PreprocessOverrides(size=(24, 20)), model=model).crop_votes == 4
+    lent = lendable(model, Hints())
+    assert lent["size"].value == (20, 16)
+    assert not {"crop_margin", "crop_votes"} & lent.keys()
 
 
 def test_the_types_do_not_import_torch():
