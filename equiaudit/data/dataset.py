@@ -16,7 +16,7 @@ from equiaudit.data.items import NO_LABEL, Item, Items, Names, Truths
 from equiaudit.data.layouts import Asked, Kind, Listing, Rank, find
 from equiaudit.data.layouts.beside import left_beside
 from equiaudit.data.layouts.classes import read_labels_file
-from equiaudit.data.listing import ImageFile
+from equiaudit.data.listing import Files, ImageFile
 from equiaudit.data.mask_survey import settled
 from equiaudit.data.masks import MaskReader
 from equiaudit.data.numbers import numbers_of_table
@@ -261,14 +261,13 @@ def dataset_of(
 ) -> Dataset:
     """The images of `listing` that are kept, and what is known of them."""
     chosen = _chosen(listing, limit, seed)
-    images: Sequence[ImageFile] = listing.images
+    images = Files.of(listing.root, listing.images)
     if len(chosen) < len(images):
-        images = [images[i] for i in chosen.tolist()]
+        images = images.taken(chosen.tolist())
     labels = None if listing.labels is None else listing.labels[chosen]
-    names = [image.relative for image in images]
     items = Items.of(
         listing.root,
-        names,
+        images.relative,
         labels,
         chosen,
         _truths(images, listing.truth),
@@ -279,17 +278,17 @@ def dataset_of(
         items=items,
         class_names=listing.class_names or dict(enumerate(class_names or ())),
         labelled=labels is not None or bool(listing.truth) or listing.masked,
-        listing_sha256=_digest(listing, images, names, labels),
+        listing_sha256=_digest(listing, images, labels),
         notes=listing.notes,
         layout=layout,
         doubt=None if listing.doubt is None else listing.doubt.of(chosen),
     )
 
 
-def _truths(images: Sequence[ImageFile], of: Mapping[str, ImageFile]) -> Truths | None:
+def _truths(images: Files, of: Mapping[str, ImageFile]) -> Truths | None:
     if not of:
         return None
-    found = [of.get(image.name) for image in images]
+    found = [of.get(name) for name in images.names]
     root = next(iter(of.values())).root
     return Truths(root, Names.of("" if file is None else file.relative for file in found))
 
@@ -313,12 +312,7 @@ def _lot(seed: int, index: int) -> bytes:
     return hashlib.sha256(f"{seed}:{index}".encode()).digest()
 
 
-def _digest(
-    listing: Listing,
-    images: Sequence[ImageFile],
-    names: Sequence[str],
-    labels: NDArray[np.int32] | None,
-) -> str:
+def _digest(listing: Listing, images: Files, labels: NDArray[np.int32] | None) -> str:
     digest = hashlib.sha256()
 
     def add(names: Sequence[str], sizes: Sequence[int]) -> None:
@@ -327,10 +321,10 @@ def _digest(
         digest.update(f"{len(names)} {len(named)} ".encode() + named)
         digest.update(np.array(sizes, np.int64).tobytes())
 
-    add(names, [image.size for image in images])
+    add(images.relative, images.sizes)
     if labels is not None:
         digest.update(labels.astype(np.int64).tobytes())
     elif listing.truth:
-        truth = [listing.truth.get(image.name) for image in images]
+        truth = [listing.truth.get(name) for name in images.names]
         add([t.relative if t else "" for t in truth], [t.size if t else -1 for t in truth])
     return digest.hexdigest()

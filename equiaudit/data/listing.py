@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from operator import attrgetter
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, repeat
 from pathlib import Path
 from stat import S_ISREG
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from equiaudit.data.places import Place
 from equiaudit.data.remote import RemotePath
@@ -28,6 +29,8 @@ MASK_EXTENSIONS = EXTENSIONS | {".gif", ".npy"}
 
 _CHUNK = 1024
 _FOREIGN_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
+_Some = tuple[list[str], list[int]]
+"""`ImageFile.relative` and `size` of some files."""
 
 
 class ImageFile(NamedTuple):
@@ -56,41 +59,82 @@ class ImageFile(NamedTuple):
         return ImageFile(self.root / base[:-1], self.relative[len(base) :], self.size)
 
 
-def list_images(root: Place) -> tuple[ImageFile, ...]:
+@dataclass(frozen=True, eq=False)
+class Files(Sequence[ImageFile]):
+    """Files of the folder `root`: two lists, and an `ImageFile` each as it is asked for."""
+
+    root: Place
+    relative: list[str]
+    """`ImageFile.relative` of each."""
+    sizes: list[int]
+
+    @classmethod
+    def of(cls, root: Place, files: Sequence[ImageFile]) -> Files:
+        """`files`, whose names are relative to `root`."""
+        if isinstance(files, Files):
+            return files
+        return cls(root, [file.relative for file in files], [file.size for file in files])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """`ImageFile.name` of each."""
+        return self.relative if is_ascii(self.relative) else list(map(printable, self.relative))
+
+    def taken(self, places: Sequence[int]) -> Files:
+        """Those at `places`, in that order."""
+        return Files(self.root, [self.relative[i] for i in places], [self.sizes[i] for i in places])
+
+    def __len__(self) -> int:
+        return len(self.relative)
+
+    @overload
+    def __getitem__(self, place: int) -> ImageFile: ...
+    @overload
+    def __getitem__(self, place: slice) -> Files: ...
+    def __getitem__(self, place: int | slice) -> ImageFile | Files:
+        if isinstance(place, slice):
+            return Files(self.root, self.relative[place], self.sizes[place])
+        return ImageFile(self.root, self.relative[place], self.sizes[place])
+
+    def __iter__(self) -> Iterator[ImageFile]:
+        return map(ImageFile, repeat(self.root), self.relative, self.sizes)
+
+
+def list_images(root: Place) -> Files:
     """Every image file under `root`, see `list_files`."""
     return images_of(list_files(root))
 
 
-def list_files(root: Place) -> tuple[ImageFile, ...]:
+def list_files(root: Place) -> Files:
     """Every file under `root`, at any depth, sorted by the bytes of its relative name.
 
     Hidden files and folders are left out. Links are followed, but no folder is entered
     twice, so a loop ends. A link that leads nowhere is listed: reading it will fail, and
     that belongs in the report. InputError where a folder cannot be listed.
     """
-    chunks = _remote_files(root) if isinstance(root, RemotePath) else _files(root)
-    files = list(chain.from_iterable(chunks))
-    if is_ascii([file.relative for file in files]):
-        files.sort(key=attrgetter("relative"))
-    else:
-        files.sort(key=lambda file: os.fsencode(file.relative))
-    return tuple(files)
+    names: list[str] = []
+    sizes: list[int] = []
+    for some, theirs in _remote_files(root) if isinstance(root, RemotePath) else _files(root):
+        names += some
+        sizes += theirs
+    keys = names if is_ascii(names) else list(map(os.fsencode, names))
+    return Files(root, names, sizes).taken(sorted(range(len(names)), key=keys.__getitem__))
 
 
 def holds_images(root: Path) -> bool:
     """Whether `list_images` would find any; the first one ends the search."""
-    return any(is_image(file.relative) for file in chain.from_iterable(_files(root)))
+    return any(is_image(name) for names, _ in _files(root) for name in names)
 
 
-def images_of(files: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+def images_of(files: Files) -> Files:
     """The images among files; the arrays among those only where there is nothing else."""
-    endings = [name[name.rfind(".") :] for name in [file.relative for file in files]]
+    endings = [name[name.rfind(".") :] for name in files.relative]
     known = {ending: ending.lower() for ending in set(endings)}  # few, of very many files
     wanted = {ending for ending, lower in known.items() if lower in EXTENSIONS - {_ARRAY}}
     wanted = wanted or {ending for ending, lower in known.items() if lower == _ARRAY}
     if len(wanted) == len(known):
-        return tuple(files)
-    return tuple([f for f, ending in zip(files, endings, strict=True) if ending in wanted])
+        return files
+    return files.taken([place for place, ending in enumerate(endings) if ending in wanted])
 
 
 def is_image(name: str) -> bool:
@@ -115,12 +159,6 @@ def is_ascii(names: Iterable[str]) -> bool:
     return "".join(names).isascii()
 
 
-def names_of(files: Iterable[ImageFile]) -> list[str]:
-    """`ImageFile.name` of many."""
-    found = [file.relative for file in files]
-    return found if is_ascii(found) else list(map(printable, found))
-
-
 def is_mask(name: str) -> bool:
     """Whether a file name ends as that of an image or a mask."""
     return _ending(name) in MASK_EXTENSIONS
@@ -131,15 +169,13 @@ def _ending(name: str) -> str:
     return name[name.rfind(".") :].lower()  # of one without, what no ending is called
 
 
-def _remote_files(root: RemotePath) -> Iterator[list[ImageFile]]:
-    yield [
-        ImageFile(root, name, size)
-        for name, size in root.files()
-        if _FOREIGN_FOLDERS.isdisjoint(name.split("/")[:-1])
-    ]
+def _remote_files(root: RemotePath) -> Iterator[_Some]:
+    for name, size in root.files():
+        if _FOREIGN_FOLDERS.isdisjoint(name.split("/")[:-1]):
+            yield [name], [size]
 
 
-def _files(root: Path) -> Iterator[list[ImageFile]]:
+def _files(root: Path) -> Iterator[_Some]:
     """Some at a time, so that a search may end early."""
     pending, entered = [""], {_identity(root)}
     while pending:
@@ -147,7 +183,7 @@ def _files(root: Path) -> Iterator[list[ImageFile]]:
         inner: list[str] = []
         try:
             with _opened(root / prefix) as folder, os.scandir(folder) as entries:
-                yield from _of_folder(entries, root, prefix, inner)
+                yield from _of_folder(entries, prefix, inner)
         except OSError as error:
             raise _unlisted(root / prefix, error) from None
         for name in sorted(inner, reverse=True):  # the first is taken next
@@ -170,29 +206,30 @@ def _opened(folder: Path) -> Iterator[Path | int]:
 
 
 def _of_folder(
-    entries: Iterable[os.DirEntry[str]], root: Path, prefix: str, inner: list[str]
-) -> Iterator[list[ImageFile]]:
+    entries: Iterable[os.DirEntry[str]], prefix: str, inner: list[str]
+) -> Iterator[_Some]:
     """The files of one folder; the folders in it go to `inner`."""
-    files: list[ImageFile] = []
-    for entry in entries:
-        name = entry.name
-        if name[0] == ".":
-            continue
-        try:
-            if entry.is_dir():
-                if name not in _FOREIGN_FOLDERS:
-                    inner.append(f"{prefix}{name}/")
+    entries = iter(entries)
+    while some := list(islice(entries, _CHUNK)):
+        names, sizes = [], []
+        for entry in some:
+            name = entry.name
+            if name[0] == ".":
                 continue
-            status = entry.stat()
-        except OSError:  # a link that leads nowhere, or points at itself
-            files.append(ImageFile(root, prefix + name, 0))
-            continue
-        if S_ISREG(status.st_mode):  # a pipe or a device would block its reader
-            files.append(ImageFile(root, prefix + name, status.st_size))
-        if len(files) == _CHUNK:
-            yield files
-            files = []
-    yield files
+            try:
+                if entry.is_dir():
+                    if name not in _FOREIGN_FOLDERS:
+                        inner.append(f"{prefix}{name}/")
+                    continue
+                status = entry.stat()
+                if not S_ISREG(status.st_mode):  # a pipe or a device would block its reader
+                    continue
+                size = status.st_size
+            except OSError:  # a link that leads nowhere, or points at itself
+                size = 0
+            names.append(prefix + name)
+            sizes.append(size)
+        yield names, sizes
 
 
 def _unlisted(folder: Path, error: OSError) -> InputError:

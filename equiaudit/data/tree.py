@@ -8,12 +8,11 @@ from pathlib import Path
 
 from equiaudit.data.listing import (
     EXTENSIONS,
-    ImageFile,
+    Files,
     holds_images,
     images_of,
     list_files,
     list_images,
-    names_of,
     printable,
 )
 from equiaudit.data.places import Place, folder_of
@@ -31,12 +30,12 @@ class Tree:
         self.root = root
 
     @cached_property
-    def files(self) -> tuple[ImageFile, ...]:
+    def files(self) -> Files:
         """All, sorted by the bytes of their names relative to `root`; hidden ones left out."""
         return list_files(self.root)
 
     @cached_property
-    def images(self) -> tuple[ImageFile, ...]:
+    def images(self) -> Files:
         """Those of `files` that are images by their ending."""
         return images_of(self.files)
 
@@ -54,18 +53,13 @@ class Tree:
     @cached_property
     def top_of(self) -> list[str]:
         """That of each image."""
-        return first_parts(self.names)
-
-    @cached_property
-    def names(self) -> list[str]:
-        """That of each image."""
-        return names_of(self.images)
+        return first_parts(self.images.names)
 
     def has(self, *folders: str) -> bool:
         """Whether there are all these folders."""
         return all((self.root / folder).is_dir() for folder in folders)
 
-    def under(self, folder: str) -> tuple[ImageFile, ...]:
+    def under(self, folder: str) -> Files:
         """The images of one folder, named relative to it."""
         return list_images(self.root / folder)
 

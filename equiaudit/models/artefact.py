@@ -26,7 +26,8 @@ ALONE = (
 class Artefact:
     """A model read from its source, not yet on a device and not yet probed.
 
-    Exactly one of `module` (torch) and `onnx` (the path of an ONNX file) is set. `eager`
+    Exactly one of `module` (torch), `onnx` (the path of an ONNX file) and `own` (the path of a
+    file of a runtime's own kind) is set. `eager`
     tells a module made of Python code, which `torch.compile` takes, from an archive.
     """
 
@@ -36,6 +37,7 @@ class Artefact:
     path: Path | None = None
     module: torch.nn.Module | None = None
     onnx: Path | None = None
+    own: Path | None = None
     eager: bool = False
     hints: Hints = field(default_factory=Hints)
     fixed_batch: int | None = None
@@ -47,7 +49,7 @@ class Artefact:
     takes: torch.dtype | None = None
     """The dtype of the image, where an archive states it."""
     image_input: str = ""
-    """The input of an ONNX file that takes the images."""
+    """The input of a file that takes the images."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Values for the others, by name."""
 

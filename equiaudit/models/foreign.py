@@ -31,7 +31,7 @@ _ENGINE = "a TensorRT engine, compiled for one kind of GPU"
 
 _TIPS = {
     _COREML: _ONNX_TIP,
-    _OPENVINO: _ONNX_TIP,
+    _OPENVINO: "Give the .xml file, with the .bin of the same name beside it.",
     _NCNN: _ONNX_TIP,
     _PADDLE: "Export it with paddle2onnx, and give the ONNX file.",
     _TENSORFLOW: "Export it with tf2onnx, and give the ONNX file.",
@@ -59,7 +59,6 @@ _MARKS: tuple[tuple[int, re.Pattern[bytes], str, str], ...] = (
         _AGAIN,
     ),
     (0, re.compile(rb"(?s)\s*<\?xml.*<Error>"), "the error message of a server (XML)", _AGAIN),
-    (0, re.compile(rb"(?s)\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<net\b"), _OPENVINO, _ONNX_TIP),
     (0, re.compile(rb'(?s)\s*\{\s*"base_code"\s*:\s*\{[^}]*"pir"'), _PADDLE, _TIPS[_PADDLE]),
     (0, re.compile(rb"\x93NUMPY"), "a NumPy array", "Give a model file."),
     (
@@ -194,7 +193,11 @@ def _engine_of_ultralytics(head: bytes) -> str | None:
 def foreign_weights(path: Path) -> InputError | None:
     """The refusal of raw weights, by the graph of the same name beside them; None for others."""
     what = _beside(path)
-    return None if what is None else InputError(f"{path} holds {what}.", tip=_ONNX_TIP)
+    if what is None:
+        return None
+    of_openvino = what.endswith(_OPENVINO)
+    tip = f"Give {path.with_suffix('.xml').name} beside it." if of_openvino else _ONNX_TIP
+    return InputError(f"{path} holds {what}.", tip=tip)
 
 
 def _beside(path: Path) -> str | None:

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.graphs.outputs import named_tensors
-from equiaudit.models.artefact import Artefact, Forward
 from equiaudit.models.deciding import deciding
-from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
+from equiaudit.models.detectors import as_detector, prepared
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
-from equiaudit.models.origins import Origins, torch_origins
 from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
 from equiaudit.models.outputs import (
     OutputChoice,
@@ -27,57 +25,24 @@ from equiaudit.models.outputs import (
     sums_to_one,
     take_output,
 )
-from equiaudit.models.preprocess import PreprocessOverrides, detector_table, resolve_preprocess
+from equiaudit.models.preprocess import PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact, with_weights_dtype
 from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
+from equiaudit.models.runner import Runner, Take, native_runner, through_export
 from equiaudit.models.running import (
-    device_of_onnxruntime,
-    export_to_onnx,
-    guarded,
+    device_of_runtime,
     in_pieces,
-    probe_batch,
     resolve_device,
-    torch_forward,
 )
+from equiaudit.models.runtimes import RUNTIMES
+from equiaudit.models.stated_reading import Asked, asked_of
 from equiaudit.models.stride import total_stride
 from equiaudit.models.torch_input import refuse_other_input
-from equiaudit.models.types import Layout, Model, Preprocess
+from equiaudit.models.types import Layout, Model
 from equiaudit.tasks import TASKS
 
 _PROBE = 2
 _TOLERANCE = 1e-4  # of the output's range, between torch and its ONNX export
-
-
-@dataclass(frozen=True)
-class _Runner:
-    """A way to run the model on one device, and the preprocessing its batches have."""
-
-    artefact: Artefact
-    preprocess: Preprocess
-    device: torch.device
-    forward: Forward
-
-    def probe(self, count: int) -> Tensor:
-        return probe_batch(self.preprocess, count, self.device)
-
-    def louder(self, count: int) -> Tensor:
-        """The probe a hundred times as strong; as it is where pixels are raw."""
-        batch = self.probe(count)
-        return batch if batch.dtype == torch.uint8 else batch * 100
-
-    def origins(self, count: int) -> Origins:
-        """What makes the outputs, for a batch of `count`."""
-        how = self.preprocess
-        if self.artefact.onnx is not None:
-            from equiaudit.models.onnx_origins import onnx_origins
-
-            sides = (len(how.mean), *how.size)
-            return onnx_origins(self.artefact.onnx, sides, how.layout, self.artefact.image_input)
-        if self.artefact.module is None:
-            return Origins({})
-        batch = self.probe(count)
-        image = batch.permute(0, 2, 3, 1) if how.layout == "NHWC" else batch
-        return torch_origins(self.artefact.module, image)
 
 
 @dataclass(frozen=True)
@@ -88,19 +53,6 @@ class _Looked:
     output: Tensor
     fixed_batch: int | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the caller states of the output."""
-
-    task: str
-    layout: LayoutChoice
-    output: str | int | None
-    doubtful: bool
-    """No label is taken from it: what else it may be is no matter."""
-    detector: Declaration | None = None
-    """What is declared of its boxes."""
 
 
 def load(
@@ -133,7 +85,8 @@ def load(
         weights: which set of weights of a checkpoint: "ema", "raw", or its key or prefix. None
             takes a moving average before raw weights, and refuses two of the same rank.
         device: auto, cpu, cuda or cuda:N.
-        backend: auto (torch, or onnxruntime for ONNX), torch, compile or onnxruntime.
+        backend: auto (torch, or the runtime that a file is made for), torch, compile, or a
+            name of `equiaudit.models.runtimes.RUNTIMES`.
         output: name or place of the output to take, where the model returns several.
         task: auto, or a name of `equiaudit.tasks.TASKS`.
         threshold: probability above which the answer is yes, 0 < t < 1; for tasks that decide.
@@ -168,10 +121,9 @@ def load(
         )
     target = resolve_device(device)
     artefact = prepared(read_artefact(spec))
-    onnx = artefact.onnx is not None
-    engine = engine_for(backend, artefact.name, onnx=onnx, eager=artefact.eager)
-    if engine == "onnxruntime" and device == "auto":
-        target = device_of_onnxruntime(target)
+    engine = engine_for(backend, artefact.name, kind=artefact.kind, eager=artefact.eager)
+    if engine in RUNTIMES and device == "auto":
+        target = device_of_runtime(engine, target)
     hints = with_weights_dtype(artefact)
     how = resolve_preprocess(
         overrides,
@@ -180,43 +132,27 @@ def load(
         hints=hints,
         normalisation=normalisation,
     )
-    table = detector_table(overrides, artefact.path, hints)
-    boxes = stated_detector(detector, table, trust=trust)
-    runner = _native_runner(artefact, how, target, compiled=engine == "compile")
-    seen = _look(runner, _Asked(task, output_layout, output, not normalisation, boxes))
-    if engine == "onnxruntime" and artefact.module is not None and seen.choice.read is not None:
+    flags = Asked(task, output_layout, output, threshold, doubtful=not normalisation)
+    asked = asked_of(flags, how, detector, trust=trust)
+    runner = native_runner(artefact, how, target, engine)
+    seen = _look(runner, asked)
+    exported = engine in RUNTIMES and artefact.module is not None
+    if exported and seen.choice.read is not None:
         raise InputError(
             f"{artefact.name} is a detector, whose boxes are not compared between backends.",
             tip="Use --backend torch.",
         )
-    if engine == "onnxruntime" and artefact.module is not None:
-        runner = _through_onnxruntime(runner, artefact.module, seen)
+    if exported:
+        take = take_output(seen.choice, what=artefact.name)
+        runner = through_export(runner, engine, seen.output, take, seen.fixed_batch)
+        _refuse_disagreement(runner, engine, take, seen)
     pair = (stride, stride) if isinstance(stride, int) else stride
-    return deciding(_model(runner, seen, engine, pair), threshold)
+    loaded = replace(_model(runner, seen, engine, pair), task_source=asked.source)
+    stated = "" if threshold is not None else how.source.get("threshold", "")
+    return deciding(loaded, asked.threshold, stated)
 
 
-def _native_runner(
-    artefact: Artefact, preprocess: Preprocess, device: torch.device, *, compiled: bool
-) -> _Runner:
-    if artefact.module is not None:
-        forward = torch_forward(artefact.module.to(device), compiled=compiled)
-    else:
-        forward = _onnx_forward(artefact.onnx or Path(), device, artefact)
-    return _Runner(artefact, preprocess, device, _guarded(forward, artefact, preprocess))
-
-
-def _onnx_forward(source: Path | bytes, device: torch.device, artefact: Artefact) -> Forward:
-    from equiaudit.models.onnx import onnx_forward
-
-    image, inputs = artefact.image_input, artefact.inputs
-    return onnx_forward(source, device, what=artefact.name, image=image, inputs=inputs)
-
-
-def _guarded(forward: Forward, artefact: Artefact, preprocess: Preprocess) -> Forward:
-    return guarded(forward, layout=preprocess.layout, what=artefact.name)
-
-
-def _look(runner: _Runner, asked: _Asked) -> _Looked:
+def _look(runner: Runner, asked: Asked) -> _Looked:
     """Run on noise: two images, or one where the model takes or returns only one."""
     fixed = runner.artefact.fixed_batch
     if fixed is not None:
@@ -229,7 +165,7 @@ def _look(runner: _Runner, asked: _Asked) -> _Looked:
         return _look_again(runner, asked, failure)
 
 
-def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Looked:
+def _look_again(runner: Runner, asked: Asked, failure: EquiauditError) -> _Looked:
     """On batches that may be built into the model: one image, or what its shapes name."""
     for count in (1, *runner.artefact.batches):
         try:
@@ -245,7 +181,7 @@ def _look_again(runner: _Runner, asked: _Asked, failure: EquiauditError) -> _Loo
     raise failure from failure.__cause__
 
 
-def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
+def _look_at(runner: Runner, count: int, asked: Asked, *, fixed_batch: int | None) -> _Looked:
     name = runner.artefact.name
     returned = runner.forward(runner.probe(count))
     choice = _boxes(runner, returned, count, asked)
@@ -264,7 +200,7 @@ def _look_at(runner: _Runner, count: int, asked: _Asked, *, fixed_batch: int | N
     return _Looked(choice, taken, fixed_batch, choice.notes)
 
 
-def _boxes(runner: _Runner, returned: Any, count: int, asked: _Asked) -> OutputChoice | None:
+def _boxes(runner: Runner, returned: Any, count: int, asked: Asked) -> OutputChoice | None:
     """How the output is read as a detector's; None where it is none, or that is no matter."""
     told = asked.detector is not None or asked.task != "auto"
     if asked.doubtful and not told:
@@ -274,7 +210,7 @@ def _boxes(runner: _Runner, returned: Any, count: int, asked: _Asked) -> OutputC
     return as_detector(returned, size, asked.detector, task=asked.task, stated=stated, what=name)
 
 
-def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
+def _seen(runner: Runner, returned: Any, count: int) -> Seen:
     origins = runner.origins(count)
     named = list(named_tensors(returned))
 
@@ -303,35 +239,23 @@ def _seen(runner: _Runner, returned: Any, count: int) -> Seen:
     )
 
 
-def _through_onnxruntime(runner: _Runner, module: nn.Module, seen: _Looked) -> _Runner:
-    """The module exported to ONNX; InputError where its outputs differ from torch's."""
-    name, preprocess = runner.artefact.name, runner.preprocess
-    batch = runner.probe(len(seen.output))
-    example = batch.permute(0, 2, 3, 1) if preprocess.layout == "NHWC" else batch
-    exported = export_to_onnx(module, example, what=name, dynamic=seen.fixed_batch is None)
-    forward = _guarded(
-        _onnx_forward(exported, runner.device, runner.artefact), runner.artefact, preprocess
-    )
-    taken = take_output(seen.choice, what=name)(forward(batch), len(batch))
-    _refuse_disagreement(taken, seen, _are_probabilities(runner, seen), name)
-    return replace(runner, forward=forward)
-
-
-def _refuse_disagreement(output: Tensor, seen: _Looked, probabilities: bool, name: str) -> None:
+def _refuse_disagreement(runner: Runner, engine: str, take: Take, seen: _Looked) -> None:
     """Labels must be the same and outputs within `_TOLERANCE` of their range."""
+    output = take(runner.forward(runner.probe(len(seen.output))), len(seen.output))
     error = float((output - seen.output).abs().max()) / spread_of(seen.output)
+    probabilities, name = _are_probabilities(runner, seen), runner.artefact.name
     first, second = (
         labels_of(each, probabilities=probabilities, task=seen.choice.task)
         for each in (output, seen.output)
     )
     if not torch.equal(first, second) or not error <= _TOLERANCE:
         raise InputError(
-            f"{name} run by onnxruntime differs from torch by {error:.1e} of the output's range.",
+            f"{name} run by {engine} differs from torch by {error:.1e} of the output's range.",
             tip="Use --backend torch.",
         )
 
 
-def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] | None) -> Model:
+def _model(runner: Runner, seen: _Looked, engine: str, stride: tuple[int, int] | None) -> Model:
     artefact, task = runner.artefact, TASKS[seen.choice.task]
     take = take_output(seen.choice, what=artefact.name)
     told = seen.choice.labels or task.declared
@@ -363,11 +287,11 @@ def _model(runner: _Runner, seen: _Looked, engine: str, stride: tuple[int, int] 
         one_size="size" in artefact.hints.fixed,
         doubt=seen.choice.doubt,
         trusted=artefact.trusted,
-        notes=artefact.notes + seen.notes,
+        notes=artefact.notes + seen.notes + runner.notes,
     )
 
 
-def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:
+def _are_probabilities(runner: Runner, seen: _Looked) -> bool:
     """Whether the scores are probabilities already, so that no softmax is due.
 
     A single score per image or pixel, and scores of which several may be right, are taken for a
@@ -383,7 +307,7 @@ def _are_probabilities(runner: _Runner, seen: _Looked) -> bool:
     return is_share(seen.output) and is_share(take(runner.forward(runner.louder(count)), count))
 
 
-def _found_stride(runner: _Runner, fixed_batch: int | None) -> tuple[int, int] | None:
+def _found_stride(runner: Runner, fixed_batch: int | None) -> tuple[int, int] | None:
     artefact = runner.artefact
     if artefact.onnx is not None:
         from equiaudit.models.onnx_stride import onnx_total_stride

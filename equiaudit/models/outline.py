@@ -16,6 +16,7 @@ from equiaudit.models.architectures import refuse_without_architecture
 from equiaudit.models.converted import is_converted
 from equiaudit.models.folder_files import check_folder
 from equiaudit.models.preprocess import Hints, PreprocessOverrides, resolve_preprocess
+from equiaudit.models.runtimes import NATIVE, RUNTIMES, installed
 from equiaudit.models.sniff import FileKind, sniff
 from equiaudit.models.stated import (
     early_export_hints,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from equiaudit.models.onnx import OnnxFile
+    from equiaudit.models.runtime_files import RuntimeFile
 
-Backend = Literal["auto", "torch", "compile", "onnxruntime"]
+Backend = Literal["auto", "torch", "compile", "onnxruntime", "openvino"]
 Kind = FileKind | Literal["module", "zoo", "folder"]
 
 _ZOOS = ("torchvision:", "timm:")
@@ -52,6 +54,8 @@ class Outline:
     inputs: Mapping[str, str] = field(default_factory=dict)
     onnx: OnnxFile | None = None
     """The graph of an ONNX file."""
+    own: RuntimeFile | None = None
+    """A file of a runtime's own kind."""
     hints: Hints | None = None
     """What the file says of the preprocessing; None where only loading tells."""
 
@@ -67,7 +71,7 @@ class Outline:
 
     def check_backend(self, backend: str) -> None:
         """InputError where `backend` cannot run such a model."""
-        engine_for(backend, self.name, onnx=self.kind == "onnx", eager=self.kind not in _ARCHIVES)
+        engine_for(backend, self.name, kind=self.kind, eager=self.kind not in _ARCHIVES)
 
     def check_preprocess(self, overrides: PreprocessOverrides, *, normalisation: bool) -> None:
         """InputError where nothing states what images are to become, if that can be told."""
@@ -118,7 +122,7 @@ def outlined(
 ) -> Outline:
     """What `spec` names; InputError where it is no model, or the settings do not fit its kind."""
     kind, inputs = _kind(spec), inputs or {}
-    if inputs and kind != "onnx":
+    if inputs and kind not in NATIVE:
         raise InputError("--input gives values to inputs of ONNX files, which this model is not.")
     if isinstance(spec, str | Path):
         _check_settings(spec, kind, arch, weights)
@@ -130,29 +134,43 @@ def outlined(
 
         opened = open_onnx(Path(str(spec)), inputs)
         return Outline(spec, kind, inputs=inputs, onnx=opened, hints=opened.hints)
+    if kind == "openvino":
+        from equiaudit.models.openvino_ir import open_ir
+
+        own = open_ir(Path(str(spec)), inputs)
+        return Outline(spec, kind, inputs=inputs, own=own, hints=own.hints)
     return Outline(spec, kind, arch, trust, weights, inputs, hints=_hints(outline))
 
 
-def engine_for(backend: str, name: str, *, onnx: bool, eager: bool) -> str:
+def engine_for(backend: str, name: str, *, kind: str, eager: bool) -> str:
     """The backend that "auto" means for a model; InputError where the asked one cannot run it."""
-    native = "onnxruntime" if onnx else "torch"
-    if backend in ("auto", native):
-        return native
-    if onnx:
+    native = NATIVE.get(kind, "torch")
+    if backend not in ("auto", "torch", "compile", *RUNTIMES):
         raise InputError(
-            f"{name} is an ONNX model; the backend {backend!r} cannot run it.",
-            tip="Use --backend onnxruntime, or auto.",
+            f"Unknown backend {backend!r}.",
+            tip=f"Use auto, torch, compile or {', '.join(RUNTIMES)}.",
         )
-    if backend == "compile" and not eager:
+    engine = native if backend == "auto" else backend
+    if engine == "compile" and not eager:
         raise InputError(
             f"{name} is an archive; the backend 'compile' needs a module of Python code.",
             tip="Use --backend torch, or weights with --arch.",
         )
-    if backend not in ("compile", "onnxruntime"):
-        raise InputError(
-            f"Unknown backend {backend!r}.", tip="Use auto, torch, compile or onnxruntime."
-        )
-    return backend
+    of_onnx = native == "torch" and engine in RUNTIMES and "onnx" in RUNTIMES[engine].reads
+    own = engine in RUNTIMES and kind in RUNTIMES[engine].reads
+    if engine in ("torch", "compile") and native == "torch":
+        return engine
+    if not own and not of_onnx:
+        raise _not_for(engine, native, name, kind)
+    installed(engine)
+    return engine
+
+
+def _not_for(engine: str, native: str, name: str, kind: str) -> InputError:
+    what = {"onnx": "an ONNX model"}.get(kind, f"a model of {kind}")
+    others = [n for n, r in RUNTIMES.items() if kind in r.reads]
+    tip = RUNTIMES[engine].tip if engine in RUNTIMES else f"Use --backend {' or '.join(others)}."
+    return InputError(f"{name} is {what}; the backend {engine!r} cannot run it.", tip=tip)
 
 
 def architecture(arch: str) -> tuple[str, str]:

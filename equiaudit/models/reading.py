@@ -47,6 +47,10 @@ def _read(outline: Outline) -> Artefact:
         from equiaudit.models.onnx import load_onnx
 
         return load_onnx(outline.onnx)
+    if outline.own is not None:
+        from equiaudit.models.runtime_files import load_runtime_file
+
+        return load_runtime_file(outline.own)
     if outline.kind == "folder":
         from equiaudit.models.folders import load_folder
 

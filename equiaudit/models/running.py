@@ -34,8 +34,10 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def device_of_onnxruntime(device: torch.device) -> torch.device:
-    """`device`, or the CPU where onnxruntime has no CUDA."""
+def device_of_runtime(engine: str, device: torch.device) -> torch.device:
+    """`device`, or the CPU where the runtime has no CUDA here."""
+    if engine != "onnxruntime":
+        return torch.device("cpu")
     import onnxruntime
 
     has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()

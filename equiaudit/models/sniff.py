@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -9,14 +10,16 @@ from equiaudit.errors import InputError
 from equiaudit.models.foreign import foreign_file, foreign_weights, foreign_zip
 from equiaudit.models.zips import is_zip, zip_names
 
-FileKind = Literal["torchscript", "export", "checkpoint", "safetensors", "onnx"]
+FileKind = Literal["torchscript", "export", "checkpoint", "safetensors", "onnx", "openvino"]
 
 _PICKLE_PROTOCOLS = range(2, 6)
 _IR_VERSION_FIELD = 0x08
 # The fields that may follow ir_version in a ModelProto, as protobuf tags.
 _ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA)
+_ENOUGH = 1024  # bytes to tell a format by; a comment may stand before a graph
 _FOREIGN_TIP = "Unpack it, or give the ONNX file or checkpoint it was made from."
-_KINDS = "TorchScript, torch.export (.pt2), ONNX, safetensors or a PyTorch checkpoint"
+_KINDS = "TorchScript, torch.export (.pt2), ONNX, OpenVINO, safetensors or a PyTorch checkpoint"
+_OPENVINO = re.compile(rb"(?s)\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<net\b")
 
 
 def sniff(path: Path) -> FileKind:
@@ -28,6 +31,8 @@ def sniff(path: Path) -> FileKind:
     head = _head(path)
     if is_zip(head):
         return _zip_kind(path)
+    if _OPENVINO.match(head):
+        return "openvino"
     foreign = foreign_file(path)
     if foreign is not None:
         raise foreign
@@ -45,7 +50,7 @@ def _head(path: Path) -> bytes:
         if path.is_fifo():
             raise InputError(f"{path} is a pipe, not a model file.")
         with path.open("rb") as file:
-            return file.read(64)
+            return file.read(_ENOUGH)
     except FileNotFoundError as error:
         raise InputError(f"No such file: {path}.") from error
     except IsADirectoryError as error:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.graphs.outputs import graph_outputs
+from equiaudit.models.stated_reading import known_reading, with_reading
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
 from equiaudit.repair.methods import (
@@ -27,6 +29,7 @@ from equiaudit.repair.methods.further import Further
 from equiaudit.repair.options import checked_out
 from equiaudit.repair.outputs.declared import declared_as
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.onnx_net import OnnxNet
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.circular import verify
@@ -194,18 +197,23 @@ class _Job:
 
         how = self.converted.preprocess
         example = torch.stack(list(example_images(how, self.images)))
+        how = with_reading(how, self._reading(target))
         saved = self.converted.net.save(target, example=example, preprocess=how, check=check)
-        self._declare(saved)
         return saved, tuple(records)
 
-    def _declare(self, saved: Saved) -> None:
-        """Let the preprocessing beside the file say how a detector is read."""
+    def _reading(self, target: Path) -> dict[str, Any]:
+        """How the outputs of the file at `target` are read: as those of the model it is made of."""
         subject = self.subject
-        named = ".onnx" in saved.path.suffixes[-2:]  # the last may be .unverified
-        table = declared_as(subject.model, subject.every, named=named)
-        for path in saved.companions if table else ():
-            if ".toml" in path.suffixes[-2:]:
-                path.write_text(path.read_text(encoding="utf-8") + "\n" + table, encoding="utf-8")
+        model, named = subject.model, target.suffix.lower() == ".onnx"
+        found = known_reading(model)
+        if model.detector:
+            found["detector"] = declared_as(model, subject.every, named=named)
+        if "output" in found and not (named and model.kind == "onnx"):
+            net = self.converted.net
+            several = net.graph is None or len(graph_outputs(net.graph)) > 1
+            place = 0 if isinstance(net, OnnxNet) else subject.main_place
+            found["output"] = str(place) if several else ""
+        return {key: value for key, value in found.items() if value}
 
     def report(self, saved: Saved, verifications: tuple[Verification, ...]) -> FixReport:
         """All of it as a result."""

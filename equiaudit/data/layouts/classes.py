@@ -13,13 +13,13 @@ from equiaudit.data.items import NO_LABEL
 from equiaudit.data.labels import labels_of_table
 from equiaudit.data.layouts.base import Asked, Layout, Listing, Rank
 from equiaudit.data.layouts.suspicion import refuse_mask_folders, refuse_named_masks
-from equiaudit.data.listing import ImageFile, list_images, names_of, sub_folders
+from equiaudit.data.listing import Files, ImageFile, list_images, sub_folders
 from equiaudit.data.places import Place, tables_in
 from equiaudit.data.tree import Tree, first_parts, no_images
 from equiaudit.errors import InputError
 
 
-def listed(tree: Tree) -> tuple[Place, tuple[ImageFile, ...]]:
+def listed(tree: Tree) -> tuple[Place, Files]:
     """The folder that the images' names are relative to, and the images.
 
     A folder whose images are all in ``images`` stands for that folder.
@@ -108,11 +108,10 @@ def _class_folders(tree: Tree, asked: Asked) -> Listing:
     if folder == tree.root and not asked.named:
         refuse_mask_folders(tree, "class-folders")
         refuse_named_masks(tree, "class-folders")
-    names = tree.names if images is tree.images else names_of(images)
-    _refuse_loose(folder, names)
+    _refuse_loose(folder, images.names)
     folders = sub_folders(folder)
     classes = classes_of(folders, asked.known, source="class folders", order=asked.order)
-    tops = tree.top_of if images is tree.images else first_parts(names)
+    tops = tree.top_of if images is tree.images else first_parts(images.names)
     empty = sorted(set(folders) - set(tops))
     said = (f"Class folders without an image: {', '.join(map(repr, empty))}.",) if empty else ()
     notes = said + _unused(tree.root, folder)
