@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, nms
 
 from equiaudit.errors import InputError
 from equiaudit.models.detectors.declaration import Declaration
@@ -73,6 +72,8 @@ def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
         height, width = window
         boxes = boxes * boxes.new_tensor([width, height, width, height])
     if how.box != "xyxy":
+        from torchvision.ops import box_convert  # slow to import, and for boxes alone
+
         boxes = box_convert(boxes, how.box, "xyxy")
     order = _in_order(boxes, scores)
     if how.nms_iou and len(order) > 1:
@@ -94,6 +95,8 @@ def _in_order(boxes: Tensor, scores: Tensor) -> Tensor:
 
 def _suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
     """Class by class: boxes are not moved apart by class, which rounds their overlaps."""
+    from torchvision.ops import nms  # slow to import, and for boxes alone
+
     each = labels.tolist()
     kept = torch.ones_like(scores, dtype=torch.bool)
     for label in set(each):

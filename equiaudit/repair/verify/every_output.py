@@ -149,7 +149,7 @@ class _Roles:
         if role.unit == "share":
             by = by / rows.new_tensor([self.size[1], self.size[0]])
         if role.strides:
-            by = by / cells_of(role.strides, self.size)[:, 2:].to(rows)
+            by = by / cells_of(role, self.size)[:, 2:].to(rows)
         moved = rows.clone()
         for corner in range(role.corners):
             moved[..., 2 * corner : 2 * corner + 2] += by
@@ -167,7 +167,7 @@ class _Roles:
         if role.unit == "share":
             around = torch.ones_like(around)
         if role.strides:
-            around = around / cells_of(role.strides, self.size)[:, 2:].to(old)
+            around = around / cells_of(role, self.size)[:, 2:].to(old)
         turns = torch.round((old[..., :n] - new[..., :n]) / around)
         places = new[..., :n] + turns * around
         within = ROUNDINGS * _step(old) * torch.maximum(around, old[..., :n].abs())
