@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import inf
 
 from torch import Tensor
 
@@ -26,6 +27,7 @@ def verify_crops(
     *,
     comparisons: int,
     seed: int,
+    until: float = inf,
 ) -> Verification:
     """The promise of crop-select, `Moved`, for images (C, H, W) of the model's own input size.
 
@@ -51,6 +53,7 @@ def verify_crops(
         comparisons=comparisons,
         seed=seed,
         subject=model.name,
+        until=until,
     )
     every = every_run(model, partial(sample_of, how))
     if every is None or len(every.names) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class Moved:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """Over random places of the margin."""
         stack = torch.stack(list(some(images).values())).to(device)
@@ -60,17 +62,18 @@ class Moved:
             shifts, kept = _moves(stack, offsets, position, count, seed)
             places = (2 * position.pitch - 1) ** 2 - 1
             plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
-            trial = Trial(list(images), stack, plan, kept)
+            trial = Trial(list(images), stack, plan, kept, until=until)
             more = position.pitch * (position.side - 1)
             covered = self.window[0] + more, self.window[1] + more
             itself = _Crops(covered, None, self.dense, self.layout, self.threshold)
-            figures = trial.errors(run, replace(itself, offsets=offsets))
+            figures, done = trial.compared(run, replace(itself, offsets=offsets))
             first = trial.first(_CONTROL_ROUNDS * len(images))
             control = None if original is None else first.errors(original, itself)
         return trial.record(
             figures,
             control,
             [] if kept.any() else [_STILL],
+            plan=done,
             subject=subject,
             criterion=f"where the same {_crops(self.votes)} chosen, {CRITERION}",
             shifts="crop",
