@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ class Moved:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """Over random places of the margin."""
         stack = torch.stack(list(some(images).values())).to(device)
@@ -61,14 +63,15 @@ class Moved:
             shifts, kept = _moves(stack, offsets, self.margin, count, seed)
             places = (2 * self.margin + 1) ** 2 - 1
             plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
-            trial = Trial(list(images), stack, plan, kept)
-            figures = trial.errors(run, self._matching(offsets))
+            trial = Trial(list(images), stack, plan, kept, until=until)
+            figures, done = trial.compared(run, self._matching(offsets))
             short = trial.first(_CONTROL_ROUNDS * len(images))
             control = short.errors(original, self._matching(None))
         return trial.record(
             figures,
             control,
             [] if kept.any() else [_STILL],
+            plan=done,
             subject=subject,
             criterion=f"where the same crop is chosen, {CRITERION}",
             shifts="crop",
