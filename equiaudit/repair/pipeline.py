@@ -14,6 +14,7 @@ from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
+from equiaudit.repair.for_runtimes import judged, runtime_notes, runtime_tables, subject_in
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -27,6 +28,7 @@ from equiaudit.repair.methods.further import Further
 from equiaudit.repair.options import checked_out
 from equiaudit.repair.outputs.declared import declared_as
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.in_runtimes import control_of, elsewhere
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.circular import verify
@@ -79,7 +81,7 @@ def fix(
     recipe = method(options.method)
     target = checked_request(out, options, trains=recover is not None)
     say("capturing the graph")
-    subject = Subject(model, options.pad, _prepared(images))
+    subject = Subject(model, options.padding, _prepared(images), options.runtimes)
     if options.dry_run or target is None:
         return _planned(recipe, subject, options)
     _refuse(recipe, subject, options)
@@ -188,6 +190,8 @@ class _Job:
                 alone = replace(self, converted=output.alone(self.converted))
                 name = f"saved file's output {output.name!r}"
                 records.append(alone._verify(output.of(run), "cpu", name, output.of(control)))
+            for label, there in elsewhere(run).items():
+                records.append(self._verify_in(label, there, control_of(control, label)))
             return next(
                 (_failure(record) for record in (*earlier, *records) if record.broken), None
             )
@@ -198,11 +202,15 @@ class _Job:
         self._declare(saved)
         return saved, tuple(records)
 
+    def _verify_in(self, label: str, run: Run, control: Run) -> Verification:
+        return judged(self._verify(run, "cpu", subject_in(label), control))
+
     def _declare(self, saved: Saved) -> None:
-        """Let the preprocessing beside the file say how a detector is read."""
+        """Say beside the file how a detector is read, and what runtimes have to be told."""
         subject = self.subject
         named = ".onnx" in saved.path.suffixes[-2:]  # the last may be .unverified
         table = declared_as(subject.model, subject.every, named=named)
+        table += runtime_tables(self.options.runtimes)
         for path in saved.companions if table else ():
             if ".toml" in path.suffixes[-2:]:
                 path.write_text(path.read_text(encoding="utf-8") + "\n" + table, encoding="utf-8")
@@ -229,7 +237,7 @@ class _Job:
             training=converted.training,
             input_size=converted.preprocess.size,
             agreement=converted.agreement,
-            notes=converted.notes,
+            notes=(*converted.notes, *runtime_notes(self.options.runtimes, verifications)),
         )
 
     def _pictures(self) -> dict[str, torch.Tensor]:
@@ -240,7 +248,7 @@ class _Job:
         """Seconds for one of the verifications: `FixOptions.seconds` are for all of them."""
         net = self.converted.net
         of_graph = len(net.devices(self.options.devices or _devices()))
-        of_file = 1 + len(self._further)
+        of_file = 1 + len(self._further) + len(self.options.runtimes)
         return self.options.seconds / (of_graph + of_file)
 
     @property

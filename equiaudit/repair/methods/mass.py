@@ -28,7 +28,7 @@ class Mass:
     """Exact without training; circular padding costs accuracy on nets trained with zeros."""
 
     name: str = "mass"
-    understands: frozenset[str] = frozenset({"select", "only", "skip", "window"})
+    understands: frozenset[str] = frozenset({"select", "only", "skip", "window", "for_"})
     trainable: bool = True
 
     def claim(self, options: FixOptions) -> Claim:
@@ -49,6 +49,8 @@ class Mass:
                 " from the pixels.",
                 tip="Leave one of them out.",
             )
+        if options.window is not None and options.narrow:
+            return Misfit("--window scores origins in float64, which --for has to do without.")
         if subject.model.detector:
             return refused_ops(subject) or refused_outputs(subject, options)
         refused = refused_ops(subject)
@@ -66,7 +68,9 @@ class Mass:
         integers = window is None and _of_integers(subject)
         select = "input" if integers else options.select
         if window is None:
-            graph = rewrite(gm, analysis, select=select, only=only, skip=skip)
+            graph = rewrite(
+                gm, analysis, select=select, only=only, skip=skip, narrow=options.narrow
+            )
         else:
             graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
         by_features = select == "features"

@@ -42,6 +42,7 @@ def rewrite(
     only: Globs = None,
     skip: Globs = None,
     roles: Sequence[Role] = (),
+    narrow: bool = False,
 ) -> fx.GraphModule:
     """A new GraphModule with the same parameters, shift-equivariant to the bit where possible.
 
@@ -49,13 +50,14 @@ def rewrite(
     `"input"` rolls the image once. `only` and `skip` are globs over node names and module paths:
     operations they leave out stay as they are, and the result is then no longer exact. `roles` say
     of all outputs in turn what they are, where some hold positions, which are moved back.
+    `narrow` writes sums and choices in 32 bits (`twins`), for runtimes that have no more.
     Raises NothingToDo when the analysis holds a refusal.
     """
     if analysis.refusals:
         first = analysis.refusals[0]
         raise NothingToDo(f"{first.node}: {first.reason}.", tip=f"{first.remedy}.")
     levels = _levels(analysis, select)
-    return rewrite_with(gm, analysis, levels, only=only, skip=skip, roles=roles)
+    return rewrite_with(gm, analysis, levels, only=only, skip=skip, roles=roles, narrow=narrow)
 
 
 def _levels(analysis: Analysis, select: str) -> Levels:
@@ -79,10 +81,11 @@ def rewrite_with(
     skip: Globs = None,
     write: Write = _as_planned,
     roles: Sequence[Role] = (),
+    narrow: bool = False,
 ) -> fx.GraphModule:
     """`rewrite` with the origins chosen by `levels`, each step written by `write`."""
     root = same_tensors(gm)
-    b = Builder(root, channels_last=_is_channels_last(gm), levels=levels)
+    b = Builder(root, channels_last=_is_channels_last(gm), levels=levels, narrow=narrow)
     places = by_node(gm, roles) if roles else {}
     for node in trunk_first(gm, analysis):
         if node.op == "output":
