@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -30,6 +31,9 @@ COMMANDS = (
     "scan net.onnx images",
     "scan net.pth images",
     "scan known.pth images",
+    "scan legacy.pth images",
+    "scan wrapped.pth images",
+    "scan timm.safetensors images",
     "scan net.safetensors images --arch torchvision:resnet18",
     "scan net.pth images --arch torchvision:resnet18",
     f"scan net.pt nowhere {KNOWN}",
@@ -81,7 +85,12 @@ def _write(home: Path) -> None:
     torch.onnx.export(net, (image,), home / "net.onnx", dynamo=False)
     torch.save(net.state_dict(), home / "net.pth")
     save_file(net.state_dict(), home / "net.safetensors")
-    torch.save(models.squeezenet1_1().state_dict(), home / "known.pth")
+    state = models.squeezenet1_1().state_dict()
+    torch.save(state, home / "known.pth")
+    torch.save(state, home / "legacy.pth", _use_new_zipfile_serialization=False)
+    wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+    torch.save({"epoch": 3, "model": wrapped}, home / "wrapped.pth")
+    save_file(timm.create_model("test_vit").state_dict(), home / "timm.safetensors")
     for name in ("images", "empty"):
         (home / name).mkdir()
     Image.new("RGB", (32, 32)).save(home / "images" / "one.png")

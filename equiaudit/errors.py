@@ -11,6 +11,8 @@ A thing that could not be done but does not stop the run is not an exception: it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _LONGEST_LINE = 200
 _LONGEST_MESSAGE = 2_000
 
@@ -39,9 +41,16 @@ def _shortened(message: str) -> str:
 
 
 class InputError(EquiauditError):
-    """A flag, a file or a setting is wrong; the caller can mend it."""
+    """A flag, a file or a setting is wrong; the caller can mend it.
+
+    `flags` are those that would, with placeholders for what is not known.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, tip: str | None = None, flags: Sequence[str] = ()) -> None:
+        super().__init__(message, tip=tip)
+        self.flags = tuple(flags)
 
 
 class RunError(EquiauditError):

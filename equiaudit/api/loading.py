@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from equiaudit.data import Place
     from equiaudit.models import Model, Outline
+    from equiaudit.models.preprocess import PreprocessFields
 
 
 class ModelSettings(TypedDict, total=False):
@@ -72,9 +73,13 @@ def prepare(
     model: str | Path | nn.Module | Model,
     *,
     normalisation: bool = True,
+    lent: PreprocessFields | None = None,
     **settings: Unpack[ModelSettings],
 ) -> Prepared:
-    """`load_model` up to where torch is needed; the same InputError where that comes to one."""
+    """`load_model` up to where torch is needed; the same InputError where that comes to one.
+
+    What neither `settings` nor the model say is taken from what is `lent`.
+    """
     from equiaudit.models import Model, PreprocessOverrides, foreseen
 
     if isinstance(model, Model):
@@ -90,10 +95,10 @@ def prepare(
         std=_floats("std R,G,B", named.pop("std", None)),
         image_range=_bounds(named.pop("image_range", None)),
         file=as_path(named.pop("preprocess", None)),
+        lent=lent or {},
     )
     output = named.pop("output_name", None)
-    pairs = [str(item).partition("=") for item in listed(named.pop("input", ()))]
-    named["inputs"] = {name: value for name, _, value in pairs}
+    named["inputs"] = _inputs(named.pop("input", ()))
     named |= {"preprocess": preprocess, "normalisation": normalisation}
     early = {
         name: named.pop(name) for name in ("arch", "trust", "weights", "inputs") if name in named
@@ -107,6 +112,20 @@ def prepare(
         normalisation=normalisation,
     )
     return Prepared(outline, named | {"output": output})
+
+
+def lent_by(
+    model: str | Path | nn.Module | Model, **settings: Unpack[ModelSettings]
+) -> PreprocessFields:
+    """What the file of `model` says that holds for another one of the same images."""
+    from equiaudit.models.outline import outlined
+    from equiaudit.models.preprocess import Hints, lendable
+
+    if not isinstance(model, str | Path):
+        return {}
+    named: dict[str, Any] = {k: settings[k] for k in ("arch", "trust", "weights") if k in settings}  # type: ignore[literal-required]
+    found = outlined(model, inputs=_inputs(settings.get("input", ())), **named)
+    return lendable(found.path, found.hints or Hints())
 
 
 def load_model(
@@ -135,6 +154,11 @@ def require_segmenter(model: Model) -> None:
             " through segmentations.",
             tip="Name a segmentation output with --output-name, or give --task segmentation.",
         )
+
+
+def _inputs(texts: str | Sequence[str]) -> dict[str, str]:
+    pairs = [str(item).partition("=") for item in listed(texts)]
+    return {name: value for name, _, value in pairs}
 
 
 def as_path(value: str | Path | None) -> Path | None:

@@ -46,10 +46,9 @@ def scan_shard(
     judge.check(kinds_of(options))
     reading = Reading.taken_from(settings)
     place = as_place(data)
-    task = settings.get("task", "auto")
     prepared = prepare(model, **settings)
     reading.check_places(place)
-    loaded = settled_task(prepared.load(), place, task, reading)
+    loaded = settled_task(prepared.load(), place, reading)
     dataset = open_data(loaded, place, reading, options.limit, options.seed)
     judge.check(
         kinds_of(options),

@@ -108,7 +108,9 @@ def _written(name: str, value: str) -> str:
         return " or ".join(f'"{each}"' for each in value.split("|"))
     if name in _TUPLES:
         parts = re.split("[x,]", value)
-        return f"({', '.join(parts if len(parts) > 1 else parts * 2)})"
+        if len(parts) == 1:
+            return f"({value},)" if name in ("mean", "std") else f"({value}, {value})"
+        return f"({', '.join(parts)})"
     if name == "gates":
         return f'["{value}"]'
     if name == "shifts":

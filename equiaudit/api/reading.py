@@ -105,10 +105,8 @@ def _void(reading: Reading) -> int:
     return VOID if stated is None else stated
 
 
-def settled_task(
-    model: Model, data: str | Place, task: str, reading: Reading | None = None
-) -> Model:
-    """`model` with the task that its outputs and the folder suggest, where `task` is "auto".
+def settled_task(model: Model, data: str | Place, reading: Reading | None = None) -> Model:
+    """`model` with the task that its outputs and the folder suggest, where nothing named it.
 
     What outputs were taken for, from their shape, gives way to a task of the same shape that
     `data` tells of. Where labels are returned and nothing says how many classes there are,
@@ -116,7 +114,7 @@ def settled_task(
     """
     if model.outputs_labels:
         return _counted(model, data, reading or Reading())
-    if task != "auto":
+    if model.task_source:
         return model
     guess = TASKS[model.task]
     for other in TASKS.values():

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from equiaudit.api.loading import ModelSettings, as_path, as_place, prepare
+from equiaudit.api.keeping import check_keeping, keep_preprocess
+from equiaudit.api.loading import ModelSettings, as_path, as_place, lent_by, prepare
 from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
@@ -75,14 +76,20 @@ def verify(
     """Whether `model` is exactly equivariant to circular shifts, over every phase.
 
     Runs on `limit` images of `data` and on a synthetic set; `against` is the unmodified
-    model, as a control, and what it is asked whether outputs are read rightly. Every output
+    model, as a control, and what it is asked whether outputs are read rightly. What the file of
+    one of the two does not say of images and output is taken from the other's. Every output
     counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
     """
     told = taken(Verifying, {"positions": positions, "seconds": seconds})
     reading, model_settings = parted(settings)
     prepared = [
-        prepare(each, normalisation=data is not None, **_for(each, model_settings))
-        for each in (model, against)
+        prepare(
+            each,
+            normalisation=data is not None,
+            lent={} if other is None else lent_by(other, **_for(other, model_settings)),
+            **_for(each, model_settings),
+        )
+        for each, other in ((model, against), (against, model))
         if each is not None
     ]
     if data is not None:
@@ -130,6 +137,7 @@ def fix(
     ":px" or ":share" (of the image) behind it where their values do not tell.
     `pad` is how an ONNX file pads circularly. `window` px of every map's border are left out
     of choices, "auto" as many as a shift of 16 px and the padding before it touch.
+    `save_preprocess` keeps what is known of `model` beside its file (MODEL.toml).
     With `report`, that folder receives fix.json, fix.md, verification.json and both scans. What
     claims to be exact and does not verify, or loses more accuracy, is left at ``OUT.unverified``.
 
@@ -176,14 +184,19 @@ def fix(
         by_default=method is None,
     )
     request.checked()
+    if asked.save_preprocess:
+        check_keeping(model, request.scans)
     prepared = prepare(model, normalisation=request.scans, **model_settings)
     if place is not None and request.scans:
         reading.check_places(place)
     request.check_method()
     loaded = prepared.load()
     if place is not None and request.scans:
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
-    return request.run(loaded)
+        loaded = settled_task(loaded, place, reading)
+    found = request.run(loaded)
+    if asked.save_preprocess:
+        keep_preprocess(loaded, request.observer)
+    return found
 
 
 def _for(model: str | Path | nn.Module | Model, settings: ModelSettings) -> ModelSettings:

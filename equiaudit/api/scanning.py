@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+from equiaudit.api.keeping import check_keeping, keep_preprocess
 from equiaudit.api.loading import (
     as_path,
     as_place,
@@ -64,6 +65,7 @@ class _Asked:
     require_baseline: bool = DEFAULTS.require_baseline
     update_baseline: bool = DEFAULTS.update_baseline
     output: str | Path | None = DEFAULTS.output
+    save_preprocess: bool = DEFAULTS.save_preprocess
     engine: str = DEFAULTS.engine
     address: str = DEFAULTS.address
 
@@ -89,6 +91,7 @@ def scan(
     samples.csv, report.md and report.html, and an interrupted run continues from what it kept
     there. With `early_stop` the scan ends when bounds that hold at any time settle every gate,
     with `precision` when they lie so near to the figures (0.01 is a point to either side).
+    `save_preprocess` keeps what is known of the model beside its file (MODEL.toml).
     Where `backend` is left at "auto", a long scan first tries which one is the fastest; a
     `Model` that was loaded before runs as it is. With `engine` "ray" the workers of a cluster
     do the work, each with a model that it loads itself. Raises InputError (exit 2) or RunError
@@ -108,6 +111,8 @@ def scan(
     judge.check(kinds_of(options))
     stopping = ending(judge, options)
     reading, model_settings = parted(cast(ScanSettings, given))
+    if asked.save_preprocess:
+        check_keeping(model)
     place = as_place(data)
     prepared = prepare(model, **model_settings)
     reading.check_places(place, sequences=is_caps(options))
@@ -116,13 +121,13 @@ def scan(
     if is_caps(options):
         if asked.engine != "local":
             raise InputError("The caps protocol runs on one machine.", tip="Leave --engine out.")
-        if model_settings.get("task", "auto") == "auto":
+        if not loaded.task_source:
             refuse_doubt(loaded)
         work = _sequences(loaded, place, reading, options, judge, stopping)
     else:
         backend = model_settings.get("backend")
         automatic = asked.engine == "local" and is_left_to_choose(model, backend)
-        loaded = settled_task(loaded, place, model_settings.get("task", "auto"), reading)
+        loaded = settled_task(loaded, place, reading)
         crew = crew_for(asked.engine, asked.address, model, model_settings)
         work = work_on_images(
             loaded, place, reading, options, judge, stopping, folder, automatic, crew
@@ -137,9 +142,12 @@ def scan(
     if folder is not None:  # Before the baseline has its say: a mismatch must not cost the run.
         write_reports(done.result, folder, samples_csv=done.rows(), images=options.images)
     try:
-        return judged(done, judge, folder, observer, options.images)
+        result = judged(done, judge, folder, observer, options.images)
     finally:  # Killed before this, the next run reads the journal and judges again.
         journal.discard()
+    if asked.save_preprocess:
+        keep_preprocess(loaded, observer)
+    return result
 
 
 def _sequences(

@@ -49,7 +49,9 @@ def kinds_of(options: ScanOptions) -> tuple[str, ...]:
     from equiaudit.shifts import PROTOCOLS
 
     known = PROTOCOLS.get(options.protocol)
-    return (options.protocol,) if known is None else known.names
+    if known is None:
+        return (options.protocol,)
+    return options.shifts if known.leaves_shifts else known.names
 
 
 def ending(judge: Judge, options: ScanOptions) -> Stopping | None:
@@ -143,7 +145,7 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
     return {
         "model": f"{model.name} ({model.kind}, {model.backend}, {model.device}, {how.dtype})",
         "notes": "; ".join(model.notes),
-        "task": model.task,
+        "task": f"{model.task}{_origin(model.task_source)}",
         "data": f"{len(dataset.items)} images, {_known(model, dataset.labelled)}",
         "layout": dataset.layout,
         "window": f"{height}x{width}{_said(how, 'size')}",
@@ -170,8 +172,12 @@ def _known(model: Model, labelled: bool) -> str:
 
 def _said(how: Preprocess, field: str) -> str:
     """Where a value came from, unless it is a flag or a default, which go without saying."""
-    source = how.source.get(field, "default")
-    return "" if source == "default" or source.startswith("flag") else f" ({source})"
+    return _origin(how.source.get(field, "default"))
+
+
+def _origin(source: str) -> str:
+    unsaid = source in ("", "default") or source.startswith("flag")
+    return "" if unsaid else f" ({source})"
 
 
 def _numbers(values: Sequence[float]) -> str:

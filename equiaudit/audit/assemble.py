@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -109,7 +109,7 @@ def _fingerprint(
         model_kind=model.kind,
         data_sha256=digest.hexdigest(),
         n_images=n,
-        preprocess=asdict(model.preprocess),
+        preprocess=model.preprocess.plain,
         plan=plan.describe(),
         plan_hash=plan.hash,
         task=model.task,

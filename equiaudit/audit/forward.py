@@ -37,14 +37,20 @@ def run_block(
     for start, stop in _chunks(len(sources), batch_size):
         images = range(start, stop)
         scene.put_unshifted(images, batch)
-        block.clean(images, model.run(batch)[: len(images)])
+        block.clean(images, _run(model, batch, len(images)))
     jobs = jobs_of(plan, [source.item.index for source in sources])
     starts = scene.starts(jobs)
     for start, stop in _chunks(len(jobs), batch_size):
         part = jobs.part(start, stop)
         scene.put_shifted(part, starts[start:stop], batch)
-        block.shifted(part, model.run(batch)[: len(part)])
+        block.shifted(part, _run(model, batch, len(part)))
     return list(block.records())
+
+
+def _run(model: Model, batch: Tensor, count: int) -> Tensor:
+    """Outputs of the first `count` of `batch`, which is run whole, as another size may round
+    otherwise; a model of a fixed batch is given its own size all the same."""
+    return model.run(batch if model.fixed_batch is None else batch[:count])[:count]
 
 
 def _chunks(total: int, size: int) -> Iterator[tuple[int, int]]:
@@ -159,8 +165,7 @@ def _normalised(
 def outputs_of(model: Model, windows: Sequence[Tensor], size: int) -> Tensor:
     """Outputs of n <= size windows, the batch filled up to `size`."""
     n = len(windows)
-    batch = torch.stack([*windows, *[windows[-1]] * (size - n)])
-    return model.run(batch)[:n]
+    return _run(model, torch.stack([*windows, *[windows[-1]] * (size - n)]), n)
 
 
 @torch.inference_mode()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import shlex
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,10 +74,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb comes to: the text for stdout, and the exit code."""
+    """What a verb comes to: the text for stdout, the exit code, and the command that is next."""
 
     payload: str = ""
     code: int = 0
+    next: str = ""
 
 
 def verb(
@@ -119,7 +122,7 @@ def verb(
                 resolved = resolve(given, config=config, applies=applies)
                 return _perform(function, Call(resolved, terminal, named, options), values)
 
-            return settle(work, terminal)
+            return settle(work, terminal, partial(_again, context))
 
         command.__doc__ = _paragraphs(function)
         command.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -128,6 +131,30 @@ def verb(
         return command
 
     return register
+
+
+def _again(context: typer.Context, flags: Sequence[str]) -> str:
+    """The command line as it was given, and `flags`."""
+    from equiaudit.data import without_secrets
+
+    named, words = _named(context), context.command_path.split()
+    for each in sorted(context.command.params, key=lambda p: p.param_type_name != "argument"):
+        value = context.params.get(each.name or "")
+        if each.name not in named or value is None:
+            continue
+        if each.param_type_name == "argument":
+            words.append(str(value))
+        elif isinstance(value, bool):
+            words.append(each.opts[0] if value else each.secondary_opts[0])
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            # With "=" where a list may begin with a minus.
+            words += [
+                part
+                for one in map(str, values)
+                for part in ([f"{each.opts[0]}={one}"] if one[:1] == "-" else [each.opts[0], one])
+            ]
+    return f"{shlex.join(map(without_secrets, words))} {' '.join(flags)}"
 
 
 def _paragraphs(function: Callable[..., Outcome]) -> str:
@@ -143,6 +170,8 @@ def _perform(function: Callable[..., Outcome], call: Call, arguments: Mapping[st
     with clean_stdout(), _warnings(call.terminal.verbose):
         outcome = function(call, **arguments)
     write_payload(outcome.payload)
+    if outcome.next:  # Behind the payload: that may be screens long.
+        call.terminal.say(f"Next: {outcome.next}")
     return outcome.code
 
 

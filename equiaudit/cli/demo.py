@@ -23,6 +23,7 @@ _OF_OTHER_DATA = (
     "class_names",
     "stride",
     "accuracy_check",
+    "save_preprocess",
     "engine",
     "address",
 )

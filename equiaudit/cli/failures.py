@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from equiaudit.cli.terminal import Terminal, one_line
 from equiaudit.errors import EquiauditError, InputError, RunError
@@ -22,8 +22,15 @@ class Interrupted(KeyboardInterrupt):
     """An interruption that says what was kept and how to go on."""
 
 
-def settle(work: Callable[[], int], terminal: Terminal) -> int:
-    """Run `work`; whatever it raises ends as one line on stderr and an exit code."""
+def settle(
+    work: Callable[[], int],
+    terminal: Terminal,
+    again: Callable[[Sequence[str]], str] | None = None,
+) -> int:
+    """Run `work`; whatever it raises ends as one line on stderr and an exit code.
+
+    Where flags would mend it, another line has the command as `again` makes it of them.
+    """
     try:
         with stoppable():
             return work()
@@ -31,7 +38,10 @@ def settle(work: Callable[[], int], terminal: Terminal) -> int:
         terminal.error(str(stop) or "Interrupted.")
         return INTERRUPTED
     except EquiauditError as error:
-        return _report(error, terminal)
+        code = _report(error, terminal)
+        if again is not None and isinstance(error, InputError) and error.flags:
+            terminal.say(f"Next: {again(error.flags)}")
+        return code
     # SystemExit too: a model's code that calls sys.exit(0) has not passed any gate.
     except (Exception, SystemExit) as error:
         return _report(_explain(error), terminal, error)

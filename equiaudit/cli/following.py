@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,28 +16,31 @@ if TYPE_CHECKING:
     from equiaudit.results import Result
 
 
-def say_next(result: Result, model: str, data: str, call: Call) -> None:
+def after_scan(result: Result, model: str, data: str, call: Call) -> str:
     """How to repair what the scan found, with what the command line says of model and data.
 
-    Nothing where shifts change nothing, and where the images are sequences, which fix does not
-    read.
+    "" where shifts change nothing, and where the images are sequences, which fix does not read.
     """
     from equiaudit.data import without_secrets
     from equiaudit.report.findings import changes
 
     if call.settings.protocol == "caps" or not changes(result):
-        return
-    told = (
-        part
-        for name in dict.fromkeys((*MODEL_FLAGS, *DATA_FLAGS))
-        if name in call.given
-        for part in _flags(name, getattr(call.settings, name))
-    )
+        return ""
+    told = _told(call, (*MODEL_FLAGS, *DATA_FLAGS))
     onnx = result.fingerprint.model_kind == "onnx"
     stem = Path(model.rpartition(":")[2]).stem or "model"
     fixed = f"{stem}-fixed{'.onnx' if onnx else '.pt'}"
-    command = ("equiaudit", "fix", model, "-o", fixed, "--data", data, *told)
-    call.terminal.say(f"Next: {shlex.join(map(without_secrets, command))}")
+    # Where rolls change nothing, what is left is at the border.
+    how = () if changes(result, probes=True) else ("--method", "crop-select")
+    command = ("equiaudit", "fix", model, "-o", fixed, *how, "--data", data, *told)
+    return shlex.join(map(without_secrets, command))
+
+
+def _told(call: Call, names: Sequence[str]) -> Iterator[str]:
+    """What the command line says of these settings."""
+    for name in dict.fromkeys(names):
+        if name in call.given:
+            yield from _flags(name, getattr(call.settings, name))
 
 
 def _flags(name: str, value: Any) -> Iterator[str]:

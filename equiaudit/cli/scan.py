@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
 from equiaudit.cli.failures import Interrupted
-from equiaudit.cli.following import say_next
+from equiaudit.cli.following import after_scan
 from equiaudit.cli.payload import append_step_summary, deliver
 from equiaudit.cli.progress import observing, packed
 from equiaudit.cli.verdicts import say_verdicts
@@ -27,7 +28,10 @@ JOURNALS = "partial-*.jsonl"
 """Where a run keeps what is done."""
 _NOT_OF_SCAN = ("gate", "format", "output")
 _NOT_OF_PARTS = ("baseline", "require_baseline", "update_baseline", "format")
-_NOT_OF_SHARDS = ("baseline", "require_baseline", "update_baseline", "engine", "address")
+_NOT_OF_SHARDS = (
+    *("baseline", "require_baseline", "update_baseline", "engine", "address"),
+    "save_preprocess",
+)
 """Asked of whoever merges, or meaningless for one machine."""
 
 
@@ -67,9 +71,7 @@ def scan(
     if shard is not None:
         return Outcome(f"{part(model, data, shard, folder, call)}\n")
     result = audit(model, data, folder, call)
-    outcome = conclude(result, folder, call)
-    say_next(result, model, data, call)
-    return outcome
+    return replace(conclude(result, folder, call), next=after_scan(result, model, data, call))
 
 
 def _refuse_unread(call: Call) -> None:
@@ -116,6 +118,7 @@ def part(model: str, data: str, shard: str, folder: Path, call: Call) -> Path:
     _refuse_unread(call)
     judged = "is for what is judged, and a shard is not"
     call.refuse(_NOT_OF_PARTS, judged, tip="Give it to equiaudit merge.")
+    call.refuse(("save_preprocess",), "is for a whole scan", tip="Leave it out.")
     options = {n: getattr(call.settings, n) for n in _scan_settings() if n not in _NOT_OF_SHARDS}
     _say_settings(folder, call)
     try:

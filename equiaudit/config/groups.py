@@ -41,4 +41,5 @@ class AuditSettings(ShiftSettings, total=False):
     precision: float | None
     strict: bool
     output: str | Path | None
+    save_preprocess: bool
     images: bool

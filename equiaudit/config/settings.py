@@ -77,6 +77,10 @@ class Settings(BaseModel):
         Path | None,
         Flag(_MODEL, "TOML with channel order, pixel range, resize, dtype and layout.", "FILE"),
     ] = None
+    save_preprocess: Annotated[
+        bool,
+        Flag(_MODEL, "Keep what this run knows of the model's input and output in MODEL.toml."),
+    ] = False
     task: Annotated[
         str,
         a_word(("auto", *TASKS)),
@@ -222,7 +226,7 @@ class Settings(BaseModel):
         Flag(
             _SHIFTS,
             "A published protocol in place of the above: zhang2019, mass, aps, alias-free, rics,"
-            " tips, caps.",
+            " tips, caps; of the shifts above manfredi2020.",
             "NAME",
         ),
     ] = None

@@ -34,6 +34,7 @@ _MOST_FOLDERS, _DEEPEST = 16, 3
 _KEPT = 4
 """Row groups of parquet that are held."""
 _MASKS = "masks/"
+_LIST = re.compile(r"(?:large_|fixed_size_)?list<")
 _IMAGES = ("image", "img", "images", "photo", "picture", "pixel_values", "jpg", "png", "webp")
 _ENDINGS_OF = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"RIFF", ".webp"), (b"GIF8", ".gif"))
 """How files of a kind begin; others are called .tif, and read by their content."""
@@ -94,6 +95,8 @@ class Column:
     kind: str
     """That of the feature ("ClassLabel", "Image"), or the type of its values."""
     classes: tuple[str, ...] = ()
+    several: bool = False
+    """A cell holds a list of them."""
 
 
 class ArrowRows(Store):
@@ -143,10 +146,14 @@ class ArrowRows(Store):
             raise FileNotFoundError(name)
         return content[:most]
 
+    @property
+    def _of_images(self) -> list[Column]:
+        return [c for c in self.columns if c.kind == "Image" and not c.several]
+
     @cached_property
     def images(self) -> Column:
         """The column of images; InputError where there is none, or it may be several."""
-        found = [column for column in self.columns if column.kind == "Image"]
+        found = self._of_images
         named = [column for name in _IMAGES for column in found if column.name.lower() == name]
         if not found or (not named and len(found) > 1):
             which = "no column" if not found else "several columns"
@@ -160,7 +167,7 @@ class ArrowRows(Store):
     @cached_property
     def masks(self) -> Column | None:
         """The other column of images, where there is one."""
-        found = [c for c in self.columns if c.kind == "Image" and c != self.images]
+        found = [column for column in self._of_images if column != self.images]
         if len(found) > 1:
             raise InputError(
                 f"{self.shown} has a mask per image in {found[0].name} or in {found[1].name}, so"
@@ -309,12 +316,18 @@ def _features(schema: Any) -> Mapping[str, Any]:
 
 
 def _column(field: Any, feature: Any) -> Column:
+    held, several = str(field.type), _LIST.match(str(field.type)) is not None
+    if several:
+        held = str(field.type.value_type)
+        inside = feature[:1] if isinstance(feature, list) else [feature]
+        feature = next(iter(inside), None)
+        feature = feature.get("feature", feature) if isinstance(feature, Mapping) else None
     kind = feature.get("_type") if isinstance(feature, Mapping) else None
     names = feature.get("names") if isinstance(feature, Mapping) else None
     if isinstance(names, list) and kind == "ClassLabel":
-        return Column(field.name, kind, tuple(map(str, names)))
-    if kind == "Image" or str(field.type).startswith("struct<bytes: "):
-        return Column(field.name, "Image")
-    if str(field.type).endswith("binary") and field.name.lower() in _IMAGES:
-        return Column(field.name, "Image")
-    return Column(field.name, str(kind if kind not in (None, "Value") else field.type))
+        return Column(field.name, kind, tuple(map(str, names)), several)
+    if kind == "Image" or held.startswith("struct<bytes: "):
+        return Column(field.name, "Image", (), several)
+    if held.endswith("binary") and field.name.lower() in _IMAGES:
+        return Column(field.name, "Image", (), several)
+    return Column(field.name, str(kind if kind not in (None, "Value") else held), (), several)

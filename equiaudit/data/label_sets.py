@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from equiaudit.data.classes import spelling
+from equiaudit.data.classes import Known, spelling
 from equiaudit.data.dataset import Dataset, dataset_of
 from equiaudit.data.items import NO_LABEL, Item
 from equiaudit.data.labels import (
@@ -19,7 +19,9 @@ from equiaudit.data.labels import (
     leftovers,
     rows_of,
 )
-from equiaudit.data.layouts import Listing
+from equiaudit.data.layouts import Asked, Listing
+from equiaudit.data.layouts.arrow import rows_of as rows_of_shards
+from equiaudit.data.layouts.arrow_sets import sets_in
 from equiaudit.data.layouts.beside import left_beside
 from equiaudit.data.layouts.classes import listed
 from equiaudit.data.places import Place, folder_of, let_go, place_of
@@ -59,7 +61,10 @@ class SetReader:
 
 def class_folders_in(data: str | Place) -> str:
     """The first names of class folders under `data`, "" where the images lie in none."""
-    _, images = listed(Tree(folder_of(data)))
+    tree = Tree(folder_of(data))
+    if rows_of_shards(tree) is not None:
+        return ""
+    _, images = listed(tree)
     tops = {image.name.partition("/")[0] for image in images if "/" in image.name}
     if len(tops) < 2:
         return ""
@@ -74,29 +79,39 @@ def open_label_sets(
     num_classes: int,
     limit: int | None,
     seed: int,
+    split: str | None = None,
 ) -> Dataset:
     """List the images under `root`, at any depth, with the classes that `labels` says are there.
+
+    Without it, those of arrow and parquet shards are in a column (`sets_in`), whose `split` is
+    one of train, val and test.
 
     The table has a column of 0 and 1 for each class, or one with the classes of an image by name
     or index: with |, ; or , between them, with spaces, or as a JSON list; or one row per image and
     class. InputError where it can be read in two ways that differ, or names what is no class.
     """
     tree = Tree(folder_of(root))
-    folder, images = listed(tree)
-    listing = Listing(folder, images, class_names=dict(enumerate(class_names)))
-    if labels is None:
-        let_go(tree.root)
-        return dataset_of("flat", listing, limit, seed)
-    table = place_of(labels)
-    names = {image.name: None for image in images}
-    read = _Reading(table, class_names, num_classes)
-    sets, notes = read.of_files(names, folder)
-    kept = [0 if image.name in sets else NO_LABEL for image in images]
-    own = tuple(file.name for file in tree.files if file.path == table)
-    listing = replace(listing, labels=np.array(kept, np.int32), notes=notes, read_too=own)
-    listing = replace(listing, notes=notes + left_beside(tree, listing))
+    asked = Asked(known=Known(num_classes, class_names or None), split=split)
+    of_rows = sets_in(tree, asked) if labels is None else None
+    sets: Sets
+    if split is not None and of_rows is None:
+        raise InputError(
+            f"{root} holds no shards of the `datasets` library, which alone have splits here.",
+            tip="Leave --split out, and name the folder of one split as DATA.",
+        )
+    if of_rows is not None:
+        layout, (listing, sets) = "datasets", of_rows
+    elif labels is None:
+        folder, images = listed(tree)
+        names = dict(enumerate(class_names))
+        layout, listing, sets = "flat", Listing(folder, images, class_names=names), {}
+    else:
+        layout = "labels-file"
+        listing, sets = _of_table(tree, place_of(labels), class_names, num_classes)
     let_go(tree.root)
-    found = dataset_of("labels-file", listing, limit, seed)
+    found = dataset_of(layout, listing, limit, seed)
+    if listing.labels is None:
+        return found
     digest = hashlib.sha256(found.listing_sha256.encode())
     for item in found.items:
         digest.update(f"{item.file}:{sorted(sets[item.file])}\n".encode())
@@ -107,6 +122,24 @@ def open_label_sets(
         labelled=True,
         listing_sha256=digest.hexdigest(),
     )
+
+
+def _of_table(
+    tree: Tree, table: Place, class_names: Sequence[str], num_classes: int
+) -> tuple[Listing, Sets]:
+    folder, images = listed(tree)
+    names = {image.name: None for image in images}
+    sets, notes = _Reading(table, class_names, num_classes).of_files(names, folder)
+    kept = [0 if image.name in sets else NO_LABEL for image in images]
+    listing = Listing(
+        folder,
+        images,
+        labels=np.array(kept, np.int32),
+        class_names=dict(enumerate(class_names)),
+        notes=notes,
+        read_too=tuple(file.name for file in tree.files if file.path == table),
+    )
+    return replace(listing, notes=notes + left_beside(tree, listing)), sets
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from equiaudit.metrics.intervals import quantile, wilson_bounds
 from equiaudit.results import Estimate
@@ -50,6 +49,8 @@ def auroc(scores: Scores, truth: Bools) -> Estimate:
 
 def _above(some: Scores, others: Scores) -> Floats:
     """(m,) per image of `some` (m, K): the share of all scores in `others` below, ties half."""
+    from scipy.stats import rankdata  # slow to import
+
     m, total = some.size, others.size
     every = np.concatenate([some.ravel(), others.ravel()])
     among, own = rankdata(every)[:m], rankdata(some.ravel())

@@ -58,8 +58,7 @@ class Field:
         """Boxes (n, 4) of the common frame, cut to the region; as they are on a torus."""
         if self.region is None:
             return boxes
-        low, high = np.array(self.region[:2] * 2), np.array(self.region[2:] * 2)
-        return np.clip(boxes, low, high)
+        return np.minimum(np.maximum(boxes, self.region[:2] * 2), self.region[2:] * 2)
 
     def whole(self, boxes: Floats, offset: Offset) -> Bools:
         """(n,) whether no border cuts boxes of the common frame, found in the window at `offset`.
@@ -70,18 +69,16 @@ class Field:
         if self.region is not None:
             return np.asarray((self.cut(shown) == shown).all(axis=1))
         sides = np.array(self.window[::-1], np.float64)
-        found = np.ones(len(boxes), np.bool_)
-        for dy, dx in self.offsets:
-            low, high = (shown[:, :2] + (dx, dy)) / sides, (shown[:, 2:] + (dx, dy)) / sides
-            found &= (np.floor(low) >= np.ceil(high) - 1).all(axis=1)
-        return found
+        moves = np.array(self.offsets, np.float64)[:, None, ::-1]
+        low, high = (shown[:, :2] + moves) / sides, (shown[:, 2:] + moves) / sides
+        return np.asarray((np.floor(low) >= np.ceil(high) - 1).all(axis=(0, 2)))
 
     def _within(self, boxes: Floats, offset: Offset) -> Floats:
         """Cut to the window at `offset`."""
         dy, dx = offset
         height, width = self.window
         move = np.array([dx, dy, dx, dy], np.float64)
-        return np.clip(boxes + move, 0, np.array([width, height] * 2)) - move
+        return np.minimum(np.maximum(boxes + move, 0), (width, height) * 2) - move
 
     def overlaps(self, a: Floats, b: Floats) -> Floats:
         """(n, 4) and (m, 4) -> (n, m) areas that they share."""

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # Student's t; scipy.stats is slow to import
 
 from equiaudit.results import Estimate
 
@@ -133,6 +133,6 @@ def _interval(value: float, left_out: Floats, images: int) -> Estimate:
     if n < 2 or np.ptp(left_out) == 0:
         return Estimate(value=value, n=images, method="none")
     spread = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
-    reach = float(student.ppf(0.5 + _CONFIDENCE / 2, n - 1) * spread)
+    reach = float(stdtrit(n - 1, 0.5 + _CONFIDENCE / 2) * spread)
     low, high = max(0.0, value - reach), min(1.0, value + reach)
     return Estimate(value=value, low=low, high=high, n=images, method="jackknife")

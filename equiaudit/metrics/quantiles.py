@@ -13,6 +13,8 @@ Floats = NDArray[np.float64]
 
 _RESAMPLES, _LEAST = 2000, 200
 _DRAWS = 40_000_000
+_CHUNK = 4_000_000
+"""Images that are drawn at once."""
 _CONFIDENCE = 0.95
 
 
@@ -60,13 +62,35 @@ def pooled_quantiles(
 def _resampled(
     values: Floats, image: NDArray[np.int64], images: int, levels: Floats, seed: int
 ) -> Floats:
-    """(resamples, levels) quantiles of sorted `values`, each image drawn as often as it comes."""
+    """(resamples, levels) quantiles of sorted `values`, each image drawn as often as it comes.
+
+    Of several values in a row it is known how many images have them, and single ones are looked
+    at in one such run alone.
+    """
+    length = max(1, round(len(values) ** 0.5))
+    runs = -(-len(values) // length)
+    held = np.zeros((images, runs))
+    np.add.at(held, (image, np.arange(len(values)) // length), 1.0)
+    inside = np.pad(image, (0, runs * length - len(values)), mode="edge").reshape(runs, length)
     rng = np.random.default_rng([seed, images])
     count = int(np.clip(_DRAWS // len(values), _LEAST, _RESAMPLES))
-    found = np.empty((count, len(levels)))
-    for i in range(count):
-        drawn = np.bincount(rng.integers(images, size=images), minlength=images)
-        reached = drawn[image].cumsum()
-        place = reached.searchsorted(np.ceil(levels * reached[-1])) if reached[-1] else 0 * levels
-        found[i] = values[np.minimum(place.astype(np.int64), len(values) - 1)]
-    return found
+    rows = max(1, _CHUNK // images)
+    places = []
+    for start in range(0, count, rows):
+        size = min(rows, count - start)
+        drawn = rng.integers(images, size=(size, images)) + images * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images)
+        before = np.concatenate([np.zeros((size, 1)), (times @ held).cumsum(axis=1)], axis=1)
+        places.append(np.stack([_places(times, before, inside, own) for own in levels], axis=1))
+    return np.asarray(values[np.minimum(np.concatenate(places), len(values) - 1)])
+
+
+def _places(
+    times: NDArray[np.int64], before: Floats, inside: NDArray[np.int64], level: float
+) -> NDArray[np.int64]:
+    """(resamples,) of the value that `level` of all drawn ones reach."""
+    wanted = np.ceil(level * before[:, -1:])
+    run = np.minimum((before[:, 1:] < wanted).sum(axis=1), len(inside) - 1)
+    reached = np.take_along_axis(times, inside[run], axis=1).cumsum(axis=1)
+    reached = reached + np.take_along_axis(before, run[:, None], axis=1)
+    return np.asarray(run * inside.shape[1] + (reached < wanted).sum(axis=1))

@@ -9,14 +9,16 @@ from equiaudit.models.types import Model
 from equiaudit.tasks import TASKS
 
 
-def deciding(model: Model, threshold: float | None) -> Model:
-    """With the threshold; InputError for a task that reads none, and for what is none."""
+def deciding(model: Model, threshold: float | None, source: str = "") -> Model:
+    """With the threshold, which a file (`source`) may have stated; InputError for a task that
+    reads none, and for what is none."""
     if threshold is None:
         return model
     if not TASKS[model.task].decides:
         tasks = " or ".join(name for name, task in TASKS.items() if task.decides)
+        what = f"The threshold of {source}" if source else "--threshold"
         raise InputError(
-            f"--threshold decides yes or no, and {model.name} is read as {model.task}.",
+            f"{what} decides yes or no, and {model.name} is read as {model.task}.",
             tip=f"Leave it out, or give --task {tasks}.",
         )
     if not 0 < threshold < 1:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import InputError
+from equiaudit.models.architectures import WRAPPER
 from equiaudit.models.weights import (
     EMA,
     RAW,
@@ -31,9 +32,6 @@ from equiaudit.models.weights import (
 )
 
 _SHOWN = 3
-_WRAPPER = re.compile(
-    r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
 _PLAIN_WRAPPERS = re.compile(r"(?:module\.)*")
 _PARTS = re.compile(r"(?:backbone|neck|head|cls_head|decode_head|classifier)\.")
 _COUNTED_BY_TORCH = "num_batches_tracked"
@@ -178,9 +176,9 @@ def _endings(name: str, deepest: int) -> Iterable[str]:
 
 
 def _unwrapped(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    if any(_WRAPPER.search(key) for key in own):
+    if any(WRAPPER.search(key) for key in own):
         return state
-    bare = {_WRAPPER.sub("", name): tensor for name, tensor in state.items()}
+    bare = {WRAPPER.sub("", name): tensor for name, tensor in state.items()}
     return bare if len(bare) == len(state) else state
 
 

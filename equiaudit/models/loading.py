@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from equiaudit.errors import EquiauditError, InputError, RunError
 from equiaudit.graphs.outputs import named_tensors
 from equiaudit.models.deciding import deciding
-from equiaudit.models.detectors import Declaration, as_detector, prepared, stated_detector
+from equiaudit.models.detectors import as_detector, prepared
 from equiaudit.models.evidence import Output, Seen
 from equiaudit.models.layouts import followed, patched
 from equiaudit.models.outline import Backend, Outline, engine_for, foreseen
@@ -25,7 +25,7 @@ from equiaudit.models.outputs import (
     sums_to_one,
     take_output,
 )
-from equiaudit.models.preprocess import PreprocessOverrides, detector_table, resolve_preprocess
+from equiaudit.models.preprocess import PreprocessOverrides, resolve_preprocess
 from equiaudit.models.reading import read_artefact, with_weights_dtype
 from equiaudit.models.readings import AmbiguousOutput, LayoutChoice, choose_output
 from equiaudit.models.runner import Runner, Take, native_runner, through_export
@@ -35,6 +35,7 @@ from equiaudit.models.running import (
     resolve_device,
 )
 from equiaudit.models.runtimes import RUNTIMES
+from equiaudit.models.stated_reading import Asked, asked_of
 from equiaudit.models.stride import total_stride
 from equiaudit.models.torch_input import refuse_other_input
 from equiaudit.models.types import Layout, Model
@@ -52,19 +53,6 @@ class _Looked:
     output: Tensor
     fixed_batch: int | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the caller states of the output."""
-
-    task: str
-    layout: LayoutChoice
-    output: str | int | None
-    doubtful: bool
-    """No label is taken from it: what else it may be is no matter."""
-    detector: Declaration | None = None
-    """What is declared of its boxes."""
 
 
 def load(
@@ -144,10 +132,10 @@ def load(
         hints=hints,
         normalisation=normalisation,
     )
-    table = detector_table(overrides, artefact.path, hints)
-    boxes = stated_detector(detector, table, trust=trust)
+    flags = Asked(task, output_layout, output, threshold, doubtful=not normalisation)
+    asked = asked_of(flags, how, detector, trust=trust)
     runner = native_runner(artefact, how, target, engine)
-    seen = _look(runner, _Asked(task, output_layout, output, not normalisation, boxes))
+    seen = _look(runner, asked)
     exported = engine in RUNTIMES and artefact.module is not None
     if exported and seen.choice.read is not None:
         raise InputError(
@@ -159,10 +147,12 @@ def load(
         runner = through_export(runner, engine, seen.output, take, seen.fixed_batch)
         _refuse_disagreement(runner, engine, take, seen)
     pair = (stride, stride) if isinstance(stride, int) else stride
-    return deciding(_model(runner, seen, engine, pair), threshold)
+    loaded = replace(_model(runner, seen, engine, pair), task_source=asked.source)
+    stated = "" if threshold is not None else how.source.get("threshold", "")
+    return deciding(loaded, asked.threshold, stated)
 
 
-def _look(runner: Runner, asked: _Asked) -> _Looked:
+def _look(runner: Runner, asked: Asked) -> _Looked:
     """Run on noise: two images, or one where the model takes or returns only one."""
     fixed = runner.artefact.fixed_batch
     if fixed is not None:
@@ -175,7 +165,7 @@ def _look(runner: Runner, asked: _Asked) -> _Looked:
         return _look_again(runner, asked, failure)
 
 
-def _look_again(runner: Runner, asked: _Asked, failure: EquiauditError) -> _Looked:
+def _look_again(runner: Runner, asked: Asked, failure: EquiauditError) -> _Looked:
     """On batches that may be built into the model: one image, or what its shapes name."""
     for count in (1, *runner.artefact.batches):
         try:
@@ -191,7 +181,7 @@ def _look_again(runner: Runner, asked: _Asked, failure: EquiauditError) -> _Look
     raise failure from failure.__cause__
 
 
-def _look_at(runner: Runner, count: int, asked: _Asked, *, fixed_batch: int | None) -> _Looked:
+def _look_at(runner: Runner, count: int, asked: Asked, *, fixed_batch: int | None) -> _Looked:
     name = runner.artefact.name
     returned = runner.forward(runner.probe(count))
     choice = _boxes(runner, returned, count, asked)
@@ -210,7 +200,7 @@ def _look_at(runner: Runner, count: int, asked: _Asked, *, fixed_batch: int | No
     return _Looked(choice, taken, fixed_batch, choice.notes)
 
 
-def _boxes(runner: Runner, returned: Any, count: int, asked: _Asked) -> OutputChoice | None:
+def _boxes(runner: Runner, returned: Any, count: int, asked: Asked) -> OutputChoice | None:
     """How the output is read as a detector's; None where it is none, or that is no matter."""
     told = asked.detector is not None or asked.task != "auto"
     if asked.doubtful and not told:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-from onnx import numpy_helper
-
 from equiaudit.data.class_names import names_in_mapping
 from equiaudit.errors import InputError
 from equiaudit.models.artefact import ALONE, Artefact
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.onnx_functions import check_functions, constant_tensors, sort_nodes
 from equiaudit.models.onnx_ports import Feed, ImageInput, as_tensors, fixed_fields, image_input
+from equiaudit.models.onnx_proto import GraphProto, ModelProto, NodeProto, TensorProto
 from equiaudit.models.preprocess import (
     PREPROCESS_KEY,
     Hints,
@@ -39,7 +37,7 @@ class OnnxFile:
     """A graph without its external data, and what its input and metadata say."""
 
     path: Path
-    proto: onnx.ModelProto
+    proto: ModelProto
     inputs: Mapping[str, str]
     """Values for the inputs that are not the image, by name."""
     image: ImageInput
@@ -92,19 +90,21 @@ def load_onnx(opened: OnnxFile) -> Artefact:
     )
 
 
-def _scales_by_batch(proto: onnx.ModelProto) -> bool:
+def _scales_by_batch(proto: ModelProto) -> bool:
     """Whether an image's answer depends on those beside it in a batch."""
     graphs = [proto.graph, *proto.functions]
     return any(node.op_type.startswith("DynamicQuantize") for g in graphs for node in g.node)
 
 
-def _built_in(proto: onnx.ModelProto) -> tuple[int, ...]:
+def _built_in(proto: ModelProto) -> tuple[int, ...]:
     """The first sizes of outputs and of constant shapes: a batch that was traced, maybe."""
+    from onnx import numpy_helper
+
     outputs = [item.type.tensor_type.shape.dim for item in proto.graph.output]
     found = {dims[0].dim_value for dims in outputs if dims}
     shapes = {node.input[1] for node in proto.graph.node if node.op_type == "Reshape"}
     for name, tensor in constant_tensors(proto.graph).items():
-        if name in shapes and tensor.data_type == onnx.TensorProto.INT64 and tensor.dims[:1] != [0]:
+        if name in shapes and tensor.data_type == TensorProto.INT64 and tensor.dims[:1] != [0]:
             found.add(int(numpy_helper.to_array(tensor).reshape(-1)[0]))
     return tuple(sorted(size for size in found if 2 < size <= _LARGEST_BATCH))
 
@@ -117,7 +117,7 @@ def _said_of_inputs(inputs: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"input {name!r} is {value}" for name, value in inputs.items())
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
+def read_onnx(path: Path) -> ModelProto:
     """The graph at `path` without its external data, its nodes in order.
 
     Raises InputError where it is not valid ONNX.
@@ -130,10 +130,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _parsed(path: Path) -> onnx.ModelProto:
+def _parsed(path: Path) -> ModelProto:
     """The graph, with what could harm refused: places of data, functions without end."""
     try:
-        proto = onnx.load(path, load_external_data=False)
+        proto: ModelProto = ModelProto.FromString(path.read_bytes())
     except Exception as error:  # protobuf's DecodeError is not importable in every version
         raise InputError(
             f"{path} is a damaged or truncated ONNX file.", tip=_DAMAGED_TIP
@@ -145,21 +145,23 @@ def _parsed(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _complaint(proto: onnx.ModelProto, path: Path) -> str:
+def _complaint(proto: ModelProto, path: Path) -> str:
     """What onnx's checker has against the file, in its own words; "" where nothing.
 
     The order of nodes, which onnxruntime does not mind, and a graph without a name do not
     count.
     """
-    mended = onnx.ModelProto()
+    from onnx import checker
+
+    mended = ModelProto()
     mended.CopyFrom(proto)
     changed = sort_nodes(mended.graph) or not mended.graph.name
     mended.graph.name = mended.graph.name or "graph"
-    apart = any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(proto))
+    apart = any(t.data_location == TensorProto.EXTERNAL for t in _tensors(proto))
     by_path = _is_utf8(path) and (apart or not changed)
     try:
-        onnx.checker.check_model(str(path) if by_path else mended.SerializeToString())
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        checker.check_model(str(path) if by_path else mended.SerializeToString())
+    except (checker.ValidationError, RuntimeError, ValueError) as error:
         return str(error).strip().splitlines()[0].rstrip(".")
     return ""
 
@@ -172,7 +174,7 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def external_files(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+def external_files(proto: ModelProto, path: Path) -> tuple[Path, ...]:
     """The files with the model's external data, sorted by name.
 
     Raises InputError where one is missing, or is not inside the model's own folder.
@@ -180,7 +182,7 @@ def external_files(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
     places = {
         entry.value
         for tensor in _tensors(proto)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        if tensor.data_location == TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
     }
@@ -207,27 +209,27 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
     yield from _graph_tensors(proto.graph)
     for function in proto.functions:
         yield from _node_tensors(function.node)
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
     yield from _node_tensors(graph.node)
 
 
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+def _node_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
     for attribute in (a for node in nodes for a in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         for graph in (attribute.g, *attribute.graphs):
             yield from _graph_tensors(graph)
 
 
-def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
+def _metadata(proto: ModelProto, path: Path) -> PreprocessFields:
     for item in proto.metadata_props:
         if item.key == PREPROCESS_KEY:
             where = f"the metadata of {path}"
@@ -235,12 +237,12 @@ def _metadata(proto: onnx.ModelProto, path: Path) -> PreprocessFields:
     return {}
 
 
-def _class_names(proto: onnx.ModelProto) -> tuple[str, ...] | None:
+def _class_names(proto: ModelProto) -> tuple[str, ...] | None:
     """What the metadata calls the classes."""
     return names_in_mapping({item.key: item.value for item in proto.metadata_props})
 
 
-def _refuse_training_export(proto: onnx.ModelProto, path: Path) -> None:
+def _refuse_training_export(proto: ModelProto, path: Path) -> None:
     for node in proto.graph.node:
         modes = [a.i for a in node.attribute if a.name == "training_mode"]
         if node.op_type == "BatchNormalization" and modes == [1]:
@@ -312,7 +314,7 @@ def _readable(path: Path, what: str) -> str | bytes:
     """The path, or the file's content where the name is one that onnxruntime cannot take."""
     if _is_utf8(path):
         return str(path)
-    if external_files(onnx.load(path, load_external_data=False), path):
+    if external_files(ModelProto.FromString(path.read_bytes()), path):
         raise InputError(
             f"onnxruntime cannot read {what}: its name is not UTF-8.", tip="Rename the file."
         )

@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-import onnx
-
 from equiaudit.errors import InputError
+from equiaudit.models.onnx_proto import GraphProto, ModelProto, NodeProto, TensorProto
 
 _MOST_NODES = 100_000
 
 _Name = tuple[str, str]  # domain and name
 
 
-def check_functions(model: onnx.ModelProto, *, what: str) -> None:
+def check_functions(model: ModelProto, *, what: str) -> None:
     """Raises InputError where a function of `model` calls itself, or the nodes are too many.
 
     onnx and onnxruntime put a function in the place of each call: thirty functions that call
@@ -34,7 +33,7 @@ def check_functions(model: onnx.ModelProto, *, what: str) -> None:
         )
 
 
-def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def every_node(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """Each node, those of sub-graphs too; protobuf bounds how deep they nest."""
     for node in nodes:
         yield node
@@ -43,18 +42,18 @@ def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from every_node(graph.node)
 
 
-def constant_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+def constant_tensors(graph: GraphProto) -> dict[str, TensorProto]:
     """Initialisers and the values of Constant nodes that are inside the file, by name."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         for attribute in node.attribute if node.op_type == "Constant" else ():
             if attribute.name == "value":
                 tensors[node.output[0]] = attribute.t
-    inside = onnx.TensorProto.EXTERNAL
+    inside = TensorProto.EXTERNAL
     return {name: tensor for name, tensor in tensors.items() if tensor.data_location != inside}
 
 
-def sort_nodes(graph: onnx.GraphProto) -> bool:
+def sort_nodes(graph: GraphProto) -> bool:
     """Put the nodes in an order in which each comes after what it reads; whether any moved.
 
     Some converters of float16 append their casts at the end. Nodes that are in order stay as
@@ -73,13 +72,13 @@ def sort_nodes(graph: onnx.GraphProto) -> bool:
         name = graph.node[error.args[1][0]].name
         raise InputError(f"The nodes of the ONNX model wait for one another ({name!r}).") from error
     nodes = [graph.node[i] for i in order]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
     return True
 
 
-def _calls(nodes: Iterable[onnx.NodeProto]) -> Counter[_Name]:
+def _calls(nodes: Iterable[NodeProto]) -> Counter[_Name]:
     return Counter((node.domain, node.op_type) for node in every_node(nodes))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from equiaudit.errors import InputError
+from equiaudit.models.onnx_proto import ModelProto, TensorProto, ValueInfoProto
 from equiaudit.models.preprocess import Given, PreprocessFields
 from equiaudit.models.preprocess_values import FEWEST, MOST, MULTI, several_channels
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 _DTYPES = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.DOUBLE: "float32",
-    onnx.TensorProto.FLOAT16: "float16",
-    onnx.TensorProto.UINT8: "uint8",
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.UINT8: "uint8",
 }
 _NUMPY = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
@@ -58,7 +58,7 @@ class ImageInput:
         return "NCHW" if sides[0] in several and last not in several else None
 
 
-def image_input(proto: onnx.ModelProto, path: Path, inputs: Mapping[str, str]) -> ImageInput:
+def image_input(proto: ModelProto, path: Path, inputs: Mapping[str, str]) -> ImageInput:
     """The one input that takes a 4-D batch and that `inputs` gives no value.
 
     Old files list the initialisers among the inputs; they are none. An input that states no
@@ -77,7 +77,7 @@ def image_input(proto: onnx.ModelProto, path: Path, inputs: Mapping[str, str]) -
         _refuse(path, left, [item.name for item in fitting])
     kind = left[0].type.tensor_type
     if kind.elem_type not in _DTYPES:
-        name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        name = TensorProto.DataType.Name(kind.elem_type).lower()
         raise InputError(f"{path} takes {name} input; float32, float16 and uint8 are supported.")
     return ImageInput(left[0].name, _DTYPES[kind.elem_type], _sides(left[0]))
 
@@ -128,7 +128,7 @@ def fixed_fields(
     return fixed, planes
 
 
-def _refuse(path: Path, left: Sequence[onnx.ValueInfoProto], fitting: list[str]) -> None:
+def _refuse(path: Path, left: Sequence[ValueInfoProto], fitting: list[str]) -> None:
     ranks = [len(item.type.tensor_type.shape.dim) for item in left]
     if len(left) == 1 and ranks[0] in _KINDS:
         raise InputError(
@@ -148,22 +148,22 @@ def _refuse(path: Path, left: Sequence[onnx.ValueInfoProto], fitting: list[str])
     )
 
 
-def _may_be_image(item: onnx.ValueInfoProto) -> bool:
+def _may_be_image(item: ValueInfoProto) -> bool:
     kind = item.type.tensor_type
     return len(_sides(item)) == 4 and kind.elem_type not in (
-        onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)  # fmt: skip
+        TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)  # fmt: skip
 
 
-def _sides(item: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+def _sides(item: ValueInfoProto) -> tuple[int | None, ...]:
     kind = item.type.tensor_type
     if not kind.HasField("shape"):
         return (None,) * 4
     return tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim)
 
 
-def _described(item: onnx.ValueInfoProto) -> str:
+def _described(item: ValueInfoProto) -> str:
     kind = item.type.tensor_type
-    name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+    name = TensorProto.DataType.Name(kind.elem_type).lower()
     dims = ", ".join(str(d.dim_value or d.dim_param or "?") for d in kind.shape.dim)
     return f"{item.name} ({name}, {dims})"
 

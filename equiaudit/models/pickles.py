@@ -15,7 +15,7 @@ import gc
 import mmap
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,6 @@ MOST_STEPS = 2_000_000
 _DEEPEST = 200
 _LARGEST = 16_000_000  # items, counted again wherever one is reached again
 _CODECS = (b"latin1", b"latin-1", b"utf-8", b"utf8", b"ascii")
-_REBUILT = b"torch._utils._rebuild_tensor_v2"
 _TYPE_TAG = "torch.jit._pickle.restore_type_tag"
 _TYPE = re.compile(rb"[\w.,\[\] ]*")
 # Callables that make as many bytes as a number says.
@@ -51,11 +50,24 @@ class Checked:
     """The classes and functions it names."""
 
 
+@dataclass(frozen=True)
+class Built:
+    """What a pickle builds, of placeholders."""
+
+    value: Leaf | Node
+    added: Mapping[int, Sequence[Leaf | Node]]
+    """id of a node -> what was put into it: of a dict, keys and values in turn."""
+    dicts: Set[int]
+    """The ids of those that began as an empty dict."""
+    names: frozenset[str]
+    """The classes and functions it names."""
+
+
 class _EndOfChecked(ValueError):
     """The pickle ends early, or goes on with what no unpickler of torch knows."""
 
 
-class _Leaf:
+class Leaf:
     """A number, a text or a callable; `value` where a check asks for it."""
 
     __slots__ = ("value",)
@@ -64,7 +76,7 @@ class _Leaf:
         self.value = value
 
 
-class _Node:
+class Node:
     """A container or the result of a call, of `size` items, with those that are nodes too.
 
     `depth` counts what was inside when it was put in; what is added later shows at the end.
@@ -81,8 +93,9 @@ class _Node:
             self.add(items)
 
     def add(self, items: list[_Item]) -> None:
+        """Put `items` in."""
         self.size += len(items)
-        found = [item for item in items if isinstance(item, _Node)]
+        found = [item for item in items if isinstance(item, Node)]
         if found:
             self.depth = max(self.depth, *(1 + node.depth for node in found))
             if self.nodes is _NONE:
@@ -91,10 +104,10 @@ class _Node:
                 self.nodes += found
 
 
-_Item = _Leaf | _Node
+_Item = Leaf | Node
 _PLACE = 5  # "storage", its type, its name, a device and the number of its elements
-_OTHER = _Leaf()
-_NONE: list[_Node] = []  # shared by all nodes without any, never added to
+_OTHER = Leaf()
+_NONE: list[Node] = []  # shared by all nodes without any, never added to
 
 
 def check_pickles(content: Content, count: int, *, what: str) -> frozenset[str]:
@@ -133,37 +146,18 @@ def check_pickle(
     return Checked(machine.at, machine.steps, machine.storages, frozenset(machine.names))
 
 
-def checked_shapes(content: Content, *, what: str) -> dict[str, tuple[int, ...]] | None:
-    """Name -> shape where `content` is the pickle of a dict of tensors, and of nothing else.
+def placeholders(content: Content, *, what: str, before: int = 0) -> Built:
+    """What the pickle behind `before` others builds; these are run too.
 
-    None where it holds anything else, LookupError or ValueError where it is damaged; otherwise
-    raises as `check_pickle` does.
+    LookupError or ValueError where one is damaged; otherwise raises as `check_pickle` does.
     """
     machine = _Machine(content, 0, MOST_STEPS, what)
     with _no_collection():
-        machine.run()
+        for _ in range(before + 1):
+            machine = _Machine(content, machine.at, machine.steps, what)
+            machine.run()
     _check_shape(machine.built, what)
-    items = machine.added.get(id(machine.stack[-1]), [])
-    found: dict[str, tuple[int, ...]] = {}
-    for key, value in zip(items[::2], items[1::2], strict=False):
-        shape = _tensor_shape(value)
-        if not isinstance(key, _Leaf) or not isinstance(key.value, bytes) or shape is None:
-            return None
-        found[key.value.decode(errors="replace")] = shape
-    return found or None
-
-
-def _tensor_shape(value: _Item) -> tuple[int, ...] | None:
-    """Of the call that rebuilds a tensor; None of anything else, or of more than five sides."""
-    parts = value.arguments if isinstance(value, _Node) else []
-    if not (parts and isinstance(parts[0], _Leaf) and parts[0].value == _REBUILT):
-        return None
-    arguments = parts[1].arguments if len(parts) == 2 and isinstance(parts[1], _Node) else []
-    size = arguments[2] if len(arguments) > 2 else None
-    if not isinstance(size, _Node) or size.size != len(size.arguments):
-        return None
-    sides = [side.value for side in size.arguments if isinstance(side, _Leaf)]
-    return tuple(side for side in sides if isinstance(side, int))
+    return Built(machine.stack[-1], machine.added, machine.dicts, frozenset(machine.names))
 
 
 @contextmanager
@@ -186,10 +180,11 @@ class _Machine:
         self.stack: list[_Item] = []
         self.below: list[list[_Item]] = []
         self.memo: dict[int, _Item] = {}
-        self.built: list[_Node] = []
+        self.built: list[Node] = []
         self.storages: list[tuple[object, ...]] = []
         self.added: dict[int, list[_Item]] = {}
         self.names: set[str] = set()
+        self.dicts: set[int] = set()
 
     def run(self) -> None:
         op = b""
@@ -218,14 +213,14 @@ class _Machine:
         return self.take(end + 1 - self.at)[:-1]
 
     def build(self, items: list[_Item]) -> None:
-        node = _Node(items)
+        node = Node(items)
         _check_depth(node.depth, self.what)
         self.built.append(node)
         self.stack.append(node)
 
     def add(self, items: list[_Item]) -> None:
         target = self.stack[-1]
-        if not isinstance(target, _Node):
+        if not isinstance(target, Node):
             raise _EndOfChecked
         target.add(items)
         self.added.setdefault(id(target), []).extend(items)
@@ -241,30 +236,30 @@ class _Machine:
         return items
 
 
-def _leaf(item: _Leaf, length: int, machine: _Machine) -> None:
+def _leaf(item: Leaf, length: int, machine: _Machine) -> None:
     machine.take(length)
     machine.stack.append(item)
 
 
 def _text(form: str, machine: _Machine) -> None:
     text = machine.take(machine.number(form))
-    machine.stack.append(_Leaf(text))
+    machine.stack.append(Leaf(text))
 
 
 def _int(form: str, machine: _Machine) -> None:
-    machine.stack.append(_Leaf(machine.number(form)))
+    machine.stack.append(Leaf(machine.number(form)))
 
 
 def _long(machine: _Machine) -> None:
     digits = machine.take(machine.number("<B"))
-    machine.stack.append(_Leaf(int.from_bytes(digits, "little", signed=True)))
+    machine.stack.append(Leaf(int.from_bytes(digits, "little", signed=True)))
 
 
 def _stored(machine: _Machine) -> None:
     """A persistent id: the place of a tensor's elements."""
     (place,) = machine.last(1)
-    if isinstance(place, _Node):
-        values = [item.value if isinstance(item, _Leaf) else None for item in place.arguments]
+    if isinstance(place, Node):
+        values = [item.value if isinstance(item, Leaf) else None for item in place.arguments]
         machine.storages.append(tuple(values))
     machine.build([place])
 
@@ -272,7 +267,7 @@ def _stored(machine: _Machine) -> None:
 def _global(machine: _Machine) -> None:
     name = machine.line() + b"." + machine.line()
     machine.names.add(name.decode(errors="replace"))
-    machine.stack.append(_Leaf(name))
+    machine.stack.append(Leaf(name))
 
 
 def _put(form: str, machine: _Machine) -> None:
@@ -282,6 +277,11 @@ def _put(form: str, machine: _Machine) -> None:
     machine.memo[index] = machine.stack[-1]
 
 
+def _dict(machine: _Machine) -> None:
+    machine.build([])
+    machine.dicts.add(id(machine.stack[-1]))
+
+
 def _mark(machine: _Machine) -> None:
     machine.below.append(machine.stack)
     machine.stack = []
@@ -289,13 +289,13 @@ def _mark(machine: _Machine) -> None:
 
 def _call(machine: _Machine) -> None:
     function, arguments = machine.last(2)
-    if isinstance(function, _Leaf) and isinstance(arguments, _Node):
+    if isinstance(function, Leaf) and isinstance(arguments, Node):
         _check_call(str(function.value)[2:-1], arguments.arguments, machine.what)
     machine.build([function, arguments])
 
 
 def _check_call(name: str, arguments: list[_Item], what: str) -> None:
-    values = [item.value if isinstance(item, _Leaf) else None for item in arguments]
+    values = [item.value if isinstance(item, Leaf) else None for item in arguments]
     if name.endswith(_ALLOCATING) and any(type(value) is int for value in values):
         raise _refusal(what, f"asks for memory by a number ({name[-40:]})")
     if name == _TYPE_TAG and not _is_plain_type(*values[1:]):
@@ -337,7 +337,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
     b"(": _mark,
     b")": lambda m: m.build([]),
     b"]": lambda m: m.build([]),
-    b"}": lambda m: m.build([]),
+    b"}": _dict,
     b"\x8f": lambda m: m.build([]),
     b"t": lambda m: m.build(m.above_mark()),
     b"\x85": lambda m: m.build(m.last(1)),
@@ -358,7 +358,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
 }
 
 
-def _check_shape(nodes: list[_Node], what: str) -> None:
+def _check_shape(nodes: list[Node], what: str) -> None:
     """Depth and unfolded size of every node, from the leaves up."""
     measured: dict[int, tuple[int, int]] = {}
     for root in nodes:
@@ -378,7 +378,7 @@ def _check_shape(nodes: list[_Node], what: str) -> None:
                 on_path.add(id(child))
 
 
-def _measure(node: _Node, measured: dict[int, tuple[int, int]], what: str) -> tuple[int, int]:
+def _measure(node: Node, measured: dict[int, tuple[int, int]], what: str) -> tuple[int, int]:
     inner = [measured[id(child)] for child in node.nodes]
     depth = 1 + max((deep for deep, _ in inner), default=0)
     size = 1 + node.size + sum(size for _, size in inner)

@@ -16,6 +16,10 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     place = "centre"              # "centre" | "top-left": where a letterboxed image stands
     pad = 114                     # grey beside it, 0..255
     image_range = [0, 4095]       # black and white of images with more than 8 bits a channel
+    task = "classification"       # and how the output is read: what scan --task takes,
+    output = "logits"             # which one, by name or place,
+    output_layout = "NCHW"        # "NCHW" | "NHWC": where a map has its channels,
+    threshold = 0.5               # where binary and multilabel say yes
     [detector]                    # how boxes are made of the outputs, see models.detectors
     [runtimes.NAME]               # what a runtime has to be told, as `fix --for` writes; not read
 
@@ -26,6 +30,7 @@ inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, T
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from equiaudit.errors import InputError
-from equiaudit.models.preprocess_values import CHECKS, CHOICES, FEWEST, MULTI, shown
+from equiaudit.models.preprocess_values import CHECKS, CHOICES, FEWEST, MULTI, READINGS, shown
 from equiaudit.models.types import Preprocess
 
 PREPROCESS_KEY = "equiaudit.preprocess"
@@ -85,6 +90,8 @@ class PreprocessOverrides:
     std: tuple[float, ...] | None = None
     image_range: tuple[float, float] | None = None
     file: Path | str | None = None
+    lent: PreprocessFields = field(default_factory=dict)
+    """What another model's file says, for what this one's does not."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,8 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     if not raw:
         lines += [f"mean = {list(preprocess.mean)}", f"std = {list(preprocess.std)}"]
     boxed = ("place", "pad") if preprocess.fit == "letterbox" else ()
-    chosen = [key for key in CHOICES if key not in ("fit", "place") or boxed]
+    of_letterbox = ("fit", "place")
+    chosen = [k for k in CHOICES if k not in READINGS and (k not in of_letterbox or boxed)]
     lines += [f'{key} = "{getattr(preprocess, key)}"' for key in chosen]
     if boxed:
         lines.append(f"pad = {preprocess.pad}")
@@ -153,7 +161,31 @@ def preprocess_toml(preprocess: Preprocess) -> str:
         lines.append(f"resize = {sides if isinstance(sides, int) else list(sides)}")
     if preprocess.image_range is not None:
         lines.append(f"image_range = {list(preprocess.image_range)}")
-    return "\n".join(lines) + "\n"
+    lines += [
+        f"{key} = {_quoted(value)}"
+        for key, value in preprocess.reading.items()
+        if key != "detector"
+    ]
+    table = preprocess.reading.get("detector", {})
+    boxes = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    return "\n".join([*lines, *(["", "[detector]", *boxes] if boxes else [])]) + "\n"
+
+
+_OF_A_FILE = ("dtype", "layout", "output", "output_layout")
+
+
+def lendable(model: Path | None, hints: Hints) -> dict[str, Given]:
+    """What a model's file says that holds for another one of the same images, as `lent` takes it.
+
+    Types, layouts and names of tensors are a file's own.
+    """
+    stated = _stated(PreprocessOverrides(), model, hints)
+    return {key: given for key, given in stated.items() if key not in _OF_A_FILE}
+
+
+def _quoted(value: object) -> str:
+    """As TOML has a text or a number; JSON alone leaves DEL in it."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def resolve_preprocess(
@@ -170,8 +202,8 @@ def resolve_preprocess(
     Raises InputError naming the fields that nothing states and the flags that would, or a
     field that contradicts what the model's input is.
     """
-    given = dict(_stated(overrides, model, hints))
-    given.pop("detector", None)
+    given = _stated(overrides, model, hints)
+    reading = {key: given.pop(key) for key in READINGS if key in given}
     _refuse_contradictions(given, hints.fixed, name)
     given = _with_defaults(given, hints.planes, name)
     if not normalisation:
@@ -184,24 +216,18 @@ def resolve_preprocess(
         )
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
-        raise _unresolved(missing, name, hints.planes)
+        raise _unresolved(missing, name, given["channels"], hints.planes)
     _check_channel_count(given, hints.planes, name)
     return Preprocess(
         **{key: item.value for key, item in given.items()},
-        source={key: item.source for key, item in given.items()},
+        source={key: item.source for key, item in (given | reading).items()},
+        reading={key: item.value for key, item in reading.items()},
     )
 
 
-def detector_table(
-    overrides: PreprocessOverrides, model: Path | None, hints: Hints
-) -> Given | None:
-    """The `[detector]` table of the first source that has one."""
-    return _stated(overrides, model, hints).get("detector")
-
-
-def _stated(overrides: PreprocessOverrides, model: Path | None, hints: Hints) -> PreprocessFields:
+def _stated(overrides: PreprocessOverrides, model: Path | None, hints: Hints) -> dict[str, Given]:
     layers = [_from_flags(overrides), _from_file(overrides), _sidecar(model), hints.stated]
-    return _first_stated([*layers, hints.fixed])
+    return _first_stated([*layers, hints.fixed, overrides.lent])
 
 
 def _count(channels: str, planes: int | None) -> int | None:
@@ -286,16 +312,22 @@ def _with_defaults(given: dict[str, Given], planes: int | None, name: str) -> di
     return {**filled, "mean": Given((0.0,) * count, raw), "std": Given((1.0,) * count, raw)}
 
 
-def _unresolved(missing: Sequence[str], name: str, planes: int | None) -> InputError:
-    words = _FLAGS
-    if planes is not None:
-        words = _FLAGS | {key: f"--{key} V1,V2,...,V{planes}" for key in ("mean", "std")}
-    flags = " ".join(words[key] for key in missing)
+def _unresolved(
+    missing: Sequence[str], name: str, channels: Given, planes: int | None
+) -> InputError:
+    words, grey = _FLAGS, channels.value == "gray"
+    if planes is not None or grey:
+        values = "V" if grey else f"V1,V2,...,V{planes}"
+        words = _FLAGS | {key: f"--{key} {values}" for key in ("mean", "std")}
+    flags = [words[key] for key in missing]
+    one = channels.source == "default" and "mean" in missing
+    either = " (one value each where images are grey)" if one else ""
     verb = "is" if len(missing) == 1 else "are"
     listed = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + [missing[-1]])
     return InputError(
         f"The preprocessing of {name} is not known: {listed} {verb} missing.",
-        tip=f"Add {flags}, or --preprocess FILE.",
+        tip=f"Add {' '.join(flags)}{either}, or --preprocess FILE.",
+        flags=flags,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from equiaudit.errors import InputError
+from equiaudit.tasks import TASKS
 
 MULTI = "multi"
 FEWEST, MOST = 4, 32
@@ -15,6 +16,7 @@ CHOICES = {
     "channels": ("rgb", "bgr", "gray", MULTI),
     "dtype": ("float32", "float16", "uint8"),
     "layout": ("NCHW", "NHWC"),
+    "output_layout": ("NCHW", "NHWC"),
     "interpolation": ("nearest", "bilinear", "bicubic"),
     "fit": ("crop", "letterbox"),
     "place": ("centre", "top-left"),
@@ -81,6 +83,20 @@ def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[Any], Any]]:
     return " or ".join(f'"{c}"' for c in choices), lambda v: v if v in choices else None
 
 
+def _share(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value < 1 else None
+
+
+def _task(value: Any) -> str | None:
+    return value if isinstance(value, str) and value in TASKS else None
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+READINGS = ("task", "output", "output_layout", "threshold", "detector")
+"""The keys that are about the output, not the image; the table last."""
 CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "size": ("two positive whole numbers [H, W]", _size),
     "mean": ("3 numbers, 1 for gray, or 4 to 32", _numbers),
@@ -89,6 +105,9 @@ CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
     "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
     "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
+    "task": (f"one of {', '.join(TASKS)}", _task),
+    "output": ("the name of an output, or its place as text", _name),
+    "threshold": ("a number between 0 and 1", _share),
     "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
     **{key: _one_of(choices) for key, choices in CHOICES.items()},
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import InputError
-from equiaudit.models.preprocess_values import FEWEST, several_channels
+from equiaudit.models.preprocess_values import several_channels
 
 _CAST = (torch.bfloat16, torch.float64)
 _KINDS = {"Conv1d": "signals (1-D)", "Conv3d": "volumes or clips (3-D)"}
@@ -58,9 +58,11 @@ def refuse_other_input(module: nn.Module, planes: int, what: str) -> None:
         if kind == "Conv2d" and isinstance(weight, Tensor):
             channels = weight.shape[1] * int(getattr(layer, "groups", 1))
             several_channels(channels, what)
-            if channels != planes and max(channels, planes) >= FEWEST:
+            if channels != planes:
+                several = "" if channels == 1 else "s"
                 raise InputError(
-                    f"{what} takes images of {channels} channels, and mean and std have {planes}.",
-                    tip=f"Give {channels} values of --mean and of --std.",
+                    f"{what} takes images of {channels} channel{several}, and mean and std have"
+                    f" {planes}.",
+                    tip=f"Give {channels} value{several} of --mean and of --std.",
                 )
             return

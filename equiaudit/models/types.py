@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,7 +49,18 @@ class Preprocess:
     """(black, white) of images with more than 8 bits a channel; None for what the file says."""
     source: dict[str, str] = field(default_factory=dict)
     """Field name -> where its value came from: "flag --mean", "sidecar NAME", "torchvision
-    weights NAME", "ONNX input shape", "default"."""
+    weights NAME", "ONNX input shape", "default". Keys of `reading` too."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """How the output is read, as far as that is stated: task, output, output_layout, threshold,
+    detector."""
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As results keep it, which say by themselves how the output was read."""
+        found = asdict(self)
+        reading = found.pop("reading")
+        found["source"] = {k: v for k, v in self.source.items() if k not in reading}
+        return found
 
     @property
     def planes(self) -> int:
@@ -124,6 +135,8 @@ class Model:
     """Key points of each object of a detector."""
     masks: bool = False
     """The objects of a detector have masks."""
+    task_source: str = ""
+    """What named the task: "flag --task", "sidecar NAME"; "" where its outputs told."""
     one_size: bool = False
     """The file takes images of its window's size only."""
     trusted: bool = False

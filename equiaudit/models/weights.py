@@ -17,21 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from equiaudit.errors import InputError
+from equiaudit.models.pickled_weights import DEEPEST, NOT_WEIGHTS
 
 StateDict = dict[str, Tensor]
 
 EMA, RAW = "ema", "raw"
-_DEEPEST = 8
 _MOST = 64
 _CLAIM = 1 << 20  # bytes a tensor may claim by repeating what the file holds
 _LONGEST_NAME = 60
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _AVERAGE = re.compile(
     r"(?:^|[^a-z])(?:ema(?:model|net)?|swa|averaged?|avg|shadow|polyak)(?:[^a-z]|$)"
-)
-_NOT_WEIGHTS = re.compile(
-    r"optim|sched|scaler|param_groups|hyper_parameters|hparams|message_hub"
-    r"|^(?:amp|loops|args|cfg|config|meta|metrics|rng.*)$"
 )
 # Lightning's WeightAveraging puts the average in the place of the model's own weights.
 _SWAPPED = frozenset({"current_model_state", "averaging_state"})
@@ -79,10 +75,10 @@ def _walk(value: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[A
     if isinstance(value, nn.Module) or _is_state_dict(value):
         yield path, value
         return
-    if not isinstance(value, Mapping) or "param_groups" in value or len(path) >= _DEEPEST:
+    if not isinstance(value, Mapping) or "param_groups" in value or len(path) >= DEEPEST:
         return
     for key, inner in value.items():
-        if isinstance(key, str) and id(inner) not in seen and not _NOT_WEIGHTS.search(key.lower()):
+        if isinstance(key, str) and id(inner) not in seen and not NOT_WEIGHTS.search(key.lower()):
             if isinstance(inner, Mapping | nn.Module):
                 seen.add(id(inner))
             yield from _walk(inner, (*path, key), seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from equiaudit.models.runtimes import RUNTIMES
 from equiaudit.results.repair import Verification
@@ -24,14 +25,17 @@ def judged(found: Verification) -> Verification:
     return found.model_copy(update={"claimed": False}) if measured else found
 
 
-def runtime_tables(names: Sequence[str]) -> str:
-    """The tables of a preprocessing file that say what the runtimes have to be told."""
+def add_tables(companions: Sequence[Path], names: Sequence[str]) -> None:
+    """Say in the preprocessing file among `companions` what the runtimes have to be told."""
     tables = []
     for name in names:
         settings = RUNTIMES[name].settings()
         lines = [f'{key} = "{value}"' for key, value in settings.items()]
-        tables.append("\n".join([f"[runtimes.{name}]", *lines]) + "\n")
-    return "\n".join(tables)
+        tables.append("\n".join(["", f"[runtimes.{name}]", *lines, ""]))
+    for path in companions if tables else ():
+        if ".toml" in path.suffixes[-2:]:  # the last may be .unverified
+            text = path.read_text(encoding="utf-8")
+            path.write_text("".join([text, *tables]), encoding="utf-8")
 
 
 def runtime_notes(names: Sequence[str], records: Sequence[Verification]) -> Iterator[str]:

@@ -205,6 +205,10 @@ class Measuring:
             "SHARE",
         ),
     ] = None
+    save_preprocess: Annotated[
+        bool,
+        Flag(_PANEL, "Keep what this run knows of the model's input and output in MODEL.toml."),
+    ] = False
     report: Annotated[
         str | Path | None,
         Flag(
@@ -223,6 +227,7 @@ class MeasuringSettings(TypedDict, total=False):
     compare_methods: bool
     data: str | Path | None
     max_accuracy_drop: float | None
+    save_preprocess: bool
     report: str | Path | None
 
 

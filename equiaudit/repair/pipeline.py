@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from equiaudit._version import __version__
 from equiaudit.errors import InputError, NothingToDo
+from equiaudit.graphs.outputs import graph_outputs
+from equiaudit.models.stated_reading import known_reading, with_reading
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
-from equiaudit.repair.for_runtimes import judged, runtime_notes, runtime_tables, subject_in
+from equiaudit.repair.for_runtimes import add_tables, judged, runtime_notes, subject_in
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -29,6 +31,7 @@ from equiaudit.repair.options import checked_out
 from equiaudit.repair.outputs.declared import declared_as
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.in_runtimes import control_of, elsewhere
+from equiaudit.repair.save.onnx_net import OnnxNet
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.circular import verify
@@ -198,22 +201,27 @@ class _Job:
 
         how = self.converted.preprocess
         example = torch.stack(list(example_images(how, self.images)))
+        how = with_reading(how, self._reading(target))
         saved = self.converted.net.save(target, example=example, preprocess=how, check=check)
-        self._declare(saved)
+        add_tables(saved.companions, self.options.runtimes)
         return saved, tuple(records)
 
     def _verify_in(self, label: str, run: Run, control: Run) -> Verification:
         return judged(self._verify(run, "cpu", subject_in(label), control))
 
-    def _declare(self, saved: Saved) -> None:
-        """Say beside the file how a detector is read, and what runtimes have to be told."""
+    def _reading(self, target: Path) -> dict[str, Any]:
+        """How the outputs of the file at `target` are read: as those of the model it is made of."""
         subject = self.subject
-        named = ".onnx" in saved.path.suffixes[-2:]  # the last may be .unverified
-        table = declared_as(subject.model, subject.every, named=named)
-        table += runtime_tables(self.options.runtimes)
-        for path in saved.companions if table else ():
-            if ".toml" in path.suffixes[-2:]:
-                path.write_text(path.read_text(encoding="utf-8") + "\n" + table, encoding="utf-8")
+        model, named = subject.model, target.suffix.lower() == ".onnx"
+        found = known_reading(model)
+        if model.detector:
+            found["detector"] = declared_as(model, subject.every, named=named)
+        if "output" in found and not (named and model.kind == "onnx"):
+            net = self.converted.net
+            several = net.graph is None or len(graph_outputs(net.graph)) > 1
+            place = 0 if isinstance(net, OnnxNet) else subject.main_place
+            found["output"] = str(place) if several else ""
+        return {key: value for key, value in found.items() if value}
 
     def report(self, saved: Saved, verifications: tuple[Verification, ...]) -> FixReport:
         """All of it as a result."""

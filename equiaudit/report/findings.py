@@ -32,9 +32,21 @@ def findings(result: Result) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda each: not _is_real(each.kind)))
 
 
-def changes(result: Result) -> bool:
-    """Whether some shift changed something."""
-    return any(change > 0 for change, _ in _scored(result))
+def changes(result: Result, *, probes: bool = False) -> bool:
+    """Whether some shift changed something; with `probes`, one that lets no real pixels enter.
+
+    Without any such kind among those measured, all count.
+    """
+    measured = [shift for shift in result.shifts.values() if _measured(result, shift)]
+    some = [shift for shift in measured if not _is_real(shift.kind)] if probes else measured
+    return any(_changed(result, shift) for shift in some or measured)
+
+
+def _changed(result: Result, shift: ShiftResult) -> bool:
+    """By the finding, or by what causes are counted in: no object lost, but some pixel."""
+    found = _measured(result, shift)
+    each = (found and found[1], shift.metrics.get(of_result(result).change))
+    return any(e is not None and (e.value or 0.0) > 0 for e in each)
 
 
 def headline(result: Result) -> str:
@@ -90,7 +102,7 @@ def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftRes
         ),
         share=figures.value(change, info),
         of_what=measure.of_what,
-        evidence=figures.evidence(change, info, measure.unit) + _ever(measure, shift),
+        evidence=figures.evidence(change, info, measure.unit) + _also(measure, shift),
         title=visible(shift.kind) + _role(shift.kind),
     )
 
@@ -104,13 +116,14 @@ def _role(kind: str) -> str:
     return f", {role}" if role else ""
 
 
-def _ever(measure: Measure, shift: ShiftResult) -> str:
-    """How many images are struck at all, where the finding counts single shifts."""
-    metric, words = measure.ever
-    found = shift.metrics.get(metric)
-    if found is None or not found.value:
-        return ""
-    return f"; {figures.value(found, METRICS[metric])} {words}"
+def _also(measure: Measure, shift: ShiftResult) -> str:
+    """What a single figure would hide: how much is struck at all, where shifts are counted."""
+    said = ((shift.metrics.get(metric), metric, words) for metric, words in measure.also)
+    return "".join(
+        f"; {figures.value(found, METRICS[metric])} {words}"
+        for found, metric, words in said
+        if found is not None and found.value
+    )
 
 
 def _complement(agreement: Estimate) -> Estimate:

@@ -20,6 +20,9 @@ __all__ = [
     "DenseShift",
     "HeatMap",
     "ImageHeatMap",
+    "LostObject",
+    "ObjectSize",
+    "ObjectTable",
     "ReceptiveField",
 ]
 
@@ -98,6 +101,48 @@ class ImageHeatMap(Frozen):
     picture: str
 
 
+class ObjectSize(Frozen):
+    """The objects of `low` to `high` px, both included, that some shift leaves whole."""
+
+    low: int
+    high: int
+    objects: int
+    always: int
+    """Found unshifted and by every shift."""
+    lost: int
+    """Found unshifted, and by some shift no more."""
+    missed: int
+    """Not found unshifted."""
+
+
+class LostObject(Frozen):
+    """An object that is found unshifted, and by only `found` of `tried` shifts."""
+
+    file: str
+    label: int
+    area: int
+    """px."""
+    at: tuple[int, int]
+    """(y, x) of its middle in the unshifted window, px."""
+    tried: int
+    found: int
+
+
+class ObjectTable(Frozen):
+    """What became of objects: 8-connected parts of a class, class 0 left out."""
+
+    of: Literal["masks", "predictions"]
+    """Whether they are those of the masks, or of the unshifted predictions."""
+    sizes: tuple[ObjectSize, ...]
+    safe_area: int | None
+    """px: every object of at least that area was found unshifted and by every shift; None where
+    the largest was not."""
+    safe_objects: int
+    """How many those are."""
+    lost: tuple[LostObject, ...] = ()
+    """Those that shifts lose most often."""
+
+
 class DenseShift(Frozen):
     """What one shift kind does to a map."""
 
@@ -108,6 +153,8 @@ class DenseShift(Frozen):
     """One per image, the most changed first."""
     classes: tuple[ClassScore, ...] = ()
     """Of a segmentation with masks."""
+    objects: ObjectTable | None = None
+    """Of a segmentation with masks, or of two classes."""
 
 
 class DenseExample(Frozen):

@@ -52,8 +52,9 @@ class Measure:
     kept: bool = False
     """The metric counts what stays, and the finding what changes."""
     unit: str = "image"
-    ever: tuple[str, str] = ("", "")
-    """The metric of what changes at some shift, and its words: "of images at some move"."""
+    also: tuple[tuple[str, str], ...] = ()
+    """Metrics that are said beside it, where they are above 0, each with its words:
+    "of images at some move"."""
 
 
 class Task(ABC):

@@ -31,11 +31,13 @@ def ours(theirs: Dataset, material: Material, root: Path) -> Path:
 
 
 def unnamed(result: Result) -> str:
-    """The figures of result.json, without what a published table calls and colours the classes."""
+    """The figures of result.json, without what a published data set calls classes and files."""
     shifts = {kind: each.model_dump(mode="json") for kind, each in result.shifts.items()}
     for each in shifts.values():
         for score in each["dense"]["classes"]:
             del score["name"], score["colour"]
+        for lost in each["dense"]["objects"]["lost"]:
+            del lost["file"]
     return json.dumps(shifts)
 
 

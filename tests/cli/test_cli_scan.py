@@ -313,6 +313,42 @@ def test_the_command_that_repairs_is_said_with_what_is_known_of_the_model(run, s
     assert "Next:" not in run("scan", "m", "d", "--protocol", "caps")[2]
 
 
+def test_what_would_mend_a_refusal_is_said_as_the_whole_command(run, scanned):
+    def refused(options):
+        raise InputError("It is not known.", tip="Add it.", flags=("--size HxW", "--mean V"))
+
+    scanned(does=refused)
+    argv = ("my net.onnx", "https://me:hunter2@host/d", "-o", "out", "--no-resume", "--strict")
+    code, out, err = run("scan", *argv, "--gate", "a>=1", "--gate", "b>=2", "--mask-offset", "-1")
+    assert (code, out) == (2, "")
+    *_, error, last = err.splitlines()
+    assert error == "equiaudit: error: It is not known. Add it."
+    assert sorted(shlex.split(last.removeprefix("Next: "))) == sorted(
+        [
+            *("equiaudit", "scan", "my net.onnx", "https://host/d", "--output", "out"),
+            *("--no-resume", "--strict", "--gate", "a>=1", "--gate", "b>=2", "--mask-offset=-1"),
+            *("--size", "HxW", "--mean", "V"),
+        ]
+    )
+    assert last.startswith("Next: equiaudit scan 'my net.onnx' https://host/d --")
+    assert last.endswith(" --size HxW --mean V")
+
+
+def test_where_rolls_change_nothing_a_method_for_the_border_is_next(run, scanned):
+    found = make_result(n=64, kinds=("circular", "crop")).model_copy(update={"gates": ()})
+    one = found.shifts["circular"]
+    whole = one.metrics["agreement"].model_copy(update={"value": 1.0, "low": 0.9, "high": 1.0})
+    stable = one.model_copy(update={"metrics": one.metrics | {"agreement": whole}})
+    assert "crop-select" not in run_next(run, scanned, found)
+    exact = found.model_copy(update={"shifts": found.shifts | {"circular": stable}})
+    assert "--method crop-select" in run_next(run, scanned, exact)
+
+
+def run_next(run, scanned, result):
+    scanned(result)
+    return run("scan", "m", "d")[2].splitlines()[-1]
+
+
 def test_nothing_is_to_be_repaired_where_nothing_changes(run, scanned):
     found = make_result(n=64, kinds=("circular",)).model_copy(update={"gates": ()})
     one = found.shifts["circular"]

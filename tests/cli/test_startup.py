@@ -1,5 +1,6 @@
 """What a verb imports before it has something to do: neither torch nor scipy."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import zipfile
 
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -15,7 +17,7 @@ from torchvision import models
 from equiaudit.api.loading import load_model
 from equiaudit.errors import InputError
 
-HEAVY = ("torch", "torchvision", "scipy", "onnxruntime")
+HEAVY = ("torch", "torchvision", "scipy", "onnxruntime", "onnx")
 RUN = """
 import contextlib, io, json, sys
 from equiaudit.cli import main
@@ -56,7 +58,13 @@ def folder(tmp_path_factory):
     torch.save(net.state_dict(), home / "net.pth")
     save_file(net.state_dict(), home / "net.safetensors")
     torch.onnx.export(net, (image,), home / "net.onnx", dynamo=False)
-    torch.save(models.squeezenet1_1().state_dict(), home / "known.pth")
+    state = models.squeezenet1_1().state_dict()
+    torch.save(state, home / "known.pth")
+    torch.save(state, home / "legacy.pth", _use_new_zipfile_serialization=False)
+    wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+    beside = {"epoch": 3, "args": argparse.Namespace(lr=0.1)}
+    torch.save({**beside, "model": wrapped}, home / "wrapped.pth")
+    save_file(timm.create_model("test_vit").state_dict(), home / "timm.safetensors")
     (home / "images").mkdir()
     Image.new("RGB", (32, 32)).save(home / "images" / "one.png")
     (home / "empty").mkdir()
@@ -81,6 +89,12 @@ REFUSED = {
     "no architecture named": (("scan", "net.pth", "images"), "without an architecture"),
     "none of safetensors": (("scan", "net.safetensors", "images"), "without an architecture"),
     "a known one": (("scan", "known.pth", "images"), "--arch torchvision:squeezenet1_1 fits."),
+    "an older file": (
+        ("scan", "legacy.pth", "images"),
+        "--arch torchvision:squeezenet1_1 fits.",
+    ),
+    "wrapped": (("scan", "wrapped.pth", "images"), "--arch torchvision:squeezenet1_1 fits."),
+    "timm": (("scan", "timm.safetensors", "images"), "--arch timm:test_vit fits."),
     "no architecture": (("scan", "net.pth", "images", "--arch", "resnet"), "not an architecture"),
     "an arch too many": (("scan", "net.pt", "images", "--arch", "timm:x"), "own architecture"),
     "weights": (("scan", "net.pt", "images", "--weights", "ema"), "one set of weights"),

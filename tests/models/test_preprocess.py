@@ -45,13 +45,21 @@ def test_nothing_is_guessed():
         resolved()
     assert str(caught.value) == (
         "The preprocessing of m is not known: size, mean and std are missing. "
-        "Add --size HxW --mean R,G,B --std R,G,B, or --preprocess FILE."
+        "Add --size HxW --mean R,G,B --std R,G,B (one value each where images are grey),"
+        " or --preprocess FILE."
     )
+    assert caught.value.flags == ("--size HxW", "--mean R,G,B", "--std R,G,B")
+
+
+def test_one_value_is_asked_for_where_the_model_takes_grey_images():
+    with pytest.raises(InputError, match=r"Add --mean V --std V, or") as caught:
+        resolved(fixed=stated(size=(4, 4), channels="gray"))
+    assert caught.value.flags == ("--mean V", "--std V")
 
 
 def test_only_what_is_missing_is_asked_for():
     with pytest.raises(
-        InputError, match=r"mean and std are missing. Add --mean R,G,B --std R,G,B,"
+        InputError, match=r"mean and std are missing. Add --mean R,G,B --std R,G,B \("
     ):
         resolved(PreprocessOverrides(size=(4, 4)))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 from equiaudit.data.arrow import ArrowRows, Column
 from equiaudit.data.classes import Classes, classes_of, named_classes, spelling
@@ -15,28 +17,30 @@ from equiaudit.data.table_columns import LABEL_COLUMNS, plain
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
+_SIMPLE = re.compile(r"(?:large_)?string|u?int\d+")
 _PREFERRED = ("test", "val", "train")
-_NAMES_TIP = "--class-names FILE says which classes the model has, in their order."
+NAMES_TIP = "--class-names FILE says which classes the model has, in their order."
 
 
-def _rows(tree: Tree) -> ArrowRows | None:
+def rows_of(tree: Tree) -> ArrowRows | None:
+    """The shards that are the folder, where they are."""
     store = tree.root.store if isinstance(tree.root, RemotePath) else None
     return store if isinstance(store, ArrowRows) else None
 
 
 def _has_masks(tree: Tree) -> bool:
-    rows = _rows(tree)
+    rows = rows_of(tree)
     return rows is not None and rows.masks is not None
 
 
 def _needed(tree: Tree) -> ArrowRows:
-    rows = _rows(tree)
+    rows = rows_of(tree)
     if rows is None:
         raise InputError(f"{tree.root} holds no arrow or parquet shards.")
     return rows
 
 
-def _of_split(tree: Tree, asked: Asked) -> tuple[list[ImageFile], tuple[str, ...]]:
+def of_split(tree: Tree, asked: Asked) -> tuple[list[ImageFile], tuple[str, ...]]:
     """The images of one split, as the names of shards and their folders say."""
 
     def split(image: ImageFile) -> str:
@@ -48,21 +52,18 @@ def _of_split(tree: Tree, asked: Asked) -> tuple[list[ImageFile], tuple[str, ...
 
 def _classified(tree: Tree, asked: Asked) -> Listing:
     rows = _needed(tree)
-    images, notes = _of_split(tree, asked)
-    column = _labels(rows, asked)
+    images, notes = of_split(tree, asked)
+    column = label_column(rows, asked)
     if column is None:
-        others = ", ".join(c.name for c in rows.columns if c != rows.images) or "none"
-        notes += (f"No column beside the images holds a class each: {others}.",)
+        notes += (f"No column beside the images holds a class each: {others(rows)}.",)
+        if any(c.several and (c.classes or plain(c.name) in LABEL_COLUMNS) for c in rows.columns):
+            notes += ("Several are read with --task multilabel.",)
         return Listing(tree.root, images, notes=notes)
-    values = rows.values(column)
-    told = []
-    for image in images:
-        stem, _, row = image.relative.rpartition("/")
-        told.append(_label(values[stem][int(row.partition(".")[0])]))
+    told = [_label(value) for value in cells_of(rows, column, images)]
     source = f"rows of {tree.root.name}"
     labels = {label for label in told if label is not None}
     classes = (
-        _of_class_label(column, labels, asked, source)
+        of_class_label(column, labels, asked, source)
         if column.classes
         else classes_of(labels, asked.known, source=source, order=asked.order, table=True)
     )
@@ -71,14 +72,31 @@ def _classified(tree: Tree, asked: Asked) -> Listing:
     return labelled(tree.root, images, told, classes, source, notes)
 
 
+def others(rows: ArrowRows) -> str:
+    """Names of the columns that are not the images'."""
+    return ", ".join(c.name for c in rows.columns if c != rows.images) or "none"
+
+
+def cells_of(rows: ArrowRows, column: Column, images: Sequence[ImageFile]) -> list[Any]:
+    """What `column` holds of each image."""
+    values = rows.values(column)
+    placed = (image.relative.rpartition("/") for image in images)
+    return [values[stem][int(row.partition(".")[0])] for stem, _, row in placed]
+
+
 def _label(value: object) -> str | None:
     """A missing label is none; `datasets` writes -1 where labels are held back."""
     return None if value is None or value == -1 else str(value)
 
 
-def _labels(rows: ArrowRows, asked: Asked) -> Column | None:
-    """The column of classes; InputError where two may be it."""
-    classes = [column for column in rows.columns if column.classes]
+def label_column(rows: ArrowRows, asked: Asked) -> Column | None:
+    """The column of one class each; InputError where two may be it."""
+    return column_of(rows, asked, [column for column in rows.columns if not column.several])
+
+
+def column_of(rows: ArrowRows, asked: Asked, columns: Sequence[Column]) -> Column | None:
+    """Of `columns` that of ClassLabel, else the one called as labels are."""
+    classes = [column for column in columns if column.classes]
     if len(classes) > 1:
         fitting = [c for c in classes if len(c.classes) == asked.known.count]
         classes = fitting if len(fitting) == 1 else classes
@@ -92,12 +110,11 @@ def _labels(rows: ArrowRows, asked: Asked) -> Column | None:
         )
     if classes:
         return classes[0]
-    simple = [c for c in rows.columns if c.kind.removeprefix("large_") in ("string", "int64")]
-    named = {plain(column.name): column for column in simple}
+    named = {plain(column.name): column for column in columns if _SIMPLE.fullmatch(column.kind)}
     return next((named[name] for name in LABEL_COLUMNS if name in named), None)
 
 
-def _of_class_label(column: Column, labels: set[str], asked: Asked, source: str) -> Classes:
+def of_class_label(column: Column, labels: set[str], asked: Asked, source: str) -> Classes:
     """By the names of the feature where the model knows them, else by its indices."""
     names, known = column.classes, asked.known
     bad = next((i for i in sorted(labels) if not i.isdecimal() or int(i) >= len(names)), None)
@@ -129,14 +146,14 @@ def _refuse_other_classes(column: Column, asked: Asked, source: str) -> None:
         raise InputError(
             f"{column.name} in the {source} has {len(names)} classes ({names[0]!r}, ...), the model"
             f" has {known.count}, and which is which cannot be told.",
-            tip=_NAMES_TIP,
+            tip=NAMES_TIP,
         )
     moved = _moved(names, known.names or ())
     if moved is not None:
         raise InputError(
             f"Class {moved[0]} is {names[moved[0]]!r} in {column.name} of the {source}, and that is"
             f" class {moved[1]} of the model; other names of the data are none of the model's.",
-            tip=_NAMES_TIP,
+            tip=NAMES_TIP,
         )
 
 
@@ -151,7 +168,7 @@ def _moved(names: Sequence[str], of_model: Sequence[str]) -> tuple[int, int] | N
 
 def _masked(tree: Tree, asked: Asked) -> Listing:
     rows = _needed(tree)
-    images, notes = _of_split(tree, asked)
+    images, notes = of_split(tree, asked)
     if rows.masks is None:
         raise InputError(f"{rows.shown} has no second column of images, which would be the masks.")
     of = {i.name: ImageFile(i.root, rows.mask_of(i.relative), i.size) for i in images}
@@ -174,7 +191,7 @@ LAYOUTS = tuple(
     for kind, fits, read, column in (
         (
             "classification",
-            lambda tree: _rows(tree) is not None,
+            lambda tree: rows_of(tree) is not None,
             _classified,
             "its class in one of ClassLabel or called as labels are",
         ),

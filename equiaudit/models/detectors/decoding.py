@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, nms
 
 from equiaudit.errors import InputError
 from equiaudit.models.detectors.declaration import Declaration
@@ -46,6 +45,8 @@ def decoder(how: Declaration, window: tuple[int, int], *, what: str) -> Decode:
 
 def _stacked(each: list[Tensor]) -> Tensor:
     """(K, 6 or more) of every image -> (N, most, 6 or more)"""
+    if len(each) == 1 and len(each[0]):
+        return each[0].float()[None]
     most = max(1, *(len(rows) for rows in each))
     shape = (len(each), most, max(rows.shape[1] for rows in each))
     made = torch.zeros(shape, dtype=torch.float32, device=each[0].device)
@@ -57,26 +58,29 @@ def _stacked(each: list[Tensor]) -> Tensor:
 
 def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
     """(K, 6 or more) of one image: above the threshold, suppressed, in order."""
-    scores, boxes, labels = found.scores.float(), found.boxes.float(), found.labels
+    scores, labels = found.scores.float(), found.labels
     if not torch.isfinite(scores).all():
         return scores.new_full((1, COLUMNS), torch.nan)
     chosen = torch.nonzero(scores >= how.score_threshold)[:, 0]
     if not len(chosen) and found.extras is None:
         return scores.new_zeros((0, COLUMNS))
-    boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
-    if not (torch.isfinite(boxes).all() and torch.isfinite(labels).all()):
+    boxes, scores, labels = found.boxes[chosen].float(), scores[chosen], labels[chosen].float()
+    rows = torch.cat([boxes, scores[:, None], labels[:, None]], 1)
+    if not torch.isfinite(rows).all():
         return scores.new_full((1, COLUMNS), torch.nan)
     if how.units == "share":
         height, width = window
         boxes = boxes * boxes.new_tensor([width, height, width, height])
     if how.box != "xyxy":
+        from torchvision.ops import box_convert  # slow to import, and for boxes alone
+
         boxes = box_convert(boxes, how.box, "xyxy")
     order = _in_order(boxes, scores)
-    if how.nms_iou:
+    if how.nms_iou and len(order) > 1:
         kept = _suppressed(boxes[order], scores[order], labels[order], how.nms_iou)
         order = order[kept]
     order = order[:MOST_BOXES]
-    parts = [boxes[order], scores[order, None], labels[order, None].float()]
+    parts = [boxes[order], rows[order, 4:]]
     if found.extras is not None:
         parts.append(found.extras[chosen[order]])
     return torch.cat(parts, 1)
@@ -91,8 +95,13 @@ def _in_order(boxes: Tensor, scores: Tensor) -> Tensor:
 
 def _suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, iou: float) -> Tensor:
     """Class by class: boxes are not moved apart by class, which rounds their overlaps."""
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    for label in set(labels.tolist()):
-        own = torch.nonzero(labels == label)[:, 0]
-        kept[own[nms(boxes[own], scores[own], iou)]] = True
+    from torchvision.ops import nms  # slow to import, and for boxes alone
+
+    each = labels.tolist()
+    kept = torch.ones_like(scores, dtype=torch.bool)
+    for label in set(each):
+        if each.count(label) > 1:
+            own = torch.nonzero(labels == label)[:, 0]
+            kept[own] = False
+            kept[own[nms(boxes[own], scores[own], iou)]] = True
     return torch.nonzero(kept)[:, 0]

@@ -92,7 +92,8 @@ def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
         if scores.dim() == 3:
             _fit(not how.labels, how, tensors, what)
             _told_apart(boxes, scores, how, tensors, what)
-            best, classes = _best(_probable(_activated(scores, how), how, what), how)
+            _check_scores(scores, how, what)
+            best, classes = _best(_activated(scores, how), how)
         else:
             _fit(how.activation != "softmax", how, tensors, what)
             _all_named(scores, labels, how, tensors, what)
@@ -156,15 +157,17 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
         rows = raw.transpose(1, 2) if how.format == "columns" else raw
         _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, returned, what)
         _fit(cells is None or len(cells) == rows.shape[1], how, returned, what)
-        scores = _probable(_activated(rows[..., first:], how), how, what)
-        sure = _probable(_activated(rows[..., 4], one), how, what) if first == 5 else None
+        finite = _check_scores(rows[..., 4:], how, what)
+        sure = _activated(rows[..., 4], one) if first == 5 else None
         found = []
         for i in range(batch):
-            # Scores are 1 at most, so what is less sure than the threshold is below it.
-            at = slice(None) if sure is None else _may_be(sure[i], scores[i], how)
-            best, labels = _best(scores[i][at], how)
+            # Scores are 1 at most, so what is less sure than the threshold is below it. Where one
+            # is not finite, that is to be seen.
+            at = slice(None) if sure is None or not finite else _may_be(sure[i], how)
+            kept = rows[i][at]
+            best, labels = _best(_activated(kept[:, first:], how), how)
             best = best if sure is None else best * sure[i][at]
-            boxes = rows[i][at][:, :4]
+            boxes = kept[:, :4]
             if cells is not None:
                 own = cells.to(rows.device)[at]
                 centre = (boxes[:, :2] + own[:, :2]) * own[:, 2:]
@@ -175,14 +178,9 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
     return read
 
 
-def _may_be(sure: Tensor, scores: Tensor, how: Declaration) -> Tensor:
-    """Places of (A,) rows that may reach the threshold; of all where one is not finite, which is
-    to be seen."""
-    wanted = sure * (1 + _ROUNDING) >= how.score_threshold
-    # A sum tells it in one pass; those of numbers in 0..1 are finite.
-    if not torch.isfinite(scores.sum() + sure.sum()):
-        wanted = torch.ones_like(wanted)
-    return torch.nonzero(wanted)[:, 0]
+def _may_be(sure: Tensor, how: Declaration) -> Tensor:
+    """Places of (A,) rows that may reach the threshold."""
+    return torch.nonzero(sure * (1 + _ROUNDING) >= how.score_threshold)[:, 0]
 
 
 def _cells(strides: tuple[int, ...], window: tuple[int, int]) -> Tensor:
@@ -287,11 +285,16 @@ def _activated(scores: Tensor, how: Declaration) -> Tensor:
     return scores.softmax(-1) if how.activation == "softmax" else scores
 
 
-def _probable(scores: Tensor, how: Declaration, what: str) -> Tensor:
-    """They themselves: a score per class that is no probability is a logit, or something else."""
+def _check_scores(scores: Tensor, how: Declaration, what: str) -> bool:
+    """Whether all are finite: NaN and infinity are the image's own fault, and are said of it.
+
+    InputError where one that nothing activates is no probability: a logit, or something else.
+    """
     low, high = torch.aminmax(scores) if scores.numel() else (scores.sum(),) * 2
-    # NaN and infinity are the image's own fault, and are said of it.
-    if torch.isfinite(high - low):
+    finite = bool(torch.isfinite(high - low))
+    if how.activation != "none":
+        return finite
+    if finite:
         odd = bool(low < -_ROUNDING or high > 1 + _ROUNDING)
     else:
         odd = bool(((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any())
@@ -302,7 +305,7 @@ def _probable(scores: Tensor, how: Declaration, what: str) -> Tensor:
             tip="activation = 'sigmoid' or 'softmax' makes scores of logits; columns behind the"
             " scores, as of masks and keypoints, are for a decoder.",
         )
-    return scores
+    return finite
 
 
 def _whole(labels: Tensor, how: Declaration, what: str) -> Tensor:

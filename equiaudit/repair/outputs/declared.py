@@ -48,21 +48,21 @@ def made_outside(model: Model) -> Misfit | None:
     )
 
 
-def declared_as(model: Model, every: EveryRun | None, *, named: bool) -> str:
-    """The declaration as a table of TOML for a file made of the model; "" where there is none.
+def declared_as(model: Model, every: EveryRun | None, *, named: bool) -> dict[str, Any]:
+    """The declaration as the table for a file made of the model; {} where there is none.
 
     Where the file has not the names of the outputs (`named`), it tells their places.
     """
     how = declaration_of(model)
     if how is None:
-        return ""
+        return {}
     if named or every is None or how.format in ("dicts", "anchors", "decoder"):
-        return how.toml
+        return how.plain
     if how.format == "boxes":
         at: dict[str, Any] = {key: str(place) for key, place in _named(how, every).items()}
-        return replace(how, **at).toml
+        return replace(how, **at).plain
     place = _place(how.output, every, _first_rows(every))
-    return replace(how, output=str(place) if len(every.names) > 1 else "").toml
+    return replace(how, output=str(place) if len(every.names) > 1 else "").plain
 
 
 def declared_roles(model: Model, every: EveryRun) -> dict[int, Role]:

@@ -47,7 +47,7 @@ class Classification(Task):
             "of labels change",
             counted("image", "No image changes its label"),
             kept=True,
-            ever=("flipped", "of the images change theirs at some of their moves"),
+            also=(("flipped", "of the images change theirs at some of their moves"),),
         ),
     )
     about: ClassVar[tuple[tuple[str, str], ...]] = (

@@ -199,6 +199,7 @@ class _Seen:
         self._clean = clean
         self.inside = Inside(clean, kind, window)
         self._area = area(clean.boxes)
+        self._size = (self._area >= _SMALL).astype(np.int64) + (self._area > _LARGE)
         self._low, self._high = clean.scores.copy(), clean.scores.copy()
         self._ever = np.zeros(len(clean), np.bool_)
         self._counts: list[tuple[int, ...]] = []
@@ -213,7 +214,7 @@ class _Seen:
         self.inside.take(found, field, offset, seen)
         kept = seen.kept >= 0
         sums = (seen.counted, kept, seen.relabelled, seen.lost, seen.apart, seen.appeared)
-        self._counts.append((*(int(each.sum()) for each in sums), len(found)))
+        self._counts.append((*(int(np.count_nonzero(each)) for each in sums), len(found)))
         scores = found.scores[seen.kept[kept]]
         self._low[kept] = np.minimum(self._low[kept], scores)
         self._high[kept] = np.maximum(self._high[kept], scores)
@@ -222,9 +223,8 @@ class _Seen:
         self._moves.append(moves)
         self._worst[kept] = np.fmax(self._worst[kept], moves[:, 0])
         self._times += np.stack([kept, seen.counted], axis=1)
-        size = (self._area >= _SMALL).astype(np.int64) + (self._area > _LARGE)
-        for i in range(3):
-            self._sizes[i] += (kept & (size == i)).sum(), (seen.counted & (size == i)).sum()
+        for column, those in enumerate((kept, seen.counted)):
+            self._sizes[:, column] += np.bincount(self._size[those], minlength=3)
 
     def series(self, pairs: tuple[tuple[int, int], ...]) -> BoxSeries:
         """All of it."""

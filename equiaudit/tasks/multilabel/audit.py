@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ttest_1samp
 
 from equiaudit.audit.boundary import Changes, boundary_parts, paired_views, unequal
 from equiaudit.audit.jobs import columns_of
@@ -243,6 +242,8 @@ def _above_chance(records: Iterable[SetRecord]) -> tuple[int, bool] | None:
     ]
     if not pairs:
         return None
+    from scipy.stats import ttest_1samp  # slow to import
+
     decided, true = (np.stack(each).astype(np.float64) for each in zip(*pairs, strict=True))
     together = ((decided - decided.mean(0)) * (true - true.mean(0))).sum(1)
     if len(pairs) < 2 or not np.ptp(together):

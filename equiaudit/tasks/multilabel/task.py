@@ -109,7 +109,8 @@ class Multilabel(Task):
 
         why = f"says nothing of {model.name}, which returns several labels per image"
         tip = "Leave it out; --labels FILE.csv says which classes are there."
-        reading.refuse((*OF_MASKS, "layout", "class_order"), why, tip)
+        others = (name for name in OF_MASKS if name != "split")
+        reading.refuse((*others, "layout", "class_order"), why, tip)
         names = reading.names_for(model.name, model.class_names, model.num_classes)
         return open_label_sets(
             data,
@@ -118,6 +119,7 @@ class Multilabel(Task):
             num_classes=model.num_classes or 0,
             limit=limit,
             seed=seed,
+            split=reading.split,
         )
 
     def audit(

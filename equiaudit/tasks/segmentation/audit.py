@@ -16,7 +16,6 @@ from equiaudit.data import ClassTable, Dataset, Item, MaskReader
 from equiaudit.kinds import around
 from equiaudit.metrics.dense import iou_estimates, largest, mean_iou
 from equiaudit.metrics.flips import flip_difference, flip_interval, flip_ratio, kept_of
-from equiaudit.metrics.intervals import ratio_interval
 from equiaudit.models.types import Model
 from equiaudit.results import BorderProfile, ClassScore, DenseShift, Estimate
 from equiaudit.shifts import Series, ShiftPlan
@@ -35,6 +34,12 @@ from equiaudit.tasks.segmentation.block import (
 )
 from equiaudit.tasks.segmentation.colours import painted, palette
 from equiaudit.tasks.segmentation.finding import Findings
+from equiaudit.tasks.segmentation.object_figures import (
+    found_and_lost,
+    lost_share,
+    object_metrics,
+    object_table,
+)
 
 _MEANING = (
     "share of pixels whose label a shift changes, by their distance to the border of the "
@@ -57,6 +62,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
         "miou_worst",
         "objects_found",
         "objects_lost",
+        "objects_new",
         "nonfinite",
     )
 
@@ -116,7 +122,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
         return super().gathered(pictures, records) | {"warnings": warnings}
 
     def metrics(self, series: Series, records: Sequence[SegmentationRecord]) -> dict[str, Estimate]:
-        """Consistency, flips, and with masks mIoU and lost objects."""
+        """Consistency, flips, objects, and with masks mIoU."""
         own = [r.of(series.name) for r in records]
         changes = np.array([s.changes.mean() for s in own])
         found = {
@@ -124,14 +130,15 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             "flip_rate": flip_interval(changes),
             "flip_rate_max": largest(np.array([s.changes.max() for s in own])),
         }
-        if not self.dataset.labelled:
+        masks, seed = self.dataset.labelled, self.plan.seed
+        if masks or self.classes == 2:
+            found |= object_metrics(own, masks=masks, seed=seed)
+        if not masks:
             return found
-        seed = self.plan.seed
         found["miou_clean"], _ = iou_estimates(_scores([r.unshifted for r in records]), seed=seed)
         if series.parts == 1:
             found["miou_shifted"], _ = iou_estimates(_scores([s.shifted for s in own]), seed=seed)
             found["miou_worst"], _ = iou_estimates(_scores([s.worst for s in own]), seed=seed)
-        found["lost_object"] = _lost(own, None)
         return found
 
     bounded = ("mascc", "massc", "flip_rate")
@@ -146,12 +153,15 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     def further(
         self, series: Series, records: Sequence[SegmentationRecord], dense: DenseShift
     ) -> dict[str, Any]:
-        """Classes, and the maps of pixels kept."""
+        """Classes, objects, and the maps of pixels kept."""
         whole, phases = pixel_maps(self.plan, series, records)
         scored = self.dataset.labelled and series.parts == 1
-        classes = self._class_scores(series, records) if scored else ()
+        more = {
+            "classes": self._class_scores(series, records) if scored else (),
+            "objects": object_table(series.name, records, masks=self.dataset.labelled),
+        }
         return {
-            "dense": dense.model_copy(update={"classes": classes}),
+            "dense": dense.model_copy(update=more),
             "agreement_map": whole,
             "phase_map": phases,
             "by_distance": by_distance(self.plan, series, records),
@@ -175,7 +185,7 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
                 iou_clean=each[0][i],
                 iou_shifted=each[1][i],
                 iou_worst=each[2][i],
-                lost_object=None if i == 0 else _lost(own, i),
+                lost_object=None if i == 0 else lost_share(own, i),
             )
             for i in range(self.classes)
         )
@@ -243,14 +253,13 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
             "kept": repr(float(1 - own.changes.mean())),
             "flip_rate_max": f"{own.changes.max():.6g}",
         }
+        if own.objects:
+            found["objects_found"], found["objects_lost"] = found_and_lost(own)
+            found["objects_new"] = own.new
         if not own.shifted:
             return found
         scores = {"clean": record.unshifted, "shifted": own.shifted, "worst": own.worst}
-        found |= {f"miou_{name}": _cell(each) for name, each in scores.items()}
-        return found | {
-            "objects_found": sum(n for _, _, n in own.objects),
-            "objects_lost": sum(lost for _, lost, _ in own.objects),
-        }
+        return found | {f"miou_{name}": _cell(each) for name, each in scores.items()}
 
     def notes(self, records: Sequence[SegmentationRecord]) -> tuple[str, ...]:
         """What was done to outputs before they were compared."""
@@ -276,14 +285,6 @@ def _agreement(series: Series) -> str:
 def _scores(each: Sequence[Scores]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(n, C, 3)"""
     return np.array(each, np.float64)
-
-
-def _lost(own: Sequence[SegmentationSeries], label: int | None) -> Estimate:
-    """Of one class, or of all: lost over found, images as clusters."""
-    chosen = [[o for o in s.objects if label in (None, o[0])] for s in own]
-    lost = np.array([sum(o[1] for o in objects) for objects in chosen], np.float64)
-    found = np.array([sum(o[2] for o in objects) for objects in chosen], np.float64)
-    return ratio_interval(lost, found)
 
 
 def _own_mean_iou(labels: torch.Tensor, mask: torch.Tensor, classes: int) -> float | None:

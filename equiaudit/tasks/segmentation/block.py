@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from equiaudit.tasks.maps.block import MapBlock
 from equiaudit.tasks.maps.frames import Frames, Moved
 from equiaudit.tasks.maps.outputs import Upsampling, labels_by
 from equiaudit.tasks.maps.records import MapRecord, MapSeries
-from equiaudit.tasks.segmentation.objects import Objects
+from equiaudit.tasks.segmentation.objects import Alike, Fates, Lost, Objects, new_objects
 
 Scores = tuple[tuple[int, int, int], ...]
 """Per class: pixels that are right, true, predicted."""
@@ -43,8 +42,18 @@ class SegmentationSeries(MapSeries):
     """Summed over the offsets."""
     worst: Scores = ()
     """At the offset whose own mIoU is lowest."""
-    objects: tuple[tuple[int, int, int], ...] = ()
-    """(class, lost, found) with objects counted once per offset."""
+    objects: tuple[Alike, ...] = ()
+    """Of the mask; of the unshifted prediction where there is none and two classes."""
+    lost: tuple[Lost, ...] = ()
+    new: int = 0
+    """Objects that shifts make, summed over the offsets."""
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `asdict`."""
+        objects = tuple(Alike(**each) for each in data["objects"])
+        lost = tuple(Lost(**each) for each in data["lost"])
+        return super().from_json(data | {"objects": objects, "lost": lost})
 
 
 @dataclass(frozen=True)
@@ -70,21 +79,20 @@ def scores_of(predicted: Tensor, true: Tensor, classes: int) -> Counts:
 
 @dataclass
 class _Mask:
-    """The mask of one image: with the plan's margin, of the window, its objects and scores."""
+    """The mask of one image: with the plan's margin, of the window, and its scores."""
 
     whole: Tensor
     window: Tensor
-    objects: Objects
     unshifted: Counts
 
 
 @dataclass
 class _Kept:
-    """Scores by slot and objects of one image and series."""
+    """Scores by slot, and what became of objects, of one image and series."""
 
+    fates: Fates
     scores: dict[int, Counts] = field(default_factory=dict)
-    lost: Counter[int] = field(default_factory=Counter)
-    found: Counter[int] = field(default_factory=Counter)
+    new: int = 0
 
 
 class SegmentationBlock(MapBlock[SegmentationSeries]):
@@ -106,6 +114,7 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         self._labels: dict[int, Tensor] = {}
         self._only: dict[int, int | None] = {}
         self._masks: dict[int, _Mask] = {}
+        self._objects: dict[int, Objects] = {}
         self._kept: dict[tuple[int, str], _Kept] = {}
         self._real = {s.name for s in plan.series if s.moves.real}
         self._between = {s.name for s in plan.series if s.parts > 1}
@@ -124,7 +133,10 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
             whole = torch.from_numpy(truth.values).to(self._device)
             window = cut(whole[None], self.plan.window, self.plan.margin, (0, 0))[0]
             counts = scores_of(unshifted, window, self._classes)
-            self._masks[image] = _Mask(whole, window, Objects(window, unshifted), counts)
+            self._masks[image] = _Mask(whole, window, counts)
+            self._objects[image] = Objects(window, unshifted)
+        elif self._classes == 2:
+            self._objects[image] = Objects(unshifted, unshifted)
 
     def compare(self, job: Job, shifted: Tensor, moved: Moved) -> tuple[float, Tensor]:
         """The flip rate and the flips."""
@@ -132,17 +144,24 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         if only is not None and bool((shifted != only).any()):
             self._only[job.image] = None
         clean = moved.clean(self._labels[job.image])
-        flips = moved.settled(shifted, clean) != clean
-        mask = self._masks.get(job.image)
-        if mask is not None and job.name in self.plan.names:
-            kept = self._kept.setdefault((job.image, job.name), _Kept())
-            back = moved.settled(shifted, moved.clean(mask.window))
+        settled = moved.settled(shifted, clean)
+        flips = settled != clean
+        if job.image in self._objects and job.name in self.plan.names:
+            self._keep(job, shifted, settled, moved)
+        return float(flips.sum()) / flips.numel(), flips
+
+    def _keep(self, job: Job, shifted: Tensor, settled: Tensor, moved: Moved) -> None:
+        """What the shift does to objects, and where there is a mask how well it is met."""
+        objects, mask = self._objects[job.image], self._masks.get(job.image)
+        kept = self._kept.setdefault((job.image, job.name), _Kept(objects.begin()))
+        clean, true, back = moved.clean(self._labels[job.image]), None, settled
+        if mask is not None:
+            true = moved.clean(mask.window)
+            back = moved.settled(shifted, true)
             if job.name not in self._between:
                 kept.scores[job.slot] = self._scores(job, shifted, back, mask, moved)
-            for label, (lost, found) in mask.objects.count(moved, back).items():
-                kept.lost[label] += lost
-                kept.found[label] += found
-        return float(flips.sum()) / flips.numel(), flips
+        objects.add(kept.fates, moved, back)
+        kept.new += new_objects(moved, settled, clean, true)
 
     def _scores(self, job: Job, shifted: Tensor, back: Tensor, mask: _Mask, moved: Moved) -> Counts:
         """Against the mask moved with the image: real mask enters with real pixels, else none."""
@@ -157,15 +176,19 @@ class SegmentationBlock(MapBlock[SegmentationSeries]):
         kept = self._kept.get((image, name))
         if kept is None or None in fields["change"]:
             return SegmentationSeries(**fields)
-        objects = tuple((c, kept.lost[c], kept.found[c]) for c in sorted(kept.found))
-        if name in self._between:
-            return SegmentationSeries(**fields, objects=objects)
+        own = self._objects[image]
+        found: dict[str, Any] = fields | {
+            "objects": own.alike(kept.fates),
+            "lost": own.lost(kept.fates),
+            "new": kept.new,
+        }
+        if not kept.scores:
+            return SegmentationSeries(**found)
         each = np.stack([kept.scores[slot] for slot in sorted(kept.scores)])
-        own = mean_iou(each.astype(np.float64))
-        worst = int(np.nanargmin(own)) if np.isfinite(own).any() else 0
-        return SegmentationSeries(
-            **fields, shifted=_plain(each.sum(0)), worst=_plain(each[worst]), objects=objects
-        )
+        means = mean_iou(each.astype(np.float64))
+        worst = int(np.nanargmin(means)) if np.isfinite(means).any() else 0
+        shifted, lowest = _plain(each.sum(0)), _plain(each[worst])
+        return SegmentationSeries(**found, shifted=shifted, worst=lowest)
 
     def record(self, image: int, **fields: Any) -> SegmentationRecord:
         """With the unshifted scores."""

@@ -83,6 +83,49 @@ _OF_SHIFTS = (
         needs_truth=True,
         **_SHIFTED,
     ),
+    MetricInfo(
+        "lost_object_ever",
+        "Objects lost at some shift",
+        "share of the objects found unshifted that some shift loses",
+        False,
+        needs_truth=True,
+        **_SHIFTED,
+    ),
+    MetricInfo(
+        "false_object",
+        "False objects per shift",
+        "predicted objects that a shift makes, where neither the mask nor the unshifted prediction "
+        "has one, per image and shift",
+        False,
+        upper_bound=None,
+        is_share=False,
+        needs_truth=True,
+        **_SHIFTED,
+    ),
+    MetricInfo(
+        "lost_region",
+        "Regions lost",
+        "share of the regions predicted unshifted of which a shift leaves no pixel",
+        False,
+        **_SHIFTED,
+    ),
+    MetricInfo(
+        "lost_region_ever",
+        "Regions lost at some shift",
+        "share of the regions predicted unshifted that some shift loses",
+        False,
+        **_SHIFTED,
+    ),
+    MetricInfo(
+        "new_region",
+        "New regions per shift",
+        "predicted regions that a shift makes, where the unshifted prediction has none, per image "
+        "and shift",
+        False,
+        upper_bound=None,
+        is_share=False,
+        **_SHIFTED,
+    ),
 )
 
 _OF_SEQUENCES = (
@@ -91,6 +134,13 @@ _OF_SEQUENCES = (
         "IoU of the defect",
         "mean over the frames of a sequence, then over sequences",
         True,
+        **_ON_SEQUENCES,
+    ),
+    MetricInfo(
+        "iou_range",
+        "IoU, best less worst frame",
+        "of the defect, over the frames of a sequence, mean over sequences",
+        False,
         **_ON_SEQUENCES,
     ),
     MetricInfo(

@@ -47,8 +47,34 @@ class Segmentation(MapTask):
     change = "flip_rate"
     subject = "a pixel's label"
     measures = (
+        Measure(
+            "lost_object",
+            "of the objects found unshifted are lost",
+            counted("object", "No object is lost", "is lost", "are lost"),
+            also=(
+                ("lost_object_ever", "are lost at some of their moves"),
+                ("false_object", "false objects appear per move"),
+                ("flip_rate", "of pixels change their label"),
+            ),
+        ),
+        Measure(
+            "lost_region",
+            "of the regions predicted unshifted are lost",
+            counted("predicted region", "No predicted region is lost", "is lost", "are lost"),
+            also=(
+                ("lost_region_ever", "are lost at some of their moves"),
+                ("new_region", "new ones appear per move"),
+                ("flip_rate", "of pixels change their label"),
+            ),
+        ),
         Measure("flip_rate", "of pixels change", counted("pixel", "No pixel changes its label")),
-        Measure("lost_share", "of frames lose the defect", _lost, unit="sequence"),
+        Measure(
+            "lost_share",
+            "of frames lose the defect",
+            _lost,
+            unit="sequence",
+            also=(("iou_range", "of IoU lie between the best and the worst frame of a sequence"),),
+        ),
     )
     about = (
         MOVED_BACK,
@@ -58,13 +84,19 @@ class Segmentation(MapTask):
             "pixels under circular shifts, of those that both windows show otherwise.",
         ),
         (
+            "Objects",
+            "8-connected parts of a class in the mask (regions: in the unshifted prediction, where "
+            "there are no masks and two classes); class 0 is background. One is found where a "
+            "pixel of it has its class. Those that a crop or zero-pad shift cuts do not count.",
+        ),
+        (
             "mIoU",
             "the mean over classes of intersection over union, each summed over all images. At the "
             "worst shift, each image counts with the shift that is worst for it.",
         ),
     )
     truth = TruthWords("masks", "masks", "DATA is then a folder with images/ and masks/.")
-    means = ("mean_iou", "iou_variance", "area_variance", "lost_share")
+    means = ("mean_iou", "iou_variance", "area_variance", "lost_share", "iou_range")
     """Of sequences."""
 
     def open(
@@ -114,19 +146,24 @@ class Segmentation(MapTask):
         return ScoreLosses(probabilities)
 
     def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
-        """A table of classes before those of all maps."""
-        from equiaudit.tasks.segmentation import classes
+        """Sequences, objects and classes before what all maps have."""
+        from equiaudit.tasks.segmentation import classes, object_tables, sequence_report
 
         return chain(
-            classes.sections(result, narrow=narrow), super().sections(result, narrow=narrow)
+            sequence_report.sections(result),
+            object_tables.sections(result, narrow=narrow),
+            classes.sections(result, narrow=narrow),
+            super().sections(result, narrow=narrow),
         )
 
     def html(self, result: Result, room: int) -> HtmlSections:
         """The same."""
-        from equiaudit.tasks.segmentation import classes
+        from equiaudit.tasks.segmentation import classes, object_tables, sequence_report
 
+        strips, room = sequence_report.html(result, room)
         own = super().html(result, room)
-        return HtmlSections(classes.html(result) + own.figures, own.causes)
+        tables = strips + object_tables.html(result) + classes.html(result)
+        return HtmlSections(tables + own.figures, own.causes)
 
     def wrote(self, columns: Collection[str]) -> bool:
         """Pixels that keep their label, or sequences."""

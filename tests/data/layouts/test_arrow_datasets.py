@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from equiaudit.data import Decoded, Geometry, MaskReader, decode, open_dataset, open_dense_dataset
+from equiaudit.data import (
+    Decoded,
+    Geometry,
+    MaskReader,
+    class_folders_in,
+    decode,
+    open_dataset,
+    open_dense_dataset,
+    open_label_sets,
+)
 from equiaudit.data.items import Item
 from equiaudit.data.places import folder_of
 from equiaudit.errors import InputError
@@ -203,3 +212,122 @@ def test_rows_travel_by_their_path(tmp_path: Path) -> None:
     assert there == place
     name = "data/test-00000-of-00001/000003.png"
     assert (there / name).read(1 << 20) == png(np.full((9, 9, 3), 103, np.uint8))
+
+
+# Several classes of an image
+
+SETS: list[list[int]] = [[0, 2], [], [1], [2, 1], [0], [0, 1, 2], [], [2]]
+HOT = [[int(k in own) for k in range(3)] for own in SETS]
+CLASS = {"names": NAMES, "_type": "ClassLabel"}
+IMAGE = {"_type": "Image"}
+
+
+def sets_of(data) -> dict[int, set[int]]:
+    """By the value that all pixels of an image have."""
+    found = {}
+    for item in data.items:
+        read = decode(item, Geometry((9, 9)), data.truth)
+        found[int(read.pixels[0, 0, 0])] = set(np.flatnonzero(read.truth.values).tolist())
+    return found
+
+
+def opened(root: Path, **how):
+    settings = {"labels": None, "class_names": (), "num_classes": 3, "limit": None, "seed": 0}
+    return open_label_sets(root, **(settings | how))
+
+
+def shard(root: Path, labels: object, feature: object = None, start: int = 0, split="test") -> None:
+    features = None if feature is None else {"image": IMAGE, "labels": feature}
+    content = table(start, features or {}, labels=labels).drop_columns(["label"])
+    to_parquet(root / "data" / f"{split}-00000-of-00001.parquet", content)
+
+
+LISTS = [
+    {"feature": CLASS, "_type": "Sequence", "length": -1},
+    {"feature": CLASS, "_type": "List"},
+    {"feature": CLASS, "_type": "LargeList"},
+    [CLASS],
+]
+
+
+@pytest.mark.parametrize("feature", LISTS)
+@pytest.mark.parametrize("kind", ["list", "large"])
+def test_lists_of_class_label(feature, kind: str, tmp_path: Path) -> None:
+    of = pa.list_(pa.int64()) if kind == "list" else pa.large_list(pa.int64())
+    shard(tmp_path, pa.array(SETS, of), feature)
+    data = opened(tmp_path)
+    assert data.layout == "datasets"
+    assert data.labelled
+    assert sets_of(data) == {i: set(own) for i, own in enumerate(SETS)}
+    assert "8 of 8 images labelled, 2 of them without any class, from column labels" in str(
+        data.notes
+    )
+
+
+def test_names_of_the_feature_are_matched_with_the_models(tmp_path: Path) -> None:
+    shard(tmp_path, SETS, LISTS[0])
+    known = ("ape", "bear", "cat", "zebra")
+    data = opened(tmp_path, class_names=known, num_classes=4)
+    wanted = {i: {known.index(NAMES[k]) for k in own} for i, own in enumerate(SETS)}
+    assert sets_of(data) == wanted
+    with pytest.raises(InputError, match=r"has 3 classes .'zebra', ....*the model has 4"):
+        opened(tmp_path, num_classes=4)
+
+
+def test_plain_lists(tmp_path: Path) -> None:
+    wanted = {i: set(own) for i, own in enumerate(SETS)}
+    for name, labels in {
+        "indices": SETS,
+        "marks": HOT,
+        "fixed": pa.array(HOT, pa.list_(pa.int8(), 3)),
+        "flags": [[bool(k) for k in own] for own in HOT],
+        "names": [[NAMES[k] for k in own] for own in SETS],
+    }.items():
+        shard(tmp_path / name, labels)
+        names = NAMES if name == "names" else ()
+        if name == "flags":  # of a type that no column of labels has
+            assert not opened(tmp_path / name).labelled
+        else:
+            assert sets_of(opened(tmp_path / name, class_names=names)) == wanted, name
+
+
+def test_lists_with_two_readings_are_refused(tmp_path: Path) -> None:
+    shard(tmp_path / "a", [[0, 1], [1, 0]] * 4)
+    with pytest.raises(InputError, match="may be class indices, or hold a 0 or 1") as refused:
+        opened(tmp_path / "a", num_classes=2)
+    assert "ClassLabel" in refused.value.tip
+    shard(tmp_path / "b", [[0, 1], [1, 1]] * 4)  # no index is twice in a list
+    assert sets_of(opened(tmp_path / "b", num_classes=2)) == {
+        i: {1} if i % 2 == 0 else {0, 1} for i in range(8)
+    }
+    shard(tmp_path / "c", [[0, 1], [1, 0]] * 4, {"feature": CLASS, "_type": "List"})
+    assert sets_of(opened(tmp_path / "c")) == {i: {0, 1} for i in range(8)}
+    shard(tmp_path / "d", [[0, 3]] * 8)
+    with pytest.raises(InputError, match=r"have '3' in labels, as that of .*000000.png"):
+        opened(tmp_path / "d")
+
+
+def test_splits_missing_cells_and_one_class_each(tmp_path: Path) -> None:
+    for start, split in enumerate(("train", "test")):
+        shard(tmp_path / "a", [None, *SETS[1:]], LISTS[0], 100 * start, split)
+    data = opened(tmp_path / "a")
+    assert sets_of(data) == {100 + i: set(own) for i, own in enumerate(SETS) if i}
+    assert min(sets_of(opened(tmp_path / "a", split="train"))) == 1
+    assert class_folders_in(tmp_path / "a") == ""
+    to_stream(tmp_path / "b" / "data-00000-of-00001.arrow", table(0))
+    one = opened(tmp_path / "b")
+    assert [len(own) for own in sets_of(one).values()] == [1] * 8
+    assert "one class each" in str(one.notes)
+
+
+def test_of_a_classifier_they_are_no_labels(tmp_path: Path) -> None:
+    shard(tmp_path, SETS, LISTS[0])
+    data = open_dataset(tmp_path, num_classes=3)
+    assert not data.labelled
+    assert "--task multilabel" in str(data.notes)
+
+
+def test_folders_have_no_splits(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match="alone have splits"):
+        opened(tmp_path, split="test")
