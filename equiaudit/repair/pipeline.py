@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,10 +33,11 @@ from equiaudit.repair.save.in_runtimes import control_of, elsewhere
 from equiaudit.repair.save.onnx_net import OnnxNet
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
+from equiaudit.repair.verify.budget import along_of, budget_of
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
 from equiaudit.repair.verify.every_output import EveryOutput
-from equiaudit.repair.verify.further import with_every_output
+from equiaudit.repair.verify.further import returns_several, with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
 from equiaudit.tasks import TASKS
@@ -49,9 +49,6 @@ __all__ = [
     "fix",
     "verify_model",
 ]
-
-_PROBE = 8
-_LEAST, _MOST = 64, 20_000
 
 Images = Mapping[str, torch.Tensor]
 GetImages = Callable[[Preprocess], Images]
@@ -142,26 +139,42 @@ def verify_model(
             tip="Leave --positions out.",
         )
     how = model.preprocess
-    pictures = verification_images(how, images)
-    affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
+    several = returns_several(model)
+    stride = model.total_stride or how.size
+    budget = budget_of(
+        model.run,
+        verification_images(how, images),
+        seconds / 2 if several else seconds,
+        model.device,
+        comparisons,
+        along=sum(stride) - 2,
+    )
+    pictures, affordable, until = budget.images, budget.comparisons, budget.until
     if model.reading:
-        return verify_boxes(model, against, pictures, comparisons=affordable, seed=seed)
+        found = verify_boxes(
+            model, against, pictures, comparisons=affordable, seed=seed, until=until
+        )
+        return budget.said(found)
     control = None if against is None else _taking(against, how.dtype)
     found = verify(
         model.run,
         control,
         pictures,
-        total_stride=model.total_stride or how.size,
+        total_stride=stride,
         dense=TASKS[model.task].maps,
         threshold=label_threshold(model),
         device=model.device,
         comparisons=affordable,
         seed=seed,
         subject=model.name,
+        until=until,
     )
-    return with_every_output(
-        found, model, against, pictures, positions, comparisons=affordable, seed=seed
+    # Each of the two looks has half of the time.
+    again = until + seconds / 2 if several else until
+    every = with_every_output(
+        found, model, against, pictures, positions, comparisons=affordable, seed=seed, until=again
     )
+    return budget.said(every)
 
 
 @dataclass(frozen=True)
@@ -251,13 +264,16 @@ class _Job:
     def _pictures(self) -> dict[str, torch.Tensor]:
         return verification_images(self.converted.preprocess, self.images)
 
-    @property
-    def _share(self) -> float:
-        """Seconds for one of the verifications: `FixOptions.seconds` are for all of them."""
+    def _share(self, of_file: bool) -> float:
+        """Seconds for one of the verifications: `FixOptions.seconds` are for all of them.
+
+        The file, which is what counts, has twice the time of the graph on a device.
+        """
         net = self.converted.net
         of_graph = len(net.devices(self.options.devices or _devices()))
-        of_file = 1 + len(self._further) + len(self.options.runtimes)
-        return self.options.seconds / (of_graph + of_file)
+        files = 1 + len(self._further) + len(self.options.runtimes)
+        part = self.options.seconds / (of_graph + 2 * files)
+        return 2 * part if of_file else part
 
     @property
     def _further(self) -> tuple[Further, ...]:
@@ -277,17 +293,21 @@ class _Job:
         subject: str = "converted graph",
         control: Run | None = None,
     ) -> Verification:
-        pictures = self._pictures()
         options = self.options
-        affordable = options.comparisons or _affordable(run, pictures, self._share, device)
-        found = self.converted.check(
-            run,
-            control or self.converted.original.on(device),
-            pictures,
-            device=device,
-            comparisons=affordable,
-            seed=options.seed,
-            subject=subject,
+        seconds = self._share(of_file=control is not None)
+        along = along_of(self.converted.check, self.converted.preprocess.size)
+        budget = budget_of(run, self._pictures(), seconds, device, options.comparisons, along=along)
+        found = budget.said(
+            self.converted.check(
+                run,
+                control or self.converted.original.on(device),
+                budget.images,
+                device=device,
+                comparisons=budget.comparisons,
+                seed=options.seed,
+                subject=subject,
+                until=budget.until,
+            )
         )
         return found.model_copy(update={"claimed": self._claim.exact})
 
@@ -363,25 +383,3 @@ def _failure(record: Verification) -> str:
 
 def _devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-
-
-def _affordable(
-    run: Callable[[torch.Tensor], object],
-    images: Images,
-    seconds: float,
-    device: torch.device | str,
-) -> int:
-    """How many comparisons take about `seconds`, from the time of one batch.
-
-    The unshifted passes and those of the control take their share first.
-    """
-    batch = torch.stack(list(images.values())[:_PROBE]).to(device)
-    with torch.inference_mode():
-        run(batch)
-        start = time.perf_counter()
-        run(batch)
-        if batch.device.type == "cuda":
-            torch.cuda.synchronize(batch.device)
-        taken = time.perf_counter() - start
-    passes = seconds * len(batch) / max(taken, 1e-6) - 2 * len(images)
-    return int(min(_MOST, max(_LEAST, passes / 1.25)))

@@ -108,7 +108,9 @@ def read_outputs(
         raise Refused(Misfit(f"{model} returns numbers that are no tensors, which would be lost."))
     by_place = {one.place: one for one in told}
     known = declared or {}
-    rows_told = _rows_told(every, {*by_place, *known})
+    # Rows beside those that are relative to cells or anchors may be so too, and do not follow.
+    relative = any(isinstance(role, Positions) and role.strides for role in known.values())
+    rows_told = _rows_told(every, by_place if relative else {*by_place, *known})
     roles: list[Role] = []
     notes: list[str] = []
     for place, (name, shape) in enumerate(zip(every.names, every.shapes, strict=True)):
@@ -176,6 +178,8 @@ class _One:
         if not isinstance(role, Positions):
             return None
         where = f"in {_unit(role.unit)}" if not role.strides else "in cells of its grids"
+        if role.anchors:
+            where = "in shares of its anchors"
         return f"output {self.name!r} holds boxes {where}, by the declaration"
 
     def _unit(self, kind: PositionKind) -> Unit:

@@ -100,7 +100,7 @@ def moved_output(b: Builder, value: fx.Node, role: Positions, size: tuple[int, i
     shape = shape_of(value)
     rank = len(shape)
     y = b.call(role.rows, b.value(value))
-    cells = b.constant(cells_of(role.strides, size)) if role.strides else None
+    cells = b.constant(cells_of(role, size)) if role.strides else None
     width = shape[-2 if role.columns else -1]
     point = b.levels.frame(b)
     sides = b.constant(torch.tensor([size[1], size[0]]))

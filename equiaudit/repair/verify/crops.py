@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class Moved:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """Over random places of the margin."""
         stack = torch.stack(list(some(images).values())).to(device)
@@ -57,14 +59,15 @@ class Moved:
             shifts, kept = _moves(stack, offsets, self.margin, count, seed)
             places = (2 * self.margin + 1) ** 2 - 1
             plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
-            trial = Trial(list(images), stack, plan, kept)
+            trial = Trial(list(images), stack, plan, kept, until=until)
             itself = _Crops(self.window, None, self.dense, self.layout, self.threshold)
-            figures = trial.errors(run, replace(itself, offsets=offsets))
+            figures, done = trial.compared(run, replace(itself, offsets=offsets))
             control = trial.first(_CONTROL_ROUNDS * len(images)).errors(original, itself)
         return trial.record(
             figures,
             control,
             [] if kept.any() else [_STILL],
+            plan=done,
             subject=subject,
             criterion=f"where the same crop is chosen, {CRITERION}",
             shifts="crop",

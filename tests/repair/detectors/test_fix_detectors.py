@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from small_detectors import SIZE, STRIDES, Finished, OneStage
+from small_detectors import ANCHORS, SIZE, STRIDES, Anchored, Finished, OneStage
 from torch import nn
 
 import equiaudit
@@ -190,6 +191,9 @@ FORMS = {
     "corner": Positions("corner"),
     "columns": Positions("keypoints", columns=True),
     "cells": Positions("cells", strides=STRIDES),
+    "anchors": Positions(
+        "cells", strides=STRIDES, anchors=(((7, 9),), ((13.5, 12),)), variances=(0.1, 0.2)
+    ),
 }
 
 
@@ -320,3 +324,71 @@ def test_what_does_not_move_boxes_is_refused_with_what_does(tmp_path: Path) -> N
         with pytest.raises(NothingToDo, match=f"{method} does not move boxes back") as refusal:
             fixed(OneStage().eval(), tmp_path / "a.pt", GRID, method=method)
         assert "mass, canonical" in str(refusal.value.tip)
+
+
+# Anchors
+
+ANCHORED = {
+    "format": "anchors",
+    "boxes": "0",
+    "scores": "1",
+    "strides": list(STRIDES),
+    "anchors": [[list(pair) for pair in own] for own in ANCHORS],
+    "activation": "softmax",
+    "background": "first",
+    "score_threshold": 0.2,
+}
+
+
+def anchored(folder: Path) -> Path:
+    """The declaration as a file."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in ANCHORED.items()]
+    (folder / "how.toml").write_text("\n".join(["[detector]", *lines]))
+    return folder / "how.toml"
+
+
+def centres_of_anchors(moves: np.ndarray) -> np.ndarray:
+    """By a loop over grids, rows, columns and anchors, in px."""
+    found, k = [], 0
+    for stride, own in zip(STRIDES, ANCHORS, strict=True):
+        for row in range(SIZE[0] // stride):
+            for column in range(SIZE[1] // stride):
+                for w, h in own:
+                    x, y = (float(v) for v in moves[0, k, :2])
+                    centre = (
+                        (column + 0.5) * stride + 0.1 * x * w,
+                        (row + 0.5) * stride + 0.1 * y * h,
+                    )
+                    found.append(centre)
+                    k += 1
+    assert k == moves.shape[1]
+    return np.array(found)
+
+
+@pytest.mark.parametrize("method", ["canonical", "mass"])
+def test_boxes_relative_to_anchors_go_with_the_image(tmp_path: Path, method: str) -> None:
+    torch.manual_seed(0)
+    net, out = Anchored().eval(), tmp_path / "fixed.pt"
+    if method == "canonical":
+        net = to_onnx(net, tmp_path / "net.onnx", ["boxes", "scores"])
+        out = tmp_path / "fixed.onnx"
+    report = fixed(net, out, str(anchored(tmp_path)), method=method)
+    assert report.outcome == "written", report.reason
+    assert all(r.passed and r.control_failed for r in report.verifications)
+    assert any("in shares of its anchors" in note for note in report.notes)
+    x = picture()
+    still = returned(out, x)
+    for shift in SHIFTS[1:4]:
+        moved = returned(out, torch.roll(x, shift, (1, 2)))
+        assert np.array_equal(moved[1], still[1])
+        assert np.array_equal(moved[0][..., 2:], still[0][..., 2:])
+        expected = centres_of_anchors(still[0]) + np.array([shift[1], shift[0]])
+        assert on_torus(centres_of_anchors(moved[0]), expected).max() < 1e-4
+    assert equiaudit.verify(out, detector=None, seconds=0.2).passed  # the table is beside it
+
+
+def test_rows_beside_those_of_anchors_are_to_be_told(tmp_path: Path) -> None:
+    """Landmarks relative to anchors do not follow the image, and nothing shows that they should."""
+    net = Anchored(further=True).eval()
+    with pytest.raises(NothingToDo, match="rows of 6, which may belong to places"):
+        fixed(net, tmp_path / "a.pt", str(anchored(tmp_path)), method="canonical")
