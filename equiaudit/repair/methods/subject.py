@@ -16,8 +16,10 @@ from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.running import sample_of
 from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.inspection import analysed, captured_graph, inspection_of
+from equiaudit.repair.methods.carried import Carried
 from equiaudit.repair.methods.further import Further, further_outputs
 from equiaudit.repair.onnx import OnnxCaptured
+from equiaudit.repair.onnx.head import head_of
 from equiaudit.repair.options import Pad
 from equiaudit.repair.outputs.declared import check_units, declared_roles
 from equiaudit.repair.outputs.following import Following, every_following
@@ -76,6 +78,12 @@ class Subject:
         except NothingToDo as refusal:
             return refusal
         return None
+
+    @cached_property
+    def carried(self) -> Carried | None:
+        """An ONNX file without a graph, up to where it has one; None for others."""
+        head = None if self.has_graph else head_of(self.model)
+        return None if head is None else Carried(self.model, head)
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -182,6 +190,8 @@ class Subject:
         """What `inspect` says; without a graph, only why there is none."""
         if self._no_graph is None:
             return inspection_of(self.model, self.captured, self.analysis)
+        if self.carried is not None:
+            return inspection_of(self.model, self.carried.head.captured, self.carried.analysis)
         return Inspection(
             tool_version=__version__,
             model=self.model.name,
