@@ -90,7 +90,7 @@ def test_options_reach_the_scan_and_protocols_choose_their_own_shifts(scanned):
 
 
 @pytest.mark.parametrize(
-    "how", [{"metric": "logit_error"}, {"metric": "consistancy"}, {"kind": "cro"}, {"judge": "mean"}]
+    "how", [{"metric": "logit_error"}, {"metric": "consistancy"}, {"kind": "cut"}, {"judge": "a"}]
 )
 def test_a_question_that_makes_no_sense_is_refused(scanned, how):
     scanned(value=1.0, low=1.0, high=1.0)
