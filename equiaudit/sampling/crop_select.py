@@ -19,6 +19,7 @@ at one side and another leaves, k p px further: the other votes stay.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equiaudit.sampling.dense_outputs import change_maps, change_tensors
+from equiaudit.sampling.positions import Positions, Role, added
 from equiaudit.sampling.wrapping import gather_window, is_nhwc
 
 _STEPS = 1024.0
@@ -154,6 +156,9 @@ class CropSelect(nn.Module):
     was taken from, (B, C', H + margin, W + margin), and where crops overlap, their mean is; outside
     of all, at most `margin` px on a side, the nearest value is repeated. Other sizes, and outputs
     that are no maps, raise ValueError.
+
+    `roles` says of each output what it is: positions, which are in px, are moved to where the crop
+    was taken from, and the others are passed on; votes have no place there.
     """
 
     def __init__(
@@ -165,9 +170,13 @@ class CropSelect(nn.Module):
         cell: int | None = None,
         dense: bool = False,
         votes: int = 1,
+        roles: Sequence[Role] = (),
     ) -> None:
         super().__init__()
+        if roles and votes > 1:
+            raise ValueError("positions of several crops have no mean")
         self.module = module
+        self.roles = tuple(roles)
         self.position = CropPosition(margin, cell, votes)
         self.margin = margin
         self.window = window
@@ -193,6 +202,13 @@ class CropSelect(nn.Module):
         rows = torch.arange(height, device=x.device) + offset[:, :1]
         columns = torch.arange(width, device=x.device) + offset[:, 1:]
         output = self.module(self._crops(_gather(x, rows, columns, self._all)))
+        if self.roles:
+            each = [output] if isinstance(output, Tensor) else list(output)
+            moved = [
+                added(y, offset, role) if isinstance(role, Positions) else y
+                for y, role in zip(each, self.roles, strict=True)
+            ]
+            return moved[0] if isinstance(output, Tensor) else tuple(moved)
         if self.dense:
             return change_maps(output, lambda y: self._put_back(y, offset, size))
         return output if self.votes == 1 else change_tensors(output, self._mean)

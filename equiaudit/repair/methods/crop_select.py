@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.methods.converted import Converted
+from equiaudit.repair.methods.crop_boxes import Middle, larger_input, of_boxes, with_boxes
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
@@ -43,6 +43,9 @@ class CropSelectInput:
         """A model without a torch graph, or images resized to less than the larger input."""
         if options.margin != "auto" and options.margin < 1:
             raise InputError(f"--margin is {options.margin}.", tip="It is 1 px or more.")
+        refused = of_boxes(subject) if subject.model.detector else None
+        if refused is not None:
+            return refused
         _ = subject.captured  # raises where there is no graph
         how = subject.model.preprocess
         margin = _margin(how, options)
@@ -52,7 +55,8 @@ class CropSelectInput:
                 return uncountable
         room = _room(how)
         if room is None or room >= margin:
-            return None if subject.dense else _positions(subject, options)
+            told = subject.dense or bool(subject.model.detector)
+            return None if told else _positions(subject, options)
         return Misfit(
             f"A margin of {margin} px needs images of"
             f" {max(how.size) + margin} px, and {subject.model.name} is given images"
@@ -63,23 +67,20 @@ class CropSelectInput:
 
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the choice, as one graph; the control sees the middle crop."""
-        margin, window, votes = (
-            _margin(inner.preprocess, options),
-            inner.preprocess.size,
-            options.votes,
-        )
-        how = _larger(inner.preprocess, margin, votes)
+        margin, votes = _margin(inner.preprocess, options), options.votes
+        window = inner.preprocess.size
+        how = _larger(inner.preprocess, margin)
+        if subject.model.detector:
+            return with_boxes(inner, subject, how, margin)
+        how = replace(how, crop_margin=margin, crop_votes=votes)
         inside = graph_inside(inner.net)
         chosen: nn.Module = CropSelect(inside, margin, window, votes=votes)
         if subject.dense:
             maps = with_channels_first(inside, subject.layout)
             chosen = CropSelect(maps, margin, window, dense=True, votes=votes)
             chosen = of_layout(chosen, inside, subject.layout)
-        middle = _Middle(inner.original.graph or subject.graph, margin, window)
-        note = (
-            f"the fixed model takes {how.size[0]}x{how.size[1]} px, the window of"
-            f" {window[0]}x{window[1]} and a margin of {margin}, and its preprocessing says so"
-        )
+        middle = Middle(inner.original.graph or subject.graph, margin, window)
+        note = larger_input(how, window, margin)
         if how.size == _resized(how):
             note += (
                 "; that is the picture as it is resized for the model, of which it took the middle"
@@ -132,6 +133,8 @@ def _no_vote(subject: Subject, margin: int, votes: int) -> Misfit | None:
     """Why the outputs for several crops cannot be averaged."""
     if margin + 1 < votes_side(votes):
         return Misfit(f"{votes} votes need a margin of {votes_side(votes) - 1} px.", "Fewer votes.")
+    if subject.model.detector:
+        return Misfit("Boxes of several crops have no mean.", "Leave --votes out.")
     if subject.model.outputs_labels:
         return Misfit(
             f"{subject.model.name} returns labels, and votes are means of scores.",
@@ -156,23 +159,6 @@ def _positions(subject: Subject, options: FixOptions) -> Misfit | None:
     return Misfit(reason, "canonical does that, with --positions OUTPUT=boxes|keypoints.")
 
 
-class _Middle(nn.Module):
-    """The unmodified net on the middle of the larger input."""
-
-    def __init__(self, module: nn.Module, margin: int, window: tuple[int, int]) -> None:
-        super().__init__()
-        self.module = module
-        self.first = margin // 2
-        self.window = window
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows = torch.narrow(x, 2, self.first, self.window[0])
-        crop = torch.narrow(rows, 3, self.first, self.window[1])
-        output: torch.Tensor = self.module(crop.contiguous())
-        return output
-
-
-def _larger(how: Preprocess, margin: int, votes: int) -> Preprocess:
+def _larger(how: Preprocess, margin: int) -> Preprocess:
     source = how.source | {"size": f"{how.size[0]}x{how.size[1]} and a margin of {margin}"}
-    size = (how.size[0] + margin, how.size[1] + margin)
-    return replace(how, size=size, crop_margin=margin, crop_votes=votes, source=source)
+    return replace(how, size=(how.size[0] + margin, how.size[1] + margin), source=source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
@@ -11,11 +11,13 @@ import torch
 
 from equiaudit.models.types import Layout
 from equiaudit.repair.verify.compare import Threshold, output_per_image
-from equiaudit.repair.verify.engine import Run, Shift, Trial, rolled, some
+from equiaudit.repair.verify.engine import Matching, Run, Shift, Trial, rolled, some
+from equiaudit.repair.verify.every_output import Roles
 from equiaudit.repair.verify.exactness import exact_arithmetic
 from equiaudit.repair.verify.schedule import Schedule
 from equiaudit.results.repair import CRITERION, Verification
 from equiaudit.sampling.crop_select import CropPosition
+from equiaudit.sampling.positions import Role
 
 _CONTROL_ROUNDS = 4
 _LEAST_ROUNDS = 4
@@ -40,6 +42,8 @@ class Moved:
     threshold: Threshold = 0.0
     layout: Layout = "NCHW"
     votes: int = 1
+    roles: tuple[Role, ...] = ()
+    """Of all outputs, where some hold boxes: those move with the content."""
 
     def __call__(
         self,
@@ -63,12 +67,9 @@ class Moved:
             places = (2 * position.pitch - 1) ** 2 - 1
             plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
             trial = Trial(list(images), stack, plan, kept, until=until)
-            more = position.pitch * (position.side - 1)
-            covered = self.window[0] + more, self.window[1] + more
-            itself = _Crops(covered, None, self.dense, self.layout, self.threshold)
-            figures, done = trial.compared(run, replace(itself, offsets=offsets))
+            figures, done = trial.compared(run, self._matching(offsets))
             first = trial.first(_CONTROL_ROUNDS * len(images))
-            control = None if original is None else first.errors(original, itself)
+            control = None if original is None else first.errors(original, self._matching(None))
         return trial.record(
             figures,
             control,
@@ -84,6 +85,15 @@ class Moved:
             ),
             dense=self.dense,
         )
+
+    def _matching(self, offsets: torch.Tensor | None) -> Matching:
+        if not self.roles:
+            position = CropPosition(self.margin, votes=self.votes)
+            more = position.pitch * (position.side - 1)
+            covered = self.window[0] + more, self.window[1] + more
+            return _Crops(covered, offsets, self.dense, self.layout, self.threshold)
+        size = (self.window[0] + self.margin, self.window[1] + self.margin)
+        return Roles(size, self.roles, declared=range(len(self.roles)), torus=False)
 
 
 def _crops(votes: int) -> str:
