@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from equiaudit.cli.command import Call
 from equiaudit.cli.fix import DATA_FLAGS
-from equiaudit.cli.inspect import MODEL_FLAGS
+from equiaudit.cli.inspect import LAYING_FLAGS, MODEL_FLAGS
 from equiaudit.config import flag_name
 
 if TYPE_CHECKING:
@@ -33,6 +33,20 @@ def after_scan(result: Result, model: str, data: str, call: Call) -> str:
     # Where rolls change nothing, what is left is at the border.
     how = () if changes(result, probes=True) else ("--method", "crop-select")
     command = ("equiaudit", "fix", model, "-o", fixed, *how, "--data", data, *told)
+    return shlex.join(map(without_secrets, command))
+
+
+def after_inspect(model: str, data: str | None, fixable: bool, call: Call) -> str:
+    """The fix of a net that can be converted; of another one by a method that needs no graph."""
+    from equiaudit.data import without_secrets
+
+    onnx = Path(model).suffix.lower() == ".onnx"
+    stem = Path(model.rpartition(":")[2]).stem or "model"
+    fixed = f"{stem}-fixed{'.onnx' if onnx else '.pt'}"
+    how = () if fixable else ("--method", "canonical")
+    images = ("--data", data or "DIR")
+    told = _told(call, (*MODEL_FLAGS, *(LAYING_FLAGS if data else ())))
+    command = ("equiaudit", "fix", model, "-o", fixed, *how, *images, *told)
     return shlex.join(map(without_secrets, command))
 
 

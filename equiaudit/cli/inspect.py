@@ -57,6 +57,9 @@ def inspect(
             metavar="DIR", help="Images (4, or --limit N) on which ops are ranked by their errors."
         ),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="A line for each op, by the names --only takes.")
+    ] = False,
     format: FormatOption = "text",
 ) -> Outcome:
     """Say what each op does to shift equivariance, and whether `fix` can make it exact.
@@ -88,7 +91,12 @@ def inspect(
         call.terminal.say(f"Wrote {Path(settings.output) / 'inspection.html'}")
     from equiaudit.report.repair import render_inspection
 
-    return Outcome(render_inspection(found, form, **page(call)))
+    text = render_inspection(found, form, explain=explain, **page(call))
+    if not found.ops and not found.refusals:
+        return Outcome(text)
+    from equiaudit.cli.following import after_inspect
+
+    return Outcome(text, next=after_inspect(model, data, found.convertible, call))
 
 
 def page(call: Call) -> dict[str, Any]:
