@@ -55,6 +55,7 @@ def converted_detector(subject: Subject, options: FixOptions) -> Converted:
         only=options.only,
         skip=options.skip,
         roles=roles,
+        narrow=options.narrow,
     )
     declared = {every.names[place] for place in subject.declared}
     check = EveryOutput(
