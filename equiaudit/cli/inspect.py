@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.spelling import fixed_name, spelled, told_flags
 from equiaudit.config import Settings
 
 MODEL_FLAGS = (
@@ -94,9 +95,15 @@ def inspect(
     text = render_inspection(found, form, explain=explain, **page(call))
     if not found.ops and not found.refusals:
         return Outcome(text)
-    from equiaudit.cli.following import after_inspect
+    return Outcome(text, next=_next(model, data, found.convertible, call))
 
-    return Outcome(text, next=after_inspect(model, data, found.convertible, call))
+
+def _next(model: str, data: str | None, fixable: bool, call: Call) -> str:
+    """The fix of a net that can be converted; of another one by a method that needs no graph."""
+    told = told_flags(call, (*MODEL_FLAGS, *(LAYING_FLAGS if data else ())))
+    fixed = fixed_name(model, onnx=Path(model).suffix.lower() == ".onnx")
+    how = () if fixable else ("--method", "canonical")
+    return spelled(("equiaudit", "fix", model, "-o", fixed, *how, "--data", data or "DIR", *told))
 
 
 def page(call: Call) -> dict[str, Any]:
