@@ -15,6 +15,7 @@ from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.stated_reading import known_reading, with_reading
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
+from equiaudit.repair.for_runtimes import add_tables, judged, runtime_notes, subject_in
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -28,6 +29,7 @@ from equiaudit.repair.methods.further import Further
 from equiaudit.repair.options import checked_out
 from equiaudit.repair.outputs.declared import declared_as
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.in_runtimes import control_of, elsewhere
 from equiaudit.repair.save.onnx_net import OnnxNet
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
@@ -79,7 +81,7 @@ def fix(
     recipe = method(options.method)
     target = checked_request(out, options, trains=recover is not None)
     say("capturing the graph")
-    subject = Subject(model, options.pad, _prepared(images))
+    subject = Subject(model, options.padding, _prepared(images), options.runtimes)
     if options.dry_run or target is None:
         return _planned(recipe, subject, options)
     _refuse(recipe, subject, options)
@@ -204,6 +206,8 @@ class _Job:
                 alone = replace(self, converted=output.alone(self.converted))
                 name = f"saved file's output {output.name!r}"
                 records.append(alone._verify(output.of(run), "cpu", name, output.of(control)))
+            for label, there in elsewhere(run).items():
+                records.append(self._verify_in(label, there, control_of(control, label)))
             return next(
                 (_failure(record) for record in (*earlier, *records) if record.broken), None
             )
@@ -212,7 +216,11 @@ class _Job:
         example = torch.stack(list(example_images(how, self.images)))
         how = with_reading(how, self._reading(target))
         saved = self.converted.net.save(target, example=example, preprocess=how, check=check)
+        add_tables(saved.companions, self.options.runtimes)
         return saved, tuple(records)
+
+    def _verify_in(self, label: str, run: Run, control: Run) -> Verification:
+        return judged(self._verify(run, "cpu", subject_in(label), control))
 
     def _reading(self, target: Path) -> dict[str, Any]:
         """How the outputs of the file at `target` are read: as those of the model it is made of."""
@@ -250,7 +258,7 @@ class _Job:
             training=converted.training,
             input_size=converted.preprocess.size,
             agreement=converted.agreement,
-            notes=converted.notes,
+            notes=(*converted.notes, *runtime_notes(self.options.runtimes, verifications)),
         )
 
     def _pictures(self) -> dict[str, torch.Tensor]:
@@ -263,7 +271,8 @@ class _Job:
         """
         net = self.converted.net
         of_graph = len(net.devices(self.options.devices or _devices()))
-        part = self.options.seconds / (of_graph + 2 * (1 + len(self._further)))
+        files = 1 + len(self._further) + len(self.options.runtimes)
+        part = self.options.seconds / (of_graph + 2 * files)
         return 2 * part if of_file else part
 
     @property

@@ -28,7 +28,7 @@ class Mass:
     """Exact without training; circular padding costs accuracy on nets trained with zeros."""
 
     name: str = "mass"
-    understands: frozenset[str] = frozenset({"select", "only", "skip", "window"})
+    understands: frozenset[str] = frozenset({"select", "only", "skip", "window", "for_"})
     trainable: bool = True
 
     def claim(self, options: FixOptions) -> Claim:
@@ -49,6 +49,10 @@ class Mass:
                 " from the pixels.",
                 tip="Leave one of them out.",
             )
+        if options.window is not None and options.narrow:
+            return Misfit("--window scores origins in float64, which --for has to do without.")
+        if subject.carried is not None and options.narrow:
+            return Misfit("The tail is kept as it is, and may need 64 bits, which --for lacks.")
         if subject.carried is not None and subject.every is not None:
             return subject.carried.misfit(subject.every, subject.outputs, options)
         if subject.model.detector:
@@ -73,7 +77,9 @@ class Mass:
         integers = window is None and _of_integers(subject)
         select = "input" if integers else options.select
         if window is None:
-            graph = rewrite(gm, analysis, select=select, only=only, skip=skip)
+            graph = rewrite(
+                gm, analysis, select=select, only=only, skip=skip, narrow=options.narrow
+            )
         else:
             graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
         by_features = select == "features"

@@ -58,6 +58,8 @@ class Subject:
     """How ONNX files made from it pad circularly."""
     given: Callable[[Preprocess], Images] | None = None
     """Images of the user, prepared for the model: to see how outputs answer to shifts."""
+    runtimes: tuple[str, ...] = ()
+    """In which ONNX files are verified, besides onnxruntime."""
 
     @cached_property
     def captured(self) -> Captured:
@@ -207,18 +209,18 @@ class Subject:
         """A graph made from this model's, as something to run and to write."""
         captured = self.captured
         if isinstance(captured, OnnxCaptured):
-            return OnnxNet(graph, self.pad, imported=captured.imported)
-        return GraphNet(graph, self.pad)
+            return OnnxNet(graph, self.pad, self.runtimes, imported=captured.imported)
+        return GraphNet(graph, self.pad, self.runtimes)
 
     def control(self, net: Net) -> Run:
-        """`net` on the CPU; an unmodified ONNX file by onnxruntime, all its outputs."""
+        """`net` on the CPU; an unmodified ONNX file by its runtimes, all its outputs."""
         path = self.model.path
         if not self.has_graph or net is not self.original or path is None:
             return net.on("cpu")
         captured = self.captured
         if not isinstance(captured, OnnxCaptured):
             return net.on("cpu")
-        return LikeOnnx(captured.imported).load(path)
+        return LikeOnnx(captured.imported, runtimes=self.runtimes).load(path)
 
     def further_outputs(self, net: Net) -> tuple[Further, ...]:
         """The outputs of `net` besides the main one."""

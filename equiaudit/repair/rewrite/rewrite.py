@@ -44,6 +44,7 @@ def rewrite(
     skip: Globs = None,
     roles: Sequence[Role] = (),
     carried: Collection[int] = (),
+    narrow: bool = False,
 ) -> fx.GraphModule:
     """A new GraphModule with the same parameters, shift-equivariant to the bit where possible.
 
@@ -53,13 +54,15 @@ def rewrite(
     of all outputs in turn what they are, where some hold positions, which are moved back.
     The outputs at the places `carried` are read by a tail that is no part of the graph: they stay
     in its frame, whose point (B, 2) is then one more output (see `tail`).
+    `narrow` writes sums and choices in 32 bits (`twins`), for runtimes that have no more.
     Raises NothingToDo when the analysis holds a refusal.
     """
     if analysis.refusals:
         first = analysis.refusals[0]
         raise NothingToDo(f"{first.node}: {first.reason}.", tip=f"{first.remedy}.")
     levels = _levels(analysis, select)
-    return rewrite_with(gm, analysis, levels, only=only, skip=skip, roles=roles, carried=carried)
+    how = {"roles": roles, "carried": carried, "narrow": narrow}
+    return rewrite_with(gm, analysis, levels, only=only, skip=skip, **how)  # type: ignore[arg-type]
 
 
 def _levels(analysis: Analysis, select: str) -> Levels:
@@ -84,10 +87,11 @@ def rewrite_with(
     write: Write = _as_planned,
     roles: Sequence[Role] = (),
     carried: Collection[int] = (),
+    narrow: bool = False,
 ) -> fx.GraphModule:
     """`rewrite` with the origins chosen by `levels`, each step written by `write`."""
     root = same_tensors(gm)
-    b = Builder(root, channels_last=_is_channels_last(gm), levels=levels)
+    b = Builder(root, channels_last=_is_channels_last(gm), levels=levels, narrow=narrow)
     places = by_node(gm, roles) if roles else {}
     for node in trunk_first(gm, analysis):
         if node.op == "output" and carried:
