@@ -61,7 +61,7 @@ DENSE_HEADER = (
 )
 
 NOTES = """
-Written by `python benchmarks/exactness.py --batch 3 --rounds 4 --threads 1 --markdown
+Written by `python benchmarks/exactness.py --threads 1 --markdown
 docs/exactness.md`. "Unmodified net" is the worst error of the original under the same shifts.
 
 Maps are compared with the map of the unshifted image, rolled as the image was. NMSE is
