@@ -200,7 +200,8 @@ def main() -> None:
     if args.markdown:
         kept = args.markdown.read_text() if args.markdown.is_file() else ""
         _, begin, rest = kept.partition("## Nets of timm")  # by timm_nets.py
-        args.markdown.write_text("\n".join(["# Exactness", "", *table, NOTES]) + begin + rest)
+        text = "\n".join(["# Exactness", "", *table, NOTES, begin + rest])
+        args.markdown.write_text(text.rstrip("\n") + "\n")
 
 
 def _dense_table(args: argparse.Namespace) -> list[str]:
