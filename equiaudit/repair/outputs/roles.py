@@ -203,6 +203,7 @@ class _One:
         if len(self.shape) == 3:
             raise self._rows()
         self._refuse_followers()
+        self._refuse_name()
         return role, None
 
     def _refuse_followers(self) -> None:
@@ -232,13 +233,17 @@ class _One:
             )
         if rank == 2 and self.shape[0] != self.every.probed:
             raise self._rows()
-        if rank < 3 and any(part in self.name.lower() for part in _NAMES):
+        if rank < 3:
+            self._refuse_name()
+        self._refuse_followers()
+        return None, None
+
+    def _refuse_name(self) -> None:
+        if any(part in self.name.lower() for part in _NAMES):
             raise self._refused(
                 "has the name of positions, which would stay where the rolled image has them",
                 f"--positions {self.name}=keypoints, =boxes or =none.",
             )
-        self._refuse_followers()
-        return None, None
 
     def _is_flat_map(self) -> bool:
         """(N, h, w) in the proportions of the input."""
