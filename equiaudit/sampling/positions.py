@@ -31,6 +31,7 @@ __all__ = [
     "Positions",
     "Role",
     "Unit",
+    "added",
     "cells_of",
     "moved_rows",
     "roll_positions",
@@ -174,6 +175,15 @@ def moved_rows(
     step = by - turns * around
     moved = places + torch.cat([step] * role.corners, -1)
     return torch.cat([moved, torch.narrow(y, -1, count, width - count)], -1)
+
+
+def added(y: Tensor, offset: Tensor, role: Positions) -> Tensor:
+    """`y` as of `roll_positions`, in px, moved by `offset` (B, 2) and not around a torus."""
+    rows = role.rows(y)
+    by = torch.flip(offset, [1]).type_as(y).reshape(-1, *([1] * (rows.dim() - 2)), 2)
+    count, width = 2 * role.corners, rows.shape[-1]
+    moved = torch.narrow(rows, -1, 0, count) + torch.cat([by] * role.corners, -1)
+    return role.back(torch.cat([moved, torch.narrow(rows, -1, count, width - count)], -1))
 
 
 class CanonicalOutputs(nn.Module):

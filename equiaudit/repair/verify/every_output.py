@@ -19,7 +19,7 @@ from equiaudit.repair.verify.schedule import breaking_period, schedule
 from equiaudit.results.repair import CRITERION, ShiftErrors, Verification
 from equiaudit.sampling.positions import Map, Positions, Role, cells_of
 
-__all__ = ["ROUNDINGS", "EveryOutput", "faults"]
+__all__ = ["ROUNDINGS", "EveryOutput", "Roles", "faults"]
 
 _CONTROL = 64
 ROUNDINGS = 4
@@ -74,7 +74,7 @@ class EveryOutput:
         bounded = until < inf
         plan = schedule(len(names), self.size, stride, comparisons, seed, bounded=bounded)
         trial = Trial(names, stack, plan, block=self.batch, until=until)
-        matching = _Roles(self.size, self.roles, self.declared)
+        matching = Roles(self.size, self.roles, self.declared)
         with exact_arithmetic():
             figures, done = trial.compared(run, matching)
             control: ShiftErrors | None = None
@@ -105,15 +105,17 @@ class EveryOutput:
 
 
 @dataclass(frozen=True)
-class _Roles:
-    """Every output, each as its role moves with an image of `size`."""
+class Roles:
+    """Every output, each as its role moves with an image of `size`, on a `torus` or beyond it."""
 
     size: tuple[int, int]
     roles: tuple[Role, ...]
     declared: Collection[int] = ()
     threshold: float | None = None
+    torus: bool = True
 
     def outputs(self, run: Run, batch: Tensor) -> Sequence[Tensor]:
+        """All of them."""
         return _several(run(batch))
 
     def pairs(
@@ -123,6 +125,7 @@ class _Roles:
         before: Sequence[Tensor],
         after: Sequence[Tensor],
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each output of each image, the one before the shift moved by it."""
         count = len(shifts)
         for place, (role, old, new) in enumerate(zip(self.roles, before, after, strict=True)):
             if old.shape != new.shape:  # another number of boxes
@@ -168,8 +171,9 @@ class _Roles:
             around = torch.ones_like(around)
         if role.strides:
             around = around / cells_of(role, self.size)[:, 2:].to(old)
-        turns = torch.round((old[..., :n] - new[..., :n]) / around)
-        places = new[..., :n] + turns * around
+        places = new[..., :n]
+        if self.torus:
+            places = places + torch.round((old[..., :n] - places) / around) * around
         within = ROUNDINGS * _step(old) * torch.maximum(around, old[..., :n].abs())
         rounded = (places - old[..., :n]).abs() <= within
         places = torch.where(rounded, old[..., :n], places)
