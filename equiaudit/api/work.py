@@ -49,7 +49,9 @@ def kinds_of(options: ScanOptions) -> tuple[str, ...]:
     from equiaudit.shifts import PROTOCOLS
 
     known = PROTOCOLS.get(options.protocol)
-    return (options.protocol,) if known is None else known.names
+    if known is None:
+        return (options.protocol,)
+    return options.shifts if known.leaves_shifts else known.names
 
 
 def ending(judge: Judge, options: ScanOptions) -> Stopping | None:

@@ -31,7 +31,7 @@ from equiaudit.kinds import KINDS, SubPixel
 from equiaudit.models.backends import Choice
 from equiaudit.models.types import Model
 from equiaudit.results import Timings
-from equiaudit.shifts import ShiftPlan
+from equiaudit.shifts import PROTOCOLS, ShiftPlan
 
 _GROWTH = 1.05
 
@@ -217,7 +217,9 @@ class Run(Generic[R]):
 def settings_of(options: ScanOptions) -> dict[str, Any]:
     """The settings that a result may depend on; how fast it was made is in its timings."""
     own = asdict(options)
-    kinds = [] if options.protocol else [KINDS[name] for name in options.shifts]
+    known = None if options.protocol is None else PROTOCOLS.get(options.protocol)
+    settled = options.protocol is not None and not (known and known.leaves_shifts)
+    kinds = [] if settled else [KINDS[name] for name in options.shifts]
     between = [kind for kind in kinds if kind.fractional]
     unread = [] if between else ["fraction"]
     unread += [] if any(isinstance(kind, SubPixel) for kind in between) else ["resampler"]

@@ -32,13 +32,14 @@ from equiaudit.audit.journal import Journal
 from equiaudit.audit.observer import Observer, Silent
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.records import ImageRecord
+from equiaudit.audit.sequence_pictures import most_varying
 from equiaudit.audit.setup import refuse_lost_folders
 from equiaudit.data.sequences import Frames, SequenceData, SequenceSource, read_frames
 from equiaudit.errors import InputError, RunError
-from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
+from equiaudit.metrics.sequences import FrameScore, by_frame, score, score_frames, summarise
 from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model
-from equiaudit.results import Fingerprint, Result, ShiftResult, Skipped, Timings
+from equiaudit.results import Fingerprint, Result, SequenceShift, ShiftResult, Skipped, Timings
 from equiaudit.shifts.sliding import BORDER, CAPS, CAPS_KINDS, FRAMES
 
 _COLUMNS = (
@@ -49,6 +50,7 @@ _COLUMNS = (
     "iou_variance",
     "area_variance",
     "lost_share",
+    "iou_range",
     "true_area",
     "nonfinite",
 )
@@ -221,7 +223,10 @@ def _assemble(
         fingerprint=_fingerprint(model, _plan(model, data, options.seed), records),
         layout=data.layout,
         labelled=True,
-        shifts={kind: _shift_result(kind, made, options.seed) for kind in _kinds(made)},
+        shifts={
+            kind: _shift_result(kind, [r for r in made if r.kind == kind], model, data, options)
+            for kind in _kinds(made)
+        },
         notes=(*model.notes, *data.notes, *_left_out(records)),
         timings=timings,
     )
@@ -241,13 +246,27 @@ def _left_out(records: Sequence[SequenceRecord]) -> list[str]:
     ]
 
 
-def _shift_result(kind: str, records: Sequence[SequenceRecord], seed: int) -> ShiftResult:
-    own = [r for r in records if r.kind == kind]
+def _shift_result(
+    kind: str,
+    own: Sequence[SequenceRecord],
+    model: Model,
+    data: SequenceData,
+    options: ScanOptions,
+) -> ShiftResult:
     frames = sorted({len(r.frames) for r in own})
     said = str(frames[0]) if len(frames) == 1 else f"{frames[0]} to {frames[-1]}"
+    sources = {source.index: source for source in data.items}
+
+    def pictured(i: int) -> tuple[Frames, NDArray[np.bool_]] | None:
+        seen = read_frames(sources[own[i].index], geometry(model.preprocess, 0), reader=data.reader)
+        return None if isinstance(seen, Skipped) else (seen, predicted_defects(model, seen))
+
+    worst = most_varying([(r.file, r.frames) for r in own], pictured if options.images else None)
+    each = [r.frames for r in own]
     return ShiftResult(
         kind=kind,
-        metrics=summarise([score(r.frames) for r in own], seed=seed),
+        metrics=summarise([score(frames) for frames in each], seed=options.seed),
+        sequences=SequenceShift(by_frame=by_frame(each), worst=worst),
         notes=(
             f"windows sliding 1 px per frame, {said} frames a sequence, "
             f"{_NOTES[kind.removeprefix(CAPS + '-')]}; intervals over {len(own)} sequences",
@@ -331,6 +350,7 @@ def _samples(records: Sequence[SequenceRecord]) -> str:
                 "iou_variance": repr(own.iou_variance),
                 "area_variance": repr(own.area_variance),
                 "lost_share": repr(own.lost_share),
+                "iou_range": repr(own.iou_range),
                 "true_area": record.frames[0].true,
                 "nonfinite": 0,
             }

@@ -16,7 +16,7 @@ from equiaudit.audit.task import TaskAudit
 from equiaudit.data import Dataset, Item, Items, Place, is_lost
 from equiaudit.errors import InputError, RunError
 from equiaudit.models.types import Model
-from equiaudit.shifts import ShiftPlan, make_plan
+from equiaudit.shifts import PROTOCOLS, ShiftPlan, make_plan
 from equiaudit.tasks import TASKS
 
 __all__ = [
@@ -35,6 +35,12 @@ def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
         raise InputError(
             f"--output-range is of images, and {model.name} returns scores.",
             tip="Leave it out, or give --task image.",
+        )
+    known = None if options.protocol is None else PROTOCOLS.get(options.protocol)
+    if known and known.leaves_shifts and known.name not in TASKS.named(model.task).protocols:
+        raise InputError(
+            f"The protocol {known.name} bounds the AP of boxes, and {model.name} returns none.",
+            tip="Leave --protocol out.",
         )
     return make_plan(
         options.shifts,

@@ -226,7 +226,7 @@ class Settings(BaseModel):
         Flag(
             _SHIFTS,
             "A published protocol in place of the above: zhang2019, mass, aps, alias-free, rics,"
-            " tips, caps.",
+            " tips, caps; of the shifts above manfredi2020.",
             "NAME",
         ),
     ] = None

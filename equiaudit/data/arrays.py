@@ -19,6 +19,7 @@ Range = tuple[float, float]
 _NUMPY, _DICOM, _DICOM_AT = b"\x93NUMPY", b"DICM", 128
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE = 65535
+_ORIENTATION = 274
 NO_SCALE = "have no known scale; --image-range LOW,HIGH says what is black and white"
 
 
@@ -62,14 +63,30 @@ def tiff_planes(content: bytes, stated: Range | None, max_pixels: int) -> list[I
     """The planes of a TIFF whose samples Pillow does not read, by tifffile."""
     with open_tiff(io.BytesIO(content)) as file:
         page = file.pages[0]
-        check_pixels(_size(page.shape), max_pixels)
-        return scaled_planes(page.asarray(), stated)
+        check_pixels(_size(_interleaved(page)), max_pixels)
+        if page.tags.valueof(_ORIENTATION, 1) != 1:
+            raise ValueError("a TIFF of such samples that is to be turned is not read")
+        values = page.asarray()
+        apart = page.planarconfig == 2 and values.ndim == 3
+        planes = scaled_planes(np.moveaxis(values, 0, -1) if apart else values, stated)
+        return [negative(plane) for plane in planes] if page.photometric == 0 else planes
 
 
 def tiff_size(file: Path | io.BytesIO) -> tuple[int, int]:
     """(width, height) of such a TIFF."""
     with open_tiff(file) as tiff:
-        return _size(tiff.pages[0].shape)
+        return _size(_interleaved(tiff.pages[0]))
+
+
+def _interleaved(page: Any) -> tuple[int, ...]:
+    """The shape with channels last."""
+    shape: tuple[int, ...] = page.shape
+    return (*shape[1:], shape[0]) if page.planarconfig == 2 and len(shape) == 3 else shape
+
+
+def negative(plane: Image.Image) -> Image.Image:
+    """Black for white."""
+    return Image.fromarray((_WHITE if plane.mode == "F" else 255) - np.asarray(plane))
 
 
 def open_tiff(file: Path | io.BytesIO) -> Any:
@@ -174,7 +191,7 @@ def _dicom(
         raise ValueError(f"the file states no window, so its values {NO_SCALE}")
     plane = in_range(numbers, window)
     if data.get("PhotometricInterpretation") == "MONOCHROME1":  # its least value is white
-        plane = Image.fromarray(_WHITE - np.asarray(plane))
+        plane = negative(plane)
     said = () if stated else ("DICOM by the file's own window",)
     return [plane], (*notes, *said)
 

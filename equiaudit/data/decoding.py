@@ -20,10 +20,11 @@ from equiaudit.data.arrays import (
     is_array,
     is_numpy,
     is_tiff,
+    negative,
     tiff_planes,
     tiff_size,
 )
-from equiaudit.data.deep import is_deep, read_deep
+from equiaudit.data.deep import is_deep, is_inverted, is_misread, read_deep, unscaled
 from equiaudit.data.geometry import Geometry, TooSmall
 from equiaudit.data.items import Item
 from equiaudit.data.jpeg import fast_rgb
@@ -199,6 +200,8 @@ def upright_planes(content: bytes, geometry: Geometry) -> tuple[list[Image.Image
             raise
         return tiff_planes(content, stated, geometry.max_pixels), ()
     check_area(image.size, geometry.max_pixels)
+    if is_misread(image):
+        return tiff_planes(content, stated, geometry.max_pixels), ()
     planes, notes = _planes(content, image, stated)
     turn = _turn(image)
     if turn is not None:
@@ -222,8 +225,11 @@ def _planes(
 ) -> tuple[list[Image.Image], tuple[str, ...]]:
     notes = []
     deep = None
-    if stated is not None and (image.mode == "F" or image.mode.startswith("I")):
-        deep = [in_range(np.asarray(image), stated)]
+    if (numbers := unscaled(image)) is not None:
+        if stated is None:
+            what = "floating-point" if image.mode == "F" else numbers.dtype
+            raise ValueError(f"{what} pixels {NO_SCALE}")
+        deep = [in_range(numbers, stated)]
     elif is_deep(image):
         deep = read_deep(partial(open_image, content))
         if deep is None:
@@ -235,8 +241,8 @@ def _planes(
                 "16-bit values up to 4095 at most, with 65535 taken for white; --image-range"
                 " 0,4095 says otherwise"
             )
-    elif image.mode == "F":
-        raise ValueError(f"floating-point pixels {NO_SCALE}")
+    if deep and is_inverted(image):
+        deep = [negative(plane) for plane in deep]
     planes = deep or [fast_rgb(image, content) or _eight_bit(image)]
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("the first of several frames")

@@ -17,12 +17,44 @@ from equiaudit.data.arrays import NO_SCALE
 
 _NATIVE_SWAPPED = "B" if sys.byteorder == "little" else "L"
 _OTHER_ORDER = {"B": "L", "L": "B", "N": _NATIVE_SWAPPED}
+_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT, _SIGNED = 258, 262, 284, 339, 2
+"""Tags of TIFF, and a value of the last."""
 _SWAPPABLE = ("RGB;16", "RGBA;16", "RGBX;16")
 
 
 def is_deep(image: ImageFile.ImageFile) -> bool:
     """Whether the file stores 16-bit samples (or 32-bit integer grey)."""
     return image.mode.startswith("I") or any(";16" in mode for mode in _raw_modes(image))
+
+
+def unscaled(image: ImageFile.ImageFile) -> np.ndarray | None:
+    """The numbers of an image whose black and white nobody knows; None of others.
+
+    Those are floats and, of TIFF, samples with a sign or of 32 bits.
+    """
+    if image.mode == "F":
+        return np.asarray(image)
+    bits, kind = _tag(image, _BITS, 8), _tag(image, _SAMPLE_FORMAT, 1)
+    if kind == _SIGNED and image.mode == "L":
+        return np.asarray(image).view(np.int8)
+    if image.mode != "I" or not hasattr(image, "tag_v2"):
+        return None
+    return np.asarray(image).astype(f"{'i' if kind == _SIGNED else 'u'}{bits // 8}")
+
+
+def is_inverted(image: ImageFile.ImageFile) -> bool:
+    """Whether it is a TIFF whose 0 is white; of 8 bits and less Pillow has seen to that."""
+    return _tag(image, _PHOTOMETRIC, 1) == 0 and _tag(image, _BITS, 8) > 8
+
+
+def is_misread(image: ImageFile.ImageFile) -> bool:
+    """Whether it is a TIFF of 16 bits, a plane per colour, of which Pillow takes single bytes."""
+    return _tag(image, _PLANES, 1) == 2 and _tag(image, _BITS, 8) == 16 and image.mode != "I;16"
+
+
+def _tag(image: ImageFile.ImageFile, number: int, default: int) -> int:
+    found = getattr(image, "tag_v2", {}).get(number, default)
+    return int(found[0] if isinstance(found, tuple) else found)
 
 
 def read_deep(reopen: Callable[[], ImageFile.ImageFile]) -> list[Image.Image] | None:

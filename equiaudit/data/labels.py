@@ -6,7 +6,15 @@ import posixpath
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from equiaudit.data.classes import Classes, ClassOrder, Known, classes_of, no_index, some
+from equiaudit.data.classes import (
+    Classes,
+    ClassOrder,
+    Known,
+    classes_of,
+    no_index,
+    some,
+    spelling,
+)
 from equiaudit.data.listing import EXTENSIONS
 from equiaudit.data.places import Place, posix_of
 from equiaudit.data.table_columns import FILE_COLUMNS, LABEL_COLUMNS, column_named, plain
@@ -38,6 +46,8 @@ class Rows:
     rows: list[Row]
     columns: str
     """What they were read from, in words."""
+    classes: tuple[str, ...] = ()
+    """Names of the columns where each is a class."""
 
 
 def labels_of_table(
@@ -60,7 +70,7 @@ def labels_of_table(
     without a row, are left out with a note; that no row fits, that a name fits two images, that
     two rows contradict each other, or a malformed row is an InputError.
     """
-    read = rows_of(read_table(path), path, files, columns)
+    read = rows_of(read_table(path), path, files, columns, known.names or ())
     for row in read.rows:
         if not row.label:
             raise InputError(f"Line {row.line} of {path} lacks a file or a label.")
@@ -85,6 +95,8 @@ def labels_of_table(
         raise InputError(
             f"Line {row.line} of {path} labels {row.file!r} with {bad}, which is no class.", tip=tip
         )
+    if not all(name.isdecimal() for name in read.classes):  # else numbers are indices
+        whole = whole or read.classes
     classes = classes_of(labels, known, source=source, order=order, table=True, whole=whole)
     said = f"{len(by_file)} of {len(files)} images labelled from {read.columns} of {path.name}."
     notes = (said, *classes.notes, *leftovers(rows, files, by_file, path.name))
@@ -93,9 +105,16 @@ def labels_of_table(
 
 
 def rows_of(
-    table: Table, path: Place, files: Collection[str], places: tuple[int, int] | None
+    table: Table,
+    path: Place,
+    files: Collection[str],
+    places: tuple[int, int] | None,
+    classes: Collection[str] = (),
 ) -> Rows:
-    """The rows of a table, by the columns that hold files and labels."""
+    """The rows of a table, by the columns that hold files and labels.
+
+    `classes` are the model's: a column called as labels are may be one of them.
+    """
     if places is not None:
         said = f"columns {places[0] + 1} and {places[1] + 1}"
         return _by_place(table.rows, table.lines, *places, path, said)
@@ -106,6 +125,12 @@ def rows_of(
     names = [plain(name) for name in header]
     file = column_named(names, FILE_COLUMNS)
     label = column_named(names, LABEL_COLUMNS, without=file)
+    if file is not None and label is not None and len(names) > 2:
+        others = [name for i, name in enumerate(header) if i != file]
+        if {spelling(name) for name in others} <= {spelling(name) for name in classes}:
+            label = None
+        else:
+            _refuse_marks(header, rows, file, label, path)
     if file is not None and label is not None:
         _refuse_two_labels(names, header, rows, label, path)
         return _by_place(rows, lines, file, label, path, f"columns {header[file]}, {header[label]}")
@@ -212,7 +237,22 @@ def _one_hot(
             )
         found.append(Row(line, cells[file].replace("\\", "/"), header[hot[0]]))
     names = ", ".join(header[i] for i in columns[:3]) + (", ..." if len(columns) > 3 else "")
-    return Rows(found, f"columns {header[file]} and, one per class, {names}") if found else None
+    said = f"columns {header[file]} and, one per class, {names}"
+    return Rows(found, said, tuple(header[i] for i in columns)) if found else None
+
+
+def _refuse_marks(
+    header: Sequence[str], rows: Sequence[Sequence[str]], file: int, label: int, path: Place
+) -> None:
+    """A column called as labels are, beside others with which it has a single 1 in each row."""
+    cells = [[cell for i, cell in enumerate(row) if i != file] for row in rows]
+    if cells and all(set(row) <= {"0", "1"} and row.count("1") == 1 for row in cells):
+        raise InputError(
+            f"The column {header[label]} of {path} may hold the labels, or be one of"
+            f" {len(header) - 1} columns of 0 and 1, one per class.",
+            tip="Take the other columns out where they are no classes; else name the classes with"
+            " --class-names FILE.",
+        )
 
 
 def _refuse_two_labels(

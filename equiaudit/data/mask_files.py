@@ -29,6 +29,7 @@ Ids = NDArray[np.int32]
 _NUMPY = b"\x93NUMPY"
 _NUMPY_HEADER = 1 << 16
 _SAMPLE_FORMAT, _SIGNED, _UNSIGNED = 339, 2, 1
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _LARGEST = 2**31 - 1
 
 
@@ -73,6 +74,7 @@ def read_stored(path: Place, max_pixels: int) -> Stored:
         image = open_image(content)
         check_area(image.size, max_pixels)
         orientation = 1 if image.format == "TIFF" else orientation_of(image)
+        _refuse_readings(path, image)
         signed = _sample_format(image)
         image.load()
     except EquiauditError:
@@ -83,7 +85,7 @@ def read_stored(path: Place, max_pixels: int) -> Stored:
     return Stored(
         values=values,
         colours=colours,
-        indexed=image.mode in ("P", "PA"),
+        indexed=image.mode in ("P", "PA") and colours is not None,
         bits=image.mode == "1",
         lossy=image.format in ("JPEG", "MPO"),
         orientation=orientation,
@@ -143,6 +145,21 @@ def _whole_numbers(values: NDArray[Any]) -> NDArray[Any]:
     return whole
 
 
+def _refuse_readings(path: Place, image: ImageFile.ImageFile) -> None:
+    """InputError for several masks in one file, and for levels that libraries read differently."""
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise InputError(
+            f"The mask {path} holds several frames, and which is meant is not known.",
+            tip="Write the one that is meant as a PNG.",
+        )
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        raise InputError(
+            f"The mask {path} is a TIFF that calls 0 white, which some libraries read as it is"
+            " stored and others (Pillow, of 8 bits) inverted.",
+            tip="Write masks as PNG files of class ids.",
+        )
+
+
 def _sample_format(image: ImageFile.ImageFile) -> int:
     tags = getattr(image, "tag_v2", None)
     found = () if tags is None else tags.get(_SAMPLE_FORMAT, ())
@@ -163,7 +180,11 @@ def _held(
         return _whole_numbers(np.asarray(image)), None
     if mode in ("P", "PA"):
         indices = np.asarray(image if mode == "P" else image.getchannel(0)).astype(np.int32)
-        return indices, _packed(np.asarray(image.convert("RGB")))
+        colours = _packed(np.asarray(image.convert("RGB")))
+        levels = colours & 255
+        if image.format == "GIF" and (colours == levels * 0x010101).all():
+            return levels, None  # GIF has no grey, and writers renumber what they use of it
+        return indices, colours
     if mode in ("LA", "RGBA", "RGB"):
         return _of_channels(path, image)
     raise InputError(

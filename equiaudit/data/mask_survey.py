@@ -11,6 +11,7 @@ import numpy as np
 from equiaudit.data.mask_files import Stored, read_stored
 from equiaudit.data.mask_values import VOID, fits_colours
 from equiaudit.data.masks import MaskReader
+from equiaudit.data.palettes import check_palette, merged, palette_of
 from equiaudit.data.places import Place
 from equiaudit.data.truth import UnreadableTruth
 from equiaudit.errors import InputError
@@ -25,7 +26,7 @@ _SPREAD = 2_654_435_761
 class _Seen:
     masks: int = 0
     values: set[int] = field(default_factory=set)
-    indexed: bool = False
+    palettes: list[tuple[Place, dict[int, int]]] = field(default_factory=list)
     coloured: list[bool] = field(default_factory=list)
     """Whether the table names all colours, of each palette seen."""
     highest: int | None = None
@@ -50,6 +51,7 @@ def settled(reader: MaskReader, masks: Sequence[Place]) -> tuple[MaskReader, tup
         return reader, ("The colours of palettes name the classes, not their indices.",)
     if reader.renumbered:
         return reader, ("Mask values are renumbered as the layout says; others are left out.",)
+    reader = replace(reader, palette=_palette(reader, seen))
     _check_first(reader, seen)
     reader = replace(reader, white=_white(reader, seen))
     return reader, tuple(_said(reader, seen))
@@ -84,13 +86,24 @@ def _add(seen: _Seen, stored: Stored, path: Place, reader: MaskReader) -> None:
         return
     if reader.table.colours and stored.indexed:
         seen.coloured.append(fits_colours(stored, reader.table))
-    seen.indexed = seen.indexed or stored.indexed
+    if stored.indexed:
+        seen.palettes.append((path, palette_of(stored)))
     top = VOID * int(values.max()) if stored.bits else int(values.max())
     seen.highest = max(seen.highest or 0, top)
     if values.dtype.kind != "f" and not stored.lossy:
         seen.values |= set(np.unique(values).tolist())
     if top and seen.first is None:
         seen.first = path
+
+
+def _palette(reader: MaskReader, seen: _Seen) -> tuple[tuple[int, int], ...]:
+    shown: dict[int, int] = {}
+    for path, own in seen.palettes:
+        shown = merged(shown, own, path)
+    if shown:
+        path, offset = seen.palettes[0][0], reader.offset or 0
+        check_palette(shown, path, reader.num_classes, reader.ignore, offset)
+    return tuple(shown.items())
 
 
 def _check_zero(reader: MaskReader) -> None:

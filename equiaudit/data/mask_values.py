@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from equiaudit.data.class_table import ClassTable
 from equiaudit.data.fitting import Lying
 from equiaudit.data.mask_files import Stored
+from equiaudit.data.palettes import check_palette, merged, palette_of
 from equiaudit.data.places import Place
 from equiaudit.errors import InputError
 
@@ -46,6 +47,8 @@ class Meaning:
     """(stored value, id); others say nothing."""
     white: Literal["class", "ignore"] | None = None
     """What 255 means in all masks; None where each has to tell."""
+    palette: tuple[tuple[int, int], ...] = ()
+    """(index, colour) of palettes seen so far, which others must not contradict."""
     by_colour: bool | None = None
     """Whether palettes and grey levels are looked up in `table`; None where each has to tell."""
 
@@ -65,6 +68,9 @@ def ids_of(stored: Stored, path: Place, how: Meaning) -> Ids:
     values = _plain(stored, path)
     if how.renumbered:
         return _checked(values, *_renumbered(values, how), path, how)
+    if stored.indexed:
+        shown = merged(dict(how.palette), palette_of(stored), path)
+        check_palette(shown, path, how.num_classes, how.ignore, how.offset or 0)
     values, void = _void(values, stored, path, how)
     return _checked(values, values + (how.offset or 0), void, path, how)
 

@@ -45,17 +45,24 @@ def read_table(path: Place) -> Table:
     except FileNotFoundError:
         raise InputError(f"There is no labels file at {path}.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The labels file {path} cannot be read: {error}.") from None
+        tip = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else None
+        raise InputError(f"The labels file {path} cannot be read: {error}.", tip=tip) from None
 
 
 def _text(content: bytes) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return content.decode(encoding)
+    nulls = [content[start : 2 * _LOOKED_AT : 2].count(0) for start in (0, 1)]
+    if not min(nulls) and 4 * max(nulls) > len(content[: 2 * _LOOKED_AT]):  # UTF-16, no mark
+        return content.decode("utf-16-be" if nulls[0] > nulls[1] else "utf-16-le")
     return content.decode("utf-8")
 
 
 def _delimited(text: str, path: Place) -> Table:
+    start, _, rest = text.partition("\n")
+    if start.strip().lower() in {f"sep={sign}" for sign in _DELIMITERS}:  # of Excel
+        text = f"\n{rest}"
     head = [line for line in text.splitlines()[:_LOOKED_AT] if line.strip()]
     delimiter = _delimiter(head)
     if delimiter is None:
@@ -92,7 +99,14 @@ def _split(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         return
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     for cells in reader:
-        yield reader.line_num, [cell.strip() for cell in cells]
+        yield reader.line_num, [_bare(cell) for cell in cells]
+
+
+def _bare(cell: str) -> str:
+    """Without blanks, and without quotes that blanks kept from being read as such."""
+    cell = cell.strip()
+    quoted = len(cell) > 1 and cell[0] == cell[-1] == '"'
+    return cell[1:-1].replace('""', '"') if quoted else cell
 
 
 def _json_lines(text: str, path: Place) -> Table:

@@ -36,6 +36,8 @@ class SequenceScore:
     """Of the predicted defect area, px^2."""
     lost_share: float
     """Share of the frames in which no pixel of the defect is predicted."""
+    iou_range: float
+    """IoU of the best frame less that of the worst."""
 
 
 def score_frames(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> tuple[FrameScore, ...]:
@@ -55,7 +57,11 @@ def score(frames: Sequence[FrameScore]) -> SequenceScore:
     areas = np.array([frame.predicted for frame in frames], np.float64)
     lost = np.array([frame.common == 0 for frame in frames])
     return SequenceScore(
-        float(ious.mean()), float(ious.var()), float(areas.var()), float(lost.mean())
+        float(ious.mean()),
+        float(ious.var()),
+        float(areas.var()),
+        float(lost.mean()),
+        float(ious.max() - ious.min()),
     )
 
 
@@ -66,4 +72,14 @@ def summarise(sequences: Sequence[SequenceScore], *, seed: int = 0) -> dict[str,
         "iou_variance": bca_interval([s.iou_variance for s in sequences], seed=seed),
         "area_variance": bca_interval([s.area_variance for s in sequences], seed=seed),
         "lost_share": mean_interval([s.lost_share for s in sequences]),
+        "iou_range": mean_interval([s.iou_range for s in sequences]),
     }
+
+
+def by_frame(sequences: Sequence[Sequence[FrameScore]]) -> tuple[Estimate, ...]:
+    """The mean IoU of the first frame, the second, and so on; of the sequences that have it."""
+    longest = max((len(frames) for frames in sequences), default=0)
+    return tuple(
+        mean_interval([frames[i].iou for frames in sequences if i < len(frames)])
+        for i in range(longest)
+    )

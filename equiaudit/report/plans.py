@@ -36,7 +36,7 @@ def offsets_in_words(plan: dict[str, Any]) -> str:
     counts = [str(own.get("offsets")) for own in _tried(plan).values() if isinstance(own, dict)]
     if counts:
         return f"{' + '.join(counts)} offsets per image"
-    if plan.get("protocol") is not None:
+    if plan.get("protocol") is not None and not plan.get("leaves_shifts"):
         return "one pair of offsets per image"
     count = plan.get("offsets", "full")
     if not isinstance(count, int):

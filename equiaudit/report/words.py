@@ -149,15 +149,17 @@ def plan_in_words(result: Result) -> str:
 
 def reproduce(result: Result) -> str:
     """The command line that the settings amount to, quoted for a POSIX shell."""
-    settings = _of_protocol(result.settings) | _preprocess_flags(result.fingerprint.preprocess)
+    settings = _of_protocol(result) | _preprocess_flags(result.fingerprint.preprocess)
     flags = (part for name, value in settings.items() for part in _flag(name, value))
     words = ("equiaudit", "scan", result.fingerprint.model, "DATA", *flags)
     return " ".join(shlex.quote(visible(word, 400)) for word in words)
 
 
-def _of_protocol(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings a scan takes as flags; a protocol settles the shifts by itself."""
-    settled = _SHIFT_FLAGS if settings.get("protocol") else ()
+def _of_protocol(result: Result) -> dict[str, Any]:
+    """The settings a scan takes as flags; most protocols settle the shifts by themselves."""
+    settings = result.settings
+    own = settings.get("protocol") and not result.fingerprint.plan.get("leaves_shifts")
+    settled = _SHIFT_FLAGS if own else ()
     return {name: settings[name] for name in _FLAGS if name in settings and name not in settled}
 
 

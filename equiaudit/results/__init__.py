@@ -15,6 +15,7 @@ from equiaudit.results.dense import (
     ObjectTable,
     ReceptiveField,
 )
+from equiaudit.results.sequences import DefectSequence, SequenceShift
 from equiaudit.results.types import (
     BackendTrial,
     BoundaryPart,
@@ -44,6 +45,7 @@ __all__ = [
     "CausePoint",
     "ClassDecisions",
     "ClassScore",
+    "DefectSequence",
     "DenseExample",
     "DenseShift",
     "DistancePoint",
@@ -62,6 +64,7 @@ __all__ = [
     "PartFigures",
     "ReceptiveField",
     "Result",
+    "SequenceShift",
     "ShiftResult",
     "Skipped",
     "Timings",

@@ -18,6 +18,7 @@ from equiaudit.results.base import Estimate, Frozen, Skipped
 from equiaudit.results.boxes import BoxExample, BoxShift
 from equiaudit.results.dense import DenseExample, DenseShift, ReceptiveField
 from equiaudit.results.notebook import Plotted
+from equiaudit.results.sequences import SequenceShift
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -115,6 +116,8 @@ class ShiftResult(Frozen):
     """Where the output is a map."""
     boxes: BoxShift | None = None
     """Where the output is boxes."""
+    sequences: SequenceShift | None = None
+    """Where windows slide over one defect."""
     parts: tuple[PartFigures, ...] = ()
     """Of several numbers or heat maps per image, those that change most."""
     classes: tuple[ClassDecisions, ...] = ()

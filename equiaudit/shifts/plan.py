@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from equiaudit.errors import InputError
 from equiaudit.kinds import FINEST, FRACTION, KINDS, RESAMPLERS, Kind
 from equiaudit.shifts.contrasts import Contrast, contrast_for
-from equiaudit.shifts.protocols import PROTOCOLS
+from equiaudit.shifts.protocols import PROTOCOLS, Protocol
 from equiaudit.shifts.series import Series
 from equiaudit.shifts.sliding import CAPS
 
@@ -135,7 +135,10 @@ class ShiftPlan:
         if first.count is not None and not first.pair:
             # Results from before offsets were dealt lack it, and are not to be compared.
             found["draw"] = DRAW
-        if self.protocol is None:
+        leaves = self.protocol is not None and _known(self.protocol).leaves_shifts
+        if leaves:
+            found["leaves_shifts"] = True
+        if self.protocol is None or leaves:
             for series in self.series:
                 found |= series.steps
         elif not first.pair:
@@ -172,8 +175,9 @@ def make_plan(
     `fraction` and `resampler` are of kinds that move by fractions: steps to a pixel, and how the
     values between pixels are found.
     """
-    if protocol is not None:
-        return ShiftPlan(_protocol_series(protocol, window), seed, window, stride, protocol)
+    known = None if protocol is None else _known(protocol)
+    if known is not None and not known.leaves_shifts:
+        return ShiftPlan(known.series(window), seed, window, stride, protocol)
     _check(kinds, max_shift, offsets)
     if not 1 <= fraction <= FINEST:
         raise InputError(f"--fraction is {fraction}; a pixel has 1 to {FINEST} steps.")
@@ -189,21 +193,23 @@ def make_plan(
             f"There is no resampler {resampler!r}.", tip=f"Choose from {_list(RESAMPLERS)}."
         )
     count = None if offsets == "full" else int(offsets)
+    measures = () if known is None else known.measures
     series = tuple(
         Series(kind, kind, -max_shift, max_shift, count, parts=fraction, resampler=resampler)
         if KINDS[kind].fractional
         else Series(kind, kind, -max_shift, max_shift, count)
         for kind in kinds
     )
-    return ShiftPlan(series, seed, window, stride, aligned=aligned, paired=paired)
+    series = tuple(replace(each, measures=measures) for each in series)
+    return ShiftPlan(series, seed, window, stride, protocol, aligned=aligned, paired=paired)
 
 
-def _protocol_series(name: str, window: tuple[int, int]) -> tuple[Series, ...]:
+def _known(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError(
             f"There is no protocol {name!r}.", tip=f"Choose from {_list((*PROTOCOLS, CAPS))}."
         )
-    return PROTOCOLS[name].series(window)
+    return PROTOCOLS[name]
 
 
 def _px(steps: NDArray[np.int64], parts: int) -> Offsets:

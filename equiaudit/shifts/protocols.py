@@ -18,6 +18,13 @@ class Protocol:
     names: tuple[str, ...]
     series: Callable[[tuple[int, int]], tuple[Series, ...]]
     """Of a window (H, W)."""
+    measures: tuple[str, ...] = ()
+    """Of a protocol that leaves the shifts to the user: what it measures over those."""
+
+    @property
+    def leaves_shifts(self) -> bool:
+        """Whether kinds, reach and number of shifts are the user's."""
+        return bool(self.measures)
 
 
 def _pair(name: str, kind: str, low: int, high: int, meaning: str) -> Protocol:
@@ -138,6 +145,7 @@ PROTOCOLS = {
         Protocol(
             _AFC, tuple(f"{_AFC}-{n}" for n in ("integer", "half", "fractional")), _alias_free
         ),
+        Protocol("manfredi2020", (), lambda window: (), ("ap_lower", "ap_upper")),
         Protocol("rics", ("rics",), lambda window: (_RICS,)),
         Protocol("tips", ("tips-standard", "tips-circular"), _tips),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from equiaudit.comparison import compare_files
 from equiaudit.data.sequences import open_sequences
 from equiaudit.errors import InputError
 from equiaudit.models.types import Model, Preprocess
+from equiaudit.report import render
 
 WINDOW = (32, 32)
 OPTIONS = ScanOptions(protocol="caps")
@@ -85,7 +88,13 @@ def figures(photos: Path, run: Callable[[Tensor], Tensor]) -> dict[str, dict[str
 
 def test_a_perfect_model_does_not_vary(photos: Path) -> None:
     found = figures(photos, perfect)
-    expected = {"mean_iou": 1, "iou_variance": 0, "area_variance": 0, "lost_share": 0}
+    expected = {
+        "mean_iou": 1,
+        "iou_variance": 0,
+        "area_variance": 0,
+        "lost_share": 0,
+        "iou_range": 0,
+    }
     assert found == {"caps-middle": expected, "caps-boundary": expected}
 
 
@@ -100,6 +109,30 @@ def test_what_depends_on_the_grid_shows_in_the_middle_too(photos: Path) -> None:
     found = figures(photos, on_a_grid)
     assert found["caps-middle"]["area_variance"] > 0
     assert found["caps-middle"]["iou_variance"] > 0
+
+
+def test_the_sequences_that_vary_most_are_shown_frame_by_frame(photos: Path) -> None:
+    data = open_sequences(photos)
+    result = run_sequences(model(blind_at_the_border), data, OPTIONS)[0].result
+    assert result.shifts["caps-middle"].sequences.worst == ()
+    own = result.shifts["caps-boundary"].sequences
+    assert [e.n for e in own.by_frame] == [4] * 17
+    first = own.worst[0]
+    # The window moves right from 2 px beside the corner: what is found grows with the frames.
+    assert first.iou[0] < first.iou[-1]
+    assert max(first.iou) - min(first.iou) > result.metric("caps-boundary.iou_range").value > 0
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+        for uri in first.pictures
+    ]
+    assert len(shown) == 17 == len(first.lost)
+    found = [bool((each == (40, 200, 80)).all(-1).any()) for each in shown]
+    assert found[0]
+    page = render(result, "html")
+    assert page.count("data:image/png") == sum(len(each.pictures) for each in own.worst)
+    assert "One defect, frame by frame" in page
+    bare = run_sequences(model(blind_at_the_border), data, replace(OPTIONS, images=False))[0].result
+    assert bare.shifts["caps-boundary"].sequences.worst[0].pictures == ()
 
 
 def test_a_lost_defect(photos: Path) -> None:
@@ -140,6 +173,7 @@ def test_one_row_per_sequence_and_what_was_left_out(photos: Path) -> None:
         "iou_variance": "0.0",
         "area_variance": "0.0",
         "lost_share": "0.0",
+        "iou_range": "0.0",
         "true_area": "30",
         "nonfinite": "0",
     }

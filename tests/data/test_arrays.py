@@ -207,3 +207,35 @@ def test_dicom_without_a_window_needs_a_range(tmp_path: Path) -> None:
         VOILUTFunction="SIGMOID",
     )
     assert "SIGMOID" in reason(curved)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint32])
+def test_samples_of_a_tiff_without_a_scale(tmp_path: Path, dtype: type) -> None:
+    """None is below 0, which would give them away."""
+    path = tmp_path / "a.tif"
+    pytest.importorskip("tifffile").imwrite(path, (RAMP * 2).astype(dtype))
+    assert f"{np.dtype(dtype)} pixels have no known scale" in reason(path)
+    expected = np.rint((RAMP * 2) / 94 * 65535)
+    np.testing.assert_allclose(pixels(path, (0, 94)), grey(expected), atol=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_whose_zero_is_white(tmp_path: Path, dtype: type) -> None:
+    """Of every depth, with and without a range, as it is shown."""
+    white = 255 if dtype == np.uint8 else 65535
+    path, values = tmp_path / "a.tif", (white - RAMP * (white // 50)).astype(dtype)
+    pytest.importorskip("tifffile").imwrite(path, values, photometric="miniswhite")
+    stated = (0, white) if dtype == np.float32 else None
+    np.testing.assert_allclose(pixels(path, stated), grey(white - values.astype(float)), atol=1)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_planes_of_16_bits(tmp_path: Path, compression: str | None) -> None:
+    """Pillow 13 takes the bytes of uncompressed ones for samples."""
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(0).integers(0, 65536, (3, 6, 8)).astype(np.uint16)
+    how = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", values, **how)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.tif"), np.moveaxis(values, 0, -1))
+    tifffile.imwrite(tmp_path / "b.tif", values, extratags=[(274, 3, 1, 6, True)], **how)
+    assert "to be turned" in reason(tmp_path / "b.tif")

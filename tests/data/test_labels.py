@@ -55,7 +55,7 @@ def test_delimiters_and_headers(
     assert read(images, write(tmp_path / "l.txt", lines(between, header))) == TRUTH
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_encodings(images: Path, tmp_path: Path, encoding: str) -> None:
     table = write(tmp_path / "l.csv", lines(",", ("file", "label")), encoding)
     assert read(images, table) == TRUTH
@@ -170,3 +170,33 @@ def test_who_gave_a_table_is_not_told_to_give_one(images: Path, tmp_path: Path) 
             read(images, write(tmp_path / "l.csv", f"file,label\na.jpg,{label}\n"))
         assert "--labels" not in str(caught.value)
         assert "--class-names FILE" in str(caught.value)
+
+
+def test_quotes_after_blanks_and_the_first_line_of_excel(images: Path, tmp_path: Path) -> None:
+    quoted = lines('" ; "', ("file", "label")).replace("\n", '"\n"')
+    table = write(tmp_path / "l.csv", f'sep=;\r\n"{quoted}"')
+    assert read(images, table) == TRUTH
+
+
+def test_a_class_called_as_columns_of_labels_are(images: Path, tmp_path: Path) -> None:
+    """One column per class, of which one is called y."""
+    rows = [f"{name},{','.join(str(int(k == own)) for k in NAMES)}" for name, own in TRUTH.items()]
+    names = ["x", "y", "z"]
+    table = write(tmp_path / "l.csv", "\n".join(["file,x,y,z", *rows]))
+    data = open_dataset(images, labels=table, class_names=names, num_classes=3)
+    assert {i.file: NAMES[i.label] for i in data.items} == TRUTH
+    with pytest.raises(InputError, match=r"column y .* may hold the labels, or be one of 3"):
+        open_dataset(images, labels=table, num_classes=3)
+
+
+def test_columns_of_classes_without_names_have_two_orders(images: Path, tmp_path: Path) -> None:
+    rows = [f"{name},{','.join(str(int(k == own)) for k in NAMES)}" for name, own in TRUTH.items()]
+    table = write(tmp_path / "l.csv", "\n".join(["file,r,q,p", *rows]))
+    data = open_dataset(images, labels=table, num_classes=3)
+    assert data.doubt is not None
+    found = [[NAMES[i] for i in labels] for labels in data.doubt.labels]
+    truth = [TRUTH[item.file] for item in data.items]
+    swapped = [NAMES[2 - NAMES.index(name)] for name in truth]
+    assert found == [swapped, truth]
+    own = open_dataset(images, labels=table, num_classes=3, class_order="index")
+    assert [NAMES[item.label] for item in own.items] == truth

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equiaudit.metrics.sequences import FrameScore, score, score_frames, summarise
+from equiaudit.metrics.sequences import FrameScore, by_frame, score, score_frames, summarise
 
 
 def test_frames_against_a_loop() -> None:
@@ -24,6 +24,7 @@ def test_a_sequence_by_hand() -> None:
     assert own.iou_variance == pytest.approx(np.mean(np.array([1, 0.5, 0, 0]) ** 2) - 0.375**2)
     assert own.area_variance == pytest.approx((16 + 64 + 0 + 16) / 4 - 16)
     assert own.lost_share == 0.5
+    assert own.iou_range == 1
 
 
 def test_equal_frames_do_not_vary() -> None:
@@ -45,4 +46,10 @@ def test_sequences_are_the_units() -> None:
         "iou_variance": (0.0, 8),
         "area_variance": (0.0, 8),
         "lost_share": (0.25, 8),
+        "iou_range": (0.0, 8),
     }
+
+
+def test_means_by_frame_are_over_the_sequences_that_have_it() -> None:
+    long, short = (FrameScore(4, 4, 4), FrameScore(4, 4, 0)), (FrameScore(8, 4, 4),)
+    assert [(e.value, e.n) for e in by_frame([long, short])] == [(0.75, 2), (0.0, 1)]

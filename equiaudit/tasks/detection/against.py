@@ -16,15 +16,14 @@ from equiaudit.tasks.detection.scoring import Scored
 def precision_figures(records: Sequence[BoxRecord], name: str) -> dict[str, Estimate]:
     """AP, AP50 and AP75: unshifted, over all shifts as images of their own, and at the shifts of
     each image that are worst and best; empty where no objects are known."""
-    pairs = [(r.scored[""], r.scored[name]) for r in records if r.scored and name in r.scored]
+    pairs = known_pairs(records, name)
     if not pairs:
         return {}
     parts: dict[str, list[Matches]] = {part: [] for part in ("clean", "shifted", "worst", "best")}
     for i, (clean, shifted) in enumerate(pairs):
-        keys = [_alone(shifted, view) for view in range(shifted.views)]
         parts["clean"].append(clean.matches(i))
         parts["shifted"].append(shifted.matches(i))
-        for part, view in (("worst", keys.index(min(keys))), ("best", keys.index(max(keys)))):
+        for part, view in zip(("worst", "best"), extremes(shifted), strict=True):
             parts[part].append(shifted.matches(i, [view]))
     return {
         f"{figure}_{part}": estimate
@@ -32,6 +31,17 @@ def precision_figures(records: Sequence[BoxRecord], name: str) -> dict[str, Esti
         for figure, estimate in estimates(Matches.joined(each), len(pairs)).items()
         if part != "best" or figure == NAMES[0]
     }
+
+
+def known_pairs(records: Sequence[BoxRecord], name: str) -> list[tuple[Scored, Scored]]:
+    """The matches of the unshifted view and of series `name`, of images whose objects are known."""
+    return [(r.scored[""], r.scored[name]) for r in records if r.scored and name in r.scored]
+
+
+def extremes(shifted: Scored) -> tuple[int, int]:
+    """The view that is worst for an image alone, and the one that is best."""
+    keys = [_alone(shifted, view) for view in range(shifted.views)]
+    return keys.index(min(keys)), keys.index(max(keys))
 
 
 def _alone(shifted: Scored, view: int) -> tuple[float, float]:

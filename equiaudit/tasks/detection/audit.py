@@ -23,8 +23,10 @@ from equiaudit.models.detectors import MOST_BOXES
 from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, BoxShift, Estimate, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
+from equiaudit.tasks import TASKS
 from equiaudit.tasks.detection.against import precision_figures, unlike
 from equiaudit.tasks.detection.block import BoxBlock
+from equiaudit.tasks.detection.bounds import bounds
 from equiaudit.tasks.detection.examples import examples, least_stable
 from equiaudit.tasks.detection.figures import (
     BOUNDED,
@@ -56,6 +58,8 @@ class DetectionAudit:
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
         self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
+        if plan.protocol is not None:
+            _check_protocol(plan.protocol, model, dataset)
         for series in plan.series:
             if type(series.moves).back is not Kind.back:
                 raise InputError(f"How boxes move back under {series.kind} shifts is not known.")
@@ -136,6 +140,8 @@ class DetectionAudit:
         own = [r.of(series.name) for r in records]
         whole, phases = grid_maps(self._plan, series, records)
         metrics = figures_of(own, seed=self._plan.seed) | precision_figures(records, series.name)
+        if series.measures:
+            metrics |= bounds(records, series.name)
         return ShiftResult(
             kind=series.name,
             metrics=metrics,
@@ -210,6 +216,19 @@ class DetectionAudit:
                 " scores are not compared"
             )
         return tuple(notes)
+
+
+def _check_protocol(name: str, model: Model, dataset: Dataset) -> None:
+    if name not in TASKS.named(model.task).protocols:
+        raise InputError(
+            f"The protocol {name} compares labels of whole images, and {model.name} returns boxes.",
+            tip="Leave --protocol out; --shifts and --max-shift choose the shifts.",
+        )
+    if dataset.truth is None:
+        raise InputError(
+            f"The protocol {name} bounds AP, and no boxes are annotated in {dataset.root}.",
+            tip="docs/detection.md lists the layouts of annotated boxes.",
+        )
 
 
 def _all(record: BoxRecord) -> list[Any]:

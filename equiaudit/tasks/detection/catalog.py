@@ -107,4 +107,6 @@ METRICS = (
     _ap("ap50_worst", "AP50, worst", "AP50 at those shifts"),
     _ap("ap75_worst", "AP75, worst", "AP75 at those shifts"),
     _ap("ap_best", "AP, best", "AP with each image at the shift that is best for it"),
+    _ap("ap_lower", "AP, lower bound", "AP where a search over all images finds it least"),
+    _ap("ap_upper", "AP, upper bound", "AP where a search over all images finds it largest"),
 )

@@ -36,6 +36,7 @@ class Detection(Task):
     leading = ("box_consistency",)
     change = "boxes_lost"
     subject = "the boxes"
+    protocols = ("manfredi2020",)
     measures = (
         Measure(
             "boxes_lost",

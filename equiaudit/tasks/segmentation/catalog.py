@@ -137,6 +137,13 @@ _OF_SEQUENCES = (
         **_ON_SEQUENCES,
     ),
     MetricInfo(
+        "iou_range",
+        "IoU, best less worst frame",
+        "of the defect, over the frames of a sequence, mean over sequences",
+        False,
+        **_ON_SEQUENCES,
+    ),
+    MetricInfo(
         "iou_variance",
         "Variance of IoU",
         "over the frames of a sequence, mean over sequences",
@@ -152,7 +159,7 @@ _OF_SEQUENCES = (
         False,
         upper_bound=None,
         is_share=False,
-        unit="px^2",
+        unit="px²",
         **_ON_SEQUENCES,
     ),
     MetricInfo(

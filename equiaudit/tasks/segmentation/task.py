@@ -49,7 +49,7 @@ class Segmentation(MapTask):
     measures = (
         Measure(
             "lost_object",
-            "of the objects found unshifted are lost",
+            "of objects are lost",
             counted("object", "No object is lost", "is lost", "are lost"),
             also=(
                 ("lost_object_ever", "are lost at some of their moves"),
@@ -59,7 +59,7 @@ class Segmentation(MapTask):
         ),
         Measure(
             "lost_region",
-            "of the regions predicted unshifted are lost",
+            "of predicted regions are lost",
             counted("predicted region", "No predicted region is lost", "is lost", "are lost"),
             also=(
                 ("lost_region_ever", "are lost at some of their moves"),
@@ -68,7 +68,13 @@ class Segmentation(MapTask):
             ),
         ),
         Measure("flip_rate", "of pixels change", counted("pixel", "No pixel changes its label")),
-        Measure("lost_share", "of frames lose the defect", _lost, unit="sequence"),
+        Measure(
+            "lost_share",
+            "of frames lose the defect",
+            _lost,
+            unit="sequence",
+            also=(("iou_range", "of IoU lie between the best and the worst frame of a sequence"),),
+        ),
     )
     about = (
         MOVED_BACK,
@@ -90,7 +96,7 @@ class Segmentation(MapTask):
         ),
     )
     truth = TruthWords("masks", "masks", "DATA is then a folder with images/ and masks/.")
-    means = ("mean_iou", "iou_variance", "area_variance", "lost_share")
+    means = ("mean_iou", "iou_variance", "area_variance", "lost_share", "iou_range")
     """Of sequences."""
 
     def open(
@@ -140,10 +146,11 @@ class Segmentation(MapTask):
         return ScoreLosses(probabilities)
 
     def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
-        """Objects and classes before what all maps have."""
-        from equiaudit.tasks.segmentation import classes, object_tables
+        """Sequences, objects and classes before what all maps have."""
+        from equiaudit.tasks.segmentation import classes, object_tables, sequence_report
 
         return chain(
+            sequence_report.sections(result),
             object_tables.sections(result, narrow=narrow),
             classes.sections(result, narrow=narrow),
             super().sections(result, narrow=narrow),
@@ -151,11 +158,12 @@ class Segmentation(MapTask):
 
     def html(self, result: Result, room: int) -> HtmlSections:
         """The same."""
-        from equiaudit.tasks.segmentation import classes, object_tables
+        from equiaudit.tasks.segmentation import classes, object_tables, sequence_report
 
+        strips, room = sequence_report.html(result, room)
         own = super().html(result, room)
         tables = object_tables.html(result) + classes.html(result)
-        return HtmlSections(tables + own.figures, own.causes)
+        return HtmlSections(strips, tables + own.figures, own.causes)
 
     def wrote(self, columns: Collection[str]) -> bool:
         """Pixels that keep their label, or sequences."""

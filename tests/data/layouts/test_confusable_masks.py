@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,43 @@ def test_classes_that_are_called_as_masks_are_classes(tmp_path: Path) -> None:
         0: "with_mask",
         1: "without_mask",
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("img_1.png", "mask_1.png", "img_2.png", "mask_2.png"), "mask_1.png is called as img_1"),
+        (("a/x.png", "a/x_0_label_3.png", "a/x_0_3.png"), "x_0_label_3.png is called as a/x_0_3"),
+    ],
+)
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_names_that_are_alike_but_for_words(
+    tmp_path: Path, names: tuple[str, ...], said: str, task: str
+) -> None:
+    files(tmp_path, *names)
+    for layout in ("auto", "flat" if "a/x.png" not in names else "class-folders"):
+        if task == "classification":
+            call = partial(open_dataset, tmp_path, num_classes=1, layout=layout)
+        else:
+            how = "flat" if layout != "auto" else layout
+            call = partial(open_dense_dataset, tmp_path, task, READER, layout=how)
+        if layout == "auto":
+            with pytest.raises(InputError, match=said):
+                call()
+        else:
+            assert len(call()) == len(names)
+
+
+def test_images_of_few_colours_among_photos_may_be_masks(tmp_path: Path) -> None:
+    for i in range(20):
+        put(tmp_path / "a" / f"{i:02}.png", PIXELS)
+        put(tmp_path / "b" / f"{i:02}.png", grey(IDS))
+    with pytest.raises(InputError, match=r"b/00.png has 3 colours, as masks have.*--layout flat"):
+        opened(tmp_path)
+    assert len(opened(tmp_path, layout="flat")) == 40
+    for i in range(18):  # a few are no reason
+        (tmp_path / "b" / f"{i:02}.png").unlink()
+    assert len(opened(tmp_path)) == 22
+    for i in range(20):  # what is blank is none
+        put(tmp_path / "b" / f"{i:02}.png", grey(IDS * 0))
+    assert len(opened(tmp_path)) == 40
