@@ -249,10 +249,10 @@ class Agreement(_Frozen):
 
     shift: tuple[int, int]
     """Rows and columns, px; measured in this direction and in the one that mirrors it."""
+    votes: int = 1
     bound: float
-    """Share that keeps the choice by the bound of RICS, for exchangeable responses."""
-    expected: float
-    """The same for the landmark rule that is used, places of landmarks being uniform."""
+    """Share that keeps the choice by RICS's bound; of votes what any rule keeps at most."""
+    expected: float  # the same for the landmark rule, places of landmarks being uniform
     same_choice: Estimate | None = None
     label_changes_before: Estimate | None = None
     label_changes_after: Estimate | None = None
