@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def inspect(
     model: str | Path | nn.Module | Model,
-    data: str | Path | None = None,
+    data: Any = None,
     *,
     limit: int = 4,
     seed: int = 0,
@@ -63,7 +63,7 @@ def inspect(
 
 def verify(
     model: str | Path | nn.Module | Model,
-    data: str | Path | None = None,
+    data: Any = None,
     *,
     against: str | Path | nn.Module | Model | None = None,
     positions: Mapping[str, str] | None = None,

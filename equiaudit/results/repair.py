@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from equiaudit.results.loss import Loss
-from equiaudit.results.notebook import Shown
+from equiaudit.results.notebook import Shown, Written
 from equiaudit.results.types import Estimate, Skipped
 
 REPAIR_SCHEMA_VERSION = 1
@@ -341,7 +341,7 @@ class Cost(_Frozen):
     """Of the file."""
 
 
-class FixReport(Shown, _Frozen):
+class FixReport(Written, _Frozen):
     """What `fix` planned, did, checked and wrote."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
