@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from equiaudit.models import Model
 
-__all__ = ["assert_shift_consistent"]
 
 _SHOWN = 3
 

@@ -32,8 +32,6 @@ from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.results.repair import Located, Place
 
-__all__ = ["locate"]
-
 Shift = tuple[int, int]
 Env = dict[fx.Node, Any]
 

@@ -42,7 +42,7 @@ class HtmlReport:
         page = environment().get_template("report.html.jinja")
         return page.render(
             style=Markup(style),
-            style_hash=_csp_hash(style),
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
             **_opening(result),
             **_tables(result),
             **drawings,
@@ -58,10 +58,6 @@ def _style() -> str:
     """The style sheet with the colour steps of the maps."""
     sheet = environment().get_template("report.css.jinja")
     return sheet.render(colours=scales.COLOURS)
-
-
-def _csp_hash(style: str) -> str:
-    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
 def _opening(result: Result) -> dict[str, Any]:

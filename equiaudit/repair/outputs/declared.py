@@ -16,8 +16,6 @@ from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.sampling.positions import Positions, Role, Unit
 
-__all__ = ["check_units", "declaration_of", "declared_as", "declared_roles", "made_outside"]
-
 _Kind = Literal["boxes", "keypoints", "corner"]
 _KINDS: Mapping[str, _Kind] = {"xyxy": "boxes", "cxcywh": "keypoints", "xywh": "corner"}
 _SHARES, _BEYOND = 2.0, 4.0
