@@ -72,7 +72,10 @@ def declared_roles(model: Model, every: EveryRun) -> dict[int, Role]:
     if how is None or how.format in ("dicts", "anchors", "decoder"):
         return {}
     if how.format == "boxes":
-        return _apart(how, every)
+        # Boxes, and beside them what says nothing about places.
+        places = _named(how, every)
+        role = Positions(_kind(how), _unit(how))
+        return {place: role if key == "boxes" else None for key, place in places.items()}
     return {_place(how.output, every, _first_rows(every)): _rows(how)}
 
 
@@ -89,13 +92,6 @@ def _kind(how: Declaration) -> _Kind:
 
 def _unit(how: Declaration) -> Unit:
     return "share" if how.units == "share" else "px"
-
-
-def _apart(how: Declaration, every: EveryRun) -> dict[int, Role]:
-    """Boxes, and beside them what says nothing about places."""
-    places = _named(how, every)
-    role = Positions(_kind(how), _unit(how))
-    return {place: role if key == "boxes" else None for key, place in places.items()}
 
 
 def _named(how: Declaration, every: EveryRun) -> dict[str, int]:
