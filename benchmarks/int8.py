@@ -4,7 +4,8 @@
 
 MobileNetV2, ResNet-18 and a U-Net (random weights, fitted batch norms) quantised by
 onnxruntime.quantization, QDQ and QOperator, per channel: all phases of the total stride, the share
-that is bit-equal, the same of the original file, and the bytes of both. With `--cases`, the
+that is bit-equal, the same of the original file, the bytes of both, and what one image costs: the
+least processor time of `--repeats` runs of each in turns, on one thread. With `--cases`, the
 ResNet-20 of DIR/cifar10 too, quantised on 64 of its unlabelled images: accuracy before and after
 `mass` and `canonical`, with 95% intervals. Exits with 1 where a file did not verify.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,8 +36,8 @@ from equiaudit.results.repair import FixReport
 NETS = ("mobilenet_v2", "resnet18", "unet-transposed")
 FORMATS = {"QDQ": QuantFormat.QDQ, "QOperator": QuantFormat.QOperator}
 HEADER = (
-    "| net | format | phases | comparisons | bit-equal | original file | KB before, after |"
-    "\n|---|---|---|---|---|---|---|"
+    "| net | px | format | phases | comparisons | bit-equal | original file | KB before, after"
+    " | ms before, after | times |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 ACCURACY = "| net | format | method | accuracy, % [95%] | bit-equal |\n|---|---|---|---|---|"
 
@@ -74,7 +76,25 @@ def _input(path: Path) -> str:
     return str(_session(path).get_inputs()[0].name)
 
 
-def row(name: str, form: str, path: Path, size: int) -> tuple[str, bool]:
+def costs(paths: tuple[Path, Path], size: int, repeats: int) -> list[float]:
+    """The least processor time of an image in each file, ms."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    sessions = [
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        for path in paths
+    ]
+    image = np.random.default_rng(1).normal(size=(1, 3, size, size)).astype("f4")
+    spent: list[list[float]] = [[], []]
+    for _ in range(repeats):
+        for session, times in zip(sessions, spent, strict=True):
+            start = time.process_time()
+            session.run(None, {session.get_inputs()[0].name: image})
+            times.append(1e3 * (time.process_time() - start))
+    return [min(times) for times in spent]
+
+
+def row(name: str, form: str, path: Path, size: int, repeats: int) -> tuple[str, bool]:
     """A line of the first table, and whether the file verified."""
     fixed = path.with_suffix(".fixed.onnx")
     normalised = PreprocessOverrides(size=(size, size), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -84,25 +104,31 @@ def row(name: str, form: str, path: Path, size: int) -> tuple[str, bool]:
         return f"| {name} | {form} | {report.reason} |", False
     found = report.verifications[-1]
     passed = found.passed and found.control is not None and not found.control.passed
+    before, after = costs((path, fixed), size, repeats)
     cells = (
         name,
+        str(size),
         form,
         f"{found.phases} of {found.phases_total}",
         str(found.figures.comparisons),
         f"{100 * (found.figures.share_exact or 0):.4g}%",
         "-" if found.control is None else f"{100 * (found.control.share_exact or 0):.3g}%",
         ", ".join(f"{p.stat().st_size / 1024:.0f}" for p in (path, fixed)),
+        f"{before:.2f}, {after:.2f}",
+        f"{after / before:.2f}",
     )
     return f"| {' | '.join(cells)} |", passed
 
 
-def random_nets(names: list[str], size: int, folder: Path) -> Iterator[tuple[str, bool]]:
+def random_nets(
+    names: list[str], size: int, repeats: int, folder: Path
+) -> Iterator[tuple[str, bool]]:
     rng = np.random.default_rng(0)
     batches = [rng.normal(size=(8, 3, size, size)).astype("f4") for _ in range(4)]
     for name in names:
         plain = exported(name, "dynamo", size, folder)
         for form in FORMATS:
-            yield row(name, form, quantised(plain, form, list(batches)), size)
+            yield row(name, form, quantised(plain, form, list(batches)), size, repeats)
 
 
 def accuracies(cases: Path, images: int, folder: Path) -> Iterator[tuple[str, bool]]:
@@ -150,11 +176,12 @@ def main() -> int:
     parser.add_argument("--net", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--images", type=int)
+    parser.add_argument("--repeats", type=int, default=100)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     passed = True
     with tempfile.TemporaryDirectory() as folder:
-        tables = [(HEADER, random_nets(asked.net, asked.size, Path(folder)))]
+        tables = [(HEADER, random_nets(asked.net, asked.size, asked.repeats, Path(folder)))]
         if asked.cases is not None:
             tables.append((ACCURACY, accuracies(asked.cases, asked.images, Path(folder))))
         for header, rows in tables:

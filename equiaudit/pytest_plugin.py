@@ -34,6 +34,7 @@ def shift_consistency(request: pytest.FixtureRequest) -> Callable[..., Result]:
     With ``--equiaudit-reports DIR`` the reports lie in a folder of the test's name, also of a
     test that fails.
     """
+    from equiaudit.report.findings import leading_metric
     from equiaudit.testing import assert_shift_consistent
 
     folder = request.config.getoption("--equiaudit-reports")
@@ -43,10 +44,11 @@ def shift_consistency(request: pytest.FixtureRequest) -> Callable[..., Result]:
         if folder is not None:
             options.setdefault("output", Path(folder) / _as_file(request.node.nodeid))
         result = assert_shift_consistent(model, data, **options)
-        for kind, shift in result.shifts.items():
-            found = shift.metrics.get("consistency")
+        for kind in result.shifts:
+            name = f"{kind}.{options.get('metric') or leading_metric(result, kind)}"
+            found = result.metric(name).value
             if found is not None:
-                said.append(f"{request.node.nodeid}: {kind}.consistency {found.value:.3f}")
+                said.append(f"{request.node.nodeid}: {name} {found:.3f}")
         return result
 
     return assert_consistent

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from equiaudit.errors import InputError
+from equiaudit.report.findings import complement, leading_metric
 from equiaudit.results import Estimate, Result, WorstImage
 from equiaudit.results.types import unknown_metric
 from equiaudit.tasks import METRICS
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from equiaudit.models import Model
 
+__all__ = ["assert_shift_consistent"]
 
 _SHOWN = 3
 
@@ -26,12 +28,16 @@ def assert_shift_consistent(
     *,
     min: float = 0.95,
     kind: str = "circular",
-    metric: str = "consistency",
+    metric: str | None = None,
     judge: Literal["bound", "value"] = "bound",
     allow_inconclusive: bool = False,
     **scan_options: Any,
 ) -> Result:
     """Scan `model` on `data` and assert that ``<kind>.<metric>`` is at least `min`.
+
+    By default the metric is consistency where there are labels, else what the finding of the report
+    is about, as objects that a shift loses. Of a share of which less is better, what is left of 1
+    is held against `min`: with 0.95 at most 5% of the objects may be lost.
 
     `judge="bound"` holds the lower end of the 95% interval against `min`. An interval that
     contains `min` therefore fails as well: a test that cannot tell must not pass. With
@@ -40,8 +46,8 @@ def assert_shift_consistent(
 
     Only `kind` is scanned unless `shifts` or `protocol` is among `scan_options`, which go to
     `equiaudit.scan`. Returns the result, for further assertions. Raises AssertionError with
-    the value, its interval and the least stable images; InputError for a metric of which
-    less is better, or that is unknown.
+    the value, its interval and the least stable images; InputError for a metric that is unknown,
+    or that is no share and of which less is better.
 
         def test_shift_consistency():
             assert_shift_consistent("model.pt", "data/val", min=0.9, max_shift=8)
@@ -53,20 +59,26 @@ def assert_shift_consistent(
     from equiaudit.api.python import in_python
 
     result = in_python(scan)(model, data, **scan_options)
+    metric = metric or leading_metric(result, kind)
+    _check_question(metric, judge)
     estimate = result.metric(f"{kind}.{metric}")
+    if not METRICS[metric].higher_is_better:
+        estimate = complement(estimate)
     held = _held_figure(estimate, judge, allow_inconclusive)
     if held is None or held < min:
         raise AssertionError(_message(result, kind, metric, estimate, min, judge))
     return result
 
 
-def _check_question(metric: str, judge: str) -> None:
+def _check_question(metric: str | None, judge: str) -> None:
     """Refuse before the scan what could not be answered after it."""
     if judge not in ("bound", "value"):
         raise InputError(f"judge is {judge!r}; it is 'bound' or 'value'.")
+    if metric is None:
+        return
     if metric not in METRICS:
         raise unknown_metric(metric, tuple(METRICS))
-    if not METRICS[metric].higher_is_better:
+    if not METRICS[metric].higher_is_better and not METRICS[metric].is_share:
         raise InputError(
             f"Less of {metric} is better, so a minimum does not test it.",
             tip="Take consistency, agreement or accuracy_worst.",
@@ -84,7 +96,7 @@ def _held_figure(
 def _message(
     result: Result, kind: str, metric: str, estimate: Estimate, least: float, judge: str
 ) -> str:
-    name = f"{kind}.{metric}"
+    name = f"{kind}.{metric}" if METRICS[metric].higher_is_better else f"1 - {kind}.{metric}"
     if estimate.value is None:
         return f"{name} has no value: no image could be measured."
     what = "the value" if judge == "value" else "its interval"

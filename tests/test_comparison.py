@@ -5,12 +5,13 @@ import io
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from results import make_result
+from results import make_result, png
 
 from equiaudit.comparison import (
     comparable,
@@ -310,10 +311,56 @@ def test_the_unpaired_interval_is_that_of_independent_figures() -> None:
 
 def test_text_names_each_row_and_its_verdict(both: tuple[Path, Path]) -> None:
     text = render_comparison(compare_files(*both), "text")
-    assert "crop.agreement: " in text
-    assert "b - a = +" in text
-    assert "points [" in text
-    assert "McNemar p" in text
+    found = compare_files(*both)
+    lines = text.splitlines()
+    count = Counter(row.verdict for row in found.rows)
+    total = f"Of {len(found.rows)} figures b is better in {count['better']} and worse in "
+    assert any(line.startswith(total) for line in lines)
+    row = next(i for i, line in enumerate(lines) if line.strip().startswith("Agreement"))
+    assert lines[row].count("better") == 2
+    assert "points [" in lines[row + 1]
+    assert max(map(len, lines)) <= 100
+    assert "McNemar p" in render_comparison(found, "md")
+
+
+def test_the_images_that_changed_are_named(both: tuple[Path, Path]) -> None:
+    found = compare_files(*both)
+    first, second = (read_samples(path) for path in both)
+    files = dict.fromkeys(file for _, file in first)
+    differ = [
+        file
+        for file in files
+        if first["crop", file].clean_label != second["crop", file].clean_label
+    ]
+    assert found.labels is not None
+    assert found.labels.differ == len(differ)
+    assert found.labels.same.value == 1 - len(differ) / len(files)
+    assert [each.file for each in found.labels.examples] == differ[:20]
+
+    assert found.changed[0].metric == "crop.agreement", "what a camera does comes first"
+    gains = {
+        file: second["crop", file].figure("agreement") - first["crop", file].figure("agreement")
+        for file in files
+    }
+    steadier = [gains[each.file] for each in found.changed[0].steadier]
+    assert steadier == sorted((g for g in gains.values() if g > 0), reverse=True)[:20]
+    shakier = [gains[each.file] for each in found.changed[0].shakier]
+    assert shakier == sorted(g for g in gains.values() if g < 0)[:20]
+
+
+def test_the_page_shows_the_pictures_that_a_scan_kept(both: tuple[Path, Path]) -> None:
+    found = compare_files(*both)
+    bare = render_comparison(found, "html")
+    assert "Images that changed" not in bare
+    first = found.changed[0]
+    image = first.shakier[0] if first.shakier else first.steadier[0]
+    uri = png([[(1, 2, 3)]])
+    shown = image.model_copy(update={"pictures": (("<b>tench", uri), ("x", "javascript:no"))})
+    changed = first.model_copy(update={"shakier": (shown,), "steadier": ()})
+    page = render_comparison(found.model_copy(update={"changed": (changed,)}), "html")
+    assert page.count(uri) == 1
+    assert "<b>tench" not in page
+    assert "javascript:no" not in page
 
 
 def test_json_and_csv_hold_every_row(both: tuple[Path, Path]) -> None:
@@ -332,10 +379,10 @@ def test_names_stay_names_in_a_comparison(both: tuple[Path, Path]) -> None:
     assert "<b>" not in page
     assert "<i>" not in page
     assert "\n# h" not in text
-    for name in ("text", "md", "csv", "json"):
+    for name in ("text", "md", "csv", "json", "pdf"):
         assert "\x1b" not in render_comparison(hostile, name)
 
 
 def test_unknown_format_is_an_input_error(both: tuple[Path, Path]) -> None:
-    with pytest.raises(InputError, match="text, json, csv, md"):
-        render_comparison(compare_files(*both), "html")
+    with pytest.raises(InputError, match="text, json, csv, md, html"):
+        render_comparison(compare_files(*both), "pdf")

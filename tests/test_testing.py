@@ -1,6 +1,7 @@
 """The assertion for test suites: judged on the bound, readable when it fails."""
 
 import pytest
+from dense_results import make_dense_result
 from results import make_result
 
 from equiaudit import api
@@ -89,10 +90,24 @@ def test_options_reach_the_scan_and_protocols_choose_their_own_shifts(scanned):
 
 
 @pytest.mark.parametrize(
-    "how", [{"metric": "flipped"}, {"metric": "consistancy"}, {"kind": "crap"}, {"judge": "mean"}]
+    "how", [{"metric": "logit_error"}, {"metric": "consistancy"}, {"kind": "cut"}, {"judge": "a"}]
 )
 def test_a_question_that_makes_no_sense_is_refused(scanned, how):
     scanned(value=1.0, low=1.0, high=1.0)
     with pytest.raises(InputError):
         assert_shift_consistent("m.pt", "data", **how)
     assert "kind" in how or not scanned.calls
+
+
+def test_of_objects_that_shifts_lose_what_is_left_is_held_against_the_minimum(monkeypatch):
+    found = make_dense_result()
+    lost = Estimate(value=0.03, low=0.01, high=0.04, n=200, method="cluster-wilson")
+    circular = found.shifts["circular"]
+    metrics = circular.metrics | {"lost_object": lost}
+    shift = circular.model_copy(update={"metrics": metrics})
+    result = found.model_copy(update={"shifts": {"circular": shift}})
+    monkeypatch.setattr(api, "scan", lambda *a, **k: result)
+    assert assert_shift_consistent("m.pt", "data", min=0.95) is result
+    said = message(min=0.97)
+    assert "1 - circular.lost_object is 0.97, 95% interval [0.96, 0.99]" in said
+    assert "inconclusive" in said

@@ -185,7 +185,7 @@ class Request:
         loss = fixed.loss
         if loss is None or loss.verdict != "lost" or dataset is None:
             return fixed
-        options = FixOptions(pad=self.options.pad, seed=self.options.seed)
+        options = FixOptions(pad=self.options.pad, for_=self.options.for_, seed=self.options.seed)
         names = default_names(model.task, options, trains=False)
         others = tuple(name for name in names if name != self.options.method)
         trial = self._trial(model, dataset, others, options)

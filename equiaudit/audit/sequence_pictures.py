@@ -15,7 +15,7 @@ from equiaudit.results import DefectSequence
 
 _SHOWN = 2
 _AROUND = 12
-"""px shown beside the defect and what is predicted."""
+"""px shown beside the defect."""
 _SHORTEST, _LONGEST = 96, 160
 """Sides of a picture, px: small places are enlarged, large ones made smaller."""
 _TRUE, _PREDICTED, _BOTH = (40, 200, 80), (255, 140, 0), (255, 255, 255)
@@ -53,21 +53,13 @@ def most_varying(
 
 
 def _strip(frames: Frames, predicted: Masks) -> tuple[str, ...]:
-    rows, columns = _place(frames.defects, predicted)
-    return tuple(
-        data_uri(_drawn(pixels[rows, columns], true[rows, columns], own[rows, columns]), _LONGEST)
-        for pixels, true, own in zip(frames.pixels, frames.defects, predicted, strict=True)
-    )
-
-
-def _place(true: Masks, predicted: Masks) -> tuple[slice, slice]:
-    """A square around the defect in all frames, and what of the prediction is near it."""
-    near = ndimage.binary_dilation(true.any(axis=0), iterations=2 * _AROUND)
-    held = true.any(axis=0) | (predicted.any(axis=0) & near)
-    rows, columns = ndimage.find_objects(held.astype(np.int32))[0]
-    side = 2 * _AROUND + max(rows.stop - rows.start, columns.stop - columns.start)
-    height, width = held.shape
-    return _within(rows, side, height), _within(columns, side, width)
+    """A square around the defect of each frame, of one size."""
+    boxes = [ndimage.find_objects(true.astype(np.int32))[0] for true in frames.defects]
+    side = 2 * _AROUND + max(part.stop - part.start for box in boxes for part in box)
+    height, width = predicted.shape[1:]
+    places = [(_within(y, side, height), _within(x, side, width)) for y, x in boxes]
+    each = zip(places, frames.pixels, frames.defects, predicted, strict=True)
+    return tuple(data_uri(_drawn(a[at], b[at], c[at]), _LONGEST) for at, a, b, c in each)
 
 
 def _within(part: slice, side: int, end: int) -> slice:

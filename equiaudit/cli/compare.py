@@ -19,7 +19,9 @@ def compare(
     call: Call,
     a: Annotated[Path, typer.Argument(metavar="A.json", help="A result.json, or its folder.")],
     b: Annotated[Path, typer.Argument(metavar="B.json", help="Another, of the same images.")],
-    format: Annotated[str, typer.Option(help="text, json, csv or md.", metavar="FORMAT")] = "text",
+    format: Annotated[
+        str, typer.Option(help="text, json, csv, md or html.", metavar="FORMAT")
+    ] = "text",
 ) -> Outcome:
     """What B changes against A, image by image; each needs its samples.csv beside it."""
     from equiaudit.comparison import compare_files, render_comparison

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiaudit.comparison.fingerprints import comparable, differences
+from equiaudit.comparison.images import changed_images, labels_of
 from equiaudit.comparison.samples import Samples, read_samples
 from equiaudit.comparison.types import Change, Comparison, ComparisonRow, McNemarTest
 from equiaudit.errors import InputError
@@ -35,6 +36,9 @@ def compare(a: Result, b: Result, samples_a: Samples, samples_b: Samples) -> Com
     return Comparison(
         model_a=a.fingerprint.model,
         model_b=b.fingerprint.model,
+        n_images=a.fingerprint.n_images,
+        labels=labels_of(a, b, samples_a, samples_b),
+        changed=tuple(changed_images(a, b, samples_a, samples_b)),
         rows=tuple(_row(name, a, b, samples_a, samples_b) for name in names),
         notes=(*differences(a.fingerprint, b.fingerprint), *_left_out(samples_a, samples_b)),
     )

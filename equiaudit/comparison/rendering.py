@@ -1,4 +1,4 @@
-"""A comparison as text, json, csv and md."""
+"""A comparison as text, json, csv, md and html."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from markupsafe import Markup
+from rich.text import Text
+
+from equiaudit.comparison.overview import overview, signed
 from equiaudit.comparison.types import Comparison, ComparisonRow
 from equiaudit.errors import InputError
-from equiaudit.report import figures
+from equiaudit.report import figures, html, parts
 from equiaudit.report.escape import code_span, prose, terminal, visible
-from equiaudit.results import Estimate, MetricInfo
+from equiaudit.report.pages import environment
 
+_WIDTH, _FEW = 100, 5
 _CAUTION = "Each row is judged by its own 95% interval; one unchanged figure in twenty may miss it."
 
 
 def render_comparison(comparison: Comparison, format: str) -> str:
-    """`comparison` as "text", "json", "csv" or "md"; InputError names these for any other."""
+    """`comparison` as text, json, csv, md or html; InputError names these for any other."""
     if format not in _FORMATS:
         raise InputError(
             f"A comparison has no format {format!r}.", tip=f"Use one of {', '.join(_FORMATS)}."
@@ -44,18 +49,10 @@ def _shown(row: ComparisonRow) -> _Shown:
         metric=row.metric,
         a=figures.value(row.a, info),
         b=figures.value(row.b, info),
-        change=_signed(row.difference, info),
+        change=signed(row.difference, info),
         basis=_basis(row),
         verdict=row.verdict,
     )
-
-
-def _signed(difference: Estimate, info: MetricInfo) -> str:
-    """``+1.2 [0.4, 2.1]``, in points for shares."""
-    number = figures.value(difference, info, unit=False)
-    sign = "+" if difference.value and difference.value > 0 else ""
-    unit = " points" if info.is_share else f" {info.unit}" if info.unit else ""
-    return f"{sign}{number}{unit} {figures.interval(difference, info)}".rstrip()
 
 
 def _basis(row: ComparisonRow) -> str:
@@ -73,12 +70,25 @@ def _p_value(p: float) -> str:
 
 
 def _text(comparison: Comparison) -> str:
-    lines = [f"a: {terminal(comparison.model_a)}", f"b: {terminal(comparison.model_b)}", ""]
-    for row in map(_shown, comparison.rows):
-        lines.append(f"{terminal(row.metric)}: {row.a} -> {row.b}, {row.verdict}")
-        lines.append(f"  b - a = {row.change} ({row.basis})")
-    lines += ["", _CAUTION, *(f"- {terminal(note)}" for note in comparison.notes)]
-    return "\n".join(lines) + "\n"
+    return parts.text(_parts(comparison), color=False, width=_WIDTH)
+
+
+def _parts(comparison: Comparison) -> Iterator[parts.Part]:
+    """The answer in a screen; `--format md` has how each difference was made."""
+    seen = overview(comparison)
+    yield Text(f"b: {terminal(comparison.model_b)}")
+    yield Text(f"a: {terminal(comparison.model_a)}; the same {comparison.n_images:,} images")
+    yield Text("")
+    yield from (Text(line) for line in (seen.verdict, *seen.labels))
+    figures_of = parts.table("b against a", *seen.kinds)
+    for title, cells in seen.rows:
+        figures_of.add_row(title, *cells)
+    yield figures_of
+    for title, lines in seen.lists:
+        yield from parts.bullets(terminal(title), [terminal(line, 200) for line in lines[:_FEW]])
+    yield Text("")
+    yield Text(_CAUTION)
+    yield from (Text(f"- {terminal(note, 300)}") for note in comparison.notes)
 
 
 def _json(comparison: Comparison) -> str:
@@ -137,9 +147,26 @@ def _markdown_lines(comparison: Comparison) -> Iterator[str]:
     yield from (_CAUTION, "", *(f"- {prose(note)}" for note in comparison.notes))
 
 
+def _html(comparison: Comparison) -> str:
+    style = html.style_sheet()
+    page = environment("equiaudit.comparison").get_template("comparison.html.jinja")
+    return page.render(
+        style=Markup(style),
+        style_hash=html.csp_hash(style),
+        seen=overview(comparison),
+        model_a=visible(comparison.model_a),
+        model_b=visible(comparison.model_b),
+        n_images=f"{comparison.n_images:,}",
+        shown=[_shown(row) for row in comparison.rows],
+        caution=_CAUTION,
+        notes=[visible(note, 300) for note in comparison.notes],
+    )
+
+
 _FORMATS: dict[str, Callable[[Comparison], str]] = {
     "text": _text,
     "json": _json,
     "csv": _csv,
     "md": _markdown,
+    "html": _html,
 }

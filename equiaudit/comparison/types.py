@@ -39,6 +39,53 @@ class ComparisonRow(BaseModel):
     """Of b against a."""
 
 
+class Relabelled(BaseModel):
+    """An unshifted image to which the two give different labels, in words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    a: str
+    b: str
+
+
+class Labels(BaseModel):
+    """How far the two agree on the unshifted images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    same: Estimate
+    """Share of the images to which both give the same label."""
+    differ: int
+    examples: tuple[Relabelled, ...]
+    """The first that differ, in the order of the data set."""
+
+
+class ChangedImage(BaseModel):
+    """An image that one of the two keeps steadier under shifts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    a: float
+    b: float
+    """What each keeps of it, by `Changed.metric`."""
+    pictures: tuple[tuple[str, str], ...] = ()
+    """(caption, `data:` URI), where one of the results has some."""
+
+
+class Changed(BaseModel):
+    """The images that b changed most under one kind, by the metric that leads its figures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    """``kind.metric``"""
+    steadier: tuple[ChangedImage, ...]
+    """In b, the most so first."""
+    shakier: tuple[ChangedImage, ...]
+
+
 class Comparison(BaseModel):
     """All rows, what differs between the runs, and what was left out."""
 
@@ -46,5 +93,10 @@ class Comparison(BaseModel):
 
     model_a: str
     model_b: str
+    n_images: int = 0
     rows: tuple[ComparisonRow, ...]
+    labels: Labels | None = None
+    """Of models that give each image one label."""
+    changed: tuple[Changed, ...] = ()
+    """Real moves first."""
     notes: tuple[str, ...] = ()

@@ -90,8 +90,8 @@ def taken(kind: type[T], settings: MutableMapping[str, Any], **more: Any) -> T:
 
 
 def flag_name(setting: str) -> str:
-    """``max_shift`` -> ``max-shift``."""
-    return setting.replace("_", "-")
+    """``max_shift`` -> ``max-shift``, ``for_`` -> ``for``."""
+    return setting.rstrip("_").replace("_", "-")
 
 
 def reason(value: Any, message: str) -> str:

@@ -206,9 +206,11 @@ def _states_several(seen: Seen) -> bool:
 
 
 def _is_multilabel(output: Output, seen: Seen) -> bool:
-    """A sigmoid per class, metadata that say so, or shares under as many names."""
-    made = output.origin.maker == "sigmoid" or _states_several(seen)
-    return made or seen.names == output.rows.shape[1]
+    """A sigmoid per class whose name says nothing else, metadata, or shares under as many names."""
+    if _states_several(seen) or seen.names == output.rows.shape[1]:
+        return True
+    other = (_POINTS, _QUANTITY, _QUANTITY_TOO, _EMBEDDING, _EMBEDDING_TOO)
+    return output.origin.maker == "sigmoid" and not _found(output.name, *other)
 
 
 def _ranked(output: Output, seen: Seen) -> str | None:

@@ -21,6 +21,7 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     output_layout = "NCHW"        # "NCHW" | "NHWC": where a map has its channels,
     threshold = 0.5               # where binary and multilabel say yes
     [detector]                    # how boxes are made of the outputs, see models.detectors
+    [runtimes.NAME]               # what a runtime has to be told, as `fix --for` writes; not read
 
 The model receives (pixel_range * x - mean) / std for x in [0, 1]. The same text can travel
 inside a model: ONNX metadata and safetensors metadata under `PREPROCESS_KEY`, TorchScript and
@@ -132,6 +133,8 @@ def parse_preprocess(text: str, *, where: str, source: str) -> PreprocessFields:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # an int of too many digits is a ValueError
         raise InputError(f"{where} is not TOML: {error}.") from error
+    if isinstance(table.get("runtimes"), dict):  # how to run the file, which changes no image
+        del table["runtimes"]
     for key in table:
         if key not in CHECKS:
             raise InputError(

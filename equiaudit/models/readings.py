@@ -175,9 +175,11 @@ def _is_of_boxes(output: Output, seen: Seen) -> bool:
 
 def _tip(looks: Sequence[Look], seen: Seen) -> str:
     """The flag of each reading."""
-    tasks = dict.fromkeys(look.task for look in looks if look.task in TASKS)
-    flags = [f"--task {task} audits it as what it is" for task in tasks][:1]
-    flags += [f"--task {task} as that" for task in tasks][1:]
+    found = {look.task: look.name for look in looks if look.task in TASKS}
+    flags = [
+        f"--task {task} audits it as {'what it is' if task == looks[0].task else name}"
+        for task, name in found.items()
+    ]
     flags.append(_INSIST)
     if len(seen.outputs) > 1:
         flags.append("--output-name takes another output")

@@ -23,7 +23,15 @@ def inspect(model: Model, images: Mapping[str, Tensor] | None = None) -> Inspect
     With `images`, (C, H, W) each as the model takes them, also how much each is to blame for.
     Raises NothingToDo where the model cannot be captured as one graph.
     """
-    captured = captured_graph(model)
+    try:
+        captured = captured_graph(model)
+    except NothingToDo:
+        from equiaudit.repair.onnx.head import head_of
+
+        head = head_of(model)
+        if head is None:
+            raise
+        captured = head.captured
     analysis = analysed(model, captured)
     found = inspection_of(model, captured, analysis)
     if images is None or not analysis.ops:

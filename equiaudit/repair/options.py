@@ -21,6 +21,7 @@ from equiaudit.errors import InputError
 Pad = Literal["wrap", "slices"]
 """How an ONNX graph pads circularly: Pad(mode="wrap") of opset 19, or Slice and Concat, which
 every runtime knows."""
+RuntimeName = Literal["onnxruntime", "openvino"]
 Select = Literal["features", "input"]
 Goal = Literal["circular", "crop"]
 Window: TypeAlias = int | Literal["auto"] | None
@@ -29,6 +30,11 @@ OPSETS: Mapping[Pad, int] = {"wrap": 20, "slices": 18}
 SUFFIXES = (".pt", ".pt2", ".onnx", ".safetensors")
 """Of the files that can be written."""
 _PANEL, _RECOVERY = "Options", "Getting accuracy back"
+
+
+def _several(value: Any) -> Any:
+    """One word or several, each once, as a tuple."""
+    return tuple(dict.fromkeys((value,) if isinstance(value, str) else value))
 
 
 def _pairs(value: Any) -> Any:
@@ -119,7 +125,33 @@ class FixOptions:
             "wrap|slices",
         ),
     ] = "wrap"
+    for_: Annotated[
+        tuple[RuntimeName, ...],
+        BeforeValidator(_several),
+        Flag(
+            _PANEL,
+            "A runtime for which an .onnx OUT is written and verified, besides onnxruntime:"
+            " openvino. Repeatable.",
+            "RUNTIME",
+            repeats=True,
+        ),
+    ] = ("onnxruntime",)
     dry_run: Annotated[bool, Flag(_PANEL, "Print the plan; write nothing.")] = False
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Those besides onnxruntime, which verifies every ONNX file."""
+        return tuple(name for name in self.for_ if name != "onnxruntime")
+
+    @property
+    def narrow(self) -> bool:
+        """Whether a runtime has no 64 bits, so that sums and choices are written in 32."""
+        return bool(self.runtimes)
+
+    @property
+    def padding(self) -> Pad:
+        """`pad`, or slices where a runtime does not know Pad(wrap)."""
+        return "slices" if self.runtimes else self.pad
 
 
 class MethodSettings(TypedDict, total=False):
@@ -133,6 +165,7 @@ class MethodSettings(TypedDict, total=False):
     window: Window
     seconds: float
     pad: Pad
+    for_: str | Sequence[str]
     dry_run: bool
 
 
@@ -259,7 +292,9 @@ class RepairSettings(
 def checked_out(out: Path | str | None, options: FixOptions) -> Path | None:
     """The file to write, None for a dry run without one; InputError where it cannot be."""
     if out is not None:
-        return checked_target(out, options.pad)
+        target = checked_target(out, options.pad)
+        _check_runtimes(target, options)
+        return target
     if options.dry_run:
         return None
     raise InputError("fix needs a file to write.", tip="Add -o OUT, or --dry-run.")
@@ -272,6 +307,18 @@ def checked_target(out: Path | str, pad: Pad = "wrap") -> Path:
     if not target.parent.is_dir():
         raise InputError(f"There is no folder {target.parent} to write {target.name} into.")
     return target
+
+
+def _check_runtimes(target: Path, options: FixOptions) -> None:
+    """InputError where a runtime is not installed, or reads no such file."""
+    from equiaudit.models.runtimes import installed
+
+    for name in options.runtimes:
+        installed(name)
+        if target.suffix.lower() != ".onnx":
+            raise InputError(
+                f"--for {name} is for ONNX files, and {target.name} is none.", tip="Write an .onnx."
+            )
 
 
 def check_suffix(path: Path, pad: Pad) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.stated_reading import known_reading, with_reading
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.repair.cost import costs
+from equiaudit.repair.for_runtimes import add_tables, judged, runtime_notes, subject_in
 from equiaudit.repair.methods import (
     METHODS,
     Converted,
@@ -29,13 +29,15 @@ from equiaudit.repair.methods.further import Further
 from equiaudit.repair.options import checked_out
 from equiaudit.repair.outputs.declared import declared_as
 from equiaudit.repair.save.formats import Run
+from equiaudit.repair.save.in_runtimes import control_of, elsewhere
 from equiaudit.repair.save.onnx_net import OnnxNet
 from equiaudit.repair.save.write import Saved
 from equiaudit.repair.verify.boxes import verify_boxes
+from equiaudit.repair.verify.budget import along_of, budget_of
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
 from equiaudit.repair.verify.every_output import EveryOutput
-from equiaudit.repair.verify.further import with_every_output
+from equiaudit.repair.verify.further import returns_several, with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
 from equiaudit.results.repair import Candidate, Claim, FixReport, Verification
 from equiaudit.tasks import TASKS
@@ -47,9 +49,6 @@ __all__ = [
     "fix",
     "verify_model",
 ]
-
-_PROBE = 8
-_LEAST, _MOST = 64, 20_000
 
 Images = Mapping[str, torch.Tensor]
 GetImages = Callable[[Preprocess], Images]
@@ -82,7 +81,7 @@ def fix(
     recipe = method(options.method)
     target = checked_request(out, options, trains=recover is not None)
     say("capturing the graph")
-    subject = Subject(model, options.pad, _prepared(images))
+    subject = Subject(model, options.padding, _prepared(images), options.runtimes)
     if options.dry_run or target is None:
         return _planned(recipe, subject, options)
     _refuse(recipe, subject, options)
@@ -140,26 +139,42 @@ def verify_model(
             tip="Leave --positions out.",
         )
     how = model.preprocess
-    pictures = verification_images(how, images)
-    affordable = comparisons or _affordable(model.run, pictures, seconds, model.device)
+    several = returns_several(model)
+    stride = model.total_stride or how.size
+    budget = budget_of(
+        model.run,
+        verification_images(how, images),
+        seconds / 2 if several else seconds,
+        model.device,
+        comparisons,
+        along=sum(stride) - 2,
+    )
+    pictures, affordable, until = budget.images, budget.comparisons, budget.until
     if model.reading:
-        return verify_boxes(model, against, pictures, comparisons=affordable, seed=seed)
+        found = verify_boxes(
+            model, against, pictures, comparisons=affordable, seed=seed, until=until
+        )
+        return budget.said(found)
     control = None if against is None else _taking(against, how.dtype)
     found = verify(
         model.run,
         control,
         pictures,
-        total_stride=model.total_stride or how.size,
+        total_stride=stride,
         dense=TASKS[model.task].maps,
         threshold=label_threshold(model),
         device=model.device,
         comparisons=affordable,
         seed=seed,
         subject=model.name,
+        until=until,
     )
-    return with_every_output(
-        found, model, against, pictures, positions, comparisons=affordable, seed=seed
+    # Each of the two looks has half of the time.
+    again = until + seconds / 2 if several else until
+    every = with_every_output(
+        found, model, against, pictures, positions, comparisons=affordable, seed=seed, until=again
     )
+    return budget.said(every)
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,8 @@ class _Job:
                 alone = replace(self, converted=output.alone(self.converted))
                 name = f"saved file's output {output.name!r}"
                 records.append(alone._verify(output.of(run), "cpu", name, output.of(control)))
+            for label, there in elsewhere(run).items():
+                records.append(self._verify_in(label, there, control_of(control, label)))
             return next(
                 (_failure(record) for record in (*earlier, *records) if record.broken), None
             )
@@ -199,7 +216,11 @@ class _Job:
         example = torch.stack(list(example_images(how, self.images)))
         how = with_reading(how, self._reading(target))
         saved = self.converted.net.save(target, example=example, preprocess=how, check=check)
+        add_tables(saved.companions, self.options.runtimes)
         return saved, tuple(records)
+
+    def _verify_in(self, label: str, run: Run, control: Run) -> Verification:
+        return judged(self._verify(run, "cpu", subject_in(label), control))
 
     def _reading(self, target: Path) -> dict[str, Any]:
         """How the outputs of the file at `target` are read: as those of the model it is made of."""
@@ -237,19 +258,22 @@ class _Job:
             training=converted.training,
             input_size=converted.preprocess.size,
             agreement=converted.agreement,
-            notes=converted.notes,
+            notes=(*converted.notes, *runtime_notes(self.options.runtimes, verifications)),
         )
 
     def _pictures(self) -> dict[str, torch.Tensor]:
         return verification_images(self.converted.preprocess, self.images)
 
-    @property
-    def _share(self) -> float:
-        """Seconds for one of the verifications: `FixOptions.seconds` are for all of them."""
+    def _share(self, of_file: bool) -> float:
+        """Seconds for one of the verifications: `FixOptions.seconds` are for all of them.
+
+        The file, which is what counts, has twice the time of the graph on a device.
+        """
         net = self.converted.net
         of_graph = len(net.devices(self.options.devices or _devices()))
-        of_file = 1 + len(self._further)
-        return self.options.seconds / (of_graph + of_file)
+        files = 1 + len(self._further) + len(self.options.runtimes)
+        part = self.options.seconds / (of_graph + 2 * files)
+        return 2 * part if of_file else part
 
     @property
     def _further(self) -> tuple[Further, ...]:
@@ -269,17 +293,21 @@ class _Job:
         subject: str = "converted graph",
         control: Run | None = None,
     ) -> Verification:
-        pictures = self._pictures()
         options = self.options
-        affordable = options.comparisons or _affordable(run, pictures, self._share, device)
-        found = self.converted.check(
-            run,
-            control or self.converted.original.on(device),
-            pictures,
-            device=device,
-            comparisons=affordable,
-            seed=options.seed,
-            subject=subject,
+        seconds = self._share(of_file=control is not None)
+        along = along_of(self.converted.check, self.converted.preprocess.size)
+        budget = budget_of(run, self._pictures(), seconds, device, options.comparisons, along=along)
+        found = budget.said(
+            self.converted.check(
+                run,
+                control or self.converted.original.on(device),
+                budget.images,
+                device=device,
+                comparisons=budget.comparisons,
+                seed=options.seed,
+                subject=subject,
+                until=budget.until,
+            )
         )
         return found.model_copy(update={"claimed": self._claim.exact})
 
@@ -355,25 +383,3 @@ def _failure(record: Verification) -> str:
 
 def _devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-
-
-def _affordable(
-    run: Callable[[torch.Tensor], object],
-    images: Images,
-    seconds: float,
-    device: torch.device | str,
-) -> int:
-    """How many comparisons take about `seconds`, from the time of one batch.
-
-    The unshifted passes and those of the control take their share first.
-    """
-    batch = torch.stack(list(images.values())[:_PROBE]).to(device)
-    with torch.inference_mode():
-        run(batch)
-        start = time.perf_counter()
-        run(batch)
-        if batch.device.type == "cuda":
-            torch.cuda.synchronize(batch.device)
-        taken = time.perf_counter() - start
-    passes = seconds * len(batch) / max(taken, 1e-6) - 2 * len(images)
-    return int(min(_MOST, max(_LEAST, passes / 1.25)))

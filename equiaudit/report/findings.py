@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from equiaudit.errors import InputError
 from equiaudit.kinds import KINDS
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
@@ -83,8 +84,22 @@ def _measured(result: Result, shift: ShiftResult) -> tuple[Measure, Estimate] | 
     for measure in of_result(result).measures:
         found = shift.metrics.get(measure.metric)
         if found is not None and found.value is not None:
-            return measure, _complement(found) if measure.kept else found
+            return measure, complement(found) if measure.kept else found
     return None
+
+
+def leading_metric(result: Result, kind: str) -> str:
+    """Consistency of labels, else the metric that the finding of a kind is about.
+
+    InputError where there is neither.
+    """
+    shift = result.shifts.get(kind)
+    if shift and "consistency" in shift.metrics:
+        return "consistency"
+    found = _measured(result, shift) if shift else None
+    if found is None:
+        raise InputError(f"Under {visible(kind)} nothing was measured that a model is judged by.")
+    return found[0].metric
 
 
 def unit(result: Result, shift: ShiftResult) -> str:
@@ -126,7 +141,7 @@ def _also(measure: Measure, shift: ShiftResult) -> str:
     )
 
 
-def _complement(agreement: Estimate) -> Estimate:
+def complement(agreement: Estimate) -> Estimate:
     """1 less a share, its interval turned round."""
 
     def less(end: float | None) -> float | None:

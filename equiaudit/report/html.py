@@ -37,12 +37,12 @@ class HtmlReport:
 
     def render(self, result: Result, options: Options) -> str:
         """The document; `options.images` keeps the thumbnails."""
-        style, drawings = _style(), _drawings(result)
+        style, drawings = style_sheet(), _drawings(result)
         room = _room(drawings) if options.images else 0
         page = environment().get_template("report.html.jinja")
         return page.render(
             style=Markup(style),
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            style_hash=csp_hash(style),
             **_opening(result),
             **_tables(result),
             **drawings,
@@ -54,10 +54,15 @@ FORMAT = HtmlReport()
 
 
 @cache
-def _style() -> str:
+def style_sheet() -> str:
     """The style sheet with the colour steps of the maps."""
     sheet = environment().get_template("report.css.jinja")
     return sheet.render(colours=scales.COLOURS)
+
+
+def csp_hash(style: str) -> str:
+    """The name by which a content policy lets this style sheet in."""
+    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
 def _opening(result: Result) -> dict[str, Any]:

@@ -17,8 +17,8 @@ class DefectSequence(Frozen):
     lost: tuple[bool, ...]
     """Whether no pixel of the defect is predicted."""
     pictures: tuple[str, ...] = ()
-    """The same place of every frame as `data:` URIs (PNG): the defect as in the mask has a green
-    rim, what is predicted an orange one, white where both meet."""
+    """The surroundings of the defect in each frame as `data:` URIs (PNG): the defect of the mask
+    has a green rim, what is predicted an orange one, white where both meet."""
 
 
 class SequenceShift(Frozen):

@@ -15,12 +15,14 @@ as from random to mod-minimizers of strings: Groot Koerkamp & Pibiri, WABI 2024.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from equiaudit.sampling.dense_outputs import change_maps
+from equiaudit.sampling.positions import Positions, Role, added
 from equiaudit.sampling.wrapping import gather_window, is_nhwc
 
 _STEPS = 1024.0
@@ -100,6 +102,9 @@ class CropSelect(nn.Module):
     With `dense` the outputs must be maps of the window's size. They are put back to where the crop
     was taken from, (B, C', H + margin, W + margin); outside of it, at most `margin` px on a side,
     the nearest value is repeated. Other sizes, and outputs that are no maps, raise ValueError.
+
+    `roles` says of each output what it is: positions, which are in px, are moved to where the crop
+    was taken from, and the others are passed on.
     """
 
     def __init__(
@@ -110,9 +115,11 @@ class CropSelect(nn.Module):
         *,
         cell: int = 4,
         dense: bool = False,
+        roles: Sequence[Role] = (),
     ) -> None:
         super().__init__()
         self.module = module
+        self.roles = tuple(roles)
         self.position = CropPosition(margin, cell)
         self.margin = margin
         self.window = window
@@ -131,6 +138,13 @@ class CropSelect(nn.Module):
         rows = torch.arange(self.window[0], device=x.device) + offset[:, :1]
         columns = torch.arange(self.window[1], device=x.device) + offset[:, 1:]
         output = self.module(_gather(x, rows, columns, self.window))
+        if self.roles:
+            each = [output] if isinstance(output, Tensor) else list(output)
+            moved = [
+                added(y, offset, role) if isinstance(role, Positions) else y
+                for y, role in zip(each, self.roles, strict=True)
+            ]
+            return moved[0] if isinstance(output, Tensor) else tuple(moved)
         if not self.dense:
             return output
         return change_maps(output, lambda y: self._put_back(y, offset, size))

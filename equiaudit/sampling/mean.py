@@ -30,6 +30,11 @@ def order_free_mean(x: Tensor, dims: list[int], count: int, keepdim: bool) -> Te
     return (order_free_sum(x, dims, keepdim) / count).type_as(x)
 
 
+def order_free_total(x: Tensor, dims: list[int], count: int, keepdim: bool) -> Tensor:
+    """Sum of x over `dims`, which hold `count` elements, the same for every order; dtype of x."""
+    return order_free_sum(x, dims, keepdim).type_as(x)
+
+
 class OrderFreeMean(nn.Module):
     """Global average pool of (B, C, H, W) to (B, C, 1, 1), or (B, C) without `keepdim`."""
 

@@ -62,8 +62,8 @@ def order_free_attention(
     return order_free_product(order_free_softmax(scores, [-1]), v, counts[1])
 
 
-def order_free_norm(x: Tensor, dims: list[int], keepdim: bool) -> Tensor:
-    """Euclidean length of x over `dims`; dtype of x."""
+def order_free_norm(x: Tensor, dims: list[int], count: int, keepdim: bool) -> Tensor:
+    """Euclidean length of x over `dims`, which hold `count` elements; dtype of x."""
     wide = x.double()
     return torch.sqrt(order_free_sum(wide * wide, dims, keepdim)).type_as(x)
 

@@ -7,8 +7,9 @@ height) stays. Rows that only fill up a fixed count move like the others. Points
 row per image, x before y: (B, 2 K).
 
 Detectors have boxes in two more forms: by the top left corner with a width and a height, and by
-the centre relative to a cell of a grid, in steps of that grid. The latter keep their rows, and so
-their cells: what was moved out of its cell has x and y beyond it.
+the centre relative to a cell of a grid, in steps of that grid, or to an anchor, in shares of its
+size. The latter keep their rows, and so their cells and anchors: what was moved out of its cell has
+x and y beyond it.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "Positions",
     "Role",
     "Unit",
+    "added",
     "cells_of",
     "moved_rows",
     "roll_positions",
@@ -46,7 +48,8 @@ class Positions:
     """An output of positions: in px of the input, or in shares of its width and height.
 
     "corner" is x, y of the top left corner, then width and height; "cells" is x, y relative to
-    the cells of grids of `strides`, in rows that run over one grid after another.
+    the cells of grids of `strides`, in rows that run over one grid after another, or, where there
+    are `anchors`, to those of each cell.
     """
 
     kind: Form
@@ -54,6 +57,10 @@ class Positions:
     columns: bool = False
     """(B, n, K): a column for each, not a row."""
     strides: tuple[int, ...] = ()
+    anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """(width, height), px, of the anchors of a cell, stride by stride."""
+    variances: tuple[float, float] = (1.0, 1.0)
+    """x and y are in such shares of an anchor's width and height."""
 
     @property
     def corners(self) -> int:
@@ -96,13 +103,23 @@ Role: TypeAlias = Positions | Map | None
 """What an output is; None for what says nothing about places."""
 
 
-def cells_of(strides: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """(A, 3) int64: column, row and stride of every cell, grid by grid and row by row."""
+def cells_of(role: Positions, size: tuple[int, int]) -> Tensor:
+    """(A, 4) for every row: what is added to x and y, and the px that a step of each is then.
+
+    Whole numbers, the column, the row and the stride, of cells; float64 of anchors.
+    """
     grids = []
-    for stride in strides:
+    for place, stride in enumerate(role.strides):
         rows, columns = (ceil(side / stride) for side in size)
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        grids.append(torch.stack([x, y, torch.full_like(x, stride)], -1).reshape(-1, 3))
+        cells = torch.stack([x, y], -1).reshape(-1, 2)
+        if role.anchors:
+            sizes = torch.tensor(role.anchors[place], dtype=torch.float64)
+            steps = (sizes * torch.tensor(role.variances)).repeat(len(cells), 1)
+            middles = ((cells + 0.5) * stride).repeat_interleave(len(sizes), 0)
+            grids.append(torch.cat([middles / steps, steps], 1))
+        else:
+            grids.append(torch.cat([cells, torch.full_like(cells, stride)], 1))
     return torch.cat(grids)
 
 
@@ -123,7 +140,7 @@ def roll_positions(
         return roll_positions(y.reshape(-1, y.shape[1] // 2, 2), shift, size, role).flatten(1)
     rows = role.rows(y)
     sides = torch.tensor([size[1], size[0]], device=y.device)
-    cells = cells_of(role.strides, size).to(y.device) if role.strides else None
+    cells = cells_of(role, size).to(y.device) if role.strides else None
     return role.back(moved_rows(rows, shift, sides, role, rows.dim(), rows.shape[-1], cells))
 
 
@@ -138,8 +155,8 @@ def moved_rows(
 ) -> Tensor:
     """`roll_positions` for rows y of `rank` axes, the last of them `width` long.
 
-    `sides` is (W, H), and `cells` (K, 3) those of the grids; all whole numbers. It asks no tensor
-    for its shape, so that it may be recorded.
+    `sides` is (W, H), whole numbers, and `cells` (K, 4) those of `cells_of`. It asks no tensor for
+    its shape, so that it may be recorded.
     """
     count = 2 * role.corners
     places = torch.narrow(y, -1, 0, count)
@@ -150,14 +167,23 @@ def moved_rows(
         by, around = by / around, torch.ones_like(around)
     if cells is not None:
         first = last = first + torch.narrow(cells, -1, 0, 2).type_as(y)
-        stride = torch.narrow(cells, -1, 2, 1).type_as(y)
-        by, around = by / stride, around / stride
+        step = torch.narrow(cells, -1, 2, 2).type_as(y)
+        by, around = by / step, around / step
     elif role.kind == "corner":
         last = first + torch.narrow(y, -1, 2, 2)
     turns = torch.div(first + last + 2 * by, 2 * around, rounding_mode="floor")
     step = by - turns * around
     moved = places + torch.cat([step] * role.corners, -1)
     return torch.cat([moved, torch.narrow(y, -1, count, width - count)], -1)
+
+
+def added(y: Tensor, offset: Tensor, role: Positions) -> Tensor:
+    """`y` as of `roll_positions`, in px, moved by `offset` (B, 2) and not around a torus."""
+    rows = role.rows(y)
+    by = torch.flip(offset, [1]).type_as(y).reshape(-1, *([1] * (rows.dim() - 2)), 2)
+    count, width = 2 * role.corners, rows.shape[-1]
+    moved = torch.narrow(rows, -1, 0, count) + torch.cat([by] * role.corners, -1)
+    return role.back(torch.cat([moved, torch.narrow(rows, -1, count, width - count)], -1))
 
 
 class CanonicalOutputs(nn.Module):

@@ -34,7 +34,7 @@ def seam_scores(x: Tensor, channels: int, size: tuple[int, int]) -> tuple[Tensor
     x = x.float()
     top = torch.clamp(torch.amax(torch.abs(x), [1, 2, 3], keepdim=True), min=_TINY)
     whole = torch.round(x * (levels / top))
-    return _seam_score(whole, 2, [1, 3], size[0]), _seam_score(whole, 3, [1, 2], size[1])
+    return _seam_score(whole, 2, 3, size[0]), _seam_score(whole, 3, 2, size[1])
 
 
 def best_point(rows: Tensor, cols: Tensor, views: Tensor, size: Sequence[int]) -> Tensor:
@@ -46,10 +46,11 @@ def best_point(rows: Tensor, cols: Tensor, views: Tensor, size: Sequence[int]) -
     return torch.stack([torch.div(flat, size[1], rounding_mode="floor"), flat % size[1]], 1)
 
 
-def _seam_score(whole: Tensor, dim: int, others: list[int], size: int) -> Tensor:
+def _seam_score(whole: Tensor, dim: int, along: int, size: int) -> Tensor:
     """How much the step before each row (or column) exceeds both steps beside it: (B, size)."""
     before = wrap_axis(whole, dim, size, -1, size - 1)
-    step = torch.sum(torch.abs(whole - before), others)
+    # Lines first, then channels: onnxruntime takes six times as long over both at once.
+    step = torch.sum(torch.sum(torch.abs(whole - before), along), 1)
     beside = torch.maximum(
         wrap_axis(step, 1, size, -1, size - 1), wrap_axis(step, 1, size, 1, size + 1)
     )

@@ -94,12 +94,7 @@ def _mix(h: Tensor) -> Tensor:
 
 def _views(h: Tensor, dim: int, size: int, weights: tuple[int, ...]) -> Tensor:
     """Combine h along a circular axis until each entry has seen all `size` places."""
-    steps = (size - 1).bit_length()
-    length = size + (1 << steps) - 1
-    h = wrap_axis(h, dim, size, 0, length)
-    for k in range(steps):
-        length -= 1 << k
-        near = torch.narrow(h, dim, 0, length)
-        far = torch.narrow(h, dim, 1 << k, length)
-        h = torch.add(near, far, alpha=weights[k % len(weights)])
+    for k in range((size - 1).bit_length()):
+        far = wrap_axis(h, dim, size, 1 << k, (1 << k) + size)
+        h = torch.add(h, far, alpha=weights[k % len(weights)])
     return h

@@ -15,6 +15,10 @@ class Sample(Protocol):
     def nonfinite(self) -> bool:
         """Whether some output was not finite."""
 
+    @property
+    def clean_label(self) -> int | None:
+        """The label of the unshifted image; None where images have no single label."""
+
     def figure(self, metric: str) -> float | None:
         """The image's figure whose mean `metric` is; None where it is no such mean."""
 
@@ -25,6 +29,7 @@ class MeanSample:
 
     figures: Mapping[str, float]
     nonfinite: bool
+    clean_label: int | None = None
 
     def figure(self, metric: str) -> float | None:
         """The cell."""

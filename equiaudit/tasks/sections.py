@@ -39,6 +39,8 @@ class Section:
 class HtmlSections:
     """Markup that is safe as it is, by where it stands."""
 
+    first: str = ""
+    """Behind the findings."""
     figures: str = ""
     """Behind the table of figures."""
     causes: str = ""

@@ -271,6 +271,13 @@ def test_a_sigmoid_per_class_decides_each(count, as_file, tmp_path):
     assert softmax.task == "classification"
 
 
+@pytest.mark.parametrize("name", ["landmarks", "age", "featureVector"])
+def test_a_sigmoid_under_the_name_of_something_else_is_asked_about(name):
+    tip = refused(lambda n, m, v: {name: n.linear(v).sigmoid()}, f"its name is '{name}'")
+    assert "--task multilabel" in tip
+    assert read(lambda n, m, v: {name: n.linear(v).sigmoid()}, task="multilabel").num_classes == 10
+
+
 def test_logits_of_several_labels_are_told_by_the_flag_alone():
     assert read(linear).task == "classification"
     model = read(linear, task="multilabel")

@@ -53,6 +53,10 @@ class Runtime(Protocol):
         """How a file of another kind becomes one that it reads."""
         ...
 
+    def settings(self) -> Mapping[str, str]:
+        """What it has to be told so that it computes as it does here, by its own names."""
+        ...
+
     def said(self) -> str:
         """Its version, threads and precision, in words."""
         ...

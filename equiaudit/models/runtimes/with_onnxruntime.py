@@ -20,6 +20,10 @@ class OnnxRuntime:
     reads = ("onnx",)
     tip = "Give an ONNX file."
 
+    def settings(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
     def said(self) -> str:
         """Its version and threads."""
         import onnxruntime

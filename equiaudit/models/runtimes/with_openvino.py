@@ -40,6 +40,10 @@ class OpenVino:
     reads = ("openvino", "onnx")
     tip = "Export it to ONNX, or convert it with OpenVINO's ovc."
 
+    def settings(self) -> Mapping[str, str]:
+        """The precision, which is the machine's own otherwise."""
+        return {"INFERENCE_PRECISION_HINT": "f32"}
+
     def said(self) -> str:
         """Its version, threads and precision."""
         import openvino
@@ -103,7 +107,7 @@ def _config() -> dict[str, Any]:
     import torch
 
     return {
-        "INFERENCE_PRECISION_HINT": "f32",
+        **OpenVino().settings(),
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "NUM_STREAMS": 1,
     }

@@ -157,7 +157,7 @@ def with_canonical(
             places = (1, 2) if role.channels_last or rank == 3 else (2, 3)
             _put_back(writer, graph, name, origin, image, places, what, rank)
         elif isinstance(role, Positions):
-            _move_back(writer, graph, name, origin, image, role, rank)
+            move_back(writer, graph, name, origin, image, role, rank)
     own = list(graph.node)
     del graph.node[:]
     graph.node.extend([*before, *own, *writer.nodes])
@@ -312,7 +312,7 @@ def _put_back(
     w.nodes.append(helper.make_node("Identity", [back], [name], name=w.name("output")))
 
 
-def _move_back(
+def move_back(
     w: Writer,
     graph: onnx.GraphProto,
     name: str,
@@ -321,7 +321,7 @@ def _move_back(
     role: Positions,
     rank: int,
 ) -> None:
-    """Move positions back by the origin, under the name they always had."""
+    """Move the output `name`, positions, back by the origin, under the name they always had."""
     kind = next(item.type.tensor_type for item in graph.output if item.name == name)
     inside = w.name("positions")
     _rename_everywhere(graph, name, inside)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from torch import Tensor
 
 from equiaudit.errors import InputError
 from equiaudit.repair.canonical.onnx_nodes import END, Writer
@@ -47,9 +49,9 @@ def _moved(
     first, second = w.slice(places, last, 0, 2), w.slice(places, last, count - 2, count)
     if role.strides:
         cells = _cells(role, image)
-        first = second = w("Add", first, w.cast(w.constant(cells[:, :2].tolist()), kind))
-        stride = w.cast(w.constant(cells[:, 2:].tolist()), kind)
-        by, around = w("Div", by, stride), w("Div", around, stride)
+        first = second = w("Add", first, w.constant(cells[:, :2], dtype))
+        step = w.constant(cells[:, 2:], dtype)
+        by, around = w("Div", by, step), w("Div", around, step)
     elif role.kind == "corner":
         second = w("Add", first, w.slice(x, last, 2, 4))
     two = w.constant(2, dtype)
@@ -60,11 +62,11 @@ def _moved(
     return w.concat(last, moved, w.slice(x, last, count, END))
 
 
-def _cells(role: Positions, image: Image) -> Tensor:
+def _cells(role: Positions, image: Image) -> NDArray[Any]:
     height, width = image.sides
     if isinstance(height, str) or isinstance(width, str):
         raise InputError(
             "The file takes images of any size, and boxes relative to cells are moved back on one.",
             tip="Export it for one height and width.",
         )
-    return cells_of(role.strides, (height, width))
+    return cells_of(role, (height, width)).numpy()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import fx, nn
+from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
-from equiaudit.graphs.capture import capture
-from equiaudit.models.types import Preprocess
 from equiaudit.repair.canonical.operators import with_operators
 from equiaudit.repair.methods.converted import Converted
 from equiaudit.repair.methods.lists import of_lists
-from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
+from equiaudit.repair.methods.rewrap import (
+    graph_inside,
+    of_layout,
+    recaptured,
+    with_all_outputs,
+    with_channels_first,
+)
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
 from equiaudit.repair.outputs.declared import made_outside
@@ -145,9 +149,9 @@ def _of_every_output(
     inner = replace(inner, check=check, notes=(*inner.notes, *_said(found, every), *rule))
 
     def as_graph() -> Net:
-        whole = subject.graph if module is None else _all_of(module, how)
+        whole = subject.graph if module is None else with_all_outputs(module, how)
         wrapped = with_operators(CanonicalOutputs(whole, found.roles))
-        return subject.net(_all_of(wrapped, how))
+        return subject.net(with_all_outputs(wrapped, how))
 
     if onnx_path(subject.model) is not None:
         ranks = {n: len(shape) for n, shape in zip(every.names, every.shapes, strict=True)}
@@ -158,15 +162,7 @@ def _of_every_output(
         raise NothingToDo(
             f"{subject.model.name} runs outside torch, and has no torch graph to wrap."
         )
-    return replace(inner, net=as_graph(), original=subject.net(_all_of(module, how)))
-
-
-def _all_of(module: nn.Module, how: Preprocess) -> fx.GraphModule:
-    """`module` as a graph with all its outputs."""
-    found = capture(
-        module, size=how.size, channels=how.planes, dtype=how.tensor_dtype, every_output=True
-    )
-    return found.graph_module
+    return replace(inner, net=as_graph(), original=subject.net(with_all_outputs(module, how)))
 
 
 def _said(found: Reading, every: EveryRun) -> tuple[str, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from equiaudit.errors import InputError
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.methods.converted import Converted
+from equiaudit.repair.methods.crop_boxes import Middle, larger_input, of_boxes, with_boxes
 from equiaudit.repair.methods.rewrap import graph_inside, of_layout, recaptured, with_channels_first
 from equiaudit.repair.methods.subject import Subject
 from equiaudit.repair.options import FixOptions
@@ -43,12 +43,16 @@ class CropSelectInput:
         """A model without a torch graph, or images resized to less than the larger input."""
         if options.margin < 1:
             raise InputError(f"--margin is {options.margin}.", tip="It is 1 px or more.")
+        refused = of_boxes(subject) if subject.model.detector else None
+        if refused is not None:
+            return refused
         _ = subject.captured  # raises where there is no graph
         how = subject.model.preprocess
         sides = (how.resize,) * 2 if isinstance(how.resize, int) else how.resize
         room = None if sides is None else min(a - b for a, b in zip(sides, how.size, strict=True))
         if room is None or room >= options.margin:
-            return None if subject.dense else _positions(subject, options)
+            told = subject.dense or bool(subject.model.detector)
+            return None if told else _positions(subject, options)
         return Misfit(
             f"A margin of {options.margin} px needs images of"
             f" {max(how.size) + options.margin} px, and {subject.model.name} is given images"
@@ -61,17 +65,15 @@ class CropSelectInput:
         """The net behind the choice, as one graph; the control sees the middle crop."""
         margin, window = options.margin, inner.preprocess.size
         how = _larger(inner.preprocess, margin)
+        if subject.model.detector:
+            return with_boxes(inner, subject, how, margin)
         inside = graph_inside(inner.net)
         chosen: nn.Module = CropSelect(inside, margin, window)
         if subject.dense:
             maps = with_channels_first(inside, subject.layout)
             chosen = CropSelect(maps, margin, window, dense=True)
             chosen = of_layout(chosen, inside, subject.layout)
-        middle = _Middle(inner.original.graph or subject.graph, margin, window)
-        note = (
-            f"the fixed model takes {how.size[0]}x{how.size[1]} px, the window of"
-            f" {window[0]}x{window[1]} and a margin of {margin}, and its preprocessing says so"
-        )
+        middle = Middle(inner.original.graph or subject.graph, margin, window)
         return replace(
             inner,
             net=subject.net(recaptured(chosen, how, self.name)),
@@ -80,7 +82,7 @@ class CropSelectInput:
             check=Moved(margin, window, subject.dense, subject.threshold),
             margin=margin,
             agreement=expectations(margin, how.size),
-            notes=(*inner.notes, note),
+            notes=(*inner.notes, larger_input(how, window, margin)),
         )
 
 
@@ -92,22 +94,6 @@ def _positions(subject: Subject, options: FixOptions) -> Misfit | None:
         return None
     reason = "crop-select does not map positions back." if found is None else found.reason
     return Misfit(reason, "canonical does that, with --positions OUTPUT=boxes|keypoints.")
-
-
-class _Middle(nn.Module):
-    """The unmodified net on the middle of the larger input."""
-
-    def __init__(self, module: nn.Module, margin: int, window: tuple[int, int]) -> None:
-        super().__init__()
-        self.module = module
-        self.first = margin // 2
-        self.window = window
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows = torch.narrow(x, 2, self.first, self.window[0])
-        crop = torch.narrow(rows, 3, self.first, self.window[1])
-        output: torch.Tensor = self.module(crop.contiguous())
-        return output
 
 
 def _larger(how: Preprocess, margin: int) -> Preprocess:

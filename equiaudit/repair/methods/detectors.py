@@ -15,9 +15,9 @@ from equiaudit.repair.rewrite.tail import check_outputs
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.sampling.positions import Role
 
-__all__ = ["MOVING", "converted_detector", "refused_outputs"]
+__all__ = ["MOVING", "converted_detector", "refused_outputs", "roles_in_graph"]
 
-MOVING = ("mass", "canonical")
+MOVING = ("mass", "canonical", "crop-select")
 """The methods that move boxes back."""
 _REMEDY = "Use --method canonical, which leaves the model as it is."
 
@@ -33,7 +33,7 @@ def refused_outputs(subject: Subject, options: FixOptions) -> Misfit | None:
     if options.window is not None:
         return Misfit(f"{name} is a detector, and --window leaves the border out.", _REMEDY)
     try:
-        roles, names = _roles(subject, every)
+        roles, names = roles_in_graph(subject, every)
         check_outputs(subject.graph, subject.analysis, roles, names)
     except Refused as refusal:
         return refusal.misfit
@@ -47,7 +47,7 @@ def converted_detector(subject: Subject, options: FixOptions) -> Converted:
     every, how = subject.every, subject.model.preprocess
     if every is None:
         raise NothingToDo(f"The outputs of {subject.model.name} are not known.")
-    roles, names = _roles(subject, every)
+    roles, names = roles_in_graph(subject, every)
     graph = rewrite(
         subject.graph,
         subject.analysis,
@@ -55,6 +55,7 @@ def converted_detector(subject: Subject, options: FixOptions) -> Converted:
         only=options.only,
         skip=options.skip,
         roles=roles,
+        narrow=options.narrow,
     )
     declared = {every.names[place] for place in subject.declared}
     check = EveryOutput(
@@ -68,7 +69,7 @@ def converted_detector(subject: Subject, options: FixOptions) -> Converted:
     return Converted(subject.net(graph), subject.original, how, check, notes=notes)
 
 
-def _roles(subject: Subject, every: EveryRun) -> tuple[tuple[Role, ...], tuple[str, ...]]:
+def roles_in_graph(subject: Subject, every: EveryRun) -> tuple[tuple[Role, ...], tuple[str, ...]]:
     """What each output is and its name, in the order of the graph."""
     roles = subject.outputs().roles
     captured = subject.captured

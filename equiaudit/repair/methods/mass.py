@@ -28,7 +28,7 @@ class Mass:
     """Exact without training; circular padding costs accuracy on nets trained with zeros."""
 
     name: str = "mass"
-    understands: frozenset[str] = frozenset({"select", "only", "skip", "window"})
+    understands: frozenset[str] = frozenset({"select", "only", "skip", "window", "for_"})
     trainable: bool = True
 
     def claim(self, options: FixOptions) -> Claim:
@@ -49,16 +49,27 @@ class Mass:
                 " from the pixels.",
                 tip="Leave one of them out.",
             )
+        if options.window is not None and options.narrow:
+            return Misfit("--window scores origins in float64, which --for has to do without.")
+        if subject.carried is not None and options.narrow:
+            return Misfit("The tail is kept as it is, and may need 64 bits, which --for lacks.")
+        if subject.carried is not None and subject.every is not None:
+            return subject.carried.misfit(subject.every, subject.outputs, options)
         if subject.model.detector:
             return refused_ops(subject) or refused_outputs(subject, options)
         refused = refused_ops(subject)
+        if refused is None and subject.analysis.collapses:
+            refused = _followed(subject)
         if refused is not None or subject.inspection.needs_fixing:
             return refused
         name = subject.model.name
         return Misfit(f"Nothing in {name} breaks equivariance to circular shifts.")
 
     def convert(self, subject: Subject, options: FixOptions) -> Converted:
-        """The rewritten graph."""
+        """The rewritten graph, or that of the head where the file's tail is carried along."""
+        if subject.carried is not None and subject.every is not None:
+            declared = frozenset(subject.declared)
+            return subject.carried.converted(subject.every, subject.outputs(), declared, options)
         gm, analysis = subject.graph, subject.analysis
         only, skip, window = options.only, options.skip, options.window
         if subject.model.detector:
@@ -66,7 +77,9 @@ class Mass:
         integers = window is None and _of_integers(subject)
         select = "input" if integers else options.select
         if window is None:
-            graph = rewrite(gm, analysis, select=select, only=only, skip=skip)
+            graph = rewrite(
+                gm, analysis, select=select, only=only, skip=skip, narrow=options.narrow
+            )
         else:
             graph = resampled(gm, analysis, Spec("mass"), window=window, only=only, skip=skip)
         by_features = select == "features"
@@ -85,6 +98,20 @@ def _of_integers(subject: Subject) -> bool:
     """An ONNX file whose features the runtime may round otherwise than the graph does."""
     captured = subject.captured
     return isinstance(captured, OnnxCaptured) and bool(captured.imported.quantised)
+
+
+def _followed(subject: Subject) -> Misfit | None:
+    """Numbers that move with the image and would be the same for every shift afterwards."""
+    for place, seen in subject.following.items():
+        if seen.like_positions and subject.every is not None:
+            name = subject.every.names[place]
+            return Misfit(
+                f"Output {name!r} of {subject.model.name} follows the image: {seen.moving} of its"
+                f" {len(seen.rows)} numbers move with it, as positions do, and would stay.",
+                f"--method canonical --positions {name}=keypoints (x before y), or =boxes, moves"
+                " them.",
+            )
+    return None
 
 
 def refused_ops(subject: Subject) -> Misfit | None:

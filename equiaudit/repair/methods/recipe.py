@@ -17,7 +17,9 @@ from equiaudit.repair.verify.circular import Circular
 from equiaudit.repair.verify.crops import Moved
 from equiaudit.results.repair import Claim
 
-_GENERAL = frozenset({"method", "comparisons", "seconds", "seed", "devices", "pad", "dry_run"})
+_GENERAL = frozenset(
+    {"method", "comparisons", "seconds", "seed", "devices", "pad", "for_", "dry_run"}
+)
 """Options that say how to work, whatever the method."""
 
 
@@ -92,6 +94,13 @@ class Recipe:
             return Misfit(
                 f"{subject.model.name} is a detector, and {self.name} does not move boxes back.",
                 f"These do: {', '.join(MOVING)}.",
+            )
+        wide = [part.name for part in self._parts if "for_" not in part.understands]
+        if options.runtimes and (wide or not self._parts):
+            return Misfit(
+                f"{', '.join(wide) or self.name} needs 64 bits, and --for"
+                f" {' '.join(options.runtimes)} has 32.",
+                "--method mass does without.",
             )
         try:
             found = (part.misfit(subject, options) for part in self._parts)

@@ -39,6 +39,14 @@ def recaptured(module: nn.Module, how: Preprocess, method: str) -> fx.GraphModul
         raise NothingToDo(f"{method} cannot be put around this model: {why}.") from failure
 
 
+def with_all_outputs(module: nn.Module, how: Preprocess) -> fx.GraphModule:
+    """`module` as a graph with all its outputs."""
+    found = capture(
+        module, size=how.size, channels=how.planes, dtype=how.tensor_dtype, every_output=True
+    )
+    return found.graph_module
+
+
 class _Rearranged(nn.Module):
     """`module`, whose outputs, one or a tuple of them, are each changed."""
 

@@ -16,8 +16,10 @@ from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.models.running import sample_of
 from equiaudit.models.types import Layout, Model, Preprocess
 from equiaudit.repair.inspection import analysed, captured_graph, inspection_of
+from equiaudit.repair.methods.carried import Carried
 from equiaudit.repair.methods.further import Further, further_outputs
 from equiaudit.repair.onnx import OnnxCaptured
+from equiaudit.repair.onnx.head import head_of
 from equiaudit.repair.options import Pad
 from equiaudit.repair.outputs.declared import check_units, declared_roles
 from equiaudit.repair.outputs.following import Following, every_following
@@ -56,6 +58,8 @@ class Subject:
     """How ONNX files made from it pad circularly."""
     given: Callable[[Preprocess], Images] | None = None
     """Images of the user, prepared for the model: to see how outputs answer to shifts."""
+    runtimes: tuple[str, ...] = ()
+    """In which ONNX files are verified, besides onnxruntime."""
 
     @cached_property
     def captured(self) -> Captured:
@@ -74,6 +78,12 @@ class Subject:
         except NothingToDo as refusal:
             return refusal
         return None
+
+    @cached_property
+    def carried(self) -> Carried | None:
+        """An ONNX file without a graph, up to where it has one; None for others."""
+        head = None if self.has_graph else head_of(self.model)
+        return None if head is None else Carried(self.model, head)
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -180,6 +190,8 @@ class Subject:
         """What `inspect` says; without a graph, only why there is none."""
         if self._no_graph is None:
             return inspection_of(self.model, self.captured, self.analysis)
+        if self.carried is not None:
+            return inspection_of(self.model, self.carried.head.captured, self.carried.analysis)
         return Inspection(
             tool_version=__version__,
             model=self.model.name,
@@ -197,18 +209,18 @@ class Subject:
         """A graph made from this model's, as something to run and to write."""
         captured = self.captured
         if isinstance(captured, OnnxCaptured):
-            return OnnxNet(graph, self.pad, imported=captured.imported)
-        return GraphNet(graph, self.pad)
+            return OnnxNet(graph, self.pad, self.runtimes, imported=captured.imported)
+        return GraphNet(graph, self.pad, self.runtimes)
 
     def control(self, net: Net) -> Run:
-        """`net` on the CPU; an unmodified ONNX file by onnxruntime, all its outputs."""
+        """`net` on the CPU; an unmodified ONNX file by its runtimes, all its outputs."""
         path = self.model.path
         if not self.has_graph or net is not self.original or path is None:
             return net.on("cpu")
         captured = self.captured
         if not isinstance(captured, OnnxCaptured):
             return net.on("cpu")
-        return LikeOnnx(captured.imported).load(path)
+        return LikeOnnx(captured.imported, runtimes=self.runtimes).load(path)
 
     def further_outputs(self, net: Net) -> tuple[Further, ...]:
         """The outputs of `net` besides the main one."""

@@ -42,7 +42,7 @@ def restore_interface(model: onnx.ModelProto, imported: ImportedOnnx) -> onnx.Mo
     result.CopyFrom(model)
     graph, shell = result.graph, imported.shell
     ports = (imported.input, *imported.outputs[: len(graph.output)])
-    _free_names(graph, {port.name for port in ports})
+    free_names(graph, {port.name for port in ports})
     _restore_input(graph, imported)
     for i, port in enumerate(ports[1:]):
         _restore_output(graph, i, port, imported)
@@ -95,8 +95,8 @@ def _insert_first(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     graph.node.extend([*nodes, *rest])
 
 
-def _free_names(graph: onnx.GraphProto, wanted: set[str]) -> None:
-    """Rename whatever in the graph has a name that an input or output is to get."""
+def free_names(graph: onnx.GraphProto, wanted: set[str]) -> None:
+    """Rename whatever in the graph has a name that something else is to get."""
     tensors = _names(graph) | {item.name for item in (*graph.input, *graph.output)}
     renamed = {name: _unused(f"inner_{name}", tensors | wanted) for name in wanted & tensors}
     _rename_all(graph.node, renamed)

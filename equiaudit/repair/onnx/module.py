@@ -137,9 +137,8 @@ def import_onnx(
     leaves something open; NothingToDo, naming the node, where there is no equivalent.
     """
     model = read_model(Path(source) if isinstance(source, str) else source)
-    image, outputs = image_port(model), _main_first(output_ports(model), main)
-    found = layout or _layout(image)
-    shape = _shape(image, found, size, channels)
+    image, found, shape = bounds(model, size, channels, layout)
+    outputs = _main_first(output_ports(model), main)
     if model.ByteSize() > _LARGEST_FILE:
         raise NothingToDo("The ONNX model is over 2 GiB.", tip=CANONICAL_TIP)
     with quiet():
@@ -161,6 +160,15 @@ def import_onnx(
         metadata_props={item.key: item.value for item in model.metadata_props},
         quantised=quantised(model),
     )
+
+
+def bounds(
+    model: onnx.ModelProto, size: tuple[int, int] | None, channels: int | None, layout: str | None
+) -> tuple[Port, str, tuple[int, int, int]]:
+    """The image as the file takes it, its layout, and (C, H, W)."""
+    image = image_port(model)
+    found = layout or _layout(image)
+    return image, found, _shape(image, found, size, channels)
 
 
 def _main_first(outputs: tuple[Port, ...], main: str | None) -> tuple[Port, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from equiaudit.models.onnx_functions import constant_tensors, every_node
+from equiaudit.repair.onnx.integer_moves import moved_onto_integers
 
 _Array = NDArray[Any]
 _LIMITS: dict[int, tuple[int, int]] = {
@@ -150,10 +151,12 @@ class _Requantised:
         """First the tensors, then the operators."""
         decoders = [node for item in list(self.graph.initializer) for node in self._tensor(item)]
         nodes = self._rounded(list(self.graph.node))
+        outputs = [item.name for item in self.graph.output]
+        nodes = moved_onto_integers([*decoders, *nodes], constant_tensors(self.graph), outputs)
         del self.graph.node[:]
-        self.graph.node.extend([*decoders, *nodes])
+        self.graph.node.extend(nodes)
         used = {name for node in every_node(self.graph.node) for name in node.input}
-        used |= {item.name for item in self.graph.output}
+        used |= {*outputs}
         kept = [item for item in self.graph.initializer if item.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)

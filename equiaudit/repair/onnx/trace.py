@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 from torch import fx
@@ -27,19 +27,50 @@ def trace(
     the name of the file's node as the place they came from.
     Raises NothingToDo naming the node that has no equivalent.
     """
-    made = GraphBuilder(fixed_batch)
-    made.add_image(image, shape, nhwc=nhwc)
-    for item in graph.initializer:
-        made.values[item.name] = Value(tensor(item), name=item.name)
-    nodes = _needed(graph)
-    made.wanted = {output.name for output in graph.output}
-    made.wanted |= {name for node in nodes for name in node.input}
+    nodes = needed(graph)
+    made = _begun(graph, nodes, image, shape, nhwc=nhwc, fixed_batch=fixed_batch)
     for node in nodes:
         _run(made, node, opset)
     return made.module(outputs)
 
 
-def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+def translatable(
+    graph: onnx.GraphProto, *, opset: int, image: str, shape: Sequence[int],
+    nhwc: bool, fixed_batch: int | None,
+) -> tuple[Mapping[str, Value], Mapping[str, NothingToDo]]:  # fmt: skip
+    """What is known of each tensor that has an equivalent, and the refusal of those without.
+
+    What reads a tensor without has none either; arguments as for `trace`.
+    """
+    nodes = needed(graph)
+    made = _begun(graph, nodes, image, shape, nhwc=nhwc, fixed_batch=fixed_batch)
+    refused: dict[str, NothingToDo] = {}
+    for node in nodes:
+        behind = next((refused[name] for name in node.input if name in refused), None)
+        if behind is None:
+            try:
+                _run(made, node, opset)
+                continue
+            except NothingToDo as refusal:
+                behind = refusal
+        refused |= dict.fromkeys(node.output, behind)
+    return made.values, refused
+
+
+def _begun(
+    graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], image: str, shape: Sequence[int],
+    *, nhwc: bool, fixed_batch: int | None,
+) -> GraphBuilder:  # fmt: skip
+    made = GraphBuilder(fixed_batch)
+    made.add_image(image, shape, nhwc=nhwc)
+    for item in graph.initializer:
+        made.values[item.name] = Value(tensor(item), name=item.name)
+    made.wanted = {output.name for output in graph.output}
+    made.wanted |= {name for node in nodes for name in node.input}
+    return made
+
+
+def needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The nodes that the outputs depend on, in order."""
     wanted = {output.name for output in graph.output}
     kept = []

@@ -16,6 +16,8 @@ from equiaudit.repair.outputs.roles import Misfit
 from equiaudit.repair.outputs.run import EveryRun
 from equiaudit.sampling.positions import Positions, Role, Unit
 
+__all__ = ["check_units", "declaration_of", "declared_as", "declared_roles", "made_outside"]
+
 _Kind = Literal["boxes", "keypoints", "corner"]
 _KINDS: Mapping[str, _Kind] = {"xyxy": "boxes", "cxcywh": "keypoints", "xywh": "corner"}
 _SHARES, _BEYOND = 2.0, 4.0
@@ -32,11 +34,6 @@ def declaration_of(model: Model) -> Declaration | None:
 def made_outside(model: Model) -> Misfit | None:
     """Why the positions of a model are not known: a function outside of it makes the boxes."""
     how = declaration_of(model)
-    if how is not None and how.format == "anchors":
-        return Misfit(
-            f"The boxes of {model.name} are relative to anchors, and such are not moved back.",
-            "Export it with its boxes decoded.",
-        )
     if how is None or how.format != "decoder":
         return None
     return Misfit(
@@ -54,9 +51,9 @@ def declared_as(model: Model, every: EveryRun | None, *, named: bool) -> dict[st
     how = declaration_of(model)
     if how is None:
         return {}
-    if named or every is None or how.format in ("dicts", "anchors", "decoder"):
+    if named or every is None or how.format in ("dicts", "decoder"):
         return how.plain
-    if how.format == "boxes":
+    if how.format in ("boxes", "anchors"):
         at: dict[str, Any] = {key: str(place) for key, place in _named(how, every).items()}
         return replace(how, **at).plain
     place = _place(how.output, every, _first_rows(every))
@@ -69,20 +66,20 @@ def declared_roles(model: Model, every: EveryRun) -> dict[int, Role]:
     {} where nothing is declared of outputs that are tensors.
     """
     how = declaration_of(model)
-    if how is None or how.format in ("dicts", "anchors", "decoder"):
+    if how is None or how.format in ("dicts", "decoder"):
         return {}
-    if how.format == "boxes":
-        # Boxes, and beside them what says nothing about places.
-        places = _named(how, every)
-        role = Positions(_kind(how), _unit(how))
-        return {place: role if key == "boxes" else None for key, place in places.items()}
+    if how.format in ("boxes", "anchors"):
+        return _apart(how, every)
     return {_place(how.output, every, _first_rows(every)): _rows(how)}
 
 
 def _rows(how: Declaration) -> Positions:
-    """The role of the one output with everything."""
+    """The role of the output with boxes."""
     if how.format == "grid":
-        return Positions("cells", "px", strides=how.strides)
+        return Positions("cells", strides=how.strides)
+    if how.format == "anchors":
+        shares = how.variances[:2]
+        return Positions("cells", strides=how.strides, anchors=how.anchors, variances=shares)
     return Positions(_kind(how), _unit(how), columns=how.format == "columns")
 
 
@@ -92,6 +89,13 @@ def _kind(how: Declaration) -> _Kind:
 
 def _unit(how: Declaration) -> Unit:
     return "share" if how.units == "share" else "px"
+
+
+def _apart(how: Declaration, every: EveryRun) -> dict[int, Role]:
+    """Boxes, and beside them what says nothing about places."""
+    places = _named(how, every)
+    role = _rows(how)
+    return {place: role if key == "boxes" else None for key, place in places.items()}
 
 
 def _named(how: Declaration, every: EveryRun) -> dict[str, int]:
@@ -128,7 +132,8 @@ def check_units(model: Model, images: Mapping[str, Tensor]) -> None:
     height, width = model.preprocess.size
     furthest = corners.amax().item()
     near = corners.amax(1).median().item()
-    if how.units == "px" and how.format != "grid" and furthest <= _SHARES < min(height, width) / 4:
+    decoded = how.format not in ("grid", "anchors")
+    if how.units == "px" and decoded and furthest <= _SHARES < min(height, width) / 4:
         raise InputError(
             f"The boxes of {model.name} are declared in px, and all lie within {furthest:.3g} px of"
             " the corner, as shares of the image do.",

@@ -114,7 +114,8 @@ def every_following(
 ) -> dict[int, Following]:
     """What is found of the outputs at `places`, on `images` (C, H, W).
 
-    `run` maps `block` images at most. Images that no shift changes are left out.
+    `run` maps `block` images at most. Images that no shift changes are left out, and so are outputs
+    whose rows are not always as long.
     """
     changing = [x for x in images.values() if not _is_plain(x)]
     if not changing or not places:
@@ -126,7 +127,9 @@ def every_following(
         for axis in (0, 1)
         for by in _shifts(stack.shape[2 + axis])
     }
-    return {place: _following(place, still, moved) for place in places}
+    every = [*still, *(outputs for shifted in moved.values() for outputs in shifted)]
+    steady = [p for p in places if len({outputs[p].shape[-1:] for outputs in every}) == 1]
+    return {place: _following(place, still, moved) for place in steady}
 
 
 def _is_plain(image: Tensor) -> bool:

@@ -108,7 +108,9 @@ def read_outputs(
         raise Refused(Misfit(f"{model} returns numbers that are no tensors, which would be lost."))
     by_place = {one.place: one for one in told}
     known = declared or {}
-    rows_told = _rows_told(every, {*by_place, *known})
+    # Rows beside those that are relative to cells or anchors may be so too, and do not follow.
+    relative = any(isinstance(role, Positions) and role.strides for role in known.values())
+    rows_told = _rows_told(every, by_place if relative else {*by_place, *known})
     roles: list[Role] = []
     notes: list[str] = []
     for place, (name, shape) in enumerate(zip(every.names, every.shapes, strict=True)):
@@ -176,6 +178,8 @@ class _One:
         if not isinstance(role, Positions):
             return None
         where = f"in {_unit(role.unit)}" if not role.strides else "in cells of its grids"
+        if role.anchors:
+            where = "in shares of its anchors"
         return f"output {self.name!r} holds boxes {where}, by the declaration"
 
     def _unit(self, kind: PositionKind) -> Unit:
@@ -199,6 +203,7 @@ class _One:
         if len(self.shape) == 3:
             raise self._rows()
         self._refuse_followers()
+        self._refuse_name()
         return role, None
 
     def _refuse_followers(self) -> None:
@@ -228,13 +233,17 @@ class _One:
             )
         if rank == 2 and self.shape[0] != self.every.probed:
             raise self._rows()
-        if rank < 3 and any(part in self.name.lower() for part in _NAMES):
+        if rank < 3:
+            self._refuse_name()
+        self._refuse_followers()
+        return None, None
+
+    def _refuse_name(self) -> None:
+        if any(part in self.name.lower() for part in _NAMES):
             raise self._refused(
                 "has the name of positions, which would stay where the rolled image has them",
                 f"--positions {self.name}=keypoints, =boxes or =none.",
             )
-        self._refuse_followers()
-        return None, None
 
     def _is_flat_map(self) -> bool:
         """(N, h, w) in the proportions of the input."""

@@ -31,9 +31,10 @@ __all__ = ["Analysis", "OpPlan", "Refusal", "SizeRule", "analyse"]
 class _Walk:
     """One pass over the graph, in order; keeps what is known so far."""
 
-    def __init__(self, gm: fx.GraphModule, framed: bool) -> None:
+    def __init__(self, gm: fx.GraphModule, framed: bool, *, early: bool = False) -> None:
         self.gm = gm
         self.framed = framed
+        self.early = early
         self.tail: set[fx.Node] = set()
         self.states: dict[fx.Node, State] = {}
         self.steps: dict[str, Step] = {}
@@ -97,7 +98,8 @@ class _Walk:
             step = plan_node(call)
         except Refuse:
             return tail_step(call)
-        return tail_step(call) if step.collapse else step
+        rows = self.early and isinstance(step.out, Grid) and bool(step.out.shared)
+        return tail_step(call) if step.collapse or rows else step
 
     def _nests(self, out: State) -> None:
         """Levels of one axis must divide each other, or no offset could serve them all."""
@@ -149,6 +151,11 @@ def analyse(gm: fx.GraphModule, *, one_size: bool = False, framed: bool = False)
     """
     walk = _Walk(gm, framed)
     walk.run()
+    if framed and walk.refusals:
+        # Rows of several anchors per place cannot be rolled: the tail begins where they are made.
+        early = _Walk(gm, framed, early=True)
+        early.run()
+        walk = walk if early.refusals else early
     total = (lcm(*walk.strides[0], 1), lcm(*walk.strides[1], 1))
     refusals = (*_size_refusal(gm, walk.size, total, one_size), *walk.refusals)
     grids = {n.name: s for n, s in walk.states.items() if isinstance(s, Grid)}

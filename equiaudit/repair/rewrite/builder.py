@@ -15,6 +15,7 @@ from torch.fx.proxy import GraphAppendingTracer
 
 from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.levels import Levels
+from equiaudit.repair.rewrite.twins import TWINS
 from equiaudit.sampling.wrapping import circular_pad, gather_window, wrap_axis
 
 
@@ -42,8 +43,16 @@ class Builder:
     A helper runs on proxies: each torch function that it calls becomes a node.
     """
 
-    def __init__(self, root: torch.nn.Module, *, channels_last: bool, levels: Levels) -> None:
+    def __init__(
+        self,
+        root: torch.nn.Module,
+        *,
+        channels_last: bool,
+        levels: Levels,
+        narrow: bool = False,
+    ) -> None:
         self.root = root
+        self.narrow = narrow
         self.graph = fx.Graph()
         self.tracer = GraphAppendingTracer(self.graph)
         self.env: dict[fx.Node, Any] = {}
@@ -65,7 +74,11 @@ class Builder:
         return self.graph.node_copy(node, lambda old: self.env[old])
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run a helper on new nodes; what it computes is appended to the graph."""
+        """Run a helper on new nodes; what it computes is appended to the graph.
+
+        Where the graph is to be `narrow`, its twin in 32 bits if there is one.
+        """
+        function = TWINS.get(function, function) if self.narrow else function
 
         def proxy(value: Any) -> Any:
             return fx.Proxy(value, self.tracer) if isinstance(value, fx.Node) else value

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import torch
 import torch.fx as fx
 
 from equiaudit.repair.rewrite.grid import Grid
+from equiaudit.repair.rewrite.seams import seam_point
+from equiaudit.repair.rewrite.twins import twin
+from equiaudit.sampling.narrow import (
+    choose,
+    digit_bits,
+    energy_digits,
+    narrow_energy,
+    narrow_ties,
+)
 from equiaudit.sampling.origin import pick_candidate, tie_break_table
-from equiaudit.sampling.seam import best_point, canonical_position, seam_scores
+from equiaudit.sampling.seam import canonical_position
 from equiaudit.sampling.statistic import channel_energy, component_sums, quantise
 from equiaudit.sampling.torus_hash import torus_hash
 
 __all__ = ["ENERGY", "FeatureLevels", "InputLevels", "Levels"]
 
-# Marks, in a node's meta, the energies (B, sh, sw) that an origin was chosen by.
+# Marks, in a node's meta, the energies (B, sh, sw) that an origin was chosen by; of digits (B, n,
+# sh, sw) it says how many bits they have.
 ENERGY = "equiaudit_energy"
 
 _BARRED = -1e300  # finite, so that it can be written into a script
@@ -118,9 +129,10 @@ class FeatureLevels(Levels):
         allowed = [self._allowed(b, axis, places[axis], s) for axis, s in enumerate(wanted)]
         energy = self.scored(b, source, channels, fine, coarse)
         energy = _node(b, _permitted, energy, allowed)
-        energy.meta[ENERGY] = True
+        count = prod(fine.sizes) // prod(ratios)
+        energy.meta[ENERGY] = digit_bits(count) if b.narrow else 0
         ties = b.call(_ties, self.views, self.size, wanted, places, ratios)
-        chosen = b.call(_choose, energy, ties, places, ratios)
+        chosen = b.call(_choose, energy, ties, places, ratios, count)
         for axis, stride in enumerate(wanted):
             if not self._settled(axis, stride):
                 self.known[axis][stride] = chosen[axis]
@@ -153,7 +165,7 @@ class FeatureLevels(Levels):
         starts = [self.offset(b, i, axis.stride) for i, axis in enumerate(grid.present)]
         strides = [int(axis.stride) for axis in grid.present]
         chosen: list[fx.Node] = b.call(
-            _seam_point, self.image, self.views, self.channels, self.size, starts, strides
+            seam_point, self.image, self.views, self.channels, self.size, starts, strides
         )
         return chosen[0], chosen[1]
 
@@ -172,7 +184,7 @@ class FeatureLevels(Levels):
             strides = [max((1, *known)) for known in self.known]
             starts = [self.offset(b, i, Fraction(s)) for i, s in enumerate(strides)]
             chosen = b.call(
-                _seam_point, self.image, self.views, self.channels, self.size, starts, strides
+                seam_point, self.image, self.views, self.channels, self.size, starts, strides
             )
             self.points = [
                 _node(b, _on_grid, index, start, stride)
@@ -230,14 +242,34 @@ def _energy(source: Any, channels: int, size: tuple[int, int], ratios: tuple[int
     return component_sums(quantise(channel_energy(source, (channels, *size))), size, ratios)
 
 
+@twin(_energy)
+def _narrow_energy(
+    source: Any, channels: int, size: tuple[int, int], ratios: tuple[int, int]
+) -> Any:
+    return narrow_energy(channel_energy(source, (channels, *size)), size, ratios)
+
+
 def _ties(
     views: Any, size: tuple[int, int], wanted: tuple[int, int], places: list[Any], ratios: Any
 ) -> Any:
     """The hash sums of the candidates, (B, sh, sw), looked up at their absolute offsets."""
-    table = tie_break_table(views, size, wanted).reshape(-1, wanted[0] * wanted[1])
+    return _looked_up(tie_break_table(views, size, wanted), wanted, places, ratios)
+
+
+@twin(_ties)
+def _narrow_ties(
+    views: Any, size: tuple[int, int], wanted: tuple[int, int], places: list[Any], ratios: Any
+) -> list[Any]:
+    return [_looked_up(t, wanted, places, ratios) for t in narrow_ties(views, size, wanted)]
+
+
+def _looked_up(table: Any, wanted: tuple[int, int], places: list[Any], ratios: Any) -> Any:
+    """A table (B, *wanted) at the absolute offsets of the candidates: (B, sh * sw)."""
+    table = table.reshape(-1, wanted[0] * wanted[1])
     index = places[0].unsqueeze(2) * wanted[1] + places[1].unsqueeze(1)
     flat = index.reshape(-1, ratios[0] * ratios[1])
-    return torch.gather(table, 1, flat + torch.zeros_like(torch.narrow(table, 1, 0, 1)))
+    spread = flat + torch.zeros_like(torch.narrow(table, 1, 0, 1), dtype=torch.int64)
+    return torch.gather(table, 1, spread)
 
 
 def _permitted(energy: Any, allowed: list[Any]) -> Any:
@@ -248,9 +280,31 @@ def _permitted(energy: Any, allowed: list[Any]) -> Any:
     return energy
 
 
-def _choose(energy: Any, ties: Any, places: list[Any], ratios: tuple[int, int]) -> list[Any]:
-    """Absolute offsets (B,) of the chosen candidate, rows and columns."""
-    flat = pick_candidate(energy, ties, ratios[0] * ratios[1])
+@twin(_permitted)
+def _narrow_permitted(energy: Any, allowed: list[Any]) -> Any:
+    """The digits, all -1 where a candidate contradicts a level that is already chosen."""
+    for axis, mask in enumerate(allowed):
+        if mask is not None:
+            energy = torch.where(mask.unsqueeze(1).unsqueeze(3 - axis), energy, -1.0)
+    return energy
+
+
+def _choose(
+    energy: Any, ties: Any, places: list[Any], ratios: tuple[int, int], count: int
+) -> list[Any]:
+    """Absolute offsets (B,) of the chosen candidate, rows and columns; each sums `count` values."""
+    return _offsets(pick_candidate(energy, ties, ratios[0] * ratios[1]), places, ratios)
+
+
+@twin(_choose)
+def _narrow_choose(
+    energy: Any, ties: list[Any], places: list[Any], ratios: tuple[int, int], count: int
+) -> list[Any]:
+    digits = [torch.select(energy, 1, k).flatten(1) for k in range(energy_digits(count))]
+    return _offsets(choose([*digits, *ties]), places, ratios)
+
+
+def _offsets(flat: Any, places: list[Any], ratios: tuple[int, int]) -> list[Any]:
     row = torch.div(flat, ratios[1], rounding_mode="floor")
     return [_take(places[0], row), _take(places[1], torch.remainder(flat, ratios[1]))]
 
@@ -271,43 +325,6 @@ def _congruent(places: Any, known: Any, modulus: int) -> Any:
 
 def _coordinate(position: Any, axis: int, modulus: int) -> Any:
     return torch.remainder(torch.select(position, 1, axis), modulus)
-
-
-def _seam_point(
-    image: Any, views: Any, channels: int, size: tuple[int, int], starts: Any, strides: Any
-) -> list[Any]:
-    """Index on the grid (start + stride * i) whose surroundings hold the strongest seam.
-
-    Chosen among the points of the grid by seam, then by view, so that a tie means a symmetry.
-    """
-    counts = [n // s for n, s in zip(size, strides, strict=True)]
-    points = [_points(views, starts[i], strides[i], counts[i], i) for i in (0, 1)]
-    scores = [
-        _nearby(score, points[i], strides[i], counts[i], size[i])
-        for i, score in enumerate(seam_scores(image, channels, size))
-    ]
-    index = points[0].unsqueeze(2) * size[1] + points[1].unsqueeze(1)
-    flat = views.reshape(-1, size[0] * size[1]).long()
-    seen = torch.gather(flat, 1, index.reshape(-1, counts[0] * counts[1]))
-    best = best_point(scores[0], scores[1], seen.reshape(-1, counts[0], counts[1]), counts)
-    return [torch.select(best, 1, 0), torch.select(best, 1, 1)]
-
-
-def _points(views: Any, start: Any, stride: int, count: int, axis: int) -> Any:
-    """Input positions of the points of a grid along one axis, (B, count)."""
-    zero = torch.narrow(torch.select(views, 2 - axis, 0), 1, 0, count).long() * 0
-    steps = torch.cumsum(zero + stride, 1) - stride
-    return steps if start is None else steps + start.unsqueeze(1)
-
-
-def _nearby(score: Any, points: Any, stride: int, count: int, size: int) -> Any:
-    """The best score within half a stride of each point, (B, count)."""
-    one = torch.ones_like(points)
-    around = [
-        torch.gather(score, 1, torch.remainder(points + one * (t - stride // 2), size))
-        for t in range(stride)
-    ]
-    return torch.amax(torch.stack(around, 2), [2])
 
 
 def _stacked(points: list[Any]) -> Any:

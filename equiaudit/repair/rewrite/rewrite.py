@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
@@ -11,12 +11,13 @@ import torch.fx as fx
 
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.graphs.nodes import module_path, shape_of
+from equiaudit.graphs.outputs import graph_outputs
 from equiaudit.repair.rewrite.builder import Builder
-from equiaudit.repair.rewrite.grid import Grid
+from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.levels import FeatureLevels, InputLevels, Levels
 from equiaudit.repair.rewrite.plan import Analysis, Step
-from equiaudit.repair.rewrite.tail import by_node, moved_output, trunk_first
-from equiaudit.sampling.positions import Role
+from equiaudit.repair.rewrite.tail import by_node, framed, moved_output, trunk_first
+from equiaudit.sampling.positions import Positions, Role
 from equiaudit.torch_private import called_as
 
 __all__ = [
@@ -42,6 +43,8 @@ def rewrite(
     only: Globs = None,
     skip: Globs = None,
     roles: Sequence[Role] = (),
+    carried: Collection[int] = (),
+    narrow: bool = False,
 ) -> fx.GraphModule:
     """A new GraphModule with the same parameters, shift-equivariant to the bit where possible.
 
@@ -49,13 +52,17 @@ def rewrite(
     `"input"` rolls the image once. `only` and `skip` are globs over node names and module paths:
     operations they leave out stay as they are, and the result is then no longer exact. `roles` say
     of all outputs in turn what they are, where some hold positions, which are moved back.
+    The outputs at the places `carried` are read by a tail that is no part of the graph: they stay
+    in its frame, whose point (B, 2) is then one more output (see `tail`).
+    `narrow` writes sums and choices in 32 bits (`twins`), for runtimes that have no more.
     Raises NothingToDo when the analysis holds a refusal.
     """
     if analysis.refusals:
         first = analysis.refusals[0]
         raise NothingToDo(f"{first.node}: {first.reason}.", tip=f"{first.remedy}.")
     levels = _levels(analysis, select)
-    return rewrite_with(gm, analysis, levels, only=only, skip=skip, roles=roles)
+    how = {"roles": roles, "carried": carried, "narrow": narrow}
+    return rewrite_with(gm, analysis, levels, only=only, skip=skip, **how)  # type: ignore[arg-type]
 
 
 def _levels(analysis: Analysis, select: str) -> Levels:
@@ -79,18 +86,24 @@ def rewrite_with(
     skip: Globs = None,
     write: Write = _as_planned,
     roles: Sequence[Role] = (),
+    carried: Collection[int] = (),
+    narrow: bool = False,
 ) -> fx.GraphModule:
     """`rewrite` with the origins chosen by `levels`, each step written by `write`."""
     root = same_tensors(gm)
-    b = Builder(root, channels_last=_is_channels_last(gm), levels=levels)
+    b = Builder(root, channels_last=_is_channels_last(gm), levels=levels, narrow=narrow)
     places = by_node(gm, roles) if roles else {}
     for node in trunk_first(gm, analysis):
+        if node.op == "output" and carried:
+            _framed_outputs(b, gm, analysis, places, carried)
+            continue
         if node.op == "output":
             for value, role in places.items():
                 b.env[value] = moved_output(b, value, role, analysis.input_size)
         if node.op != "call_module":  # the guards of torch.export, on sizes that no longer hold
             b.env[node] = _emit(b, node, analysis, kept(node, only, skip), write)
-    called_as(b.graph, gm)
+    if not carried:
+        called_as(b.graph, gm)
     b.graph.eliminate_dead_code(_has_effects)
     b.graph.lint()
     result = fx.GraphModule(root, b.graph, "Equivariant")
@@ -187,6 +200,26 @@ def _output(b: Builder, node: fx.Node, analysis: Analysis) -> fx.Node:
         if grid is not None and grid.present:
             b.env[value] = _realigned(b, value, grid)
     return b.copy(node)
+
+
+def _framed_outputs(
+    b: Builder,
+    gm: fx.GraphModule,
+    analysis: Analysis,
+    places: Mapping[fx.Node, Positions],
+    carried: Collection[int],
+) -> None:
+    """Each output as it is wanted, one value perhaps in two ways, and the point of the frame."""
+    made = []
+    for place, value in enumerate(graph_outputs(gm)):
+        grid = analysis.grids.get(value.name, FLAT)
+        if place in carried:
+            made.append(framed(b, value, grid) if grid.present else b.value(value))
+        elif value in places:
+            made.append(moved_output(b, value, places[value], analysis.input_size))
+        else:
+            made.append(_realigned(b, value, grid) if grid.present else b.value(value))
+    b.graph.output((*made, b.levels.frame(b)))
 
 
 def _realigned(b: Builder, value: fx.Node, grid: Grid) -> fx.Node:

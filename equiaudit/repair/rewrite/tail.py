@@ -23,7 +23,15 @@ from equiaudit.repair.rewrite.plan import Analysis, Refuse, Step
 from equiaudit.repair.rewrite.rules.registry import Call
 from equiaudit.sampling.positions import Positions, Role, cells_of, moved_rows
 
-__all__ = ["by_node", "check_outputs", "moved_output", "tail_step", "trunk_first"]
+__all__ = [
+    "by_node",
+    "check_outputs",
+    "check_whole",
+    "framed",
+    "moved_output",
+    "tail_step",
+    "trunk_first",
+]
 
 
 def tail_step(call: Call) -> Step:
@@ -39,11 +47,11 @@ def tail_step(call: Call) -> Step:
     if grids and short_name(node).endswith("_"):
         raise Refuse("it writes into a map that is read elsewhere")
     for source, grid in grids.items():
-        _check_whole(source, grid)
+        check_whole(source, grid)
 
     def emit(b: Builder, node: fx.Node) -> Any:
-        framed = {n: _framed(b, n, grid) for n, grid in grids.items()}
-        copied = b.graph.node_copy(node, lambda old: framed.get(old, b.env[old]))
+        rolled = {n: framed(b, n, grid) for n, grid in grids.items()}
+        copied = b.graph.node_copy(node, lambda old: rolled.get(old, b.env[old]))
         if copied.target is torch.ops.aten.view.default:
             copied.target = torch.ops.aten.reshape.default
         return copied
@@ -52,14 +60,15 @@ def tail_step(call: Call) -> Step:
     return Step(FLAT, emit, plan, collapse=bool(grids), tail=True)
 
 
-def _check_whole(source: fx.Node, grid: Grid) -> None:
+def check_whole(source: fx.Node, grid: Grid) -> None:
+    """Refuse where a map cannot be rolled into the frame."""
     shape = shape_of(source)
     whole = all(axis.fits and not axis.lead for axis in grid.present)
     if not whole or any(shape[dim] != grid.extents.get(dim) for dim in grid.dims):
         raise Refuse("it reads a map that is padded, cropped or mixed with other axes")
 
 
-def _framed(b: Builder, source: fx.Node, grid: Grid) -> fx.Node:
+def framed(b: Builder, source: fx.Node, grid: Grid) -> fx.Node:
     """A map rolled so that the frame's point comes to index 0."""
     rolls = [
         None if axis is None else b.levels.to_frame(b, i, axis.stride)
@@ -100,7 +109,7 @@ def moved_output(b: Builder, value: fx.Node, role: Positions, size: tuple[int, i
     shape = shape_of(value)
     rank = len(shape)
     y = b.call(role.rows, b.value(value))
-    cells = b.constant(cells_of(role.strides, size)) if role.strides else None
+    cells = b.constant(cells_of(role, size)) if role.strides else None
     width = shape[-2 if role.columns else -1]
     point = b.levels.frame(b)
     sides = b.constant(torch.tensor([size[1], size[0]]))

@@ -43,15 +43,28 @@ from equiaudit.graphs.quiet import quiet
 from equiaudit.graphs.routes import export_dynamic
 from equiaudit.models.hashing import file_sha256
 from equiaudit.models.preprocess import PREPROCESS_EXTRA_FILE, PREPROCESS_KEY
+from equiaudit.models.runtimes.base import Forward
 from equiaudit.repair.canonical.onnx_export import with_nodes, with_symbols
 from equiaudit.repair.canonical.torch_files import as_exportable, as_script
 from equiaudit.repair.options import OPSETS, Pad, check_suffix
 from equiaudit.repair.rewrite.separable import native_pools
+from equiaudit.repair.save.in_runtimes import Run, in_runtimes
+
+__all__ = [
+    "FORMATS",
+    "Checkpoint",
+    "Exported",
+    "Format",
+    "Onnx",
+    "Run",
+    "TorchScript",
+    "exported_onnx",
+    "file_format",
+    "write_onnx",
+]
 
 _ONNX_LIMIT = 2**31 - 2**20
 """An ONNX file is one protobuf message, which ends at 2 GiB."""
-
-Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Format(Protocol):
@@ -90,11 +103,14 @@ class Format(Protocol):
         ...
 
 
-def file_format(path: Path, pad: Pad = "wrap") -> Format:
-    """The format that `path`'s suffix names; InputError lists the suffixes there are."""
+def file_format(path: Path, pad: Pad = "wrap", runtimes: tuple[str, ...] = ()) -> Format:
+    """The format that `path`'s suffix names; InputError lists the suffixes there are.
+
+    An ONNX file is run in `runtimes` too, besides onnxruntime.
+    """
     check_suffix(path, pad)
     suffix = path.suffix.lower()
-    return Onnx(pad) if suffix == ".onnx" else FORMATS[suffix]
+    return Onnx(pad, runtimes) if suffix == ".onnx" else FORMATS[suffix]
 
 
 @dataclass(frozen=True)
@@ -159,6 +175,7 @@ class Onnx:
     """An ONNX graph with one input "image" (batch, C, H, W) and one output "output"."""
 
     pad: Pad = "wrap"
+    runtimes: tuple[str, ...] = ()
     bit_equal: bool = False
     leeway: float = 0.0
     output_dtypes: tuple[torch.dtype, ...] = ()
@@ -171,16 +188,16 @@ class Onnx:
         return ()
 
     def load(self, path: Path) -> Run:
-        """A session of onnxruntime on the CPU, as many threads as torch uses."""
-        from equiaudit.models.onnx import onnx_forward
+        """The runtimes on the CPU, as many threads as torch uses."""
+        return in_runtimes(path, self.runtimes, _only_output)
 
-        forward = onnx_forward(path, torch.device("cpu"), what=path.name)
 
-        def run(batch: torch.Tensor) -> torch.Tensor:
-            (output,) = forward(batch).values()
-            return output  # type: ignore[no-any-return]
+def _only_output(forward: Forward) -> Run:
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        (output,) = forward(batch).values()
+        return output  # type: ignore[no-any-return]
 
-        return run
+    return run
 
 
 def exported_onnx(

@@ -23,6 +23,8 @@ class GraphNet:
 
     graph: fx.GraphModule
     pad: Pad = "wrap"
+    runtimes: tuple[str, ...] = ()
+    """In which an ONNX file is run, besides onnxruntime."""
 
     @property
     def parameters(self) -> int:
@@ -46,7 +48,7 @@ class GraphNet:
         check: Callable[[Run], str | None],
     ) -> Saved:
         """As the kind of file that the suffix of `path` names."""
-        kind = file_format(path, self.pad)
+        kind = file_format(path, self.pad, self.runtimes)
         return save(
             self.graph, path, example=example, preprocess=preprocess, check=check, kind=kind
         )

@@ -9,14 +9,14 @@ import torch
 from torch import fx
 
 from equiaudit.graphs.outputs import graph_outputs
-from equiaudit.models.onnx import onnx_forward
+from equiaudit.models.runtimes.base import Forward
 from equiaudit.repair.onnx.check import QUANTISED_TOLERANCE
 from equiaudit.repair.onnx.interface import TYPES, restore_interface
 from equiaudit.repair.onnx.module import ImportedOnnx
 from equiaudit.repair.options import Pad
-from equiaudit.repair.save.formats import Run, exported_onnx, write_onnx
+from equiaudit.repair.save.formats import exported_onnx, write_onnx
+from equiaudit.repair.save.in_runtimes import Run, in_runtimes
 
-_CPU = torch.device("cpu")
 _DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in TYPES}
 
 
@@ -30,6 +30,7 @@ class LikeOnnx:
     imported: ImportedOnnx
     pad: Pad = "wrap"
     bit_equal: bool = False
+    runtimes: tuple[str, ...] = ()
 
     @property
     def leeway(self) -> float:
@@ -51,8 +52,10 @@ class LikeOnnx:
         return ()
 
     def load(self, path: Path) -> Run:
-        """The file in onnxruntime, fed in its own layout and, where fixed, batches."""
-        forward = onnx_forward(path, _CPU, what=path.name)
+        """The file in its runtimes, fed in its own layout and, where fixed, batches."""
+        return in_runtimes(path, self.runtimes, self._outputs)
+
+    def _outputs(self, forward: Forward) -> Run:
         names, fixed = self.imported.output_names, self.imported.fixed_batch
         nhwc = self.imported.layout == "NHWC"
 

@@ -42,9 +42,9 @@ class OnnxNet(GraphNet):
                 f"{path.name} would lose the output {', '.join(map(repr, lost))}.",
                 tip="--method mass keeps every output.",
             )
-        kind = file_format(path, self.pad)
+        kind = file_format(path, self.pad, self.runtimes)
         if path.suffix.lower() == ".onnx":
-            kind = LikeOnnx(self.imported, self.pad)
+            kind = LikeOnnx(self.imported, self.pad, runtimes=self.runtimes)
         else:
             preprocess = replace(preprocess, layout="NCHW")
         return save(

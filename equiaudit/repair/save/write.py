@@ -20,6 +20,7 @@ from equiaudit.models.hashing import file_sha256
 from equiaudit.models.preprocess import preprocess_toml
 from equiaudit.models.types import Preprocess
 from equiaudit.repair.save.formats import Format, Run, file_format
+from equiaudit.repair.save.in_runtimes import elsewhere
 
 Outputs = torch.Tensor | Sequence[torch.Tensor]
 
@@ -127,10 +128,12 @@ def _trouble(
         run = kind.load(draft)
         with torch.no_grad():
             for batch in (example, example[:1]):
-                rounding = _Rounding(module, batch)
-                reason = _differences(module(batch), run(batch), kind, rounding)
-                if reason is not None:
-                    return f"{reason} (batch of {len(batch)})"
+                rounding, expected = _Rounding(module, batch), module(batch)
+                for label, each in {"": run, **elsewhere(run)}.items():
+                    reason = _differences(expected, each(batch), kind, rounding)
+                    where = f" in {label}" if label else ""
+                    if reason is not None:
+                        return f"{reason}{where} (batch of {len(batch)})"
         return check(run) if check is not None else None
     except EquiauditError as error:
         return str(error)

@@ -43,6 +43,7 @@ def verify_boxes(
     *,
     comparisons: int,
     seed: int,
+    until: float = inf,
 ) -> Verification:
     """Whether the boxes of `model` stay with their objects; `against` is the unmodified one.
 
@@ -61,6 +62,7 @@ def verify_boxes(
         comparisons=comparisons,
         seed=seed,
         subject=model.name,
+        until=until,
     )
 
 
@@ -127,21 +129,25 @@ class SameBoxes:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """Over the phases of the stride, at random places of the torus."""
         periodic = [n for n, x in images.items() if breaking_period(x, self.size) is not None]
         names = [name for name in images if name not in periodic]
         stack = torch.stack([images[name] for name in names]).to(device)
-        trial = Trial(names, stack, schedule(len(names), self.size, self.stride, comparisons, seed))
+        bounded = until < inf
+        plan = schedule(len(names), self.size, self.stride, comparisons, seed, bounded=bounded)
+        trial = Trial(names, stack, plan, until=until)
         with exact_arithmetic():
-            figures = trial.errors(run, self)
+            figures, done = trial.compared(run, self)
             control: ShiftErrors | None = None
             if original is not None:
-                control = trial.first(_CONTROL).errors(original, self)
+                control = trial.first(min(_CONTROL, comparisons)).errors(original, self)
         return trial.record(
             figures,
             control,
             [] if figures.comparisons else [_NONE],
+            plan=done,
             subject=subject,
             criterion=_CRITERION,
             total_stride=self.stride,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Protocol
 
 import torch
@@ -24,6 +25,10 @@ class Check(Protocol):
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
-        """Compare `run` with itself under shifts of `images` (C, H, W), `original` as control."""
+        """Compare `run` with itself under shifts of `images` (C, H, W), `original` as control.
+
+        After `until`, by `time.monotonic`, no further batch begins.
+        """
         ...

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 import torch
 from torch import fx
@@ -51,6 +52,7 @@ class Circular:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """`verify` over every phase of the stride."""
         # Only a graph rewritten in this process marks the nodes that say how clear a choice was.
@@ -68,6 +70,7 @@ class Circular:
             seed=seed,
             margin=partial(selection_margin, watched) if watched is not None else None,
             subject=subject,
+            until=until,
         )
         if not self.borders:
             return found
@@ -88,6 +91,7 @@ def verify(
     seed: int = 0,
     margin: Callable[[torch.Tensor], torch.Tensor] | None = None,
     subject: str = "converted graph",
+    until: float = inf,
 ) -> Verification:
     """Compare `fixed` on images with `fixed` on their circular shifts, bit for bit.
 
@@ -99,8 +103,9 @@ def verify(
     both members of a pair lie at the same place of a batch of the same size.
 
     `comparisons` bounds the work, one pass each, and a quarter of it more for the control;
-    `coverage` in the result says which phases that paid for. With `dense`, images that equal
-    a shift of themselves which the stride does not divide are compared and counted apart: no
+    `coverage` in the result says which phases that paid for. After `until` (`time.monotonic`) no
+    batch begins, but for the phases of the powers of two along the axes. With `dense`, images that
+    equal a shift of themselves which the stride does not divide are compared and counted apart: no
     choice of a grid can respect such a symmetry. A single score or channel is one label up to
     `threshold` and another above it; with None it is no label. `margin` maps a batch to (N,)
     relative gaps between the best and the second-best origin.
@@ -113,19 +118,23 @@ def verify(
 
     def part(apart: bool, count: int) -> Trial:
         places = [i for i, name in enumerate(names) if (name in unable) == apart]
-        plan = schedule(len(places), (size[0], size[1]), total_stride, count, seed)
-        return Trial([names[i] for i in places], stack[places], plan)
+        sides = (size[0], size[1])
+        plan = schedule(len(places), sides, total_stride, count, seed, bounded=until < inf)
+        return Trial([names[i] for i in places], stack[places], plan, until=until)
 
     matching = _Outputs((size[0], size[1]), dense, layout, threshold)
     main, rest = part(False, comparisons), part(True, comparisons // _PERIODIC_SHARE)
     with exact_arithmetic():
-        figures, unfixable = main.errors(fixed, matching), rest.errors(fixed, matching)
+        # The control first: without it the rest says nothing.
         shorter = main.first(_control_comparisons(comparisons))
         control = None if original is None else shorter.errors(original, matching)
+        figures, done = main.compared(fixed, matching)
+        unfixable = rest.errors(fixed, matching)
         gap = float(margin(stack).min()) if margin is not None else None
     return main.record(
         figures,
         control,
+        plan=done,
         subject=subject,
         periodic=unfixable if unable else None,
         periodic_images=tuple(unable),
@@ -142,7 +151,7 @@ def _periodic(images: Mapping[str, torch.Tensor], stride: tuple[int, int]) -> li
 
 def _control_comparisons(comparisons: int) -> int:
     low, high = _CONTROL_COMPARISONS
-    return min(high, max(low, comparisons // 4))
+    return min(high, max(low, comparisons // 4)) if comparisons > low else 1
 
 
 @dataclass(frozen=True)

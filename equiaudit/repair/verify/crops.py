@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
 
 from equiaudit.models.types import Layout
 from equiaudit.repair.verify.compare import Threshold, output_per_image
-from equiaudit.repair.verify.engine import Run, Shift, Trial, rolled, some
+from equiaudit.repair.verify.engine import Matching, Run, Shift, Trial, rolled, some
+from equiaudit.repair.verify.every_output import Roles
 from equiaudit.repair.verify.exactness import exact_arithmetic
 from equiaudit.repair.verify.schedule import Schedule
 from equiaudit.results.repair import CRITERION, Verification
 from equiaudit.sampling.crop_select import CropPosition
+from equiaudit.sampling.positions import Role
 
 _CONTROL_ROUNDS = 4
 _LEAST_ROUNDS = 4
@@ -37,6 +40,8 @@ class Moved:
     dense: bool
     threshold: Threshold = 0.0
     layout: Layout = "NCHW"
+    roles: tuple[Role, ...] = ()
+    """Of all outputs, where some hold boxes: those move with the content."""
 
     def __call__(
         self,
@@ -48,6 +53,7 @@ class Moved:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """Over random places of the margin."""
         stack = torch.stack(list(some(images).values())).to(device)
@@ -57,14 +63,15 @@ class Moved:
             shifts, kept = _moves(stack, offsets, self.margin, count, seed)
             places = (2 * self.margin + 1) ** 2 - 1
             plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
-            trial = Trial(list(images), stack, plan, kept)
-            itself = _Crops(self.window, None, self.dense, self.layout, self.threshold)
-            figures = trial.errors(run, replace(itself, offsets=offsets))
-            control = trial.first(_CONTROL_ROUNDS * len(images)).errors(original, itself)
+            trial = Trial(list(images), stack, plan, kept, until=until)
+            figures, done = trial.compared(run, self._matching(offsets))
+            short = trial.first(_CONTROL_ROUNDS * len(images))
+            control = short.errors(original, self._matching(None))
         return trial.record(
             figures,
             control,
             [] if kept.any() else [_STILL],
+            plan=done,
             subject=subject,
             criterion=f"where the same crop is chosen, {CRITERION}",
             shifts="crop",
@@ -75,6 +82,12 @@ class Moved:
             ),
             dense=self.dense,
         )
+
+    def _matching(self, offsets: torch.Tensor | None) -> Matching:
+        if not self.roles:
+            return _Crops(self.window, offsets, self.dense, self.layout, self.threshold)
+        size = (self.window[0] + self.margin, self.window[1] + self.margin)
+        return Roles(size, self.roles, declared=range(len(self.roles)), torus=False)
 
 
 def _moves(

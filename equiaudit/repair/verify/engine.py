@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,20 +60,33 @@ class Trial:
     counts: NDArray[np.bool_] | None = None
     """(rounds, N): which are compared; None for all."""
     block: int = _BLOCK
+    until: float = inf
+    """When no further batch begins, by `time.monotonic`; a round is always done."""
 
     def first(self, comparisons: int) -> Trial:
         """The rounds that hold about the first `comparisons`."""
         return replace(self, plan=self.plan.first(comparisons))
 
     def errors(self, run: Run, matching: Matching) -> ShiftErrors:
-        """`run` against itself. Batches mix images that are each shifted differently, and both
-        members of a pair lie at the same place of a batch of the same size."""
+        """`run` against itself."""
+        return self.compared(run, matching)[0]
+
+    def compared(self, run: Run, matching: Matching) -> tuple[ShiftErrors, Schedule]:
+        """`run` against itself, and the plan as far as time went. Batches mix images that are each
+        shifted differently, and both members of a pair lie at the same place of a batch of the same
+        size."""
         tally = Tally(matching.threshold)
+        done = np.zeros(self.plan.shifts.shape[:2], bool)
         for start in range(0, len(self.names), self.block):
             part = slice(start, min(start + self.block, len(self.names)))
+            if start and time.monotonic() > self.until:
+                break
             before = matching.outputs(run, self.images[part])
             for turn, shifts in enumerate(self.plan.shifts[:, part].tolist()):
                 compared = [True] * len(shifts) if self.counts is None else self.counts[turn, part]
+                if turn >= self.plan.least and time.monotonic() > self.until:
+                    break
+                done[turn, part] = True
                 if not any(compared):
                     continue
                 after = matching.outputs(run, rolled(self.images[part], shifts))
@@ -79,21 +94,25 @@ class Trial:
                     if compared[i]:
                         where = Mismatch(image=self.names[start + i], shift=shifts[i])
                         tally.add(where, old, new)
-        return tally.figures()
+        return tally.figures(), self.plan.as_far_as(done)
 
     def record(
         self,
         figures: ShiftErrors,
         control: ShiftErrors | None,
         warnings: Sequence[str] = (),
+        *,
+        plan: Schedule | None = None,
         **fields: Any,
     ) -> Verification:
-        """The check as a result; `fields` are its own, or say otherwise."""
+        """The check as a result, of which `plan` was done; `fields` are its own, or say
+        otherwise."""
+        plan = plan or self.plan
         known: dict[str, Any] = {
             "passed": figures.passed,
-            "phases": self.plan.phases,
-            "phases_total": self.plan.phases_total,
-            "coverage": self.plan.coverage,
+            "phases": plan.phases,
+            "phases_total": plan.phases_total,
+            "coverage": plan.coverage,
             "images": tuple(self.names),
         }
         return Verification(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from equiaudit.repair.verify.schedule import breaking_period, schedule
 from equiaudit.results.repair import CRITERION, ShiftErrors, Verification
 from equiaudit.sampling.positions import Map, Positions, Role, cells_of
 
-__all__ = ["ROUNDINGS", "EveryOutput", "faults"]
+__all__ = ["ROUNDINGS", "EveryOutput", "Roles", "faults"]
 
 _CONTROL = 64
 ROUNDINGS = 4
@@ -59,6 +60,7 @@ class EveryOutput:
         comparisons: int,
         seed: int,
         subject: str,
+        until: float = inf,
     ) -> Verification:
         """Over random circular shifts of every image."""
         # Where an image equals a shift of itself, nothing says which of its places is which.
@@ -69,19 +71,21 @@ class EveryOutput:
         names = [name for name in images if name not in periodic]
         stack = torch.stack([images[name] for name in names]).to(device)
         stride = self.stride or self.size
-        plan = schedule(len(names), self.size, stride, comparisons, seed)
-        trial = Trial(names, stack, plan, block=self.batch)
-        matching = _Roles(self.size, self.roles, self.declared)
+        bounded = until < inf
+        plan = schedule(len(names), self.size, stride, comparisons, seed, bounded=bounded)
+        trial = Trial(names, stack, plan, block=self.batch, until=until)
+        matching = Roles(self.size, self.roles, self.declared)
         with exact_arithmetic():
-            figures = trial.errors(run, matching)
+            figures, done = trial.compared(run, matching)
             control: ShiftErrors | None = None
             wrong: tuple[str, ...] = ()
             if original is not None:
-                control = trial.first(_CONTROL).errors(original, matching)
+                control = trial.first(min(_CONTROL, comparisons)).errors(original, matching)
                 wrong = tuple(self._faults(original, images, device))
         return trial.record(
             figures,
             control,
+            plan=done,
             subject=subject,
             passed=figures.passed and not wrong,
             criterion=f"{CRITERION}; positions on the torus and maps, moved by the shift",
@@ -101,15 +105,17 @@ class EveryOutput:
 
 
 @dataclass(frozen=True)
-class _Roles:
-    """Every output, each as its role moves with an image of `size`."""
+class Roles:
+    """Every output, each as its role moves with an image of `size`, on a `torus` or beyond it."""
 
     size: tuple[int, int]
     roles: tuple[Role, ...]
     declared: Collection[int] = ()
     threshold: float | None = None
+    torus: bool = True
 
     def outputs(self, run: Run, batch: Tensor) -> Sequence[Tensor]:
+        """All of them."""
         return _several(run(batch))
 
     def pairs(
@@ -119,6 +125,7 @@ class _Roles:
         before: Sequence[Tensor],
         after: Sequence[Tensor],
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each output of each image, the one before the shift moved by it."""
         count = len(shifts)
         for place, (role, old, new) in enumerate(zip(self.roles, before, after, strict=True)):
             if old.shape != new.shape:  # another number of boxes
@@ -145,7 +152,7 @@ class _Roles:
         if role.unit == "share":
             by = by / rows.new_tensor([self.size[1], self.size[0]])
         if role.strides:
-            by = by / cells_of(role.strides, self.size)[:, 2:].to(rows)
+            by = by / cells_of(role, self.size)[:, 2:].to(rows)
         moved = rows.clone()
         for corner in range(role.corners):
             moved[..., 2 * corner : 2 * corner + 2] += by
@@ -163,9 +170,10 @@ class _Roles:
         if role.unit == "share":
             around = torch.ones_like(around)
         if role.strides:
-            around = around / cells_of(role.strides, self.size)[:, 2:].to(old)
-        turns = torch.round((old[..., :n] - new[..., :n]) / around)
-        places = new[..., :n] + turns * around
+            around = around / cells_of(role, self.size)[:, 2:].to(old)
+        places = new[..., :n]
+        if self.torus:
+            places = places + torch.round((old[..., :n] - places) / around) * around
         within = ROUNDINGS * _step(old) * torch.maximum(around, old[..., :n].abs())
         rounded = (places - old[..., :n]).abs() <= within
         places = torch.where(rounded, old[..., :n], places)

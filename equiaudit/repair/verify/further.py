@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 
 import torch
 from torch import Tensor
@@ -23,6 +24,12 @@ from equiaudit.tasks import TASKS
 Images = Mapping[str, Tensor]
 
 
+def returns_several(model: Model) -> bool:
+    """Whether outputs beside the main one count: boxes are read as one."""
+    every = None if model.reading else _every(model)
+    return every is not None and len(every.names) > 1
+
+
 def with_every_output(
     found: Verification,
     model: Model,
@@ -32,6 +39,7 @@ def with_every_output(
     *,
     comparisons: int,
     seed: int,
+    until: float = inf,
 ) -> Verification:
     """`found`, which is of the main output, held against the others and the unmodified model.
 
@@ -60,6 +68,7 @@ def with_every_output(
         comparisons=comparisons,
         seed=seed,
         subject=model.name,
+        until=until,
     )
     if found.figures.comparisons and not record.passed:
         return record

@@ -34,9 +34,18 @@ class _Watch(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        if n.meta.get(ENERGY):
-            self.energies.append(value)
+        bits = n.meta.get(ENERGY)
+        if bits is not None:
+            self.energies.append(_joined(value, bits) if bits else value)
         return value
+
+
+def _joined(digits: Tensor, bits: int) -> Tensor:
+    """Digits (B, n, sh, sw) of so many bits, the highest first, as numbers."""
+    joined = torch.zeros_like(digits[:, 0], dtype=torch.float64)
+    for digit in digits.unbind(1):
+        joined = joined * 2.0**bits + digit.double()
+    return joined
 
 
 def _gap(energy: Tensor) -> Tensor:

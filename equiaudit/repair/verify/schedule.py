@@ -3,7 +3,8 @@ equal a shift of themselves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,13 +17,16 @@ class Schedule:
     """Rounds in which every image is shifted once, each by another shift.
 
     `shifts` is (rounds, images, 2) int64, rows and columns in px; `phases` counts the
-    distinct (dy mod S, dx mod S) in it.
+    distinct (dy mod S, dx mod S) in it. `stride` is S; None where a shift is its own phase.
     """
 
     shifts: np.ndarray[tuple[int, int, int], np.dtype[np.int64]]
     phases: int
     phases_total: int
     coverage: str
+    stride: tuple[int, int] | None = None
+    least: int = 1
+    """Rounds that are done whatever they cost."""
 
     @property
     def comparisons(self) -> int:
@@ -32,25 +36,48 @@ class Schedule:
     def first(self, comparisons: int) -> Schedule:
         """The rounds that hold about the first `comparisons`, at least one."""
         rounds = max(1, comparisons // max(1, self.shifts.shape[1]))
-        return Schedule(self.shifts[:rounds], self.phases, self.phases_total, self.coverage)
+        return replace(self, shifts=self.shifts[:rounds])
+
+    def as_far_as(self, done: np.ndarray) -> Schedule:  # type: ignore[type-arg]
+        """What was covered where only the shifts that are `done` (rounds, images) were."""
+        if done.all():
+            return self
+        met = self.shifts[done] % (self.stride or np.iinfo(np.int64).max)
+        phases = len({*map(tuple, met.tolist())} - {(0, 0)})
+        coverage = f"{phases} of {self.phases_total} phases, when the time was up"
+        return replace(self, phases=phases, coverage=coverage)
 
 
 def schedule(
-    images: int, size: tuple[int, int], stride: tuple[int, int], comparisons: int, seed: int
+    images: int,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    comparisons: int,
+    seed: int,
+    *,
+    bounded: bool = False,
 ) -> Schedule:
     """Cover the phases of `stride` with about `comparisons` comparisons of `images` images.
 
     Every phase but (0, 0) meets every image where that is affordable; else every phase meets
     some image; else every phase along each axis does, whatever it costs, and a random sample
-    of the others. A phase is reached by a random shift with that remainder, anywhere on the
-    torus of `size`. Without images there is nothing to cover.
+    of the others. Where time is `bounded`, those along the axes are saved on too, but for 1, 2, 4,
+    8, ... px, which come first: each level of a net halves the map. A phase is reached by a random
+    shift with that remainder, anywhere on the torus of `size`. Without images there is nothing to
+    cover.
     """
     rng = np.random.default_rng(seed)
     every = _phases(stride, rng)
+    if bounded:
+        others = [not _is_power(phase) for phase in every.tolist()]
+        every = every[np.argsort(others, kind="stable")]
     if images == 0:
         return Schedule(np.zeros((0, 0, 2), np.int64), 0, len(every), "no image")
     along = max(1, stride[0] + stride[1] - 2)
-    rounds = min(len(every), max(-(-along // images), comparisons // images))
+    if bounded and comparisons < along:
+        along = sum(map(_is_power, every.tolist()))
+    least = -(-along // images)
+    rounds = min(len(every), max(least, comparisons // images))
     if rounds == len(every):
         # In every round each image meets another phase.
         chosen, order = every, (np.arange(rounds)[:, None] + np.arange(images)[None]) % rounds
@@ -60,7 +87,13 @@ def schedule(
         order = np.arange(rounds * images).reshape(rounds, images)
     picked = chosen[order % len(chosen)]
     shifts = picked + _whole_strides(picked.shape, size, stride, rng)
-    return Schedule(shifts, len(chosen), len(every), coverage)
+    return Schedule(shifts, len(chosen), len(every), coverage, stride, min(least, rounds))
+
+
+def _is_power(phase: Sequence[int]) -> bool:
+    """Along one axis, by a power of two."""
+    along = max(phase)
+    return min(phase) == 0 and along & (along - 1) == 0
 
 
 def _phases(stride: tuple[int, int], rng: np.random.Generator) -> np.ndarray:  # type: ignore[type-arg]
@@ -86,6 +119,11 @@ def _affordable(
         return every, f"all {len(every)} phases, each on at least {slots // len(every)} images"
     along = stride[0] + stride[1] - 2
     kept = every[:slots]
+    if slots < along:
+        return kept, (
+            f"{slots} of the {along} phases along the axes, those of 1, 2, 4, ... px first, and"
+            f" none of the {len(every) - along} others, for want of time"
+        )
     return kept, (
         f"all {along} phases along the axes and {slots - along} of the"
         f" {len(every) - along} others (seed {seed})"

@@ -49,6 +49,10 @@ _FORMULAS: dict[str, _Formula] = {
 }
 
 
+FIRST = next(iter(_FORMULAS))
+"""The name of the first image."""
+
+
 def _disk(rows: Tensor, cols: Tensor, row: float, col: float, radius: float) -> Tensor:
     return ((rows - row) ** 2 + (cols - col) ** 2 <= radius**2).float()
 

@@ -46,4 +46,4 @@ def html(result: Result, part: str, infos: Sequence[MetricInfo]) -> HtmlSections
         }
         for table in sections(result, part, infos, narrow=False)
     ]
-    return HtmlSections(fragment("equiaudit.tasks.arrays", "parts", tables=found))
+    return HtmlSections(figures=fragment("equiaudit.tasks.arrays", "parts", tables=found))

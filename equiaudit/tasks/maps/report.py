@@ -88,7 +88,7 @@ def html(result: Result, room: int) -> HtmlSections:
         heat_cards=heat_cards(result, room),
         plot=curves.SIZES,
     )
-    return HtmlSections(figs, fragment(_TEMPLATES, "examples", examples=examples))
+    return HtmlSections(figures=figs, causes=fragment(_TEMPLATES, "examples", examples=examples))
 
 
 def receptive_field(result: Result) -> str:

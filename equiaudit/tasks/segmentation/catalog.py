@@ -159,7 +159,7 @@ _OF_SEQUENCES = (
         False,
         upper_bound=None,
         is_share=False,
-        unit="px^2",
+        unit="px²",
         **_ON_SEQUENCES,
     ),
     MetricInfo(

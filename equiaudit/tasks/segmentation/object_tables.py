@@ -29,7 +29,7 @@ def sections(result: Result, *, narrow: bool) -> Iterator[Section]:
         header,
         rows,
         align="l" + "r" * len(tables),
-        below=" ".join(map(_safe, tables)),
+        below=" ".join(_below(tables)),
         whole=True,
     )
     for kind, table in _led_by_real(tables)[: 1 if narrow else None]:
@@ -73,7 +73,7 @@ def html(result: Result) -> str:
         title=_titled(tables),
         header=header,
         rows=rows,
-        safe=[_safe(each) for each in tables],
+        safe=list(_below(tables)),
         lost_header=_LOST,
         lost=[(kind, rows) for kind, rows in lost if rows],
     )
@@ -89,6 +89,12 @@ def _led_by_real(tables: Tables) -> Tables:
 
 def _titled(tables: Tables) -> str:
     return f"{_NOUNS[tables[0][1].of]}s".capitalize()
+
+
+def _below(tables: Tables) -> Iterator[str]:
+    yield from map(_safe, tables)
+    if tables[0][1].of == "masks":
+        yield "One defect frame by frame, as a camera sees it: scan --protocol caps."
 
 
 def _safe(pair: tuple[str, ObjectTable]) -> str:

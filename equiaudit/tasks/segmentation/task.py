@@ -47,7 +47,7 @@ class Segmentation(MapTask):
     measures = (
         Measure(
             "lost_object",
-            "of the objects found unshifted are lost",
+            "of objects are lost",
             counted("object", "No object is lost", "is lost", "are lost"),
             also=(
                 ("lost_object_ever", "are lost at some of their moves"),
@@ -57,7 +57,7 @@ class Segmentation(MapTask):
         ),
         Measure(
             "lost_region",
-            "of the regions predicted unshifted are lost",
+            "of predicted regions are lost",
             counted("predicted region", "No predicted region is lost", "is lost", "are lost"),
             also=(
                 ("lost_region_ever", "are lost at some of their moves"),
@@ -152,8 +152,8 @@ class Segmentation(MapTask):
 
         strips, room = sequence_report.html(result, room)
         own = super().html(result, room)
-        tables = strips + object_tables.html(result) + classes.html(result)
-        return HtmlSections(tables + own.figures, own.causes)
+        tables = object_tables.html(result) + classes.html(result)
+        return HtmlSections(strips, tables + own.figures, own.causes)
 
     def wrote(self, columns: Collection[str]) -> bool:
         """Pixels that keep their label, or sequences."""

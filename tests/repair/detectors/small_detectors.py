@@ -66,3 +66,27 @@ class Finished(nn.Module):
         if self.unit == "share":
             boxes = boxes / 32
         return {"boxes": boxes, "scores": scores, "labels": torch.gather(labels, 1, places)}
+
+
+ANCHORS = (((6.0, 6.0), (9.0, 7.0)), ((14.0, 10.0), (16.0, 16.0)))
+
+
+class Anchored(nn.Module):
+    """Boxes relative to the two anchors of each cell, logits with a background, and `further`
+    rows beside them, as SSD and RetinaFace have them."""
+
+    def __init__(self, *, further: bool = False) -> None:
+        super().__init__()
+        self.inner = OneStage()
+        self.heads = nn.ModuleList(nn.Conv2d(8, 2 * (4 + CLASSES + 1), 3, 1, 1) for _ in STRIDES)
+        self.further = further
+        randomise(self)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        net = self.inner
+        fine = torch.relu(net.first(torch.relu(net.stem(x))))
+        maps = [self.heads[0](fine), self.heads[1](torch.relu(net.second(fine)))]
+        each = [y.permute(0, 2, 3, 1).unflatten(3, (2, -1)).flatten(1, 3) for y in maps]
+        rows = torch.cat(each, 1)
+        found = (rows[..., :4] / 2, rows[..., 4:])
+        return (*found, rows[..., :6] / 3) if self.further else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from small_detectors import SIZE, STRIDES, Finished, OneStage
+from small_detectors import ANCHORS, SIZE, STRIDES, Anchored, Finished, OneStage
 from torch import nn
 
 import equiaudit
@@ -24,8 +25,9 @@ from equiaudit.repair.canonical.onnx_file import canonical_onnx
 from equiaudit.repair.rewrite import tail
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.report.loss import cost_in_words
-from equiaudit.sampling import positions
+from equiaudit.sampling import crop_select, positions
 from equiaudit.sampling.canonical import canonical_origin
+from equiaudit.sampling.crop_select import CropPosition
 from equiaudit.sampling.positions import Positions, roll_positions
 
 PLAIN = {"size": SIZE, "mean": (0.0,) * 3, "std": (1.0,) * 3}
@@ -190,6 +192,9 @@ FORMS = {
     "corner": Positions("corner"),
     "columns": Positions("keypoints", columns=True),
     "cells": Positions("cells", strides=STRIDES),
+    "anchors": Positions(
+        "cells", strides=STRIDES, anchors=(((7, 9),), ((13.5, 12),)), variances=(0.1, 0.2)
+    ),
 }
 
 
@@ -316,7 +321,125 @@ def test_units_that_the_boxes_contradict_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_does_not_move_boxes_is_refused_with_what_does(tmp_path: Path) -> None:
-    for method in ("aps", "crop-select"):
-        with pytest.raises(NothingToDo, match=f"{method} does not move boxes back") as refusal:
-            fixed(OneStage().eval(), tmp_path / "a.pt", GRID, method=method)
-        assert "mass, canonical" in str(refusal.value.tip)
+    with pytest.raises(NothingToDo, match="aps does not move boxes back") as refusal:
+        fixed(OneStage().eval(), tmp_path / "a.pt", GRID, method="aps")
+    assert "mass, canonical, crop-select" in str(refusal.value.tip)
+
+
+# Anchors
+
+ANCHORED = {
+    "format": "anchors",
+    "boxes": "0",
+    "scores": "1",
+    "strides": list(STRIDES),
+    "anchors": [[list(pair) for pair in own] for own in ANCHORS],
+    "activation": "softmax",
+    "background": "first",
+    "score_threshold": 0.2,
+}
+
+
+def anchored(folder: Path) -> Path:
+    """The declaration as a file."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in ANCHORED.items()]
+    (folder / "how.toml").write_text("\n".join(["[detector]", *lines]))
+    return folder / "how.toml"
+
+
+def centres_of_anchors(moves: np.ndarray) -> np.ndarray:
+    """By a loop over grids, rows, columns and anchors, in px."""
+    found, k = [], 0
+    for stride, own in zip(STRIDES, ANCHORS, strict=True):
+        for row in range(SIZE[0] // stride):
+            for column in range(SIZE[1] // stride):
+                for w, h in own:
+                    x, y = (float(v) for v in moves[0, k, :2])
+                    centre = (
+                        (column + 0.5) * stride + 0.1 * x * w,
+                        (row + 0.5) * stride + 0.1 * y * h,
+                    )
+                    found.append(centre)
+                    k += 1
+    assert k == moves.shape[1]
+    return np.array(found)
+
+
+@pytest.mark.parametrize("method", ["canonical", "mass"])
+def test_boxes_relative_to_anchors_go_with_the_image(tmp_path: Path, method: str) -> None:
+    torch.manual_seed(0)
+    net, out = Anchored().eval(), tmp_path / "fixed.pt"
+    if method == "canonical":
+        net = to_onnx(net, tmp_path / "net.onnx", ["boxes", "scores"])
+        out = tmp_path / "fixed.onnx"
+    report = fixed(net, out, str(anchored(tmp_path)), method=method)
+    assert report.outcome == "written", report.reason
+    assert all(r.passed and r.control_failed for r in report.verifications)
+    assert any("in shares of its anchors" in note for note in report.notes)
+    x = picture()
+    still = returned(out, x)
+    for shift in SHIFTS[1:4]:
+        moved = returned(out, torch.roll(x, shift, (1, 2)))
+        assert np.array_equal(moved[1], still[1])
+        assert np.array_equal(moved[0][..., 2:], still[0][..., 2:])
+        expected = centres_of_anchors(still[0]) + np.array([shift[1], shift[0]])
+        assert on_torus(centres_of_anchors(moved[0]), expected).max() < 1e-4
+    assert equiaudit.verify(out, detector=None, seconds=0.2).passed  # the table is beside it
+
+
+def test_rows_beside_those_of_anchors_are_to_be_told(tmp_path: Path) -> None:
+    """Landmarks relative to anchors do not follow the image, and nothing shows that they should."""
+    net = Anchored(further=True).eval()
+    with pytest.raises(NothingToDo, match="rows of 6, which may belong to places"):
+        fixed(net, tmp_path / "a.pt", str(anchored(tmp_path)), method="canonical")
+
+
+# Crops
+
+
+@pytest.fixture(scope="module")
+def cropped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Finished boxes behind crop-select."""
+    torch.manual_seed(0)
+    out = tmp_path_factory.mktemp("crop") / "fixed.pt"
+    how = "format=boxes,boxes=boxes,scores=scores,labels=labels,score_threshold=0"
+    return out, fixed(Finished().eval(), out, how, method="crop-select", margin=8)
+
+
+def test_boxes_of_a_chosen_crop_lie_where_the_larger_input_has_them(
+    cropped: tuple[Path, Any],
+) -> None:
+    out, report = cropped
+    assert report.outcome == "written", report.reason
+    assert all(r.passed and r.control_failed for r in report.verifications)
+    torch.manual_seed(0)
+    net = Finished().eval()
+    x = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1))
+    row, column = CropPosition(8)(x[None])[0].tolist()
+    assert (row, column) != (0, 0)
+    boxes, scores, labels = returned(out, x)
+    with torch.no_grad():
+        found = net(x[None, :, row : row + 32, column : column + 32])
+    assert np.array_equal(scores, found["scores"].numpy())
+    assert np.array_equal(labels, found["labels"].numpy())
+    expected = found["boxes"].numpy() + np.array([column, row, column, row])
+    np.testing.assert_allclose(boxes, expected, rtol=0, atol=1e-5)
+
+
+def test_a_wrong_sign_behind_crop_select_does_not_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crop_select, "added", lambda y, by, role: positions.added(y, -by, role))
+    how = "format=boxes,boxes=boxes,scores=scores,labels=labels,score_threshold=0"
+    out = tmp_path / "a.pt"
+    assert fixed(Finished().eval(), out, how, method="crop-select").outcome == "unverified"
+
+
+def test_boxes_that_mean_something_else_in_a_larger_input_are_refused(tmp_path: Path) -> None:
+    shares = "format=boxes,boxes=boxes,scores=scores,labels=labels,units=share,score_threshold=0"
+    for net, how, why in (
+        (OneStage(), GRID, "relative to cells or anchors"),
+        (Finished(unit="share"), shares, "shares of its window"),
+    ):
+        with pytest.raises(NothingToDo, match=why):
+            fixed(net.eval(), tmp_path / "a.pt", how, method="crop-select")

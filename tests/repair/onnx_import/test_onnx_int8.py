@@ -20,6 +20,7 @@ from torch import nn
 import equiaudit
 from equiaudit.errors import NothingToDo
 from equiaudit.repair.onnx import import_onnx
+from equiaudit.repair.onnx.integer_moves import moved_onto_integers
 
 SIDE = 16
 GIVEN = {"size": (SIDE, SIDE), "mean": (0.5,) * 3, "std": (0.25,) * 3, "device": "cpu"}
@@ -99,6 +100,81 @@ def test_fixed_by_mass(net, qdq, per_channel, activations, tmp_path):
     assert after["DequantizeLinear"] >= after["QuantizeLinear"] > 1
     assert onnx.TensorProto.FLOAT not in stored(fixed)
     assert integers(path) == integers(fixed)
+    if activations == QuantType.QUInt8:
+        assert run_as(path)["Conv"] == run_as(fixed)["Conv"] == 0
+
+
+def run_as(path):
+    """Operators as onnxruntime runs them."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path.with_suffix(".run.onnx"))
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return kinds(options.optimized_model_filepath)
+
+
+MOVES = {
+    "wraps": (
+        [helper.make_node("Pad", ["a", "p"], ["y"], mode="wrap")],
+        ["QuantizeLinear", "Pad", "DequantizeLinear"],
+    ),
+    "fills with zeros": (
+        [
+            helper.make_node("Pad", ["a", "p"], ["c"]),
+            helper.make_node("Greater", ["c", "s"], ["g"]),
+            helper.make_node("Where", ["g", "o", "c"], ["y"]),
+        ],
+        ["QuantizeLinear", "Pad", "DequantizeLinear", "Greater", "Where", "DequantizeLinear"],
+    ),
+    "fills with others": (
+        [helper.make_node("Pad", ["a", "p", "s"], ["y"])],
+        ["QuantizeLinear", "DequantizeLinear", "Pad"],
+    ),
+    "joins one scale": (
+        [
+            helper.make_node("Slice", ["a", "b1", "b3", "b1"], ["c"]),
+            helper.make_node("Concat", ["c", "a"], ["y"], axis=1),
+        ],
+        ["QuantizeLinear", "Slice", "Concat", "DequantizeLinear"],
+    ),
+    "joins two scales": (
+        [
+            helper.make_node("DequantizeLinear", ["q", "t", "z"], ["c"]),
+            helper.make_node("Concat", ["a", "c"], ["y"], axis=1),
+        ],
+        ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Concat"],
+    ),
+    "read before and after": (
+        [
+            helper.make_node("MaxPool", ["a"], ["m"], kernel_shape=[1, 1]),
+            helper.make_node("Add", ["a", "m"], ["y"]),
+        ],
+        ["QuantizeLinear", "DequantizeLinear", "MaxPool", "DequantizeLinear", "Add"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MOVES)
+def test_moves_of_integers_are_those_of_values(kind):
+    """In front of the DequantizeLinear, where all that is moved has one scale."""
+    nodes, expected = MOVES[kind]
+    first = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    decoded = helper.make_node("DequantizeLinear", ["q", "s", "z"], ["a"])
+    constants = {
+        "s": np.float32(0.03), "t": np.float32(0.04), "z": np.array(9, "uint8"),
+        "p": np.array([0, 0, 1, 2, 0, 0, 3, 0]), "b1": np.array([1]), "b3": np.array([3]),
+        "o": np.float32(0),
+    }  # fmt: skip
+    proto = model(first, decoded, *nodes, constants=constants, opset=20)
+    moved = onnx.ModelProto()
+    moved.CopyFrom(proto)
+    tensors = {item.name: item for item in moved.graph.initializer}
+    after = moved_onto_integers(list(proto.graph.node), tensors, ["y"])
+    del moved.graph.node[:]
+    moved.graph.node.extend(after)
+    assert [node.op_type for node in after] == expected
+    x = images(proto, 2)
+    assert torch.equal(run(moved, x)[0], run(proto, x)[0])
 
 
 def test_dynamic_quantisation_is_refused_for_its_reason(tmp_path):

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from position_nets import Boxes, Classifier, Landmarks, MapAndScore
+from position_nets import Boxes, Classifier, Landmarks, LinearLandmarks, MapAndScore
 from repair.repair_nets import model_of
 from torch import nn
 
@@ -82,6 +82,29 @@ def test_landmarks_that_follow_the_image_are_refused_until_they_are_named(
     assert "=keypoints" in str(refusal.value.tip)
     assert "=none" in str(refusal.value.tip)
     assert not list(tmp_path.iterdir())
+
+
+def test_mass_refuses_numbers_that_follow_the_image(tmp_path: Path) -> None:
+    """A head with a weight per position would return them for the frame, whatever the shift."""
+    net = LinearLandmarks(SIZE[0]).eval()
+    with pytest.raises(NothingToDo, match=r"'0' of .* follows the image: 6 of its 6") as refusal:
+        fix(model_of(net, SIZE, task="regression"), tmp_path / "a.pt", FixOptions())
+    assert "--positions 0=keypoints" in str(refusal.value.tip)
+
+
+class Called(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Classifier(also_map=False)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"landmarks": self.net(x)}
+
+
+def test_an_output_with_the_name_of_positions_is_asked_about(tmp_path: Path) -> None:
+    model = model_of(Called().eval(), SIZE, output="landmarks")
+    with pytest.raises(NothingToDo, match=r"'landmarks' of .* has the name of positions"):
+        fix(model, tmp_path / "a.pt", options())
 
 
 def test_scores_of_a_classifier_are_not_refused_and_it_is_said_why(tmp_path: Path) -> None:

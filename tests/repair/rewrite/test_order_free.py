@@ -230,6 +230,17 @@ def written_bias(net: Net, x: Tensor) -> Tensor:
     return x + as_map((q @ k.transpose(1, 2) + torch.eye(24)).softmax(-1) @ v, x)
 
 
+def query_of_places(net: Net, x: Tensor) -> Tensor:
+    """GCViT: each place of every 2x2 window is met by one position of a map of 4x1."""
+    b, c, h, w = x.shape
+    y = x.permute(0, 2, 3, 1).view(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5)
+    _, k, v = net.mix(y.reshape(-1, 4, c)).chunk(3, -1)
+    q = F.max_pool2d(x, (h // 4, w)).permute(0, 2, 3, 1).repeat_interleave(h * w // 4, 0)
+    y = (q.reshape(-1, 4, c) @ k.transpose(1, 2) + net.bias).softmax(-1) @ v
+    y = y.view(b, h // 2, w // 2, 2, 2, c).permute(0, 1, 3, 2, 4, 5)
+    return x + y.reshape(b, h, w, c).permute(0, 3, 1, 2)
+
+
 def position_embedding(net: Net, x: Tensor) -> Tensor:
     return as_map(tokens(x) + torch.arange(24.0)[:, None], x)
 
@@ -252,6 +263,7 @@ def mixed_sum(net: Net, x: Tensor) -> Tensor:
     [
         (position_bias, "a bias per pair of positions"),
         (written_bias, "a bias per pair of positions"),
+        (query_of_places, "windows to positions of the whole image, with a bias per pair of pos"),
         (position_embedding, "values that belong to absolute positions"),
         (class_token, "joins maps side by side"),
         (along_positions, "a weight per position"),
@@ -280,7 +292,7 @@ def test_sums_without_an_order_are_those_of_float64() -> None:
     weights = order_free_softmax(a, [-1])
     torch.testing.assert_close(weights, a.softmax(-1))
     assert torch.equal(weights[..., order], order_free_softmax(a[..., order], [-1]))
-    torch.testing.assert_close(order_free_norm(a, [-1], False), a.norm(dim=-1))
+    torch.testing.assert_close(order_free_norm(a, [-1], 300, False), a.norm(dim=-1))
     variance = order_free_variance(a, [-1], 300, 1.0, False)
     torch.testing.assert_close(variance.float(), a.var(-1))
     attended = order_free_attention(a, b, b, 0.1, (300, 5), None)

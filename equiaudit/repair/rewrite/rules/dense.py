@@ -47,6 +47,7 @@ def product(call: Call) -> Step:
     a, b = (node for node in call.node.args[:2] if isinstance(node, fx.Node))
     if not call.varies(a) and not call.varies(b):
         return verbatim(call)
+    _check_rows(call, a, b)
     out = product_of(call, a, b)
     count = _counted(call, a, -1)
 
@@ -78,6 +79,29 @@ def attention(call: Call) -> Step:
         return b.call(order_free_attention, *parts, scale, counts, b.mapped(mask))
 
     return Step(out, emit, call.plan(_EFFECT))
+
+
+def _check_rows(call: Call, a: fx.Node, b: fx.Node) -> None:
+    """Positions of a whole map, as rows beside each window, are places that a bias tells apart."""
+    if {*call.grid(a).dims} != {-2} or max(call.grid(b).dims, default=-1) >= -2:
+        return
+    beside = [node for user in call.node.users for node in tensor_args(user)]
+    for node in beside:
+        told = node is not call.node and len(shape_of(node)) > 1 and shape_of(node)[-2] > 1
+        if told and not _of_image(node):
+            raise Refuse(f"attention of windows to positions of the whole image, with {PAIR_BIAS}")
+
+
+def _of_image(node: fx.Node) -> bool:
+    """Whether a value is made of the input."""
+    seen, left = {node}, [node]
+    while left:
+        one = left.pop()
+        if one.op == "placeholder":
+            return True
+        left += [n for n in one.all_input_nodes if n not in seen]
+        seen.update(one.all_input_nodes)
+    return False
 
 
 def _check_mask(call: Call, mask: fx.Node | None, scores: Grid | Pairs) -> None:

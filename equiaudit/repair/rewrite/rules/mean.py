@@ -13,9 +13,9 @@ from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.grid import FLAT, Axis, Grid
 from equiaudit.repair.rewrite.plan import Refuse, Step
 from equiaudit.repair.rewrite.rules.collapse import LISTED, collapsed, is_laid_out
-from equiaudit.repair.rewrite.rules.passing import join, settled_copy, verbatim
+from equiaudit.repair.rewrite.rules.passing import back_to, join, settled_copy, verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
-from equiaudit.sampling.mean import order_free_mean
+from equiaudit.sampling.mean import order_free_mean, order_free_total
 from equiaudit.sampling.order_free import order_free_norm, order_free_variance
 
 __all__ = ["counted", "pool_whole_map", "reduced"]
@@ -89,12 +89,12 @@ def reduction(call: Call) -> Step:
     plan = call.plan("sums in an order that depends on position")
     if kind == "mean":
         return Step(out, _mean_of(x, dims, grid, keepdim=keepdim), plan)
-    return Step(out, _sum_of(x, dims, keepdim), plan)
+    return Step(out, _sum_of(x, dims, counted(x, dims, grid), keepdim), plan)
 
 
-def _sum_of(x: fx.Node, dims: list[int], keepdim: bool) -> Any:
+def _sum_of(x: fx.Node, dims: list[int], count: int, keepdim: bool) -> Any:
     def emit(b: Builder, node: fx.Node) -> fx.Node:
-        result: fx.Node = b.call(order_free_mean, b.value(x), dims, 1, keepdim)
+        result: fx.Node = b.call(order_free_total, b.value(x), dims, count, keepdim)
         return result
 
     return emit
@@ -115,19 +115,13 @@ def spread(call: Call) -> Step:
 
     def emit(b: Builder, node: fx.Node) -> Any:
         value = b.settle(x, grid)
-        shape = (dims, count, correction, keepdim)
-        found = b.call(_spread, value, *shape, kind.startswith("std"))
+        found = b.call(order_free_variance, value, dims, count, correction, keepdim)
+        found = b.call(torch.sqrt, found) if kind.startswith("std") else found
+        found = b.call(back_to, found, value)
         return (found, b.call(order_free_mean, value, dims, count, keepdim)) if several else found
 
     plan = call.plan("sums in an order that depends on position")
     return Step((out, out) if several else out, emit, plan)
-
-
-def _spread(
-    x: Any, dims: list[int], count: int, correction: float, keepdim: bool, root: bool
-) -> Any:
-    found = order_free_variance(x, dims, count, correction, keepdim)
-    return (torch.sqrt(found) if root else found).type_as(x)
 
 
 @rule(["linalg_vector_norm", "norm"])
@@ -138,6 +132,7 @@ def length(call: Call) -> Step:
     if not grid.present:
         return verbatim(call)
     dims, keepdim, out = _reduction(call)
+    count = counted(x, dims, grid)
     power = args.get("ord", args.get("p"))
     power = 2 if power is None else power
     if power not in (1, 2, math.inf):
@@ -146,10 +141,10 @@ def length(call: Call) -> Step:
     def emit(b: Builder, node: fx.Node) -> Any:
         value = b.settle(x, grid)
         if power == 2:
-            return b.call(order_free_norm, value, dims, keepdim)
+            return b.call(order_free_norm, value, dims, count, keepdim)
         sizes = b.call(torch.abs, value)
         if power == 1:
-            return b.call(order_free_mean, sizes, dims, 1, keepdim)
+            return b.call(order_free_total, sizes, dims, count, keepdim)
         return b.call(torch.amax, sizes, dims, keepdim=keepdim)
 
     return Step(out, emit, call.plan("sums in an order that depends on position"))

@@ -13,6 +13,8 @@ from equiaudit.repair.rewrite.builder import Builder
 from equiaudit.repair.rewrite.plan import Refuse, State, Step
 from equiaudit.repair.rewrite.rules.passing import back_to, to_double, verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, rule
+from equiaudit.repair.rewrite.twins import twin
+from equiaudit.sampling.narrow import narrow_mean
 from equiaudit.sampling.order_free import order_free_softmax
 
 __all__ = ["softmax_over"]
@@ -120,10 +122,25 @@ def _normalised(
     wide = x.double().reshape(-1, groups, count)
     centred = wide - torch.sum(wide, [2], keepdim=True) / count
     variance = torch.sum(centred * centred, [2], keepdim=True) / count
-    y = (centred / torch.sqrt(variance + eps)).reshape(-1, *shape)
+    return _scaled(centred / torch.sqrt(variance + eps), shape, weight, bias).type_as(x)
+
+
+@twin(_normalised)
+def _narrow_normalised(
+    x: Any, groups: int, shape: tuple[int, ...], weight: Any, bias: Any, eps: float
+) -> Any:
+    count = math.prod(shape) // groups
+    flat = x.reshape(-1, groups, count)
+    centred = flat - narrow_mean(flat, [2], count, True)
+    variance = narrow_mean(centred * centred, [2], count, True)
+    return _scaled(centred / torch.sqrt(variance + eps), shape, weight, bias)
+
+
+def _scaled(y: Any, shape: tuple[int, ...], weight: Any, bias: Any) -> Any:
+    y = y.reshape(-1, *shape)
     ones = [1] * (len(shape) - 1)
     if weight is not None:
         y = y * weight.reshape(-1, *ones)
     if bias is not None:
         y = y + bias.reshape(-1, *ones)
-    return y.type_as(x)
+    return y
