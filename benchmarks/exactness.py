@@ -61,7 +61,7 @@ DENSE_HEADER = (
 )
 
 NOTES = """
-Written by `python benchmarks/exactness.py --batch 3 --rounds 4 --threads 1 --markdown
+Written by `python benchmarks/exactness.py --threads 1 --markdown
 docs/exactness.md`. "Unmodified net" is the worst error of the original under the same shifts.
 
 Maps are compared with the map of the unshifted image, rolled as the image was. NMSE is
@@ -200,7 +200,8 @@ def main() -> None:
     if args.markdown:
         kept = args.markdown.read_text() if args.markdown.is_file() else ""
         _, begin, rest = kept.partition("## Nets of timm")  # by timm_nets.py
-        args.markdown.write_text("\n".join(["# Exactness", "", *table, NOTES]) + begin + rest)
+        text = "\n".join(["# Exactness", "", *table, NOTES, begin + rest])
+        args.markdown.write_text(text.rstrip("\n") + "\n")
 
 
 def _dense_table(args: argparse.Namespace) -> list[str]:

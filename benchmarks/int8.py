@@ -1,6 +1,6 @@
 """Files of integers through `fix --method mass`, run by onnxruntime before and after.
 
-    python benchmarks/int8.py [--cases DIR] [--net NAME ...] [--size 64] [--images 500]
+    python benchmarks/int8.py [--cases DIR] [--net NAME ...] [--format NAME] [--size 64]
 
 MobileNetV2, ResNet-18 and a U-Net (random weights, fitted batch norms) quantised by
 onnxruntime.quantization, QDQ and QOperator, per channel: all phases of the total stride, the share
@@ -121,13 +121,13 @@ def row(name: str, form: str, path: Path, size: int, repeats: int) -> tuple[str,
 
 
 def random_nets(
-    names: list[str], size: int, repeats: int, folder: Path
+    names: list[str], forms: list[str], size: int, repeats: int, folder: Path
 ) -> Iterator[tuple[str, bool]]:
     rng = np.random.default_rng(0)
     batches = [rng.normal(size=(8, 3, size, size)).astype("f4") for _ in range(4)]
     for name in names:
         plain = exported(name, "dynamo", size, folder)
-        for form in FORMATS:
+        for form in forms:
             yield row(name, form, quantised(plain, form, list(batches)), size, repeats)
 
 
@@ -174,6 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=Path)
     parser.add_argument("--net", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--format", nargs="+", default=list(FORMATS), choices=FORMATS)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--images", type=int)
     parser.add_argument("--repeats", type=int, default=100)
@@ -181,7 +182,9 @@ def main() -> int:
     torch.set_num_threads(1)
     passed = True
     with tempfile.TemporaryDirectory() as folder:
-        tables = [(HEADER, random_nets(asked.net, asked.size, asked.repeats, Path(folder)))]
+        tables = [
+            (HEADER, random_nets(asked.net, asked.format, asked.size, asked.repeats, Path(folder)))
+        ]
         if asked.cases is not None:
             tables.append((ACCURACY, accuracies(asked.cases, asked.images, Path(folder))))
         for header, rows in tables:

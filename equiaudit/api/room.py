@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PICTURES = 8
 """Images of the data that a verification runs on, besides the synthetic set."""
+_LOOKED_AT = 64
 _LEAST_REACH = 4
 """Crop shifts of less px say little; below it they are left out."""
 
@@ -85,8 +86,23 @@ def _shortage(dataset: Dataset, how: Preprocess, reach: int) -> str | None:
     try:
         check_sizes(dataset.items, geometry(how, reach), workers=2)
     except TooSmall as error:
-        return error.message
+        return error.message.rstrip(".")
     return None
+
+
+def without_crops(
+    dataset: Dataset, how: Preprocess, options: ScanOptions
+) -> tuple[ScanOptions, str]:
+    """`options` without the kinds that let real pixels enter, where images are as large as the
+    window, and a note that says so; by the sizes of a few images from all over the data."""
+    real = [kind for kind in options.shifts if KINDS[kind].real]
+    left = tuple(kind for kind in options.shifts if kind not in real)
+    step = max(1, len(dataset.items) // _LOOKED_AT)
+    some = replace(dataset, items=dataset.items[::step])
+    if not real or not left or has_room(some, how, min(_LEAST_REACH, options.max_shift)):
+        return options, ""
+    shortage = _shortage(some, how, options.max_shift)
+    return replace(options, shifts=left), f"{', '.join(real)} shifts are left out: {shortage}"
 
 
 def fitting(

@@ -134,7 +134,7 @@ def scan(
         )
     from equiaudit.report import write_reports
 
-    observer.settings(in_force(work.model, work.dataset, options))
+    observer.settings(in_force(work.model, work.dataset, work.options or options))
     if work.sentence:
         observer.note(work.sentence)
     said = stated(model_settings, reading)

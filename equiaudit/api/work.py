@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equiaudit.api.loading import ModelSettings
 from equiaudit.api.reading import Reading, open_data
+from equiaudit.api.room import without_crops
 from equiaudit.api.running import choice_for
 from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
+from equiaudit.config import DEFAULTS
 from equiaudit.judging import Judge
+from equiaudit.kinds import KINDS
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ class Work:
     run: Callable[..., tuple[Scan, Journal[Any]]]
     sentence: str = ""
     """Why the model runs as it does."""
+    options: ScanOptions | None = None
+    """How it is shifted, where that is not as was asked."""
 
 
 def kinds_of(options: ScanOptions) -> tuple[str, ...]:
@@ -96,11 +101,24 @@ def work_on_images(
         task=model.task,
         scored=not model.outputs_labels,
     )
+    left_out = ""
+    if _leaves_to_choose(options, judge):
+        options, left_out = without_crops(dataset, model.preprocess, options)
+    if left_out:
+        dataset = replace(dataset, notes=(*dataset.notes, left_out))
     choice = choice_for(model, dataset, options, folder, automatic=automatic)
     run = partial(
         run_scan, choice.model, dataset, options, choice=choice, stopping=stopping, crew=crew
     )
-    return Work(choice.model, dataset, run, choice.sentence)
+    said = " ".join(filter(None, [left_out and f"{left_out}.", choice.sentence]))
+    return Work(choice.model, dataset, run, said, options)
+
+
+def _leaves_to_choose(options: ScanOptions, judge: Judge) -> bool:
+    """Whether nothing was said of the kinds of shift, and no gate asks for one without room."""
+    asked = {gate.name.partition(".")[0] for gate in judge.gates}
+    real = {kind for kind in options.shifts if KINDS[kind].real}
+    return options.protocol is None and options.shifts == DEFAULTS.shifts and not asked & real
 
 
 def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:

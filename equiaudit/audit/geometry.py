@@ -16,5 +16,6 @@ def geometry(how: Preprocess, margin: int) -> Geometry:
         gray=how.channels == "gray",
         channels=how.planes if how.channels == "multi" else None,
         value_range=how.image_range,
+        fixed="input shape" in how.source.get("size", ""),
         letterbox=Letterbox(how.pad, how.place) if how.fit == "letterbox" else None,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.spelling import fixed_name, spelled, told_flags
 from equiaudit.config import Settings
 
 MODEL_FLAGS = (
@@ -57,6 +58,9 @@ def inspect(
             metavar="DIR", help="Images (4, or --limit N) on which ops are ranked by their errors."
         ),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="A line for each op, by the names --only takes.")
+    ] = False,
     format: FormatOption = "text",
 ) -> Outcome:
     """Say what each op does to shift equivariance, and whether `fix` can make it exact.
@@ -88,7 +92,18 @@ def inspect(
         call.terminal.say(f"Wrote {Path(settings.output) / 'inspection.html'}")
     from equiaudit.report.repair import render_inspection
 
-    return Outcome(render_inspection(found, form, **page(call)))
+    text = render_inspection(found, form, explain=explain, **page(call))
+    if not found.ops and not found.refusals:
+        return Outcome(text)
+    return Outcome(text, next=_next(model, data, found.convertible, call))
+
+
+def _next(model: str, data: str | None, fixable: bool, call: Call) -> str:
+    """The fix of a net that can be converted; of another one by a method that needs no graph."""
+    told = told_flags(call, (*MODEL_FLAGS, *(LAYING_FLAGS if data else ())))
+    fixed = fixed_name(model, onnx=Path(model).suffix.lower() == ".onnx")
+    how = () if fixable else ("--method", "canonical")
+    return spelled(("equiaudit", "fix", model, "-o", fixed, *how, "--data", data or "DIR", *told))
 
 
 def page(call: Call) -> dict[str, Any]:

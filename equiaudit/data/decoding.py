@@ -326,17 +326,20 @@ def _too_small(file: str, size: tuple[int, int], geometry: Geometry) -> TooSmall
     if geometry.margin == 0:
         return TooSmall(
             f"{message}the window is {window}.",
-            tip="Give a larger `resize` in --preprocess FILE, or, where the model takes other"
-            " sizes, a smaller --size.",
+            tip=f"Give a larger `resize` in --preprocess FILE{_smaller_window(geometry)}.",
         )
     fits = min(height - geometry.window[0], width - geometry.window[1]) // 2
     shorter = f"--max-shift {fits} or less, " if fits > 0 else ""
     return TooSmall(
         f"{message}crop shifts of up to {geometry.margin} px of a {window} window need"
         f" {need_height}x{need_width}.",
-        tip=f"Give {shorter}--shifts circular,zero-pad, a larger `resize` in --preprocess FILE, or,"
-        " where the model takes other sizes, a smaller --size.",
+        tip=f"Give {shorter}--shifts circular,zero-pad, or a larger `resize` in --preprocess"
+        f" FILE{_smaller_window(geometry)}.",
     )
+
+
+def _smaller_window(geometry: Geometry) -> str:
+    return "" if geometry.fixed else ", or, where the model takes other sizes, a smaller --size"
 
 
 def pixel_array(planes: Sequence[Image.Image], gray: bool) -> np.ndarray:

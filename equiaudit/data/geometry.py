@@ -39,6 +39,8 @@ class Geometry:
     letterbox: Letterbox | None = None
     channels: int | None = None
     """4 to 32 of images that have as many, None for grey and RGB."""
+    fixed: bool = False
+    """The model takes no other window, so that none is worth proposing."""
 
     @property
     def needed(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from equiaudit.report import comparing, figures
 from equiaudit.report.escape import terminal
 from equiaudit.report.located import located_parts
 from equiaudit.report.loss import cost_in_words
+from equiaudit.report.operations import by_kind, by_stage, one_by_one
 from equiaudit.report.parts import Part, bullets, counted, markdown, pair, sentence, table, text
 from equiaudit.results.repair import (
     Claim,
@@ -36,10 +37,18 @@ _OUTCOMES = {
 
 
 def render_inspection(
-    inspection: Inspection, form: RepairFormat = "text", *, color: bool = False, width: int = 100
+    inspection: Inspection,
+    form: RepairFormat = "text",
+    *,
+    explain: bool = False,
+    color: bool = False,
+    width: int = 100,
 ) -> str:
-    """The operations as a table and the refusals as sentences, or the record as json."""
-    return _rendered(inspection, _inspection(inspection), form, color, width)
+    """The operations by stage, with `explain` one by one, and the refusals as sentences, or the
+    record as json."""
+    return _rendered(
+        inspection, _inspection(inspection, one_by_one if explain else by_stage), form, color, width
+    )
 
 
 def render_verification(
@@ -78,12 +87,14 @@ def _rendered(
     return text(parts, color=color, width=width)
 
 
-def _inspection(found: Inspection, one_by_one: bool = True) -> Iterable[Part]:
+def _inspection(
+    found: Inspection, operations: Callable[[Sequence[OpRow]], Table]
+) -> Iterable[Part]:
     yield Text(_headline(found), style="bold")
     yield Text(_sizes(found))
     yield Text(f"Captured by: {terminal(found.route)}")
     if found.ops:
-        yield _operations(found.ops) if one_by_one else _kinds_of_operation(found.ops)
+        yield operations(found.ops)
     if found.located is not None:
         yield from located_parts(found.located)
     yield from bullets(
@@ -122,29 +133,6 @@ def _sizes(found: Inspection) -> str:
         near = " or ".join(map(pair, found.sizes_near))
         return f"{stride}: the size does not fit, {near} would."
     return f"{stride}; sizes in multiples of {pair(found.size_multiple)} fit."
-
-
-def _operations(rows: Sequence[OpRow]) -> Table:
-    shown = table("where", "op", "stride", "padding", "what it does", "fixable")
-    for row in rows:
-        padding = _padding(row.padding) + (" uneven" if row.uneven_padding else "")
-        verdict = "yes" if row.fixable else f"no: {row.reason or row.effect}"
-        cells = (row.where or row.node, row.op, pair(row.stride), padding, row.effect, verdict)
-        shown.add_row(*(Text(sentence(cell)) for cell in cells))
-    return shown
-
-
-def _kinds_of_operation(rows: Sequence[OpRow]) -> Table:
-    """A line for all operations of one kind that fare alike."""
-    shown = table("op", "count", "what it does", "fixable")
-    alike: dict[tuple[str, str, str], int] = {}
-    for row in rows:
-        verdict = "yes" if row.fixable else f"no: {row.reason or row.effect}"
-        kind = (row.op, row.effect, verdict)
-        alike[kind] = alike.get(kind, 0) + 1
-    for (op, effect, verdict), count in alike.items():
-        shown.add_row(*(Text(sentence(cell)) for cell in (op, f"{count:,}", effect, verdict)))
-    return shown
 
 
 def _verifications(records: Sequence[Verification]) -> Iterable[Part]:
@@ -244,9 +232,9 @@ def _fix(report: FixReport, explain: bool) -> Iterable[Part]:
     yield from _cost(report)
     yield from comparing.training(report.training)
     yield Text("")
-    one_by_one = explain or report.outcome == "planned"
+    rows = one_by_one if explain or report.outcome == "planned" else by_kind
     yield from (
-        _inspection(report.inspection, one_by_one) if report.rewrites else _left(report.inspection)
+        _inspection(report.inspection, rows) if report.rewrites else _left(report.inspection)
     )
     if explain and report.rewrites:
         yield from bullets("What they become", _explanations(report.inspection))
@@ -355,11 +343,6 @@ def _latency(cost: Cost) -> str:
 
 def _bytes(cost: Cost) -> str:
     return "-" if cost.bytes is None else f"{cost.bytes / 1e6:.1f} MB"
-
-
-def _padding(padding: tuple[int, int, int, int]) -> str:
-    """One number where all sides agree, else top, bottom, left, right."""
-    return str(padding[0]) if len(set(padding)) == 1 else " ".join(map(str, padding))
 
 
 def _share(share: float | None) -> str:

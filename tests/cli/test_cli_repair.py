@@ -23,8 +23,10 @@ def fixed(run, tmp_path):
 
 
 def test_inspect_needs_no_data_and_no_normalisation(run, tmp_path):
-    code, out, _ = run("inspect", weights_path(), *ARCH)
+    code, out, err = run("inspect", weights_path(), *ARCH)
     assert code == 0
+    command = f"equiaudit fix {weights_path()} -o demo-fixed.pt --data DIR --arch {ARCH[1]}"
+    assert err.splitlines()[-1] == f"Next: {command}"
     assert "total stride 8x8" in out
     code, out, _ = run("inspect", weights_path(), *ARCH, "--format", "json")
     assert {row["op"] for row in json.loads(out)["ops"]} >= {"conv2d", "max_pool2d"}

@@ -337,11 +337,17 @@ def test_what_would_mend_a_refusal_is_said_as_the_whole_command(run, scanned):
 def test_where_rolls_change_nothing_a_method_for_the_border_is_next(run, scanned):
     found = make_result(n=64, kinds=("circular", "crop")).model_copy(update={"gates": ()})
     one = found.shifts["circular"]
-    whole = one.metrics["agreement"].model_copy(update={"value": 1.0, "low": 0.9, "high": 1.0})
-    stable = one.model_copy(update={"metrics": one.metrics | {"agreement": whole}})
+    stable = unmoved(one)
     assert "crop-select" not in run_next(run, scanned, found)
     exact = found.model_copy(update={"shifts": found.shifts | {"circular": stable}})
     assert "--method crop-select" in run_next(run, scanned, exact)
+
+
+def unmoved(shift):
+    """The same, where no label changed."""
+    figures = {"agreement": 1.0, "flipped": 0.0}
+    still = {n: shift.metrics[n].model_copy(update={"value": v}) for n, v in figures.items()}
+    return shift.model_copy(update={"metrics": shift.metrics | still})
 
 
 def run_next(run, scanned, result):
@@ -352,7 +358,6 @@ def run_next(run, scanned, result):
 def test_nothing_is_to_be_repaired_where_nothing_changes(run, scanned):
     found = make_result(n=64, kinds=("circular",)).model_copy(update={"gates": ()})
     one = found.shifts["circular"]
-    whole = one.metrics["agreement"].model_copy(update={"value": 1.0, "low": 0.9, "high": 1.0})
-    stable = one.model_copy(update={"metrics": one.metrics | {"agreement": whole}})
+    stable = unmoved(one)
     scanned(found.model_copy(update={"shifts": {"circular": stable}}))
     assert "Next:" not in run("scan", "m", "d")[2]

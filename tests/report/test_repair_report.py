@@ -105,11 +105,38 @@ def report(**changes: object) -> FixReport:
 
 
 def test_an_inspection_shows_every_operation_and_the_sizes() -> None:
-    text = render_inspection(inspection())
+    text = render_inspection(inspection(), explain=True)
     assert "1 operation matters to shift equivariance; all can be converted." in text
     assert "sizes in multiples of 32x32 fit" in text
     row = next(line for line in text.splitlines() if "layer1.conv1" in line)
     assert " ".join(row.split()) == "layer1.conv1 conv2d 2x2 1 uneven samples a fixed grid yes"
+
+
+def test_an_inspection_is_by_stage_and_fits_the_terminal() -> None:
+    paths = [f"encoder.layer{n}.{i}.conv1" for n in (1, 2) for i in range(4)]
+    paths += [
+        "features.3.squeeze",
+        "",
+        "stem",
+        "module." + "deep." * 12 + "conv",
+        "blocks.0.0.conv",
+    ]
+    paths += ["blocks.0.0.conv"]
+    pads = {"effect": "pads with zeros at the border"}
+    ops = [CONV.model_copy(update={"where": path}) for path in paths]
+    text = render_inspection(inspection(ops=(*ops, ops[0].model_copy(update=pads))), width=100)
+    rows = [" ".join(line.split()) for line in text.splitlines() if "conv2d" in line]
+    assert rows == [
+        "encoder.layer1 conv2d 4 samples a fixed grid yes",
+        "encoder.layer2 conv2d 4 samples a fixed grid yes",
+        "features.3 conv2d 1 samples a fixed grid yes",
+        "- conv2d 1 samples a fixed grid yes",
+        "stem conv2d 1 samples a fixed grid yes",
+        "module conv2d 1 samples a fixed grid yes",
+        "blocks.0 conv2d 1 samples a fixed grid yes",
+        "encoder.layer1 conv2d 1 pads with zeros at the border yes",
+    ]
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_a_refusal_says_where_why_and_what_would_work() -> None:
