@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,16 +123,6 @@ class SetAudit(TaskAudit[SetRecord]):
             beyond=unequal(self.plan, partial(_unequal, finite)),
         )
         return boundary_parts(self.plan, changes)
-
-    def more(self, records: Records[SetRecord]) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def gathered(
-        self, pictures: Sequence[Mapping[str, Any]], records: Records[SetRecord]
-    ) -> dict[str, Any]:
-        """Nothing."""
-        return {}
 
     def samples_csv(self, records: Records[SetRecord]) -> Iterator[str]:
         """One row per image and kind; sets as class indices with | between."""
