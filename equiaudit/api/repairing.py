@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from equiaudit.api.keeping import check_keeping, keep_preprocess
-from equiaudit.api.loading import ModelSettings, as_path, as_place, lent_by, prepare
+from equiaudit.api.loading import ModelSettings, as_path, as_place, lent_by, listed, prepare
 from equiaudit.api.reading import ScanSettings, open_data, parted, settled_task
 from equiaudit.api.room import PICTURES, pictures
 from equiaudit.audit.observer import Observer, Silent
@@ -19,9 +19,10 @@ from equiaudit.errors import InputError
 from equiaudit.repair.options import FixOptions, Measuring, RepairSettings, Verifying
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from equiaudit.models import Model
+    from equiaudit.results.elsewhere import RuntimeComparison
     from equiaudit.results.repair import FixReport, Inspection, Verification
 
 
@@ -78,7 +79,9 @@ def verify(
     Runs on `limit` images of `data` and on a synthetic set; `against` is the unmodified
     model, as a control, and what it is asked whether outputs are read rightly. What the file of
     one of the two does not say of images and output is taken from the other's. Every output
-    counts; `positions` as for `fix`. With `output`, that folder receives verification.json.
+    counts; `positions` as for `fix`. An ONNX file in another runtime than onnxruntime is compared
+    with itself there, on the images as they are. With `output`, that folder receives
+    verification.json.
     """
     told = taken(Verifying, {"positions": positions, "seconds": seconds})
     reading, model_settings = parted(settings)
@@ -110,11 +113,33 @@ def verify(
         seed=seed,
         seconds=told.seconds,
     )
+    if loaded.kind == "onnx" and loaded.backend != "onnxruntime":
+        found = found.model_copy(
+            update={"elsewhere": _beside_onnxruntime(model, loaded, images, model_settings)}
+        )
     if output is not None:
         from equiaudit.api.fixing import write_verifications
 
         write_verifications(Path(output), [found])
     return found
+
+
+def _beside_onnxruntime(
+    model: str | Path | nn.Module | Model,
+    loaded: Model,
+    images: Mapping[str, Tensor] | None,
+    settings: ModelSettings,
+) -> RuntimeComparison:
+    from equiaudit.repair.verify.elsewhere import compared_runtimes
+    from equiaudit.repair.verify.images import verification_images
+
+    own: ModelSettings = {**settings, "backend": "onnxruntime"}
+    source = loaded.path if not isinstance(model, str | Path) else model
+    reference = prepare(str(source), normalisation=False, **_for(str(source), own)).load()
+    pairs = [str(item).partition("=") for item in listed(settings.get("input", ()))]
+    values = {name: value for name, _, value in pairs}
+    pictures_ = verification_images(loaded.preprocess, images)
+    return compared_runtimes(loaded, reference, pictures_, values)
 
 
 class FixSettings(ScanSettings, RepairSettings, total=False):

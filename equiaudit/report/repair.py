@@ -11,6 +11,7 @@ from rich.text import Text
 
 from equiaudit.kinds import KINDS
 from equiaudit.report import comparing, figures
+from equiaudit.report.elsewhere import beside_onnxruntime
 from equiaudit.report.escape import terminal
 from equiaudit.report.located import located_parts
 from equiaudit.report.loss import cost_in_words
@@ -166,6 +167,7 @@ def _verification(record: Verification) -> Iterable[Part]:
             "Reported apart, since they equal a shift of themselves that the stride does not"
             f" divide: {_shortened(record.periodic_images)}."
         )
+    yield from beside_onnxruntime(record.elsewhere)
     yield from bullets("Warnings", record.warnings)
     yield from bullets("Speaks against it", record.faults)
 

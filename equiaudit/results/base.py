@@ -11,6 +11,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
+class Measured(BaseModel):
+    """A value like `Frozen` whose numbers may be infinite or none: errors of what was run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Mismatch(Measured):
+    """Where the largest error was: which image, and how it was shifted (rows, columns), px."""
+
+    image: str
+    shift: tuple[int, int]
+
+
 class Skipped(Frozen):
     """Something that could not be done: what, and why."""
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from equiaudit.results.base import Mismatch
+from equiaudit.results.elsewhere import RuntimeComparison
 from equiaudit.results.loss import Loss
 from equiaudit.results.notebook import Shown
 from equiaudit.results.types import Estimate, Skipped
@@ -115,13 +117,6 @@ class Inspection(Shown, _Frozen):
         return bool(self.ops)
 
 
-class Mismatch(_Frozen):
-    """Where the largest error was: which image, and how it was shifted (rows, columns), px."""
-
-    image: str
-    shift: tuple[int, int]
-
-
 class ShiftErrors(_Frozen):
     """How far outputs of shifted images are from the outputs they should equal.
 
@@ -219,6 +214,8 @@ class Verification(Shown, _Frozen):
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     """What the unmodified model does that speaks against how outputs are read, a clause each."""
+    elsewhere: RuntimeComparison | None = None
+    """The file beside itself in onnxruntime, where it ran in another runtime."""
 
     @property
     def control_failed(self) -> bool | None:
@@ -252,10 +249,10 @@ class Agreement(_Frozen):
 
     shift: tuple[int, int]
     """Rows and columns, px; measured in this direction and in the one that mirrors it."""
+    votes: int = 1
     bound: float
-    """Share that keeps the choice by the bound of RICS, for exchangeable responses."""
-    expected: float
-    """The same for the landmark rule that is used, places of landmarks being uniform."""
+    """Share that keeps the choice by RICS's bound; of votes what any rule keeps at most."""
+    expected: float  # the same for the landmark rule, places of landmarks being uniform
     same_choice: Estimate | None = None
     label_changes_before: Estimate | None = None
     label_changes_after: Estimate | None = None

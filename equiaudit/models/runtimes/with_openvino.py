@@ -74,7 +74,7 @@ class OpenVino:
         except Exception as error:  # OpenVINO raises plain RuntimeErrors
             raise _not_run(str(error), what, "read") from error
         feed = Feed([_port(each) for each in net.inputs], image, inputs or {}, what)
-        names = [_name(each, place) for place, each in enumerate(net.outputs)]
+        names = _output_names(net, source)
         compiled: dict[Any, Any] = {}
 
         def forward(batch: torch.Tensor) -> dict[str, Any]:
@@ -121,6 +121,22 @@ def _port(port: Any) -> Port:
         sides = tuple(side.get_length() if side.is_static else None for side in shape)
     kind = port.get_element_type().get_type_name()
     return Port(_name(port, 0), _TYPES.get(kind, kind), sides)
+
+
+def _output_names(net: Any, source: Path | bytes) -> list[str]:
+    """As an ONNX file lists them; the names of one tensor may be several, and of one output two."""
+    import onnx
+
+    found = [_name(each, place) for place, each in enumerate(net.outputs)]
+    if isinstance(source, Path) and source.suffix.lower() == ".xml":
+        return found
+    proto = (
+        onnx.load(source, load_external_data=False)
+        if isinstance(source, Path)
+        else onnx.load_from_string(source)
+    )
+    listed = [output.name for output in proto.graph.output]
+    return listed if len(listed) == len(found) else found
 
 
 def _name(port: Any, place: int) -> str:

@@ -13,7 +13,8 @@ from equiaudit.errors import InputError
 from equiaudit.graphs.outputs import main_output
 from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Layout, Model
-from equiaudit.results.repair import Mismatch, ShiftErrors
+from equiaudit.results.base import Mismatch
+from equiaudit.results.repair import ShiftErrors
 from equiaudit.tasks import TASKS
 
 Threshold = float | Decisions | Literal["ids"] | None

@@ -16,7 +16,8 @@ from equiaudit.errors import InputError
 from equiaudit.repair.verify.compare import Tally, Threshold
 from equiaudit.repair.verify.exactness import SETTINGS
 from equiaudit.repair.verify.schedule import Schedule
-from equiaudit.results.repair import Mismatch, ShiftErrors, Verification
+from equiaudit.results.base import Mismatch
+from equiaudit.results.repair import ShiftErrors, Verification
 
 _BLOCK = 8
 """Images per batch; each batch goes through once unshifted and once per round."""
