@@ -46,6 +46,7 @@ _PLACES = r"[A-Z]+(?:[x,:][A-Z]+)*(?:\.csv)?|[a-z]+(?:\|[a-z]+)+"
 _VALUE = rf"(?: (?P<value>{_PLACES}|\d[\dx.]*%?|(?:{_WORDS})(?:,[a-z-]+)*)(?![\w-]))?"
 _FLAG = re.compile(rf"(?<![\w-])--(?P<flag>[a-z]+(?:-[a-z]+)*){_VALUE}")
 _OUTPUT = re.compile(r"(?<![\w-])-o(?: (?P<value>OUT|DIR))?(?![\w-])")
+_INPUTS = re.compile(r"--input \S+?=\w+(?: --input \S+?=\w+)*")
 _TUPLES = ("size", "mean", "std", "stride")
 
 
@@ -110,6 +111,7 @@ def _modes(model: object) -> list[tuple[nn.Module, bool]]:
 def in_parameters(text: str) -> str:
     """`text` with the flags that are parameters of some verb written as such."""
     text = _OUTPUT.sub(lambda hit: 'out="OUT"' if hit["value"] == "OUT" else "output", text)
+    text = _INPUTS.sub(lambda hit: f"input={hit[0].split()[1::2]}", text)
     return _FLAG.sub(_as_parameter, text)
 
 
