@@ -20,8 +20,6 @@ from equiaudit.cli.inspect import (
 from equiaudit.cli.progress import waiting
 from equiaudit.repair.options import Verifying
 
-__all__ = ["register"]
-
 _PICTURES = 8
 
 
