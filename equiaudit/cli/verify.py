@@ -19,8 +19,6 @@ from equiaudit.cli.inspect import (
 )
 from equiaudit.repair.options import Verifying
 
-__all__ = ["register"]
-
 _PICTURES = 8
 
 

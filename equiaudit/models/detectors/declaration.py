@@ -8,6 +8,10 @@ boxes = "boxes"           # where boxes, scores, labels and their number are apa
 scores = "scores"         #   names of the tensors, or their places as "0", "1"
 labels = "labels"
 count = "num_dets"
+masks = "masks"           # masks beside the boxes; with rows prototypes (N, M, h, w), of which the
+                          #   last M numbers of a row say how much
+keypoints = "keypoints"   # (N, K, P, 2 or more) beside the boxes
+points = 17               # key points behind the scores of a row, x, y and visibility each
 box = "xyxy"              # "xyxy" | "cxcywh" | "xywh", whose x, y are of the top left corner
 units = "px"              # "px" of the window | "share" of its width and height
 strides = [8, 16, 32]     # of grids, where boxes are relative to cells or anchors
@@ -34,6 +38,8 @@ Format = Literal[
     "dicts", "boxes", "end2end", "rows", "columns", "objectness", "grid", "anchors", "decoder"
 ]
 
+_IN_ROWS = ("rows", "columns", "objectness", "grid")
+
 FORMATS: Mapping[Format, str] = {
     "dicts": "a list with a dict of boxes, scores and labels per image, as torchvision's",
     "boxes": "boxes (N, K, 4) with scores (N, K) and labels (N, K), or scores (N, K, C)",
@@ -58,6 +64,9 @@ class Declaration:
     scores: str = ""
     labels: str = ""
     count: str = ""
+    masks: str = ""
+    keypoints: str = ""
+    points: int = 0
     box: Literal["xyxy", "cxcywh", "xywh"] = "xyxy"
     units: Literal["px", "share"] = "px"
     strides: tuple[int, ...] = ()
@@ -77,7 +86,11 @@ class Declaration:
         found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
         if not self.anchors:
             del found["variances"]
-        return {n: json.loads(json.dumps(v)) for n, v in found.items() if v not in ("", ())}
+        return {
+            n: json.loads(json.dumps(v))
+            for n, v in found.items()
+            if v not in ("", ()) and (n, v) != ("points", 0)
+        }
 
     @property
     def toml(self) -> str:
@@ -122,6 +135,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "yolov7": {"format": "objectness", **_YOLO},
     "yolov8": {"format": "columns", **_YOLO},
     "yolo11": {"format": "columns", **_YOLO},
+    "yolov8-pose": {"format": "columns", "points": 17, **_YOLO},
+    "yolov8-seg": {"format": "columns", "masks": "output1", **_YOLO},
     "yolov10": {"format": "end2end"},
     "yolox": {"format": "grid", "strides": (8, 16, 32), **_YOLO},
     "ssd300": {
@@ -230,8 +245,21 @@ def _check_whole(made: Declaration, where: str) -> None:
             f'The detector in {where} has anchors, and its format is "{made.format}".',
             tip='format = "anchors" reads boxes relative to them.',
         )
+    _check_inside(made, where)
     if made.format == "decoder" and not made.decoder:
         raise InputError(f"The detector in {where} names no decoder.", tip="decoder = 'pkg:name'.")
+
+
+def _check_inside(made: Declaration, where: str) -> None:
+    """Masks and key points where the format has a place for them."""
+    rows, boxes = made.format in _IN_ROWS, made.format == "boxes"
+    for key, fits in (("points", rows), ("keypoints", boxes), ("masks", rows or boxes)):
+        if getattr(made, key) and not fits:
+            raise InputError(
+                f'The detector in {where} has {key}, and its format is "{made.format}".',
+                tip="points are behind the scores of rows and columns, keypoints beside boxes, and"
+                " masks go with both.",
+            )
 
 
 def parse_flag(text: str) -> Declaration:
@@ -300,8 +328,12 @@ _TEXT: tuple[str, Callable[[Any], bool]] = (
 )
 _CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "format": _one_of(get_args(Format)),
-    **dict.fromkeys(("output", "boxes", "scores", "labels", "count"), _TEXT),
+    **dict.fromkeys(("output", "boxes", "scores", "labels", "count", "masks", "keypoints"), _TEXT),
     **{key: _one_of(_choices(key)) for key in ("box", "units", "activation", "background")},
+    "points": (
+        "a whole number",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    ),
     "strides": ("a list of whole numbers", _is_strides),
     "anchors": ("a list of [width, height] above 0 for every stride", _is_anchors),
     "variances": (

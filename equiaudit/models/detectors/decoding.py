@@ -16,7 +16,7 @@ from torch import Tensor
 
 from equiaudit.errors import InputError
 from equiaudit.models.detectors.declaration import Declaration
-from equiaudit.models.detectors.instances import COLUMNS
+from equiaudit.models.detectors.instances import COLUMNS, of_prototypes
 from equiaudit.models.detectors.readers import READERS, Found
 
 MOST_BOXES = 300
@@ -62,7 +62,7 @@ def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
     if not torch.isfinite(scores).all():
         return scores.new_full((1, COLUMNS), torch.nan)
     chosen = torch.nonzero(scores >= how.score_threshold)[:, 0]
-    if not len(chosen) and found.extras is None:
+    if not len(chosen) and found.extras is None and found.prototypes is None:
         return scores.new_zeros((0, COLUMNS))
     boxes, scores, labels = found.boxes[chosen].float(), scores[chosen], labels[chosen].float()
     rows = torch.cat([boxes, scores[:, None], labels[:, None]], 1)
@@ -83,6 +83,9 @@ def _settled(found: Found, how: Declaration, window: tuple[int, int]) -> Tensor:
     parts = [boxes[order], rows[order, 4:]]
     if found.extras is not None:
         parts.append(found.extras[chosen[order]])
+    if found.prototypes is not None and found.shares is not None:
+        own = found.shares[chosen[order]]
+        parts.append(of_prototypes(own, found.prototypes, boxes[order], window))
     return torch.cat(parts, 1)
 
 

@@ -13,12 +13,21 @@ from torch import Tensor
 
 from equiaudit.errors import InputError, first_line
 from equiaudit.graphs.outputs import named_tensors
-from equiaudit.models.detectors.declaration import FORMATS, Declaration
-from equiaudit.models.detectors.instances import extras_of
+from equiaudit.models.detectors.checks import (
+    ROUNDING,
+    all_named,
+    check_scores,
+    fit,
+    misfit,
+    shapes,
+    tensor_of,
+    told_apart,
+    whole,
+)
+from equiaudit.models.detectors.declaration import Declaration
+from equiaudit.models.detectors.instances import behind, beside, extras_of
 from equiaudit.models.zoo import own_modules
 
-_ROUNDING = 1e-2
-"""By which a probability of half precision may leave 0..1."""
 _FIRST_SCORE: Mapping[str, int] = {"rows": 4, "columns": 4, "objectness": 5, "grid": 5}
 """Of the formats with a score per class in one tensor, where those begin."""
 
@@ -35,6 +44,10 @@ class Found:
     """(A,) whole numbers of any dtype, or NaN."""
     extras: Tensor | None = None
     """(A, ...) as `instances` has them."""
+    shares: Tensor | None = None
+    """(A, M) of the prototypes of masks ..."""
+    prototypes: Tensor | None = None
+    """... (M, h, w)."""
 
 
 # Readers: (declaration, window, what) -> (returned, batch) -> boxes of each image
@@ -47,7 +60,7 @@ def _dicts(how: Declaration, window: tuple[int, int], what: str) -> Read:
     def read(returned: Any, batch: int) -> list[Found]:
         rows = returned[-1] if isinstance(returned, tuple) else returned
         if not is_list_of_dicts(rows):
-            raise _misfit(how, returned, what)
+            raise misfit(how, returned, what)
         return [
             Found(each["boxes"], each["scores"], each["labels"], extras_of(each)) for each in rows
         ]
@@ -57,8 +70,13 @@ def _dicts(how: Declaration, window: tuple[int, int], what: str) -> Read:
 
 def held_by(how: Declaration, returned: Any) -> tuple[int, bool]:
     """How many key points an object has, and whether it has a mask."""
+    if how.format != "dicts":
+        points = how.points
+        if how.keypoints:
+            points = tensor_of(dict(named_tensors(returned)), how, "keypoints", "it").shape[-2]
+        return points, bool(how.masks)
     rows = returned[-1] if isinstance(returned, tuple) else returned
-    if how.format != "dicts" or not is_list_of_dicts(rows):
+    if not is_list_of_dicts(rows):
         return 0, False
     points = rows[0].get("keypoints")
     return 0 if points is None else points.shape[1], "masks" in rows[0]
@@ -77,35 +95,37 @@ def is_list_of_dicts(returned: Any) -> bool:
 def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
     def read(returned: Any, batch: int) -> list[Found]:
         tensors = dict(named_tensors(returned))
-        boxes, scores = (_of(tensors, how, key, what) for key in ("boxes", "scores"))
-        labels = _of(tensors, how, "labels", what) if how.labels else tensors.get("labels")
-        count = _of(tensors, how, "count", what) if how.count else None
+        boxes, scores = (tensor_of(tensors, how, key, what) for key in ("boxes", "scores"))
+        labels = tensor_of(tensors, how, "labels", what) if how.labels else tensors.get("labels")
+        count = tensor_of(tensors, how, "count", what) if how.count else None
         if batch == 1 and boxes.dim() == 2:
             boxes, scores = boxes[None], scores[None]
             labels = None if labels is None else labels[None]
-        _fit(
+        fit(
             boxes.dim() == 3 and boxes.shape[0] == batch and boxes.shape[2] == 4, how, tensors, what
         )
-        _fit(scores.shape[:2] == boxes.shape[:2] and scores.dim() in (2, 3), how, tensors, what)
+        fit(scores.shape[:2] == boxes.shape[:2] and scores.dim() in (2, 3), how, tensors, what)
         if how.anchors:
             boxes = _from_anchors(boxes, how, window, tensors, what)
         if scores.dim() == 3:
-            _fit(not how.labels, how, tensors, what)
-            _told_apart(boxes, scores, how, tensors, what)
-            _check_scores(scores, how, what)
+            fit(not how.labels, how, tensors, what)
+            told_apart(boxes, scores, how, tensors, what)
+            check_scores(scores, how, what)
             best, classes = _best(_activated(scores, how), how)
         else:
-            _fit(how.activation != "softmax", how, tensors, what)
-            _all_named(scores, labels, how, tensors, what)
+            fit(how.activation != "softmax", how, tensors, what)
+            all_named(scores, labels, how, tensors, what)
             best = _activated(scores[..., None], how)[..., 0]
             classes = torch.zeros_like(best) if labels is None else labels
-        _fit(classes.shape == best.shape, how, tensors, what)
-        classes = _whole(classes, how, what)
-        found = [Found(b, s, c) for b, s, c in zip(boxes, best, classes, strict=True)]
+        fit(classes.shape == best.shape, how, tensors, what)
+        classes = whole(classes, how, what)
+        extras = _beside(boxes, how, window, tensors, what)
+        each_image = zip(boxes, best, classes, extras, strict=True)
+        found = [Found(b, s, c, e) for b, s, c, e in each_image]
         if count is None:
             return found
         each = count.reshape(-1).tolist()
-        _fit(len(each) == batch, how, tensors, what)
+        fit(len(each) == batch, how, tensors, what)
         if any(n not in range(boxes.shape[1] + 1) for n in each):
             raise InputError(
                 f"{what} returns {each} as the number of boxes per image, and holds"
@@ -113,34 +133,61 @@ def _apart(how: Declaration, window: tuple[int, int], what: str) -> Read:
                 tip="Name the output that counts them with `count`.",
             )
         return [
-            Found(f.boxes[: int(n)], f.scores[: int(n)], f.labels[: int(n)])
+            Found(
+                f.boxes[: int(n)],
+                f.scores[: int(n)],
+                f.labels[: int(n)],
+                None if f.extras is None else f.extras[: int(n)],
+            )
             for f, n in zip(found, each, strict=True)
         ]
 
     return read
 
 
-def _of(tensors: Mapping[str, Tensor], how: Declaration, key: str, what: str) -> Tensor:
-    """The tensor that `how` names for `key`, by name or place; what the key says where it does
-    not, and the first two where nothing has such a name."""
-    name = getattr(how, key) or key
-    if name in tensors:
-        return tensors[name]
-    places = list(tensors.values())
-    default = {"boxes": "0", "scores": "1"}.get(key, name) if not getattr(how, key) else name
-    if default.isdecimal() and int(default) < len(places):
-        return places[int(default)]
-    raise InputError(
-        f"{how.source} names {name!r} for {key}, and {what} returns {_shapes(tensors)}.",
-        tip=f"Set {key} to the name of an output.",
-    )
+def _beside(
+    boxes: Tensor,
+    how: Declaration,
+    window: tuple[int, int],
+    tensors: Mapping[str, Tensor],
+    what: str,
+) -> list[Tensor | None]:
+    """Columns of the masks and key points of each image, None where there are none."""
+    points, masks = (tensor_of(tensors, how, k, what) if getattr(how, k) else None for k in _INSIDE)
+    lead = tuple(boxes.shape[:2])
+    if points is not None:
+        points = points if points.dim() == 4 else points[None]
+        fit(points.shape[:2] == lead and points.shape[3] in (2, 3), how, tensors, what)
+    if masks is not None:
+        masks = masks if masks.shape[:2] == lead else masks[None]
+        masks = masks[:, :, 0] if masks.dim() == 5 and masks.shape[2] == 1 else masks
+        fit(masks.dim() == 4 and masks.shape[:2] == lead, how, tensors, what)
+        low, high = torch.aminmax(masks) if masks.numel() else (masks.sum(),) * 2
+        if torch.isfinite(high - low) and (low < -ROUNDING or high > 1 + ROUNDING):
+            raise InputError(
+                f"{what} returns masks from {low.item():.3g} to {high.item():.3g}, and"
+                " probabilities are wanted.",
+                tip="Export them behind their sigmoid.",
+            )
+    return [
+        beside(
+            None if points is None else points[i],
+            None if masks is None else masks[i],
+            how.units,
+            window,
+        )
+        for i in range(lead[0])
+    ]
+
+
+_INSIDE = ("keypoints", "masks")
 
 
 def _end2end(how: Declaration, window: tuple[int, int], what: str) -> Read:
     def read(returned: Any, batch: int) -> list[Found]:
         rows = _raw(returned, batch, how, what)
-        _fit(rows.shape[2] == 6, how, dict(named_tensors(returned)), what)
-        labels = _whole(rows[..., 5], how, what)
+        fit(rows.shape[2] == 6, how, dict(named_tensors(returned)), what)
+        labels = whole(rows[..., 5], how, what)
         return [Found(r[:, :4], r[:, 4], c) for r, c in zip(rows, labels, strict=True)]
 
     return read
@@ -155,9 +202,13 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
     def read(returned: Any, batch: int) -> list[Found]:
         raw = _raw(returned, batch, how, what)
         rows = raw.transpose(1, 2) if how.format == "columns" else raw
-        _fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, returned, what)
-        _fit(cells is None or len(cells) == rows.shape[1], how, returned, what)
-        finite = _check_scores(rows[..., 4:], how, what)
+        fit(rows.shape[2] > first and rows.shape[1] >= rows.shape[2], how, returned, what)
+        fit(cells is None or len(cells) == rows.shape[1], how, returned, what)
+        made = tensor_of(dict(named_tensors(returned)), how, "masks", what) if how.masks else None
+        further = 3 * how.points + (0 if made is None else made.shape[1])
+        last = rows.shape[2] - further
+        fit(last > first and (made is None or made.dim() == 4), how, returned, what)
+        finite = check_scores(rows[..., 4:last], how, what)
         sure = _activated(rows[..., 4], one) if first == 5 else None
         found = []
         for i in range(batch):
@@ -165,14 +216,19 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
             # is not finite, that is to be seen.
             at = slice(None) if sure is None or not finite else _may_be(sure[i], how)
             kept = rows[i][at]
-            best, labels = _best(_activated(kept[:, first:], how), how)
+            best, labels = _best(_activated(kept[:, first:last], how), how)
             best = best if sure is None else best * sure[i][at]
             boxes = kept[:, :4]
             if cells is not None:
                 own = cells.to(rows.device)[at]
                 centre = (boxes[:, :2] + own[:, :2]) * own[:, 2:]
                 boxes = torch.cat([centre, boxes[:, 2:].exp() * own[:, 2:]], -1)
-            found.append(Found(boxes, best, labels))
+            end = last + 3 * how.points
+            points = (
+                behind(kept[:, last:end], how.points, how.units, window) if end > last else None
+            )
+            masks = () if made is None else (kept[:, end:], made[i])
+            found.append(Found(boxes, best, labels, points, *masks))
         return found
 
     return read
@@ -180,7 +236,7 @@ def _rows(how: Declaration, window: tuple[int, int], what: str) -> Read:
 
 def _may_be(sure: Tensor, how: Declaration) -> Tensor:
     """Places of (A,) rows that may reach the threshold."""
-    return torch.nonzero(sure * (1 + _ROUNDING) >= how.score_threshold)[:, 0]
+    return torch.nonzero(sure * (1 + ROUNDING) >= how.score_threshold)[:, 0]
 
 
 def _cells(strides: tuple[int, ...], window: tuple[int, int]) -> Tensor:
@@ -214,7 +270,7 @@ def _from_anchors(
         middles = middle.repeat_interleave(len(own), 0)
         levels.append(torch.cat([middles, own.repeat(len(middle), 1)], 1))
     anchors = torch.cat(levels).to(boxes.device)
-    _fit(len(anchors) == boxes.shape[1], how, tensors, what)
+    fit(len(anchors) == boxes.shape[1], how, tensors, what)
     moves = boxes.float() * boxes.new_tensor(how.variances, dtype=torch.float32)
     centre = anchors[:, :2] + moves[..., :2] * anchors[:, 2:]
     return torch.cat([centre, anchors[:, 2:] * moves[..., 2:].exp()], -1)
@@ -244,7 +300,7 @@ def _own(how: Declaration, window: tuple[int, int], what: str) -> Read:
                     f"The decoder {how.decoder} returned {shapes}; (K, 4), (K,) and (K,) are"
                     " wanted for every image."
                 )
-        return [replace(f, labels=_whole(f.labels, how, what)) for f in found]
+        return [replace(f, labels=whole(f.labels, how, what)) for f in found]
 
     return read
 
@@ -270,12 +326,14 @@ def label_count(how: Declaration, returned: Any) -> int | None:
     if how.background == "first" or how.format not in ("boxes", "anchors", *_FIRST_SCORE):
         return None
     if how.format in ("boxes", "anchors"):
-        scores = _of(tensors, how, "scores", "it")
+        scores = tensor_of(tensors, how, "scores", "it")
         return scores.shape[-1] + last if scores.dim() == 3 else None
     named = tensors.get(how.output)
     raw = next(t for t in tensors.values() if t.dim() == 3) if named is None else named
     wide = raw.shape[1] if how.format == "columns" else raw.shape[2]
-    return wide - _FIRST_SCORE[how.format] + last
+    further = 3 * how.points
+    further += tensor_of(tensors, how, "masks", "it").shape[1] if how.masks else 0
+    return wide - _FIRST_SCORE[how.format] - further + last
 
 
 def _activated(scores: Tensor, how: Declaration) -> Tensor:
@@ -283,69 +341,6 @@ def _activated(scores: Tensor, how: Declaration) -> Tensor:
     if how.activation == "sigmoid":
         return scores.sigmoid()
     return scores.softmax(-1) if how.activation == "softmax" else scores
-
-
-def _check_scores(scores: Tensor, how: Declaration, what: str) -> bool:
-    """Whether all are finite: NaN and infinity are the image's own fault, and are said of it.
-
-    InputError where one that nothing activates is no probability: a logit, or something else.
-    """
-    low, high = torch.aminmax(scores) if scores.numel() else (scores.sum(),) * 2
-    finite = bool(torch.isfinite(high - low))
-    if how.activation != "none":
-        return finite
-    if finite:
-        odd = bool(low < -_ROUNDING or high > 1 + _ROUNDING)
-    else:
-        odd = bool(((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any())
-    if odd:
-        raise InputError(
-            f"{how.source} says that {what} returns {FORMATS[how.format]}, and what would be scores"
-            f" goes from {scores.amin().item():.3g} to {scores.amax().item():.3g}.",
-            tip="activation = 'sigmoid' or 'softmax' makes scores of logits; columns behind the"
-            " scores, as of masks and keypoints, are for a decoder.",
-        )
-    return finite
-
-
-def _whole(labels: Tensor, how: Declaration, what: str) -> Tensor:
-    """Labels as they are; InputError where one is between whole numbers."""
-    rounded = labels.round() if labels.is_floating_point() else labels
-    wrong = torch.isfinite(labels) & (labels != rounded)
-    if wrong.any():
-        raise InputError(
-            f"{how.source} says that {what} returns {FORMATS[how.format]}, and a label would be"
-            f" {labels[wrong][0].item():.6g}."
-        )
-    return labels
-
-
-def _told_apart(
-    boxes: Tensor, scores: Tensor, how: Declaration, tensors: Mapping[str, Tensor], what: str
-) -> None:
-    """InputError where scores of four classes may be the boxes as well."""
-    named = all(getattr(how, key) or key in tensors for key in ("boxes", "scores"))
-    if not named and boxes.shape == scores.shape:
-        raise InputError(
-            f"{what} returns {_shapes(tensors)}, and either may be the boxes.",
-            tip="Name them with `boxes` and `scores`.",
-        )
-
-
-def _all_named(
-    scores: Tensor,
-    labels: Tensor | None,
-    how: Declaration,
-    tensors: Mapping[str, Tensor],
-    what: str,
-) -> None:
-    """InputError where nothing is said of labels, and another output may be those."""
-    alike = [t for t in tensors.values() if t.squeeze(0).shape == scores.squeeze(0).shape]
-    if labels is None and len(alike) > 1:
-        raise InputError(
-            f"{how.source} names no labels, and {what} returns {_shapes(tensors)}.",
-            tip="Name the output that holds them with `labels`.",
-        )
 
 
 def _best(scores: Tensor, how: Declaration) -> tuple[Tensor, Tensor]:
@@ -368,30 +363,10 @@ def _raw(returned: Any, batch: int, how: Declaration, what: str) -> Tensor:
     tensors = dict(named_tensors(returned))
     if how.output and how.output not in tensors:
         raise InputError(
-            f"{how.source} names the output {how.output!r}, and {what} returns {_shapes(tensors)}."
+            f"{how.source} names the output {how.output!r}, and {what} returns {shapes(tensors)}."
         )
     named = tensors[how.output] if how.output else None
     found = next((t for t in tensors.values() if t.dim() == 3), None) if named is None else named
     if found is None or found.dim() != 3 or found.shape[0] != batch:
-        raise _misfit(how, returned, what)
+        raise misfit(how, returned, what)
     return found
-
-
-def _fit(holds: bool, how: Declaration, returned: Any, what: str) -> None:
-    if not holds:
-        raise _misfit(how, returned, what)
-
-
-def _misfit(how: Declaration, returned: Any, what: str) -> InputError:
-    strides = f" for strides {list(how.strides)}" if how.strides else ""
-    return InputError(
-        f"{how.source} says that {what} returns {FORMATS[how.format]}{strides}, and it returns"
-        f" {_shapes(dict(named_tensors(returned)))}.",
-        tip="docs/detection.md lists the formats; `output`, `boxes`, `scores` and `labels` name"
-        " tensors.",
-    )
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> str:
-    shown = [f"{name or 'output'} {tuple(t.shape)}" for name, t in tensors.items()]
-    return ", ".join(shown[:8]) or "no tensor"

@@ -66,7 +66,8 @@ class CanonicalInput:
             return _untold(subject, options)
         if every.ragged:
             return ragged(name)
-        if not options.positions and (outside := made_outside(subject.model)) is not None:
+        outside = made_outside(subject.model, told=bool(options.positions))
+        if outside is not None:
             return outside
         if options.method != self.name and len(every.names) > 1:
             return Misfit(

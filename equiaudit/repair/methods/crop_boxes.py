@@ -57,7 +57,9 @@ def of_boxes(subject: Subject) -> Misfit | None:
     if subject.keys:
         return ragged(name)
     if (outside := made_outside(subject.model)) is not None:
-        return Misfit(outside.reason, _DECODED)
+        return (
+            outside if made_outside(subject.model, told=True) else Misfit(outside.reason, _DECODED)
+        )
     if every is None:
         return Misfit(f"The outputs of {name} are not known.", _DECODED)
     if subject.model.preprocess.fit == "letterbox":

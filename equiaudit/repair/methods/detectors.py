@@ -27,6 +27,8 @@ def refused_outputs(subject: Subject, options: FixOptions) -> Misfit | None:
     every, name = subject.every, subject.model.name
     outside = made_outside(subject.model)
     if outside is not None:
+        if made_outside(subject.model, told=True) is not None:
+            return outside
         return Misfit(outside.reason, "canonical moves them, with --positions OUTPUT=boxes.")
     if every is None:
         return Misfit(f"The outputs of {name} are not known.", _REMEDY)

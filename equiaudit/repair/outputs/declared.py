@@ -31,10 +31,18 @@ def declaration_of(model: Model) -> Declaration | None:
     return parse_detector(dict(model.detector), where=model.name, source="its declaration")
 
 
-def made_outside(model: Model) -> Misfit | None:
-    """Why the positions of a model are not known: a function outside of it makes the boxes."""
+def made_outside(model: Model, *, told: bool = False) -> Misfit | None:
+    """Why the positions of a model are not known: a function outside of it makes the boxes, and
+    --positions has not `told` them; or masks and points are bound to rows."""
     how = declaration_of(model)
-    if how is None or how.format != "decoder":
+    if how is not None and (how.masks or how.points):
+        what = "masks" if how.masks else "key points behind its scores"
+        return Misfit(
+            f"{model.name} returns {what}, which are moved back of modules that return a dict per"
+            " image alone.",
+            "Leave them out of the export and of the declaration.",
+        )
+    if how is None or how.format != "decoder" or told:
         return None
     return Misfit(
         f"The boxes of {model.name} are made by {how.decoder}, and nothing says which outputs hold"
@@ -92,17 +100,17 @@ def _unit(how: Declaration) -> Unit:
 
 
 def _apart(how: Declaration, every: EveryRun) -> dict[int, Role]:
-    """Boxes, and beside them what says nothing about places."""
+    """Boxes and key points, and beside them what says nothing about places."""
     places = _named(how, every)
-    role = _rows(how)
-    return {place: role if key == "boxes" else None for key, place in places.items()}
+    moved = {"boxes": _rows(how), "keypoints": Positions("keypoints", _unit(how))}
+    return {place: moved.get(key) for key, place in places.items()}
 
 
 def _named(how: Declaration, every: EveryRun) -> dict[str, int]:
     """Where boxes, scores, labels and their number are, those that there are."""
     said = {key: getattr(how, key) or key for key in ("boxes", "scores")}
     said["labels"] = how.labels or ("labels" if "labels" in every.names else "")
-    said["count"] = how.count
+    said |= {key: getattr(how, key) for key in ("count", "keypoints")}
     defaults = {"scores": 1}
     return {key: _place(name, every, defaults.get(key, 0)) for key, name in said.items() if name}
 

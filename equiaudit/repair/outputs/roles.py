@@ -180,7 +180,8 @@ class _One:
         where = f"in {_unit(role.unit)}" if not role.strides else "in cells of its grids"
         if role.anchors:
             where = "in shares of its anchors"
-        return f"output {self.name!r} holds boxes {where}, by the declaration"
+        what = "key points" if len(self.shape) == 4 else "boxes"
+        return f"output {self.name!r} holds {what} {where}, by the declaration"
 
     def _unit(self, kind: PositionKind) -> Unit:
         found = None if self.following is None else self.following.unit(kind)

@@ -3,11 +3,12 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from equiaudit.errors import InputError
-from equiaudit.models.detectors import decoder
+from equiaudit.models.detectors import decoder, masks_in, points_in
 from equiaudit.models.detectors.declaration import FORMATS, PRESETS, parse_detector, parse_flag
 
 WINDOW = (64, 96)
@@ -133,6 +134,22 @@ def relative(strides, sizes, *, softmax):
     return torch.tensor([boxes]), scores.log() if softmax else scores
 
 
+POINTS = torch.rand(4, 17, 2, generator=torch.Generator().manual_seed(5)) * 60
+"""Of the faint box and the known ones."""
+SHARES = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
+PROTOTYPES = torch.ones(1, 2, 16, 24)
+PROTOTYPES[:, 1, :, 12:] = -1
+"""Everywhere, and the left half of the window."""
+
+
+def with_more(numbers):
+    """(1, 4 + C + n, A): columns of yolov8's with more behind the scores."""
+    rows = rows_of(centred, 0, 70)
+    more = torch.zeros(1, rows.shape[1], numbers.shape[1])
+    more[0, -4:] = numbers
+    return torch.cat([rows, more], 2).transpose(1, 2)
+
+
 DETR = transformer(
     lambda s, c: [*softmaxed(s, c)[:-1], math.log(0.97 - s)] if s == 0.1 else softmaxed(s, c)
 )
@@ -144,6 +161,8 @@ CASES = {
     "yolov7": rows_of(centred, 1),
     "yolov8": rows_of(centred, 0).transpose(1, 2),
     "yolo11": rows_of(centred, 0).transpose(1, 2),
+    "yolov8-pose": with_more(torch.cat([POINTS, torch.ones(4, 17, 1)], 2).flatten(1)),
+    "yolov8-seg": {"output0": with_more(SHARES), "output1": PROTOTYPES},
     "yolov10": ended(),
     "yolox": grid_rows(),
     "ssd300": relative(SSD.strides, SSD.anchors, softmax=True),
@@ -185,6 +204,60 @@ def test_every_format_and_preset_is_among_the_cases():
     formats = {parse_flag(how).format for how in CASES}
     assert formats == FORMATS.keys() - {"decoder"}
     assert PRESETS.keys() <= CASES.keys()
+
+
+def test_key_points_behind_the_scores_stay_with_their_boxes():
+    rows = decoded("yolov8-pose", CASES["yolov8-pose"])[0]
+    found = points_in(rows[:3].double().numpy(), 17)
+    assert found == pytest.approx(POINTS[1:].double().numpy())
+
+
+def test_masks_of_prototypes_are_cut_to_their_boxes():
+    """A whole box, the part of one in the left half of the window, and nothing."""
+    rows = decoded("yolov8-seg", CASES["yolov8-seg"])[0][:3].double().numpy()
+    flat = np.unpackbits(masks_in(rows, 0, WINDOW), axis=1, count=HEIGHT * WIDTH)
+    expected = np.zeros((3, HEIGHT, WIDTH), np.uint8)
+    expected[0, 4:20, 8:24] = 1
+    expected[1, 10:60, 30:48] = 1
+    assert np.array_equal(flat.reshape(3, HEIGHT, WIDTH), expected)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_masks_and_key_points_beside_boxes(batch):
+    """Of a batch of one the first axis may lack, and masks may be smaller than the window."""
+    masks = torch.zeros(1, 5, 1, 32, 48)
+    masks[0, 1, 0, 4:8, 6:10] = 0.9
+    points = torch.rand(1, 5, 3, 2)
+    found = {"b": boxes, "s": scores, "l": labels, "m": masks, "k": points}
+    if not batch:
+        found = {name: tensor[0] for name, tensor in found.items()}
+    how = "format=boxes,boxes=b,scores=s,labels=l,masks=m,keypoints=k"
+    rows = decoded(how, found)[0].double().numpy()
+    assert points_in(rows, 3)[:3] == pytest.approx(points[0, :3].double().numpy())
+    flat = np.unpackbits(masks_in(rows, 3, WINDOW), axis=1, count=HEIGHT * WIDTH)
+    own = flat.reshape(-1, HEIGHT, WIDTH)
+    assert own[1, 8:16, 12:20].all()
+    assert own[0].sum() == own[2].sum() == 0
+    shared = decoded(how + ",units=share", found)[0].double().numpy()
+    by = np.array([WIDTH, HEIGHT])
+    assert points_in(shared, 3)[:3] == pytest.approx(points[0, :3].double().numpy() * by)
+
+
+def test_masks_and_points_that_do_not_fit_get_a_sentence():
+    for how, match in (
+        ("format=end2end,points=3", 'has points, and its format is "end2end"'),
+        ("format=rows,keypoints=k", 'has keypoints, and its format is "rows"'),
+        ("format=rows,points=-1", "points of the detector in --detector must be a whole number"),
+    ):
+        with pytest.raises(InputError, match=match):
+            parse_flag(how)
+    with pytest.raises(InputError, match=r"says that net returns columns .* \(1, 8, 40\)"):
+        decoded("yolov8-pose", CASES["yolov8"])
+    with pytest.raises(InputError, match=r"names 'output1' for masks, and net returns"):
+        decoded("yolov8-seg", CASES["yolov8"])
+    found = {"boxes": boxes, "scores": scores, "labels": labels, "m": torch.full((1, 5, 8, 8), 3.0)}
+    with pytest.raises(InputError, match="masks from 3 to 3, and probabilities are wanted"):
+        decoded("format=boxes,masks=m", found)
 
 
 def test_rows_of_low_objectness_are_kept_up_to_the_threshold():

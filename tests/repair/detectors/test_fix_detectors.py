@@ -443,3 +443,10 @@ def test_boxes_that_mean_something_else_in_a_larger_input_are_refused(tmp_path: 
     ):
         with pytest.raises(NothingToDo, match=why):
             fixed(net.eval(), tmp_path / "a.pt", how, method="crop-select")
+
+
+def test_masks_and_points_bound_to_rows_are_refused(tmp_path: Path) -> None:
+    how = "format=rows,box=cxcywh,points=1"
+    for method in ("canonical", "mass", "crop-select"):
+        with pytest.raises(NothingToDo, match="key points behind its scores"):
+            fixed(OneStage(decoded=True).eval(), tmp_path / "a.pt", how, method=method)

@@ -196,12 +196,41 @@ def test_an_exact_detector_has_the_same_masks_and_points(tmp_path):
     assert any("3 key points per object" in note for note in result.notes)
 
 
+class Tensors(torch.nn.Module):
+    """The same in tensors of one number of rows, as exporters write them."""
+
+    def __init__(self, stride):
+        super().__init__()
+        self.inner = Shapes(stride)
+
+    def forward(self, x):
+        each = self.inner(x)
+        return {key: torch.stack([padded(own[key]) for own in each]) for key in each[0]}
+
+
+def padded(tensor, count=14):
+    made = torch.zeros(count, *tensor.shape[1:], dtype=tensor.dtype)
+    made[: len(tensor)] = tensor
+    return made
+
+
+def test_tensors_of_masks_and_points_are_read_as_dicts_are(tmp_path):
+    folder = write(tmp_path / "images", 4, striped=True)
+    how = "format=boxes,labels=labels,masks=masks,keypoints=keypoints"
+    dicts = scanned(Shapes(4), folder, shifts=("crop",), stride=(4, 4)).shifts["crop"].metrics
+    tensors = scanned(Tensors(4), folder, shifts=("crop",), stride=(4, 4), detector=how)
+    assert tensors.shifts["crop"].metrics == dicts
+    assert dicts["mask_iou"].value < 1
+    assert any("3 key points per object" in note for note in tensors.notes)
+
+
 def test_masks_pass_through_columns_of_numbers():
     rng = np.random.default_rng(0)
     masks = rng.random((3, 7, 11)) < 0.5
     columns = packed(torch.from_numpy(masks.reshape(3, -1))).numpy()
     rows = np.concatenate([np.zeros((3, 6 + 3 * 2)), columns], axis=1)
     flat = np.unpackbits(masks_in(rows, 2, (7, 11)), axis=1, count=77)
+    assert packed(torch.zeros(0, 77, dtype=torch.bool)).shape == (0, 4)
     assert np.array_equal(flat.reshape(3, 7, 11), masks)
 
 
