@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from equiaudit.results.base import Mismatch
 from equiaudit.results.elsewhere import RuntimeComparison
 from equiaudit.results.loss import Loss
-from equiaudit.results.notebook import Shown
+from equiaudit.results.notebook import Shown, Written
 from equiaudit.results.types import Estimate, Skipped
 
 REPAIR_SCHEMA_VERSION = 1
@@ -338,7 +338,7 @@ class Cost(_Frozen):
     """Of the file."""
 
 
-class FixReport(Shown, _Frozen):
+class FixReport(Written, _Frozen):
     """What `fix` planned, did, checked and wrote."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION
