@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml equiaudit/_version.py
 
-.PHONY: demo test long soak exporters lint types bench audit lowest clean install dev
+.PHONY: demo test long soak exporters lint types bench gpu audit lowest clean install dev
 
 demo: $(VENV)/.installed
 	$(BIN)/equiaudit demo
@@ -51,6 +51,10 @@ bench: $(VENV)/.dev
 	  $(BIN)/python benchmarks/$$each.py --cases "$(CASES)" || exit 1; done
 	test ! -d "$(CASES)" || $(BIN)/python benchmarks/early_stop.py --cases "$(CASES)" \
 	  --cache build/logits.npz
+
+# What is claimed of a CUDA device, in ten minutes; one sentence where there is none.
+gpu: $(VENV)/.dev
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 audit: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet pip-audit

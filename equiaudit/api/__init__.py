@@ -9,12 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equiaudit.api.loading import ModelSettings, load_model
+    from equiaudit.api.loading import load_model
     from equiaudit.api.repairing import fix, inspect, verify
     from equiaudit.api.scanning import scan
 
 _HOME = {
-    "ModelSettings": "loading",
     "fix": "repairing",
     "inspect": "repairing",
     "load_model": "loading",
@@ -22,7 +21,7 @@ _HOME = {
     "verify": "repairing",
 }
 
-__all__ = ["ModelSettings", "fix", "inspect", "load_model", "scan", "verify"]
+__all__ = ["fix", "inspect", "load_model", "scan", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -253,7 +253,8 @@ def _given(
 ) -> dict[str, torch.Tensor]:
     """Images for the verification; InputError where they are too small for the fixed model."""
     if how.size != model.preprocess.size:
-        require_room(dataset, how, options.margin, options.method)
+        margin = how.size[0] - model.preprocess.size[0]
+        require_room(dataset, how, margin, options.method)
     return pictures(dataset, how)
 
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from equiaudit.audit.observer import Observer
     from equiaudit.models import Model
 
-__all__ = ["check_keeping", "keep_preprocess"]
-
 
 def check_keeping(model: object, scans: bool = True) -> None:
     """InputError where `model` is no file that something can lie beside, or nothing is read."""

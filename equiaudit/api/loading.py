@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from equiaudit.data import Place
     from equiaudit.models import Model, Outline
     from equiaudit.models.preprocess import PreprocessFields
+    from equiaudit.results.repair import FixReport
 
 
 class ModelSettings(TypedDict, total=False):
@@ -142,6 +143,19 @@ def load_model(
     whose preprocessing is not known.
     """
     return prepare(model, normalisation=normalisation, **settings).load()
+
+
+def fixed_module(report: FixReport) -> nn.Module:
+    """The net that `fix` wrote, in eval mode."""
+    if report.outcome != "written" or report.output is None:
+        raise InputError(f"Nothing that verified was written: the outcome is {report.outcome!r}.")
+    module = load_model(report.output, normalisation=False).module
+    if module is None:
+        raise InputError(
+            f"{report.output} is an ONNX file, which is no torch module.",
+            tip="Write .pt, .pt2 or .safetensors.",
+        )
+    return module
 
 
 def require_segmenter(model: Model) -> None:

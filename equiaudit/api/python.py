@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect as introspection
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from difflib import get_close_matches
 from functools import cache, wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from equiaudit import api
 from equiaudit.config import Settings
@@ -45,6 +46,7 @@ _PLACES = r"[A-Z]+(?:[x,:][A-Z]+)*(?:\.csv)?|[a-z]+(?:\|[a-z]+)+"
 _VALUE = rf"(?: (?P<value>{_PLACES}|\d[\dx.]*%?|(?:{_WORDS})(?:,[a-z-]+)*)(?![\w-]))?"
 _FLAG = re.compile(rf"(?<![\w-])--(?P<flag>[a-z]+(?:-[a-z]+)*){_VALUE}")
 _OUTPUT = re.compile(r"(?<![\w-])-o(?: (?P<value>OUT|DIR))?(?![\w-])")
+_INPUTS = re.compile(r"--input \S+?=\w+(?: --input \S+?=\w+)*")
 _TUPLES = ("size", "mean", "std", "stride")
 
 
@@ -61,7 +63,9 @@ def in_python(function: Callable[P, R]) -> Callable[P, R]:
                 raise TypeError(f"{function.__name__}() has no parameter {name!r}.{hint}")
         modes = _modes(args[0] if args else kwargs.get("model"))
         try:
-            return function(*args, **kwargs)
+            with ExitStack() as files:
+                given = _on_disk(files, list(args), dict(kwargs), known)
+                return function(*given[0], **given[1])
         except EquiauditError as error:
             error.message = in_parameters(error.message)
             error.tip = None if error.tip is None else in_parameters(error.tip)
@@ -75,6 +79,27 @@ def in_python(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def _on_disk(
+    files: ExitStack, args: list[Any], kwargs: dict[str, Any], known: Sequence[str]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments, with images that are in memory as a folder until `files` is closed."""
+    if not known:
+        return args, kwargs
+    named = dict(zip(known, args, strict=False)) | kwargs
+    for name in ("data", "train_data"):
+        held = named.get(name)
+        if isinstance(held, str) or not hasattr(held, "__getitem__"):
+            continue
+        from equiaudit.api.in_memory import in_files
+
+        most = named.get("limit" if name == "data" else "train_limit")
+        how = {"limit": most, "seed": named.get("seed", 0)}
+        folder, more = files.enter_context(in_files(held, **how))
+        named |= {name: folder} | (more if name == "data" else {})
+    first = [named.pop(name) for name in known[: len(args)]]
+    return first, named
+
+
 def _modes(model: object) -> list[tuple[nn.Module, bool]]:
     """Whether each part of a module is in training, which an audit within a training gives back."""
     torch = sys.modules.get("torch")
@@ -86,6 +111,7 @@ def _modes(model: object) -> list[tuple[nn.Module, bool]]:
 def in_parameters(text: str) -> str:
     """`text` with the flags that are parameters of some verb written as such."""
     text = _OUTPUT.sub(lambda hit: 'out="OUT"' if hit["value"] == "OUT" else "output", text)
+    text = _INPUTS.sub(lambda hit: f"input={hit[0].split()[1::2]}", text)
     return _FLAG.sub(_as_parameter, text)
 
 

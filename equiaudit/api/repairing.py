@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def inspect(
     model: str | Path | nn.Module | Model,
-    data: str | Path | None = None,
+    data: Any = None,
     *,
     limit: int = 4,
     seed: int = 0,
@@ -64,7 +64,7 @@ def inspect(
 
 def verify(
     model: str | Path | nn.Module | Model,
-    data: str | Path | None = None,
+    data: Any = None,
     *,
     against: str | Path | nn.Module | Model | None = None,
     positions: Mapping[str, str] | None = None,

@@ -75,14 +75,16 @@ _WHOLE = "Leave --early-stop and --precision out."
 
 def scan(
     model: str | Path | nn.Module | Model,
-    data: str | Path,
+    data: Any,
     *,
     observer: Observer | None = None,
     **settings: Unpack[AllSettings],
 ) -> Result:
     """Shift every image, run the model, and return the result.
 
-    `data` is a folder of images, or a URL of one that fsspec reads (s3://bucket/images); class
+    `data` is a folder of images, or a URL of one that fsspec reads (s3://bucket/images); images in
+    memory are an array (N, H, W, C) or (N, H, W), a pair of such and labels or masks, or a torch
+    Dataset whose items are images or pairs (see `equiaudit.api.in_memory`). Class
     sub-folders or `labels` (a CSV with file,label, or its URL) say what they show. A
     segmenter's has images/ and masks/ (or the VOC layout), an image-to-image model's may have
     images/ and targets/; `classes` (a CSV with name,index,colour) and `ignore_index` say how

@@ -135,13 +135,14 @@ def stated(settings: ModelSettings, reading: Reading) -> dict[str, object]:
 def judged(
     done: Scan, judge: Judge, folder: Path | None, observer: Observer, images: bool
 ) -> Result:
-    """The result with its verdicts, written; a first run becomes the baseline."""
+    """The result with its verdicts, written again where it has any; a first run becomes the
+    baseline."""
     from equiaudit.comparison import parse_samples
     from equiaudit.report import record_baseline, write_reports
 
     samples = parse_samples(done.samples) if judge.baseline is not None else None
     result = judge.judged(done.result, samples, observer.note)
-    if folder is not None:
+    if folder is not None and result != done.result:
         write_reports(result, folder, images=images)
     kept = judge.keeps(result)
     if kept is not None:

@@ -23,8 +23,6 @@ from equiaudit.models.pixels import normalise
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.shifts.plan import ShiftPlan
 
-__all__ = ["Scene", "outputs_of", "run_block"]
-
 
 @torch.inference_mode()
 def run_block(

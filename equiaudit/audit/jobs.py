@@ -13,8 +13,6 @@ from equiaudit.metrics.lattice import px
 from equiaudit.shifts import ShiftPlan
 from equiaudit.shifts.plan import Offsets
 
-__all__ = ["Columns", "Job", "Jobs", "columns_of", "jobs_of"]
-
 Columns = Mapping[str, slice]
 """Series name -> its passes among those of one image."""
 

@@ -17,8 +17,6 @@ from equiaudit.kinds import Offset
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.shifts.canvas import canvas
 
-__all__ = ["data_uri", "reduced", "views"]
-
 Bytes = NDArray[np.uint8]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,9 @@ class ImageRecord(ABC):
     def to_json(self) -> str:
         """One line."""
         return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The inverse of `to_json`; ValueError, TypeError or KeyError on a damaged line."""
+        data: dict[str, Any] = json.loads(line)
+        return cls(**data | {"notes": tuple(data["notes"])})

@@ -19,15 +19,6 @@ from equiaudit.models.types import Model
 from equiaudit.shifts import PROTOCOLS, ShiftPlan, make_plan
 from equiaudit.tasks import TASKS
 
-__all__ = [
-    "images_per_call",
-    "in_random_order",
-    "plan_of",
-    "refuse_lost_folders",
-    "run_key",
-    "shard_key",
-]
-
 
 def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
     """The offsets of every image; InputError for settings that make no plan."""

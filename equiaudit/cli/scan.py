@@ -22,7 +22,6 @@ from equiaudit.kinds import KINDS, SubPixel
 if TYPE_CHECKING:
     from equiaudit.results import Result
 
-__all__ = ["audit", "conclude", "register"]
 
 JOURNALS = "partial-*.jsonl"
 """Where a run keeps what is done."""

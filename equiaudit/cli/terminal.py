@@ -90,7 +90,8 @@ def write_payload(text: str) -> None:
     stream = sys.stdout
     if stream is None or not text:
         return
-    _as_utf8(stream)
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         stream.write(text if text.endswith("\n") else text + "\n")
         stream.flush()
@@ -145,11 +146,6 @@ def _write(stream: TextIO | None, text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         stream.write(text.encode(codec, "backslashreplace").decode(codec))
         stream.flush()
-
-
-def _as_utf8(stream: TextIO) -> None:
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _silence(stream: TextIO) -> None:

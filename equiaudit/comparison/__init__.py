@@ -22,12 +22,8 @@ from equiaudit.comparison.samples import (
     read_samples,
     samples_beside,
 )
-from equiaudit.comparison.types import Comparison, ComparisonRow, McNemarTest
 
 __all__ = [
-    "Comparison",
-    "ComparisonRow",
-    "McNemarTest",
     "Samples",
     "comparable",
     "compare",

@@ -94,6 +94,14 @@ def or_word(word: str, least: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def square(value: Any) -> Any:
+    """1, 4, 9 or 16."""
+    number = int(value) if isinstance(value, int) or str(value).isdecimal() else 0
+    if isinstance(value, bool) or number not in (1, 4, 9, 16):
+        raise ValueError(f"expected 1, 4, 9 or 16, got {value!r}")
+    return number
+
+
 def one_of(names: tuple[str, ...]) -> BeforeValidator:
     """A comma list of `names`, each at most once."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from equiaudit.data.class_table import ClassTable, read_class_table
-    from equiaudit.data.classes import ClassOrder, Doubt
+    from equiaudit.data.classes import Doubt
     from equiaudit.data.dataset import (
         Dataset,
         has_masks,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _HOME = {
     "ClassTable": "class_table",
     "read_class_table": "class_table",
-    "ClassOrder": "classes",
     "Doubt": "classes",
     "Dataset": "dataset",
     "has_masks": "dataset",
@@ -71,7 +70,6 @@ _HOME = {
 __all__ = [
     "IGNORED",
     "VOID",
-    "ClassOrder",
     "ClassTable",
     "Dataset",
     "Decoded",

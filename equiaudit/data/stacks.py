@@ -26,8 +26,6 @@ from equiaudit.data.arrays import (
     open_tiff,
 )
 
-__all__ = ["stack_planes", "stack_size"]
-
 
 def stack_planes(
     content: bytes, channels: int, stated: Range | None, max_pixels: int

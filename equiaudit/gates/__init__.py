@@ -9,19 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from equiaudit.gates.grammar import GRAMMAR, Gate, check_names, needs_labels, parse_gate
+from equiaudit.gates.grammar import Gate, check_names, parse_gate
 
 if TYPE_CHECKING:
     from equiaudit.gates.verdicts import exit_code, judge, judged_against
 
 __all__ = [
-    "GRAMMAR",
     "Gate",
     "check_names",
     "exit_code",
     "judge",
     "judged_against",
-    "needs_labels",
     "parse_gate",
 ]
 

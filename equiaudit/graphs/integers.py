@@ -69,3 +69,67 @@ _RULES: dict[str, Callable[..., fx.Node]] = {
     "dequantize_per_tensor": _dequantized,
     "dequantize_per_channel": _by_channel,
 }
+
+
+def with_stored_weights(module: fx.GraphModule, script: torch.jit.ScriptModule) -> fx.GraphModule:
+    """`module`, made of `script`, itself, with the integers that `script` packs as its weights.
+
+    torch's converter unpacks them to the floats that they stand for; each that is one of those to
+    the bit is an int8 buffer again, behind its scale. Packings without a public form stay floats.
+    """
+    stored = [w for each in script.modules() if (w := _unpacked(each)) is not None]
+    for number, node in enumerate(n for n in list(module.graph.nodes) if n.op == "get_attr"):
+        value = operator.attrgetter(str(node.target))(module)
+        known = next((q for q in stored if _stands_for(q, value)), None)
+        if known is not None:
+            _store(module, node, known, f"_stored_{number}")
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+def _unpacked(module: Any) -> torch.Tensor | None:
+    packed = getattr(module, "_packed_params", None)
+    if not isinstance(packed, torch.ScriptObject):
+        return None
+    ops = torch.ops.quantized
+    for unpack in (ops.conv2d_unpack, ops.linear_unpack):
+        try:
+            weight = unpack(packed)[0]
+        except RuntimeError:  # it packs the other kind
+            continue
+        return weight if isinstance(weight, torch.Tensor) and weight.is_quantized else None
+    return None
+
+
+def _stands_for(q: torch.Tensor, value: object) -> bool:
+    if not isinstance(value, torch.Tensor) or value.shape != q.shape:
+        return False
+    return torch.equal(value, q.dequantize())
+
+
+def _store(module: fx.GraphModule, node: fx.Node, q: torch.Tensor, name: str) -> None:
+    by_channel = q.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
+    shape = [1] * q.dim()
+    if by_channel:
+        shape[q.q_per_channel_axis()] = -1
+    scale = q.q_per_channel_scales() if by_channel else torch.tensor(q.q_scale())
+    zero = q.q_per_channel_zero_points() if by_channel else torch.tensor(q.q_zero_point())
+    found = {"": q.int_repr(), "_scale": scale.float().reshape(shape)}
+    if bool(zero.any()):
+        found["_zero"] = zero.float().reshape(shape)
+    wide = found[""].float() - found.get("_zero", torch.tensor(0.0))
+    if not torch.equal(wide * found["_scale"], q.dequantize()):
+        return
+    w = _Writer(module)
+    with module.graph.inserting_before(node):
+        parts = {}
+        for suffix, value in found.items():
+            module.register_buffer(name + suffix, value)
+            parts[suffix] = module.graph.get_attr(name + suffix)
+        plain = w.to(parts[""], torch.float32)
+        if "_zero" in parts:
+            plain = w.sub(plain, parts["_zero"])
+        plain = w.mul(plain, parts["_scale"])
+    node.replace_all_uses_with(plain)
+    module.graph.erase_node(node)

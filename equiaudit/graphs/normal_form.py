@@ -30,14 +30,6 @@ from equiaudit.torch_private import (
     tree_unflatten,
 )
 
-__all__ = [
-    "Unsupported",
-    "canonical_operators",
-    "module_of",
-    "normal_form",
-    "single_output_program",
-]
-
 aten = torch.ops.aten
 
 _ERASED = ("_assert", "sym_constrain", "_functional_assert")

@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import fx
 
-__all__ = ["without_regions"]
-
 _AUTOCAST = "wrap_with_autocast"
 _GRADIENT = "wrap_with_set_grad_enabled"
 

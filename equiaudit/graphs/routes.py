@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
+from equiaudit.graphs.integers import with_stored_weights
 from equiaudit.graphs.nodes import module_path
 from equiaudit.graphs.normal_form import module_of, normal_form, single_output_program
 from equiaudit.graphs.outputs import main_output, named_tensors
@@ -80,8 +81,19 @@ def convert_torchscript(
     program = program_of_script(script, sample)
     spec = program.call_spec.out_spec
     graph = normal_form(module_of(program), spec, every_output=every_output)
+    if is_quantised(script):
+        graph = with_stored_weights(graph, script)
     again = export_dynamic(_with_free_batch(graph), sample)
     return _with_paths(single_output_program(again, every_output=every_output))
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether it is TorchScript that computes in integers (`torch.ao`), by scales it states."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return False
+    kinds = {node.kind() for node in module.inlined_graph.nodes()}
+    own = {kind for kind in kinds if kind.startswith("quantized::")}
+    return bool(own) and not any("dynamic" in kind for kind in own)
 
 
 def retrace_torchscript(

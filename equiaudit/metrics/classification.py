@@ -22,18 +22,6 @@ from equiaudit.metrics.intervals import (
 )
 from equiaudit.results import DistancePoint, Estimate, GridMap
 
-__all__ = [
-    "SHARES",
-    "Observations",
-    "agreement_map",
-    "by_distance",
-    "consistency",
-    "flip_radius",
-    "phase_map",
-    "shares",
-    "summarise",
-]
-
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 Numbers = lattice.Numbers

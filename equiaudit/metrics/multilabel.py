@@ -22,8 +22,6 @@ from equiaudit.metrics.intervals import (
 from equiaudit.metrics.lattice import Numbers
 from equiaudit.results import ClassDecisions, Estimate
 
-__all__ = ["MEANS", "Sets", "class_rows", "counts", "f1_micro", "shares", "summarise"]
-
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]

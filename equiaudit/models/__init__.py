@@ -15,7 +15,7 @@ from equiaudit.models.preprocess import (
     preprocess_toml,
     read_preprocess_file,
 )
-from equiaudit.models.types import Model, ModelKind, Preprocess
+from equiaudit.models.types import Model, Preprocess
 
 if TYPE_CHECKING:
     from equiaudit.models.loading import load
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "PREPROCESS_KEY",
     "Model",
-    "ModelKind",
     "Outline",
     "Preprocess",
     "PreprocessOverrides",

@@ -151,20 +151,16 @@ def _check_json(value: Any, what: str, key: str = "") -> None:
         return
     if isinstance(value, dict):
         for name, item in value.items():
-            _check_name(name, key, what)
+            if key == "range_constraints":
+                _check_expression(name, what)
+            elif not _WORD.fullmatch(name):
+                raise _suspicious(name, what)
             _check_json(item, what, name)
     elif isinstance(value, list):
         for item in value:
             _check_json(item, what, key)
     elif isinstance(value, str):
         _check_text(value, key, what)
-
-
-def _check_name(name: str, parent: str, what: str) -> None:
-    if parent == "range_constraints":
-        _check_expression(name, what)
-    elif not _WORD.fullmatch(name):
-        raise _suspicious(name, what)
 
 
 def _check_text(text: str, key: str, what: str) -> None:

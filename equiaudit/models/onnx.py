@@ -84,9 +84,9 @@ def load_onnx(opened: OnnxFile) -> Artefact:
             "exported in eval mode",
             *((ALONE,) if dynamic else ()),
             *_said(complaint),
-            *_said_of_inputs(inputs),
+            *tuple(f"input {name!r} is {value}" for name, value in inputs.items()),
         ),
-        class_names=_class_names(proto),
+        class_names=names_in_mapping({item.key: item.value for item in proto.metadata_props}),
     )
 
 
@@ -111,10 +111,6 @@ def _built_in(proto: ModelProto) -> tuple[int, ...]:
 
 def _said(complaint: str) -> tuple[str, ...]:
     return (f"onnx's checker has something against the file: {complaint}",) if complaint else ()
-
-
-def _said_of_inputs(inputs: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(f"input {name!r} is {value}" for name, value in inputs.items())
 
 
 def read_onnx(path: Path) -> ModelProto:
@@ -235,11 +231,6 @@ def _metadata(proto: ModelProto, path: Path) -> PreprocessFields:
             where = f"the metadata of {path}"
             return parse_preprocess(item.value, where=where, source="ONNX metadata")
     return {}
-
-
-def _class_names(proto: ModelProto) -> tuple[str, ...] | None:
-    """What the metadata calls the classes."""
-    return names_in_mapping({item.key: item.value for item in proto.metadata_props})
 
 
 def _refuse_training_export(proto: ModelProto, path: Path) -> None:

@@ -149,8 +149,9 @@ def _refuse(path: Path, left: Sequence[ValueInfoProto], fitting: list[str]) -> N
 
 
 def _may_be_image(item: ValueInfoProto) -> bool:
-    kind = item.type.tensor_type
-    return len(_sides(item)) == 4 and kind.elem_type not in (
+    """Four axes, and no constant per channel, as Keras' Normalization has for an input."""
+    kind, sides = item.type.tensor_type, _sides(item)
+    return len(sides) == 4 and sides.count(1) < 3 and kind.elem_type not in (
         TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)  # fmt: skip
 
 

@@ -16,6 +16,8 @@ A preprocessing file is TOML with these keys, all optional but for what nothing 
     place = "centre"              # "centre" | "top-left": where a letterboxed image stands
     pad = 114                     # grey beside it, 0..255
     image_range = [0, 4095]       # black and white of images with more than 8 bits a channel
+    crop_margin = 16              # the model chooses among crops, this much smaller than the window
+    crop_votes = 4                # and averages so many of them
     task = "classification"       # and how the output is read: what scan --task takes,
     output = "logits"             # which one, by name or place,
     output_layout = "NCHW"        # "NCHW" | "NHWC": where a map has its channels,
@@ -54,6 +56,8 @@ _DEFAULTS: dict[str, Any] = {
     "fit": "crop",
     "place": "centre",
     "pad": 114,
+    "crop_margin": 0,
+    "crop_votes": 1,
 }
 # Bytes. Reading TOML takes time that grows with the square of a dotted key.
 _LARGEST_FILE = 1 << 14
@@ -161,6 +165,9 @@ def preprocess_toml(preprocess: Preprocess) -> str:
         lines.append(f"resize = {sides if isinstance(sides, int) else list(sides)}")
     if preprocess.image_range is not None:
         lines.append(f"image_range = {list(preprocess.image_range)}")
+    if preprocess.crop_margin:
+        lines.append(f"crop_margin = {preprocess.crop_margin}")
+        lines.append(f"crop_votes = {preprocess.crop_votes}")
     lines += [
         f"{key} = {_quoted(value)}"
         for key, value in preprocess.reading.items()
@@ -171,15 +178,20 @@ def preprocess_toml(preprocess: Preprocess) -> str:
     return "\n".join([*lines, *(["", "[detector]", *boxes] if boxes else [])]) + "\n"
 
 
-_OF_A_FILE = ("dtype", "layout", "output", "output_layout")
+_OF_A_FILE = ("dtype", "layout", "output", "output_layout", "crop_margin", "crop_votes")
 
 
 def lendable(model: Path | None, hints: Hints) -> dict[str, Given]:
     """What a model's file says that holds for another one of the same images, as `lent` takes it.
 
-    Types, layouts and names of tensors are a file's own.
+    Types, layouts and names of tensors are a file's own, and so is a choice of crops: what is lent
+    is the size of a crop.
     """
-    stated = _stated(PreprocessOverrides(), model, hints)
+    stated = dict(_stated(PreprocessOverrides(), model, hints))
+    if {"size", "crop_margin"} <= stated.keys():
+        margin, (height, width) = stated["crop_margin"].value, stated["size"].value
+        crop = (height - margin, width - margin)
+        stated["size"] = Given(crop, f"{stated['size'].source} less crop_margin")
     return {key: given for key, given in stated.items() if key not in _OF_A_FILE}
 
 
@@ -214,6 +226,7 @@ def resolve_preprocess(
             " apply.",
             tip="Leave resize out.",
         )
+    _check_crops(given, _first_stated([_sidecar(model), hints.stated]), name)
     missing = [key for key in ("size", "mean", "std") if key not in given]
     if missing:
         raise _unresolved(missing, name, given["channels"], hints.planes)
@@ -341,6 +354,25 @@ def _check_channel_count(given: PreprocessFields, planes: int | None, name: str)
                 f"takes {channels if channels != MULTI else f'{count}-channel'} images, which need"
                 f" {count}."
             )
+
+
+def _check_crops(given: PreprocessFields, own: PreprocessFields, name: str) -> None:
+    """A choice of crops is made for the window that is stated beside it, in the model's `own`."""
+    margin, size = given["crop_margin"], given.get("size")
+    if not margin.value or size is None:
+        return
+    if margin.value >= min(size.value):
+        raise InputError(
+            f"{margin.source} says crop_margin {margin.value}, which leaves nothing of the window"
+            f" ({size.source})."
+        )
+    if "crop_margin" in own and "size" in own and own["size"].value != size.value:
+        height, width = own["size"].value
+        raise InputError(
+            f"{name} chooses among crops of {height}x{width} px ({own['size'].source}), and"
+            f" {size.source} says {size.value[0]}x{size.value[1]}.",
+            tip="Leave the size out.",
+        )
 
 
 def _to_unit_range(values: dict[str, Any], where: str) -> dict[str, Any]:

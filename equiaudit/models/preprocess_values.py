@@ -105,6 +105,8 @@ CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pixel_range": ("1 or 255", lambda v: v if v in (1, 255) and v is not True else None),
     "resize": ("a positive whole number, or two [H, W]", lambda v: _side(v) or _size(v)),
     "pad": ("a whole number in 0..255", lambda v: v if type(v) is int and 0 <= v <= 255 else None),
+    "crop_margin": ("a positive whole number", _side),
+    "crop_votes": ("1, 4, 9 or 16", lambda v: v if type(v) is int and v in (1, 4, 9, 16) else None),
     "task": (f"one of {', '.join(TASKS)}", _task),
     "output": ("the name of an output, or its place as text", _name),
     "threshold": ("a number between 0 and 1", _share),

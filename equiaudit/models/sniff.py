@@ -36,7 +36,7 @@ def sniff(path: Path) -> FileKind:
     foreign = foreign_file(path)
     if foreign is not None:
         raise foreign
-    if _is_safetensors(head):
+    if len(head) > 8 and head[8:9] == b"{" and head[6:8] == b"\x00\x00":
         return "safetensors"
     if len(head) > 2 and head[0] == 0x80 and head[1] in _PICKLE_PROTOCOLS:
         return "checkpoint"
@@ -58,10 +58,6 @@ def _head(path: Path) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"Cannot read {path}: {reason}.") from error
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return len(head) > 8 and head[8:9] == b"{" and head[6:8] == b"\x00\x00"
 
 
 def _is_onnx(head: bytes) -> bool:

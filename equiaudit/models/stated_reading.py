@@ -13,8 +13,6 @@ from equiaudit.models.readings import LayoutChoice
 from equiaudit.models.types import Model, Preprocess
 from equiaudit.tasks import TASKS
 
-__all__ = ["Asked", "asked_of", "known_reading", "with_reading"]
-
 
 @dataclass(frozen=True)
 class Asked:

@@ -47,6 +47,10 @@ class Preprocess:
     """Grey of what is beside a letterboxed image, 0..255."""
     image_range: tuple[float, float] | None = None
     """(black, white) of images with more than 8 bits a channel; None for what the file says."""
+    crop_margin: int = 0
+    """px of the window that a choice of crops inside the model leaves out; 0 where it has none."""
+    crop_votes: int = 1
+    """How many crops that choice averages."""
     source: dict[str, str] = field(default_factory=dict)
     """Field name -> where its value came from: "flag --mean", "sidecar NAME", "torchvision
     weights NAME", "ONNX input shape", "default". Keys of `reading` too."""

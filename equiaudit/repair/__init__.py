@@ -21,18 +21,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equiaudit.graphs.capture import Captured
     from equiaudit.repair.inspection import inspect
     from equiaudit.repair.methods.converted import Recover
     from equiaudit.repair.options import FixOptions, checked_out, checked_target
     from equiaudit.repair.pipeline import checked_request, fix, verify_model
-    from equiaudit.repair.save.write import Saved
 
 _HOME = {
-    "Captured": "equiaudit.graphs.capture",
     "FixOptions": "equiaudit.repair.options",
     "Recover": "equiaudit.repair.methods.converted",
-    "Saved": "equiaudit.repair.save.write",
     "checked_request": "equiaudit.repair.pipeline",
     "checked_out": "equiaudit.repair.options",
     "checked_target": "equiaudit.repair.options",
@@ -42,10 +38,8 @@ _HOME = {
 }
 
 __all__ = [
-    "Captured",
     "FixOptions",
     "Recover",
-    "Saved",
     "checked_out",
     "checked_request",
     "checked_target",

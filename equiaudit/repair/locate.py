@@ -32,8 +32,6 @@ from equiaudit.repair.rewrite.grid import Axis, Grid
 from equiaudit.repair.rewrite.rewrite import rewrite
 from equiaudit.results.repair import Located, Place
 
-__all__ = ["locate"]
-
 Shift = tuple[int, int]
 Env = dict[fx.Node, Any]
 
@@ -48,7 +46,9 @@ def locate(gm: fx.GraphModule, analysis: Analysis, images: Mapping[str, Tensor])
     if not ops or not images:
         raise NothingToDo("There is no operation to locate, or no image to do it on.")
     with torch.inference_mode():
-        rolled = _shifts(analysis.total_stride)
+        # One pixel, half a stride, one stride: other phases, and the border alone.
+        half = max(1, analysis.total_stride[0] // 2), max(1, analysis.total_stride[1] // 2)
+        rolled = tuple(dict.fromkeys([(1, 1), half, analysis.total_stride]))
         unmodified = _output_change(gm, analysis, images, rolled)
         errors = {op.node: _Errors() for op in ops}
         for image in images.values():  # one at a time: all values of a net are held
@@ -63,12 +63,6 @@ def locate(gm: fx.GraphModule, analysis: Analysis, images: Mapping[str, Tensor])
         places=tuple(sorted(places, key=lambda p: -(p.reaches or 0.0))),
         reason=reason,
     )
-
-
-def _shifts(stride: Shift) -> tuple[Shift, ...]:
-    """One pixel, half a stride, one stride: other phases, and the border alone."""
-    half = max(1, stride[0] // 2), max(1, stride[1] // 2)
-    return tuple(dict.fromkeys([(1, 1), half, stride]))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from pydantic import BeforeValidator, Field
 
-from equiaudit.config.checks import or_word, share
+from equiaudit.config.checks import or_word, share, square
 from equiaudit.config.flags import Flag
 from equiaudit.config.groups import ShiftSettings
 from equiaudit.errors import InputError
@@ -25,6 +25,7 @@ RuntimeName = Literal["onnxruntime", "openvino"]
 Select = Literal["features", "input"]
 Goal = Literal["circular", "crop"]
 Window: TypeAlias = int | Literal["auto"] | None
+Margin: TypeAlias = int | Literal["auto"]
 
 OPSETS: Mapping[Pad, int] = {"wrap": 20, "slices": 18}
 SUFFIXES = (".pt", ".pt2", ".onnx", ".safetensors")
@@ -97,8 +98,20 @@ class FixOptions:
         Flag(_PANEL, "Leave these as they are; no longer exact.", "GLOB"),
     ] = None
     margin: Annotated[
-        int, Field(ge=1), Flag(_PANEL, "px by which crop-select's input is larger.", "M")
+        Margin,
+        or_word("auto", 1),
+        Flag(
+            _PANEL,
+            "px by which crop-select's input is larger; auto: what the model's resize has more than"
+            " its window.",
+            "auto|M",
+        ),
     ] = 16
+    votes: Annotated[
+        int,
+        BeforeValidator(square),
+        Flag(_PANEL, "Crops that crop-select averages: 1, 4, 9 or 16, each a pass.", "K"),
+    ] = 1
     positions: Positions = ()
     window: Annotated[
         Window,
@@ -160,7 +173,8 @@ class MethodSettings(TypedDict, total=False):
     select: Select
     only: str | Sequence[str] | None
     skip: str | Sequence[str] | None
-    margin: int
+    margin: Margin
+    votes: int
     positions: Mapping[str, str] | None
     window: Window
     seconds: float

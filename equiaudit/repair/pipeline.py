@@ -36,6 +36,7 @@ from equiaudit.repair.verify.boxes import verify_boxes
 from equiaudit.repair.verify.budget import along_of, budget_of
 from equiaudit.repair.verify.circular import verify
 from equiaudit.repair.verify.compare import label_threshold
+from equiaudit.repair.verify.crop_files import verify_crops
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.repair.verify.further import returns_several, with_every_output
 from equiaudit.repair.verify.images import example_images, verification_images
@@ -128,7 +129,8 @@ def verify_model(
     """Check a model as it is, on its own device; `against` is the unmodified one (control).
 
     Every output counts: maps and what `positions` names have to move with the image, the others
-    to stay. Of a detector boxes are compared. Where the model's total stride is not known, every
+    to stay. Of a detector boxes are compared. Under a model that says that it chooses among crops
+    content moves within its margin instead. Where the model's total stride is not known, every
     shift of the torus counts as a phase of its own. Raises InputError for an output that cannot be
     read (see `positions`).
     """
@@ -150,6 +152,11 @@ def verify_model(
         along=sum(stride) - 2,
     )
     pictures, affordable, until = budget.images, budget.comparisons, budget.until
+    if how.crop_margin:
+        found = verify_crops(
+            model, against, pictures, positions, comparisons=affordable, seed=seed, until=until
+        )
+        return budget.said(found)
     if model.reading:
         found = verify_boxes(
             model, against, pictures, comparisons=affordable, seed=seed, until=until

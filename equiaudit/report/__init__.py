@@ -3,13 +3,10 @@
 from equiaudit.formats import FORMATS
 from equiaudit.report.formats import record_baseline, render, write_reports
 from equiaudit.report.markdown import step_summary
-from equiaudit.report.options import Format, Options
 from equiaudit.report.text import render_text
 
 __all__ = [
     "FORMATS",
-    "Format",
-    "Options",
     "record_baseline",
     "render",
     "render_text",

@@ -118,7 +118,8 @@ def agreement(rows: Sequence[Agreement]) -> Iterable[Part]:
         return
     measured = any(row.same_choice is not None for row in rows)
     labelled = any(row.label_changes_after is not None for row in rows)
-    columns = ["moved by (px)", "same crop: bound", "expected"]
+    voting = rows[0].votes > 1
+    columns = ["moved by (px)", f"{'votes kept' if voting else 'same crop'}: bound", "expected"]
     columns += ["measured"] if measured else []
     columns += ["labels changed: unmodified", "fixed"] if labelled else []
     shown = table(*columns)
@@ -126,9 +127,14 @@ def agreement(rows: Sequence[Agreement]) -> Iterable[Part]:
         shown.add_row(*_agreement_cells(row, measured, labelled))
     yield Text("")
     yield shown
+    bound = (
+        f"The bound holds for any rule that averages crops, here {rows[0].votes} of them"
+        if voting
+        else "The bound is that of a choice among equal crops (RICS)"
+    )
     yield Text(
-        "The bound is that of a choice among equal crops (RICS); expected is the landmark rule"
-        " used here, where landmarks lie anywhere in the image."
+        f"{bound}; expected is the landmark rule used here, where landmarks lie anywhere in the"
+        " image."
     )
 
 

@@ -14,8 +14,6 @@ from equiaudit.report.pages import environment
 from equiaudit.report.parts import Part, counted, sentence, table
 from equiaudit.results.repair import Inspection, Located, Place
 
-__all__ = ["located_parts", "write_located"]
-
 _BAR = 30
 """Characters of the longest bar."""
 _WIDTH, _ROW, _LABELS = 420, 20, 240

@@ -101,20 +101,16 @@ def markdown(parts: Iterable[Part]) -> str:
 
 def _block(part: Part) -> str:
     if isinstance(part, Table):
-        return _grid(part)
+        header = [str(column.header) for column in part.columns]
+        rows = zip(*(column.cells for column in part.columns), strict=True)
+        lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if isinstance(part, Padding):
         return f"- {prose(str(part.renderable))}"
     plain = part.plain.strip()
     if not plain:
         return ""
     return f"**{prose(plain)}**" if "bold" in str(part.style) else prose(plain)
-
-
-def _grid(made: Table) -> str:
-    header = [str(column.header) for column in made.columns]
-    rows = zip(*(column.cells for column in made.columns), strict=True)
-    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(cell: object) -> str:

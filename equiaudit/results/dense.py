@@ -12,20 +12,6 @@ from typing import Literal
 
 from equiaudit.results.base import Estimate, Frozen
 
-__all__ = [
-    "BorderBin",
-    "BorderProfile",
-    "ClassScore",
-    "DenseExample",
-    "DenseShift",
-    "HeatMap",
-    "ImageHeatMap",
-    "LostObject",
-    "ObjectSize",
-    "ObjectTable",
-    "ReceptiveField",
-]
-
 Measure = Literal["flip rate", "relative squared error"]
 
 

@@ -45,6 +45,23 @@ class Shown:
         return _PAGES[type(self).__name__](self)
 
 
+_FILES: Registry[Callable[[Any], Any]] = Registry(
+    "written file", {"FixReport": "equiaudit.api.loading:fixed_module"}
+)
+
+
+class Written(Shown):
+    """A report of something that was written to a file."""
+
+    @property
+    def module(self) -> Any:
+        """The net that was written, a torch.nn.Module in eval mode, loaded from the file.
+
+        InputError where nothing verified was written, or the file is ONNX.
+        """
+        return _FILES["FixReport"](self)
+
+
 class Plotted(Shown):
     """A result with figures."""
 

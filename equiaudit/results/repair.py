@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from equiaudit.results.base import Mismatch
 from equiaudit.results.elsewhere import RuntimeComparison
 from equiaudit.results.loss import Loss
-from equiaudit.results.notebook import Shown
+from equiaudit.results.notebook import Shown, Written
 from equiaudit.results.types import Estimate, Skipped
 
 REPAIR_SCHEMA_VERSION = 1
@@ -249,10 +249,10 @@ class Agreement(_Frozen):
 
     shift: tuple[int, int]
     """Rows and columns, px; measured in this direction and in the one that mirrors it."""
+    votes: int = 1
     bound: float
-    """Share that keeps the choice by the bound of RICS, for exchangeable responses."""
-    expected: float
-    """The same for the landmark rule that is used, places of landmarks being uniform."""
+    """Share that keeps the choice by RICS's bound; of votes what any rule keeps at most."""
+    expected: float  # the same for the landmark rule, places of landmarks being uniform
     same_choice: Estimate | None = None
     label_changes_before: Estimate | None = None
     label_changes_after: Estimate | None = None
@@ -338,7 +338,7 @@ class Cost(_Frozen):
     """Of the file."""
 
 
-class FixReport(Shown, _Frozen):
+class FixReport(Written, _Frozen):
     """What `fix` planned, did, checked and wrote."""
 
     schema_version: int = REPAIR_SCHEMA_VERSION

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from equiaudit.results.base import Estimate, Frozen
 
-__all__ = ["DefectSequence", "SequenceShift"]
-
 
 class DefectSequence(Frozen):
     """One sequence, frame by frame."""

@@ -45,19 +45,15 @@ def _changed(module: nn.Module, path: str, changed: list[str]) -> nn.Module:
     """The module, or a copy of it whose children are changed; parameters are shared."""
     children = list(module.named_children())
     if not children or isinstance(module, DDAC):
-        return _changed_leaf(module, path, changed)
+        twin = _circular_leaf(module, path or type(module).__name__)
+        if twin is not module:
+            kind = type(module).__name__
+            changed.append(f"{path} ({kind})" if path else kind)
+        return twin
     found = {n: _changed(child, f"{path}.{n}".lstrip("."), changed) for n, child in children}
     if all(found[name] is child for name, child in children):
         return module
     return with_children(module, found)
-
-
-def _changed_leaf(module: nn.Module, path: str, changed: list[str]) -> nn.Module:
-    twin = _circular_leaf(module, path or type(module).__name__)
-    if twin is not module:
-        kind = type(module).__name__
-        changed.append(f"{path} ({kind})" if path else kind)
-    return twin
 
 
 def _circular_leaf(module: nn.Module, path: str) -> nn.Module:
@@ -72,17 +68,13 @@ def _circular_leaf(module: nn.Module, path: str) -> nn.Module:
         return CircularPad2d(amounts if isinstance(amounts, int) else tuple(amounts))  # type: ignore[arg-type]
     if isinstance(module, _ADAPTIVE):
         return _mean(module, path)
-    _refuse(module, path)
-    return module
-
-
-def _refuse(module: nn.Module, path: str) -> None:
-    """ValueError for what reads the border of a map and has no circular form here."""
+    # ValueError for what reads the border of a map and has no circular form here.
     kind = type(module).__name__
     if isinstance(module, nn.ConvTranspose2d):
         raise ValueError(f"{path} ({kind}) goes up: put it into MASSUp, with its MASS on the way")
     if isinstance(module, nn.Upsample) and module.align_corners:
         raise ValueError(f"{path} ({kind}) ties the corners of maps together: align_corners=False")
+    return module
 
 
 def _convolution(conv: nn.Conv2d) -> nn.Module:

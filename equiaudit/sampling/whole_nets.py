@@ -28,11 +28,7 @@ def circular_(net: nn.Module) -> nn.Module:
             )
     for parent in list(net.modules()):
         if id(parent) not in inside:
-            _change_children(parent)
+            for name, child in list(parent.named_children()):
+                if not isinstance(child, _LAYERS) and not list(child.children()):
+                    setattr(parent, name, circular(child)[0])
     return net
-
-
-def _change_children(parent: nn.Module) -> None:
-    for name, child in list(parent.named_children()):
-        if not isinstance(child, _LAYERS) and not list(child.children()):
-            setattr(parent, name, circular(child)[0])

@@ -24,8 +24,6 @@ from equiaudit.shifts.protocols import PROTOCOLS, Protocol
 from equiaudit.shifts.series import Series
 from equiaudit.shifts.sliding import CAPS
 
-__all__ = ["Offsets", "ShiftPlan", "make_plan"]
-
 DRAW = "dealt"
 """How offsets are drawn, as results state it: see `_dealt`."""
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from equiaudit.shifts.series import Series
 
-__all__ = ["PROTOCOLS", "Protocol"]
-
 
 @dataclass(frozen=True)
 class Protocol:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from equiaudit.errors import InputError
@@ -62,6 +63,10 @@ class Task(ABC):
 
     name: ClassVar[str]
     """As `--task` and results have it."""
+    audited_by: ClassVar[str]
+    """module:class of the `TaskAudit`, which is imported when a model runs."""
+    reported_by: ClassVar[str] = ""
+    """The module whose `sections` and `html` are the task's, where it has them."""
 
     # What a model returns.
     output: ClassVar[str]
@@ -128,11 +133,13 @@ class Task(ABC):
         """What to note where a guess of this task rests on the shape of outputs alone."""
         return ""
 
-    @abstractmethod
     def audit(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> TaskAudit[Any]:
         """How outputs are compared, and what becomes of the records; for one run."""
+        module, _, name = self.audited_by.partition(":")
+        made: TaskAudit[Any] = getattr(import_module(module), name)(model, dataset, plan, options)
+        return made
 
     def losses(self, *, probabilities: bool) -> Losses:
         """What recovery minimises, where outputs are `probabilities` already and where not."""
@@ -143,11 +150,17 @@ class Task(ABC):
 
     def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
         """Tables of the report that are the task's own; `narrow` for 80 columns."""
-        return ()
+        if not self.reported_by:
+            return ()
+        found: Iterable[Section] = import_module(self.reported_by).sections(result, narrow=narrow)
+        return found
 
     def html(self, result: Result, room: int) -> HtmlSections:
         """The same in HTML, with pictures as long as `room` bytes last."""
-        return HtmlSections()
+        if not self.reported_by:
+            return HtmlSections()
+        found: HtmlSections = import_module(self.reported_by).html(result, room)
+        return found
 
     def wrote(self, columns: Collection[str]) -> bool:
         """Whether a samples.csv with these columns is the task's."""

@@ -140,10 +140,7 @@ class _Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), _MOST_GRADIENT)
         self.optimizer.step()
-        self._follow(step)
-
-    def _follow(self, step: int) -> None:
-        """Move the running average; at first it forgets faster, not to keep the beginning."""
+        # Move the running average; at first it forgets faster, not to keep the beginning.
         kept = min(self.options.average, (1 + step) / (10 + step)) if self.options.average else 0
         with torch.no_grad():
             for name, weight in self.weights.items():

@@ -15,6 +15,7 @@ from artefacts import write_onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+import equiaudit
 from equiaudit.errors import InputError
 from equiaudit.models import PreprocessOverrides, load
 
@@ -153,6 +154,17 @@ def test_several_inputs(tmp_path):
         loaded(path, inputs={"gain": "much", "offset": "1"})
     with pytest.raises(InputError, match="2 values do not fit"):
         loaded(path, inputs={"gain": "1,2", "offset": "1"})
+
+
+def test_constants_per_channel_are_no_second_image(tmp_path):
+    """Keras' Normalization leaves its constants out of the file and makes them inputs."""
+    nodes = [node("Sub", "image mean", "x"), *HEAD]
+    inputs = [value("image", shape=["n", 3, 16, 16]), value("mean", shape=[1, 3, 1, 1])]
+    path = saved(tmp_path / "m.onnx", nodes, inputs=inputs)
+    with pytest.raises(InputError, match="more than the image 'image': mean") as caught:
+        equiaudit.load_model(path, size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3, device="cpu")
+    assert "input=['mean=zeros']" in caught.value.tip
+    agrees(loaded(path, inputs={"mean": "zeros"}))
 
 
 def test_values_are_for_onnx_only():

@@ -15,7 +15,7 @@ from equiaudit.models import (
     preprocess_toml,
     read_preprocess_file,
 )
-from equiaudit.models.preprocess import Given, Hints, resolve_preprocess
+from equiaudit.models.preprocess import Given, Hints, lendable, resolve_preprocess
 
 ROOT = Path(__file__).parents[2]
 FULL = "size = [8, 6]\nmean = [0.1, 0.2, 0.3]\nstd = [1, 1, 1]\n"
@@ -138,6 +138,8 @@ def test_a_fixed_input_cannot_be_overridden():
         ("resize = 1.5", "resize in"),
         ("resize = [1, 2, 3]", "resize in"),
         ("size = [", "is not TOML"),
+        ("crop_margin = -1", "crop_margin in .* must be a positive whole number"),
+        ("crop_votes = 5", "crop_votes in .* must be 1, 4, 9 or 16"),
     ],
 )
 def test_bad_files_name_the_key_and_the_file(tmp_path, text, said):
@@ -165,13 +167,34 @@ def test_flags_are_checked_too():
         Preprocess((8, 6), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), resize=(9, 7)),
         Preprocess((8, 6), (0.5,), (0.25,), channels="gray", dtype="float16"),
         Preprocess((8, 6), (0.0,) * 3, (1.0,) * 3, dtype="uint8", layout="NHWC"),
+        Preprocess((8, 6), (0.5,) * 3, (1.0,) * 3, crop_margin=5, crop_votes=4),
     ],
 )
 def test_written_text_reads_back(tmp_path, seen):
     file = write(tmp_path / "p.toml", preprocess_toml(seen))
     again = resolved(PreprocessOverrides(file=file))
-    for key in ("size", "mean", "std", "channels", "dtype", "layout", "resize", "interpolation"):
+    keys = ("size", "mean", "std", "channels", "dtype", "layout", "resize", "interpolation")
+    for key in (*keys, "crop_margin", "crop_votes"):
         assert getattr(again, key) == getattr(seen, key)
+
+
+def test_a_margin_that_leaves_nothing_of_the_window_is_refused(tmp_path):
+    text = "size = [8, 6]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\ncrop_margin = 6\n"
+    file = write(tmp_path / "p.toml", text)
+    with pytest.raises(InputError, match="crop_margin 6, which leaves nothing of the window"):
+        resolved(PreprocessOverrides(file=file))
+
+
+def test_another_size_than_crops_were_chosen_for_is_refused_and_a_crop_s_is_lent(tmp_path):
+    seen = Preprocess((24, 20), (0.5,) * 3, (1.0,) * 3, crop_margin=4, crop_votes=4)
+    model = tmp_path / "a.pt"
+    write(tmp_path / "a.pt.toml", preprocess_toml(seen))
+    with pytest.raises(InputError, match=r"chooses among crops of 24x20 px .* --size says 20x16"):
+        resolved(PreprocessOverrides(size=(20, 16)), model=model)
+    assert resolved(PreprocessOverrides(size=(24, 20)), model=model).crop_votes == 4
+    lent = lendable(model, Hints())
+    assert lent["size"].value == (20, 16)
+    assert not {"crop_margin", "crop_votes"} & lent.keys()
 
 
 def test_the_types_do_not_import_torch():

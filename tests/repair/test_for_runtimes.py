@@ -3,6 +3,9 @@
 import tomllib
 from itertools import product
 
+import onnx
+import onnxruntime
+import onnxscript.optimizer
 import pytest
 import torch
 from repair import repair_nets as nets
@@ -13,6 +16,7 @@ import equiaudit
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.graphs.capture import capture
 from equiaudit.models import load
+from equiaudit.models.runtimes import RUNTIMES
 from equiaudit.repair.for_runtimes import judged, runtime_notes
 from equiaudit.repair.options import FixOptions, checked_out
 from equiaudit.repair.pipeline import fix
@@ -95,6 +99,43 @@ def test_every_phase_is_bit_equal_in_both_runtimes(fixed):
         expected = run(images)
         for dy, dx in PLACES:
             assert torch.equal(run(images.roll((dy, dx), (2, 3))), expected), (backend, dy, dx)
+
+
+def slimmed(path, target):
+    onnx.save(pytest.importorskip("onnxslim").slim(str(path)), target)
+
+
+def simplified(path, target):
+    onnx.save(pytest.importorskip("onnxsim").simplify(str(path))[0], target)
+
+
+def optimised(path, target):
+    onnx.save(onnxscript.optimizer.optimize(onnx.load(path)), target)
+
+
+def saved_by_onnxruntime(path, target):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def converted(path, target):
+    """By OpenVINO's ovc, whose default keeps weights in float16."""
+    openvino.save_model(openvino.Core().read_model(path), target.with_suffix(".xml"))
+
+
+@pytest.mark.parametrize("by", [slimmed, simplified, optimised, saved_by_onnxruntime, converted])
+def test_what_others_simplify_keeps_its_bits(fixed, tmp_path, by):
+    by(fixed[0], tmp_path / "other.onnx")
+    (path,) = [p for p in tmp_path.iterdir() if p.suffix in (".onnx", ".xml")]
+    images = pictures()
+    for name in ("openvino",) if path.suffix == ".xml" else ("onnxruntime", "openvino"):
+        run = RUNTIMES[name].forward(path, torch.device("cpu"), what="other")
+        (expected,) = run(images).values()
+        for dy, dx in PLACES[1::3]:
+            (moved,) = run(images.roll((dy, dx), (2, 3))).values()
+            assert torch.equal(moved, expected), (name, dy, dx)
 
 
 def test_the_record_says_where_it_was_verified(fixed):

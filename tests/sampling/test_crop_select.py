@@ -11,6 +11,7 @@ from equiaudit.sampling.crop_select import (
     agreement_bound,
     agreement_expected,
     landmark_response,
+    votes_bound,
 )
 
 MARGIN, WINDOW, INPUT = 6, (42, 34), (48, 40)
@@ -154,7 +155,7 @@ def test_what_does_not_fit_is_refused():
         net(torch.zeros(1, 3, 48, 41))
     with pytest.raises(ValueError, match="no room for cells of 4 px"):
         CropPosition(2)(torch.zeros(1, 3, 7, 30))
-    with pytest.raises(ValueError, match="margin and a cell of 1 or more, got 0 and 4"):
+    with pytest.raises(ValueError, match="margin and cells of 1 px or more, got 0 and None"):
         CropPosition(0)
     half = CropSelect(nn.AvgPool2d(2), MARGIN, WINDOW, dense=True)
     with pytest.raises(ValueError, match="a map of 21x17 cannot be put back"):
@@ -170,3 +171,114 @@ def test_what_is_no_number_does_not_raise(value):
     x[..., 20, 20] = value
     offsets = CropPosition(MARGIN)(x)
     assert ((offsets >= 0) & (offsets <= MARGIN)).all()
+
+
+class TestVotes:
+    """Several crops of a lattice that the landmark anchors, averaged."""
+
+    @pytest.mark.parametrize(("margin", "votes"), [(6, 4), (7, 4), (6, 9), (9, 16)])
+    def test_the_mean_is_that_of_a_loop_over_the_crops(self, margin, votes):
+        size = (WINDOW[0] + margin, WINDOW[1] + margin)
+        pictures = photographs(4, size).float()
+        net = nn.Sequential(nn.Conv2d(3, 5, 7, 5), nn.ReLU(), nn.Flatten())
+        position, side = CropPosition(margin, votes=votes), int(votes**0.5)
+        found = CropSelect(net, margin, WINDOW, votes=votes)(pictures)
+        for picture, output, (top, left) in zip(
+            pictures, found, position(pictures).tolist(), strict=True
+        ):
+            corners = [
+                (top + (margin + 1) // side * i, left + (margin + 1) // side * j)
+                for i in range(side)
+                for j in range(side)
+            ]
+            assert max(max(corner) for corner in corners) <= margin
+            crops = [picture[:, y : y + WINDOW[0], x : x + WINDOW[1]] for y, x in corners]
+            expected = torch.stack([net(crop[None])[0] for crop in crops]).mean(0)
+            assert torch.allclose(output, expected, atol=1e-4)
+
+    def test_crops_are_anchored_to_the_landmark(self):
+        """Modulo the pitch, all choices agree with the landmark's place, whatever the votes."""
+        pictures = view(scenes(100), (0, 0))
+        one, four = CropPosition(7)(pictures), CropPosition(7, votes=4)(pictures)
+        assert torch.equal(one % 4, four)
+        assert int(four.max()) == 3
+
+    @pytest.mark.parametrize("shift", [(0, 1), (1, 1), (0, 3)])
+    def test_votes_are_kept_as_often_as_expected_and_never_above_the_bound(self, shift):
+        margin, size = 5, (47, 39)
+        position = CropPosition(margin, votes=4)
+        pictures = scenes()[..., :50, :42]
+        before = pictures[..., :47, :39]
+        after = pictures[..., shift[0] : shift[0] + 47, shift[1] : shift[1] + 39]
+        crops = [
+            {
+                tuple(corner)
+                for corner in (
+                    (at[0] + d[0] + 3 * i, at[1] + d[1] + 3 * j) for i in range(2) for j in range(2)
+                )
+            }
+            for x, d in ((before, (0, 0)), (after, shift))
+            for at in position(x).tolist()
+        ]
+        half = len(crops) // 2
+        kept = [len(a & b) / 4 for a, b in zip(crops[:half], crops[half:], strict=True)]
+        expected = agreement_expected(margin, shift, size, votes=4)
+        assert sum(kept) / half == pytest.approx(expected, abs=0.05)
+        assert expected < votes_bound(margin, shift)
+        assert votes_bound(margin, shift) == (6 - shift[0]) * (6 - shift[1]) / 36
+
+    def test_maps_are_put_back_and_averaged_where_crops_overlap(self):
+        pictures = view(photographs(5, SCENE).float(), (0, 0))
+        offsets = CropPosition(MARGIN, votes=4)(pictures)
+        net = RowsAndColumns()
+        found = CropSelect(net, MARGIN, WINDOW, dense=True, votes=4)(pictures)
+        assert found.shape == (5, 2, *INPUT)
+        for picture, output, (top, left) in zip(pictures, found, offsets.tolist(), strict=True):
+            total, count = torch.zeros(2, *INPUT), torch.zeros(INPUT)
+            for y in (top, top + 3):
+                for x in (left, left + 3):
+                    inside = (slice(y, y + WINDOW[0]), slice(x, x + WINDOW[1]))
+                    total[:, *inside] += net(picture[None, :, *inside])[0]
+                    count[inside] += 1
+            seen = count > 0
+            assert torch.allclose(output[:, seen], (total / count)[:, seen])
+            assert torch.equal(output[:, 0, left], output[:, top, left])
+            assert torch.equal(output[:, -1, -1], output[:, top + 3 + 41, left + 3 + 33])
+
+    def test_every_output_is_averaged_and_whole_numbers_are_refused(self):
+        pictures = view(photographs(3, SCENE).float(), (0, 0))
+        flat = CropSelect(nn.Flatten(), 6, WINDOW, votes=4)
+        both = CropSelect(Two(), 6, WINDOW, votes=4)
+        first, second = both(pictures)
+        assert torch.equal(first, flat(pictures))
+        assert torch.allclose(second["twice"], 2 * first)
+        with pytest.raises(ValueError, match="votes are averaged, and an output is 1-D"):
+            CropSelect(Label(), MARGIN, WINDOW, votes=4)(pictures)
+
+    def test_what_is_no_square_or_does_not_fit_is_refused(self):
+        with pytest.raises(ValueError, match="another square of votes, got 5"):
+            CropPosition(6, votes=5)
+        with pytest.raises(ValueError, match="9 votes need a margin of 2 px, got 1"):
+            CropPosition(1, votes=9)
+
+
+class RowsAndColumns(nn.Module):
+    """A map that tells places in the crop apart."""
+
+    def forward(self, x):
+        rows = torch.arange(x.shape[2], dtype=x.dtype)[:, None] * x[:, :1]
+        return torch.cat([rows, torch.arange(x.shape[3], dtype=x.dtype) * x[:, 1:2]], 1)
+
+
+class Two(nn.Module):
+    """A tuple, and a dict in it."""
+
+    def forward(self, x):
+        return x.flatten(1), {"twice": 2 * x.flatten(1)}
+
+
+class Label(nn.Module):
+    """The class itself."""
+
+    def forward(self, x):
+        return x.flatten(1).argmax(1)

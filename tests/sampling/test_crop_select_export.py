@@ -12,11 +12,11 @@ from equiaudit.sampling.crop_select import CropSelect
 MARGIN, WINDOW, INPUT = 4, (24, 20), (28, 24)
 
 
-@pytest.fixture(scope="module", params=["labels", "maps"])
+@pytest.fixture(scope="module", params=["labels", "maps, 4 votes"])
 def case(request):
-    dense = request.param == "maps"
+    dense, votes = request.param.startswith("maps"), 4 if "votes" in request.param else 1
     net = nn.AvgPool2d(3, 1, 1) if dense else PositionNet(WINDOW)
-    model = CropSelect(net, MARGIN, WINDOW, dense=dense).eval()
+    model = CropSelect(net, MARGIN, WINDOW, dense=dense, votes=votes).eval()
     return model, capture(model, size=INPUT, channels=3, dtype=torch.float32).graph_module
 
 

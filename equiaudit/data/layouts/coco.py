@@ -22,8 +22,6 @@ from equiaudit.data.rules import MaskRule
 from equiaudit.data.tree import Tree
 from equiaudit.errors import InputError
 
-__all__ = ["LAYOUTS", "PolygonDrawings"]
-
 _MOST = 1 << 30
 _START = 1 << 14
 _SHAPE = "segmentation"
@@ -124,6 +122,7 @@ def is_coco(path: Place) -> bool:
 
 
 def loaded(path: Place) -> dict[str, Any]:
+    """What a JSON file holds; InputError where that is no object."""
     try:
         found = json.loads(read_bytes(path, _MOST))
         if not all(isinstance(found[part], list) for part in _PARTS):
@@ -134,6 +133,7 @@ def loaded(path: Place) -> dict[str, Any]:
 
 
 def split_named(name: str) -> str:
+    """train, val or test, as a file is called; empty where it is not."""
     found = re.search("train|val|test", name.rpartition("/")[2].lower())
     return found[0] if found else ""
 
@@ -180,6 +180,7 @@ def _read(tree: Tree, asked: Asked, panoptic: bool) -> Listing:
 
 
 def left_out(tree: Tree, files: Sequence[ImageFile], panoptic: bool) -> tuple[str, ...]:
+    """What is to be said of images that the annotations do not name."""
     kept = {file.name for file in files}
     rest = [i.name for i in tree.images if i.name not in kept and not i.name.startswith("annot")]
     return (f"Images that it does not name, left out: {len(rest)} ({rest[0]}).",) if rest else ()

@@ -16,8 +16,6 @@ from equiaudit.graphs.quiet import quiet
 from equiaudit.models.detectors.inputs import Listed
 from equiaudit.repair.canonical.torch_files import scripted_origin
 
-__all__ = ["canonical_lists"]
-
 
 def canonical_lists(module: nn.Module, channels: int, size: tuple[int, int]) -> Any:
     """A scripted module that takes and returns what `module` does, for images of `size` = (H, W).

@@ -12,8 +12,6 @@ from equiaudit.repair.canonical.onnx_nodes import END, Writer
 from equiaudit.repair.canonical.onnx_position import Image
 from equiaudit.sampling.positions import Positions, cells_of
 
-__all__ = ["moved_positions"]
-
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 

@@ -17,7 +17,7 @@ from equiaudit.repair.outputs.roles import Misfit, looks_like_positions
 from equiaudit.repair.verify.crops import Moved
 from equiaudit.repair.verify.real_shifts import expectations
 from equiaudit.results.repair import Claim
-from equiaudit.sampling.crop_select import CropSelect
+from equiaudit.sampling.crop_select import CropSelect, votes_side
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CropSelectInput:
     """For real shifts: exact wherever the choice goes with the content, which is bounded."""
 
     name: str = "crop-select"
-    understands: frozenset[str] = frozenset({"margin", "positions"})
+    understands: frozenset[str] = frozenset({"margin", "votes", "positions"})
 
     def claim(self, options: FixOptions) -> Claim:
         """About real shifts, and only where the same crop is chosen again."""
@@ -33,57 +33,120 @@ class CropSelectInput:
             exact=True,
             shifts="crop",
             condition=(
-                "wherever a real move by whole pixels keeps the choice of the crop, and not on"
-                " circular shifts"
+                "wherever a real move by whole pixels keeps the choice of the"
+                f" {'crop' if options.votes == 1 else 'crops'}, and not on circular shifts"
             ),
             training="none",
         )
 
     def misfit(self, subject: Subject, options: FixOptions) -> Misfit | None:
         """A model without a torch graph, or images resized to less than the larger input."""
-        if options.margin < 1:
+        if options.margin != "auto" and options.margin < 1:
             raise InputError(f"--margin is {options.margin}.", tip="It is 1 px or more.")
         refused = of_boxes(subject) if subject.model.detector else None
         if refused is not None:
             return refused
         _ = subject.captured  # raises where there is no graph
         how = subject.model.preprocess
-        sides = (how.resize,) * 2 if isinstance(how.resize, int) else how.resize
-        room = None if sides is None else min(a - b for a, b in zip(sides, how.size, strict=True))
-        if room is None or room >= options.margin:
+        margin = _margin(how, options)
+        if options.votes > 1:
+            uncountable = _no_vote(subject, margin, options.votes)
+            if uncountable is not None:
+                return uncountable
+        room = _room(how)
+        if room is None or room >= margin:
             told = subject.dense or bool(subject.model.detector)
             return None if told else _positions(subject, options)
         return Misfit(
-            f"A margin of {options.margin} px needs images of"
-            f" {max(how.size) + options.margin} px, and {subject.model.name} is given images"
+            f"A margin of {margin} px needs images of"
+            f" {max(how.size) + margin} px, and {subject.model.name} is given images"
             f" resized to {how.resize_text}.",
-            f"Give --preprocess with resize = {max(how.size) + options.margin} or more"
+            f"Give --preprocess with resize = {max(how.size) + margin} or more"
             + (f", or --margin {room} at most." if room > 0 else "."),
         )
 
     def around(self, inner: Converted, subject: Subject, options: FixOptions) -> Converted:
         """The net behind the choice, as one graph; the control sees the middle crop."""
-        margin, window = options.margin, inner.preprocess.size
+        margin, votes = _margin(inner.preprocess, options), options.votes
+        window = inner.preprocess.size
         how = _larger(inner.preprocess, margin)
         if subject.model.detector:
             return with_boxes(inner, subject, how, margin)
+        how = replace(how, crop_margin=margin, crop_votes=votes)
         inside = graph_inside(inner.net)
-        chosen: nn.Module = CropSelect(inside, margin, window)
+        chosen: nn.Module = CropSelect(inside, margin, window, votes=votes)
         if subject.dense:
             maps = with_channels_first(inside, subject.layout)
-            chosen = CropSelect(maps, margin, window, dense=True)
+            chosen = CropSelect(maps, margin, window, dense=True, votes=votes)
             chosen = of_layout(chosen, inside, subject.layout)
         middle = Middle(inner.original.graph or subject.graph, margin, window)
+        note = larger_input(how, window, margin)
+        if how.size == _resized(how):
+            note += (
+                "; that is the picture as it is resized for the model, of which it took the middle"
+            )
         return replace(
             inner,
             net=subject.net(recaptured(chosen, how, self.name)),
             original=subject.net(recaptured(middle, how, self.name)),
             preprocess=how,
-            check=Moved(margin, window, subject.dense, subject.threshold),
+            check=Moved(margin, window, subject.dense, subject.threshold, votes=votes),
             margin=margin,
-            agreement=expectations(margin, how.size),
-            notes=(*inner.notes, larger_input(how, window, margin)),
+            agreement=expectations(margin, how.size, votes),
+            notes=(*inner.notes, note),
         )
+
+
+def _resized(how: Preprocess) -> tuple[int, int] | None:
+    """Sides of the largest window of any resized image, px; None where images keep their pixels."""
+    return (how.resize,) * 2 if isinstance(how.resize, int) else how.resize
+
+
+def _room(how: Preprocess) -> int | None:
+    """px that resized images have more than the window, None where they are not resized."""
+    sides = _resized(how)
+    return None if sides is None else min(a - b for a, b in zip(sides, how.size, strict=True))
+
+
+def _margin(how: Preprocess, options: FixOptions) -> int:
+    """The margin asked for; of "auto" what there is, and InputError where that is nothing."""
+    if options.margin != "auto":
+        return options.margin
+    room, boxed = _room(how), how.fit == "letterbox"
+    if room is not None and room > 0 and not boxed:
+        return room
+    why = (
+        "images are letterboxed, which leaves nothing out"
+        if boxed
+        else "nothing says that images are resized"
+        if room is None
+        else f"images are resized to {how.resize_text}, which is no larger"
+    )
+    raise InputError(
+        f"--margin auto takes what the model's resize has more than its window of"
+        f" {how.size[0]}x{how.size[1]} px, and {why}.",
+        tip="Give --margin M, or --preprocess with a larger resize.",
+    )
+
+
+def _no_vote(subject: Subject, margin: int, votes: int) -> Misfit | None:
+    """Why the outputs for several crops cannot be averaged."""
+    if margin + 1 < votes_side(votes):
+        return Misfit(f"{votes} votes need a margin of {votes_side(votes) - 1} px.", "Fewer votes.")
+    if subject.model.detector:
+        return Misfit("Boxes of several crops have no mean.", "Leave --votes out.")
+    if subject.model.outputs_labels:
+        return Misfit(
+            f"{subject.model.name} returns labels, and votes are means of scores.",
+            "Export it without its argmax, or leave --votes out.",
+        )
+    every = subject.every
+    if every is not None and every.probed > 1 and not every.per_image:
+        return Misfit(
+            "Votes are averaged image by image, and an output has no row per image.",
+            "Leave --votes out.",
+        )
+    return None
 
 
 def _positions(subject: Subject, options: FixOptions) -> Misfit | None:

@@ -12,8 +12,6 @@ from equiaudit.repair.save.script_net import DictsNet
 from equiaudit.repair.verify.every_output import EveryOutput
 from equiaudit.sampling.positions import Map, Positions, Role
 
-__all__ = ["of_lists"]
-
 _ROLES: dict[str, Role] = {
     "boxes": Positions("boxes"),
     "keypoints": Positions("keypoints"),

@@ -191,7 +191,10 @@ def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
         _widen(item)
     for node in wide.graph.node:
         for attribute in node.attribute:
-            _widen_attribute(node.op_type, attribute)
+            if attribute.type == AttributeProto.TENSOR:
+                _widen(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to":
+                attribute.i = _TO_FLOAT.get(attribute.i, attribute.i)
     for port in (*wide.graph.input, *wide.graph.output):
         kind = port.type.tensor_type
         kind.elem_type = _TO_FLOAT.get(kind.elem_type, kind.elem_type)
@@ -216,10 +219,3 @@ def _widen(item: TensorProto) -> None:
     if item.data_type in _TO_FLOAT:
         array = numpy_helper.to_array(item).astype("float32")
         item.CopyFrom(numpy_helper.from_array(array, item.name))
-
-
-def _widen_attribute(op_type: str, attribute: AttributeProto) -> None:
-    if attribute.type == AttributeProto.TENSOR:
-        _widen(attribute.t)
-    elif op_type == "Cast" and attribute.name == "to":
-        attribute.i = _TO_FLOAT.get(attribute.i, attribute.i)

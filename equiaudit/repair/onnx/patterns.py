@@ -104,7 +104,8 @@ def _bias(node: fx.Node, module: fx.GraphModule) -> fx.Node | None:
         channels = y.meta["val"].shape[_BIASED[y.target]]  # type: ignore[index]
         shape = tuple(bias.meta["val"].shape)
         if (
-            shape[_BIASED[y.target] :] == _bias_shape(y, channels)
+            shape[_BIASED[y.target] :]
+            == ((channels,) if y.target is aten.linear.default else (channels, 1, 1))
             and bias.meta[  # type: ignore[index]
                 "val"
             ].numel()
@@ -116,10 +117,6 @@ def _bias(node: fx.Node, module: fx.GraphModule) -> fx.Node | None:
 
 _BIASED = {aten.linear.default: -1, aten.conv2d.default: -3}
 """The axis of the outputs, which their bias has as its only long one."""
-
-
-def _bias_shape(y: fx.Node, channels: int) -> tuple[int, ...]:
-    return (channels,) if y.target is aten.linear.default else (channels, 1, 1)
 
 
 def _with_bias(node: fx.Node, y: fx.Node, bias: fx.Node, module: fx.GraphModule) -> fx.Node:

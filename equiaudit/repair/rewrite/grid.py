@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-__all__ = ["FLAT", "Axis", "Grid", "Pairs", "Unpooling"]
-
 
 @dataclass(frozen=True)
 class Axis:

@@ -10,8 +10,6 @@ import torch.fx as fx
 
 from equiaudit.repair.rewrite.grid import Grid, Pairs, Unpooling
 
-__all__ = ["Analysis", "OpPlan", "Refusal", "Refuse", "SizeRule", "State", "Step"]
-
 CANONICAL = "use --method canonical, which leaves the model as it is"
 
 # What the analysis knows of a value: a grid, pairs of positions, indices, several of them, or

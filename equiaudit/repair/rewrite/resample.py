@@ -162,15 +162,12 @@ class _Writer:
         source: Any = node.args[0]
         grid = self.grids[source.name]
         if self.spec.choose == "mass":
-            descend(b, source, grid, self._out(node))
+            descend(b, source, grid, self.grids[node.name])
         blurs = self.spec.filter == "lpf" and short_name(node) == "avg_pool2d"
         if short_name(node) == "slice" or blurs:
             return b.settle(source, grid)
         call = _AtStrideOne(node, _states(self.grids, node))
         return RULES[short_name(node)](call).emit(b, node)
-
-    def _out(self, node: fx.Node) -> Grid:
-        return self.grids[node.name]
 
     def _sampled(self, b: Builder, x: fx.Node, job: _Job) -> fx.Node:
         if self.spec.filter is not None:

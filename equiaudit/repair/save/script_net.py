@@ -19,8 +19,6 @@ from equiaudit.models.types import Preprocess
 from equiaudit.repair.save.formats import Run
 from equiaudit.repair.save.write import Saved, placed
 
-__all__ = ["DictsNet"]
-
 
 @dataclass(frozen=True)
 class DictsNet:

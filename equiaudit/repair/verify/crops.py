@@ -27,12 +27,13 @@ _STILL = "The same crop was chosen after none of the moves, so nothing was compa
 
 @dataclass(frozen=True)
 class Moved:
-    """The same outputs wherever the crop, chosen by `CropPosition(margin)`, moves with the content.
+    """The same outputs wherever the crops, chosen by `CropPosition`, move with the content.
 
     The net takes images (C, H + margin, W + margin) with `window` = (H, W). New content enters at
-    the border as they are rolled by up to `margin`. A move is compared where the choice moved as
-    the content did, since only then the claim says something; `coverage` tells how many those
-    were. Maps (`dense`, of `layout`) are compared on the crop; `threshold` as for `verify`.
+    the border as they are rolled by up to `margin`, or the pitch of the lattice of `votes`. A move
+    is compared where the choice moved as the content did, since only then the claim says something;
+    `coverage` tells how many those were. Maps (`dense`, of `layout`) are compared on the crops;
+    `threshold` as for `verify`.
     """
 
     margin: int
@@ -40,13 +41,14 @@ class Moved:
     dense: bool
     threshold: Threshold = 0.0
     layout: Layout = "NCHW"
+    votes: int = 1
     roles: tuple[Role, ...] = ()
     """Of all outputs, where some hold boxes: those move with the content."""
 
     def __call__(
         self,
         run: Run,
-        original: Run,
+        original: Run | None,
         images: Mapping[str, torch.Tensor],
         *,
         device: str,
@@ -58,55 +60,63 @@ class Moved:
         """Over random places of the margin."""
         stack = torch.stack(list(some(images).values())).to(device)
         with exact_arithmetic():
-            offsets = CropPosition(self.margin)(stack)
+            position = CropPosition(self.margin, votes=self.votes)
+            offsets = position(stack)
             count = max(_LEAST_ROUNDS, comparisons // len(images))
-            shifts, kept = _moves(stack, offsets, self.margin, count, seed)
-            places = (2 * self.margin + 1) ** 2 - 1
+            shifts, kept = _moves(stack, offsets, position, count, seed)
+            places = (2 * position.pitch - 1) ** 2 - 1
             plan = Schedule(shifts, len({*map(tuple, shifts[kept])}), places, "")
             trial = Trial(list(images), stack, plan, kept, until=until)
             figures, done = trial.compared(run, self._matching(offsets))
-            short = trial.first(_CONTROL_ROUNDS * len(images))
-            control = short.errors(original, self._matching(None))
+            first = trial.first(_CONTROL_ROUNDS * len(images))
+            control = None if original is None else first.errors(original, self._matching(None))
         return trial.record(
             figures,
             control,
             [] if kept.any() else [_STILL],
             plan=done,
             subject=subject,
-            criterion=f"where the same crop is chosen, {CRITERION}",
+            criterion=f"where the same {_crops(self.votes)} chosen, {CRITERION}",
             shifts="crop",
             total_stride=(1, 1),
             coverage=(
-                f"{figures.comparisons:,} of {kept.size:,} moves of up to {self.margin} px within"
-                " the margin kept the choice, and those are compared"
+                f"{figures.comparisons:,} of {kept.size:,} moves of up to {position.pitch - 1} px"
+                " within the margin kept the choice, and those are compared"
             ),
             dense=self.dense,
         )
 
     def _matching(self, offsets: torch.Tensor | None) -> Matching:
         if not self.roles:
-            return _Crops(self.window, offsets, self.dense, self.layout, self.threshold)
+            position = CropPosition(self.margin, votes=self.votes)
+            more = position.pitch * (position.side - 1)
+            covered = self.window[0] + more, self.window[1] + more
+            return _Crops(covered, offsets, self.dense, self.layout, self.threshold)
         size = (self.window[0] + self.margin, self.window[1] + self.margin)
         return Roles(size, self.roles, declared=range(len(self.roles)), torus=False)
+
+
+def _crops(votes: int) -> str:
+    return "crop is" if votes == 1 else "crops are"
 
 
 def _moves(
     stack: torch.Tensor,
     offsets: torch.Tensor,
-    margin: int,
+    position: CropPosition,
     count: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    """(rounds, N, 2) moves that take each crop to a random place of the margin, other than its
+    """(rounds, N, 2) moves that take each crop to a random place that may be chosen, other than its
     own, and (rounds, N) whether the choice went along."""
-    rng, position = np.random.default_rng(seed), CropPosition(margin)
+    rng = np.random.default_rng(seed)
     places = offsets.cpu().numpy()
-    sides = margin + 1
-    own = places[:, 0] * sides + places[:, 1]
+    sides = position.pitch
+    own = (places[:, 0] - position.first) * sides + places[:, 1] - position.first
     moves, kept = [], []
     for _ in range(count):
         drawn = (own + rng.integers(1, sides**2, len(own))) % sides**2
-        moves.append(np.stack([drawn // sides, drawn % sides], 1) - places)
+        moves.append(np.stack([drawn // sides, drawn % sides], 1) + position.first - places)
         after = position(rolled(stack, moves[-1].tolist())).cpu().numpy()
         kept.append((after == places + moves[-1]).all(1))
     return np.stack(moves), np.stack(kept)
@@ -116,7 +126,8 @@ def _moves(
 class _Crops:
     """The main output; of maps the part that shows the same content.
 
-    `offsets` (N, 2) is where maps hold the crop; None where they are the window itself.
+    `offsets` (N, 2) is where maps hold what crops of `window` cover; None where they are the window
+    of the net itself.
     """
 
     window: tuple[int, int]

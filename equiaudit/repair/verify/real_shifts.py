@@ -9,7 +9,12 @@ import torch
 
 from equiaudit.metrics.intervals import mean_interval
 from equiaudit.results.repair import Agreement
-from equiaudit.sampling.crop_select import CropPosition, agreement_bound, agreement_expected
+from equiaudit.sampling.crop_select import (
+    CropPosition,
+    agreement_bound,
+    agreement_expected,
+    votes_bound,
+)
 
 REACH = 4
 """Largest real shift that is measured, px."""
@@ -21,13 +26,15 @@ Labels = Callable[[torch.Tensor], torch.Tensor]
 Shift = tuple[int, int]
 
 
-def expectations(margin: int, size: tuple[int, int]) -> tuple[Agreement, ...]:
+def expectations(margin: int, size: tuple[int, int], votes: int = 1) -> tuple[Agreement, ...]:
     """What is known without images, for an input of `size` = window + margin."""
+    bound = agreement_bound if votes == 1 else votes_bound
     return tuple(
         Agreement(
             shift=shift,
-            bound=agreement_bound(margin, shift),
-            expected=agreement_expected(margin, shift, size),
+            votes=votes,
+            bound=bound(margin, shift),
+            expected=agreement_expected(margin, shift, size, votes=votes),
         )
         for d in _DISTANCES
         for shift in ((0, d), (d, d))
@@ -44,19 +51,21 @@ def measured(
     size: tuple[int, int],
     labels: Labels | None,
 ) -> tuple[Agreement, ...]:
-    """`rows` with the shares of images that keep their crop, and whose label changes.
+    """`rows` with the shares of images that keep their crop, and whose label changes; of the votes
+    that are kept, where `rows` speak of several.
 
     `sources` are batches (N, C, h, w), `size` and REACH px of real surroundings on every side,
     as the models receive them. `before` takes the middle window of what `after` takes. Each row
     is measured in two directions, and an image counts once, with its mean over them.
     """
     tables = [_Table() for _ in rows]
+    position = CropPosition(margin, votes=rows[0].votes if rows else 1)
     for source in sources:
-        watch = _Watch(before, after, CropPosition(margin), margin, size, labels)
+        watch = _Watch(before, after, position, margin, size, labels)
         still = watch.at(source, (0, 0))
         for row, table in zip(rows, tables, strict=True):
             moved = [(shift, watch.at(source, shift)) for shift in _directions(row.shift)]
-            table.add([still.against(seen, shift) for shift, seen in moved])
+            table.add([still.against(seen, shift, position) for shift, seen in moved])
     return tuple(
         row.model_copy(update=table.estimates()) for row, table in zip(rows, tables, strict=True)
     )
@@ -75,10 +84,13 @@ class _Seen:
     crops: torch.Tensor
     labels: tuple[torch.Tensor, torch.Tensor] | None
 
-    def against(self, moved: _Seen, shift: Shift) -> dict[str, torch.Tensor]:
-        """0 or 1 per image, by the name of the figure."""
-        kept = (moved.crops == self.crops + torch.tensor(shift)).all(1)
-        found = {"same_choice": kept}
+    def against(
+        self, moved: _Seen, shift: Shift, position: CropPosition
+    ) -> dict[str, torch.Tensor]:
+        """0 or 1 per image, or the share of its votes, by the name of the figure."""
+        steps = (moved.crops - self.crops - torch.tensor(shift)) / position.pitch
+        shared = torch.where(steps == steps.round(), position.side - steps.abs(), 0).clamp(min=0)
+        found = {"same_choice": (shared / position.side).prod(1)}
         if self.labels is not None and moved.labels is not None:
             names = ("label_changes_before", "label_changes_after")
             for name, still, seen in zip(names, self.labels, moved.labels, strict=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from equiaudit.audit.boundary import Changes, boundary_parts, views_of
 from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.shelf import Pile
-from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item
+from equiaudit.audit.task import TaskAudit
+from equiaudit.data import Dataset
 from equiaudit.errors import InputError
 from equiaudit.metrics.dense import mean_difference
 from equiaudit.metrics.intervals import bca_interval
@@ -25,7 +24,6 @@ from equiaudit.models.types import Model
 from equiaudit.results import BoundaryPart, Estimate, PartFigures, ShiftResult
 from equiaudit.shifts import Series, ShiftPlan
 from equiaudit.tasks import TASKS
-from equiaudit.tasks.arrays.block import ArrayBlock
 from equiaudit.tasks.arrays.records import FINITE, ArrayRecord
 
 Floats = NDArray[np.float64]
@@ -35,48 +33,26 @@ _MOST_PARTS = 32
 """Single outputs that a result lists: intervals of thousands would take longer than the scan."""
 
 
-class ArrayAudit(ABC):
+class ArrayAudit(TaskAudit[ArrayRecord]):
     """Some numbers, or some places, per image."""
 
     subject: ClassVar[str]
     """Of causes, as in "changes of the output"."""
     columns: ClassVar[tuple[str, ...]]
     """Of samples.csv, the task's own."""
-    bounded: tuple[str, ...] = ()
-    truth = None
-    """What is known of images comes with the listing."""
+    record = ArrayRecord
 
     def __init__(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
         _check(model, plan, options)
-        self.model, self.dataset, self.plan, self.options = model, dataset, plan, options
+        super().__init__(model, dataset, plan, options)
         self._places = columns_of(plan)
 
     @property
     def key(self) -> str:
         """What is compared."""
         return self.model.task
-
-    def parse(self, line: str) -> ArrayRecord:
-        """A line of the journal."""
-        return ArrayRecord.from_json(line)
-
-    def lost(self, item: Item, reason: str) -> ArrayRecord:
-        """The record of an image that cannot be read."""
-        return ArrayRecord(item.index, item.file, "", unreadable=reason)
-
-    @abstractmethod
-    def open_block(self, sources: Sequence[Source]) -> ArrayBlock:
-        """Begin with some images."""
-
-    def check(self, records: Recs) -> None:
-        """Nothing tells early that going on is a waste."""
-        return
-
-    def shelf(self) -> Pile[ArrayRecord]:
-        """Records as they are."""
-        return Pile()
 
     def passes(self, record: ArrayRecord, array: str, name: str) -> NDArray[Any]:
         """(K, ...) rows of an array under series `name`."""
@@ -103,10 +79,6 @@ class ArrayAudit(ABC):
             parts=self.parts(series, records),
         )
 
-    def figures(self, series: Series, records: Recs) -> dict[str, Floats]:
-        """None, where nothing is bounded."""
-        return {}
-
     def boundary(self, records: Recs) -> tuple[BoundaryPart, ...]:
         """What causes the changes."""
         names = columns_of(self.plan)
@@ -127,14 +99,6 @@ class ArrayAudit(ABC):
     def _changes(self, records: Recs, name: str) -> Floats:
         """(n,) mean change of each image under series `name`; NaN where none was compared."""
         return np.array([_mean(self.change(r, name)) for r in records], np.float64)
-
-    def more(self, records: Recs) -> dict[str, Any]:
-        """No pictures."""
-        return {}
-
-    def gathered(self, pictures: Sequence[Mapping[str, Any]], records: Recs) -> dict[str, Any]:
-        """None."""
-        return {}
 
     def samples_csv(self, records: Recs) -> Iterator[str]:
         """One row per image and kind; a cell that does not apply is empty."""
@@ -161,10 +125,6 @@ class ArrayAudit(ABC):
             dy, dx = self.plan.offsets(series, record.index)[int(np.nanargmax(change))].tolist()
             row |= {"worst_dy": px(dy), "worst_dx": px(dx)}
         return row | {n: _cell(v) for n, v in self.cells(series, record).items()}
-
-    def notes(self, records: Recs) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
 
     def parts(self, series: Series, records: Recs) -> tuple[PartFigures, ...]:
         """Single outputs, where there are several."""

@@ -12,7 +12,7 @@ from equiaudit.audit.jobs import Jobs
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Pile, Records
 from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item
+from equiaudit.data import Dataset
 from equiaudit.metrics.binary import auroc, balanced_accuracy
 from equiaudit.models.outputs import Decisions, decisions_of
 from equiaudit.models.types import Model
@@ -28,6 +28,8 @@ from equiaudit.tasks.classification.table import clean_of, labels_of, predicted_
 class BinaryAudit(LabelAudit):
     """Label 1 where the score is above the threshold."""
 
+    record = ScoredRecord
+
     def __init__(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
@@ -40,20 +42,12 @@ class BinaryAudit(LabelAudit):
     @property
     def key(self) -> str:
         """Labels depend on the threshold."""
-        return f"{self._model.task}:{self._decide}"
-
-    def parse(self, line: str) -> ScoredRecord:
-        """A line of the journal."""
-        return ScoredRecord.from_json(line)
-
-    def lost(self, item: Item, reason: str) -> ScoredRecord:
-        """The record of an image that cannot be read."""
-        return ScoredRecord(item.index, item.file, "", label=item.label, unreadable=reason)
+        return f"{self.model.task}:{self._decide}"
 
     def open_block(self, sources: Sequence[Source]) -> ScoredBlock:
         """Begin with some images."""
-        probabilities = self._model.outputs_probabilities
-        return ScoredBlock(self._plan, sources, probabilities, decide=self._decide)
+        probabilities = self.model.outputs_probabilities
+        return ScoredBlock(self.plan, sources, probabilities, decide=self._decide)
 
     def shelf(self) -> Pile[LabelRecord]:  # type: ignore[override]
         """The records as they are: a table keeps no scores."""
@@ -62,7 +56,7 @@ class BinaryAudit(LabelAudit):
     def shift_result(self, series: Series, records: Records[LabelRecord]) -> ShiftResult:
         """As of labels, and what needs the truth and scores."""
         found = super().shift_result(series, records)
-        if not self._dataset.labelled:
+        if not self.dataset.labelled:
             return found
         return found.model_copy(update={"metrics": found.metrics | _scored(series, records)})
 
@@ -70,7 +64,7 @@ class BinaryAudit(LabelAudit):
         """How the answer is decided, before what is said of labels."""
         how = self._decide
         kind = "probability" if how.probabilities else "logit"
-        of = "the output is a" if self._model.num_classes == 1 else "of two outputs, each a"
+        of = "the output is a" if self.model.num_classes == 1 else "of two outputs, each a"
         limit = "" if how.probabilities else f", a logit of {how.limit:.6g}"
         said = f"{of} {kind}; label 1 is decided for above {how.threshold:g}{limit}"
         return (said, *super().notes(records))

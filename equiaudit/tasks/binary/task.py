@@ -10,17 +10,12 @@ from equiaudit.tasks.classification.task import Classification
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
-    from equiaudit.data import Dataset
-    from equiaudit.models.types import Model
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.binary.audit import BinaryAudit
-
 
 class Binary(Classification):
     """The second of two classes where its probability is above the threshold."""
 
     name = "binary"
+    audited_by = "equiaudit.tasks.binary.audit:BinaryAudit"
     output = "one score (N,), (N, 1) or two (N, 2)"
     guessed = False
     decides = "second"
@@ -39,14 +34,6 @@ class Binary(Classification):
     def fits(self, output: Tensor) -> bool:
         """One or two scores."""
         return super().fits(output) and output.shape[1] in (1, 2)
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> BinaryAudit:
-        """Labels decided by the threshold."""
-        from equiaudit.tasks.binary.audit import BinaryAudit
-
-        return BinaryAudit(model, dataset, plan, options)
 
 
 TASK = Binary()

@@ -13,10 +13,9 @@ from scipy.special import bdtr, bdtrc  # the binomial law; scipy.stats is slow t
 
 from equiaudit.audit.boundary import Changes, boundary_parts, paired_views, unequal
 from equiaudit.audit.jobs import columns_of
-from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.shelf import Records
-from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item
+from equiaudit.audit.task import Source, TaskAudit
+from equiaudit.data import Item
 from equiaudit.errors import InputError
 from equiaudit.metrics import classification
 from equiaudit.metrics.intervals import mean_interval
@@ -48,48 +47,33 @@ _NO_SCORES = (
 )
 
 
-class LabelAudit:
+class LabelAudit(TaskAudit[LabelRecord]):
     """One label per image."""
 
-    truth = None
-    """Labels are known from the listing."""
-
-    def __init__(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> None:
-        self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
-
-    @property
-    def key(self) -> str:
-        """Labels depend on nothing more."""
-        return ""
-
-    def parse(self, line: str) -> LabelRecord:
-        """A line of the journal."""
-        return LabelRecord.from_json(line)
+    record = LabelRecord
 
     def lost(self, item: Item, reason: str) -> LabelRecord:
-        """The record of an image that cannot be read."""
-        return LabelRecord(item.index, item.file, "", label=item.label, unreadable=reason)
+        """With the label that the image has."""
+        return replace(super().lost(item, reason), label=item.label)
 
     def open_block(self, sources: Sequence[Source]) -> LabelBlock:
         """Begin with some images."""
         return LabelBlock(
-            self._plan,
+            self.plan,
             sources,
-            self._model.outputs_probabilities,
-            labels=self._model.outputs_labels,
+            self.model.outputs_probabilities,
+            labels=self.model.outputs_labels,
         )
 
     def check(self, records: Records[LabelRecord]) -> None:
         """Stop when accuracy is no better than chance."""
-        if self._options.accuracy_check:
-            _check_accuracy(self._model, len(self._dataset.items), records)
+        if self.options.accuracy_check:
+            _check_accuracy(self.model, len(self.dataset.items), records)
             refuse_another_order(clean_of(records), labels_of(records))
 
     def shelf(self) -> LabelTable:
         """A packed table."""
-        return LabelTable(self._dataset, self._plan)
+        return LabelTable(self.dataset, self.plan)
 
     def finite(self, records: Records[LabelRecord], name: str) -> NDArray[np.bool_]:
         """(n,) whether the unshifted output and all outputs of series `name` were finite."""
@@ -98,10 +82,10 @@ class LabelAudit:
     def shift_result(self, series: Series, records: Records[LabelRecord]) -> ShiftResult:
         """Consistency and its kin, and the maps."""
         seen = self._observe(series, records)
-        stride = self._plan.stride if not series.pair else None
+        stride = self.plan.stride if not series.pair else None
         return ShiftResult(
             kind=series.name,
-            metrics=classification.summarise(seen, seed=self._plan.seed)
+            metrics=classification.summarise(seen, seed=self.plan.seed)
             | of_protocol(seen, series.measures),
             agreement_map=classification.agreement_map(seen, series.low, series.high, series.parts),
             phase_map=classification.phase_map(seen, stride, series.parts) if stride else None,
@@ -112,7 +96,7 @@ class LabelAudit:
     @property
     def bounded(self) -> tuple[str, ...]:
         """Without what needs scores, where the model returns labels."""
-        scored = () if self._model.outputs_labels else ("confidence_wobble",)
+        scored = () if self.model.outputs_labels else ("confidence_wobble",)
         return tuple(n for n in classification.SHARES if n != "confidence_wobble") + scored
 
     def figures(
@@ -124,29 +108,29 @@ class LabelAudit:
     def _observe(
         self, series: Series, records: Records[LabelRecord]
     ) -> classification.Observations:
-        seen = _observe(series, self._plan, records)
-        if not self._model.outputs_labels:
+        seen = _observe(series, self.plan, records)
+        if not self.model.outputs_labels:
             return seen
         return replace(seen, wobble=None, logit_error=None)
 
     def boundary(self, records: Records[LabelRecord]) -> tuple[BoundaryPart, ...]:
         """What changes the label."""
-        names = columns_of(self._plan)
+        names = columns_of(self.plan)
         finite = records.where(np.all([_finite(records, name) for name in names], axis=0))
         changes = Changes(
             subject="label changes",
-            by_kind={name: _changed(finite, name) for name in self._plan.names},
-            views=paired_views(self._plan, finite.indices, partial(_differ, finite)),
+            by_kind={name: _changed(finite, name) for name in self.plan.names},
+            views=paired_views(self.plan, finite.indices, partial(_differ, finite)),
             mean=mean_interval,
             difference=paired_difference,
-            beyond=unequal(self._plan, partial(_unequal, finite)),
+            beyond=unequal(self.plan, partial(_unequal, finite)),
         )
-        return boundary_parts(self._plan, changes)
+        return boundary_parts(self.plan, changes)
 
     def more(self, records: Records[LabelRecord]) -> dict[str, Any]:
         """The least stable images."""
-        thumbnails = self._options.images
-        found = worst_images(self._model, self._dataset, self._plan, records, thumbnails=thumbnails)
+        thumbnails = self.options.images
+        found = worst_images(self.model, self.dataset, self.plan, records, thumbnails=thumbnails)
         return {"worst": found}
 
     def gathered(
@@ -154,21 +138,21 @@ class LabelAudit:
     ) -> dict[str, Any]:
         """The least stable of all are among those of their parts."""
         taken = {(w.kind, w.file): w for each in pictures for w in each["worst"]}
-        found = worst_images(self._model, self._dataset, self._plan, records, thumbnails=False)
+        found = worst_images(self.model, self.dataset, self.plan, records, thumbnails=False)
         return {"worst": tuple(taken.get((w.kind, w.file), w) for w in found)}
 
     def samples_csv(self, records: Records[LabelRecord]) -> Iterator[str]:
         """One row per image and kind."""
-        names = self._dataset.class_names or dict(enumerate(self._model.class_names or ()))
-        return samples_csv(self._plan, records, names)
+        names = self.dataset.class_names or dict(enumerate(self.model.class_names or ()))
+        return samples_csv(self.plan, records, names)
 
     def notes(self, records: Records[LabelRecord]) -> tuple[str, ...]:
         """What logit errors are errors of, or that there are none; few labels no check of them."""
-        found = _accuracy(self._model, records)
+        found = _accuracy(self.model, records)
         notes = () if found is None or not found.too_few else (found.said,)
-        if self._model.outputs_labels:
+        if self.model.outputs_labels:
             return (*notes, _NO_SCORES)
-        if not self._model.outputs_probabilities:
+        if not self.model.outputs_probabilities:
             return notes
         said = "the model returns probabilities, so its logit errors are errors of probabilities"
         return (*notes, said)

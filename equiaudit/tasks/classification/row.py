@@ -60,17 +60,13 @@ def _always_right(sample: LabelSample) -> bool | None:
     return None if sample.correct is None else sample.correct == sample.offsets
 
 
-def _flips(sample: LabelSample) -> bool | None:
-    return None if sample.agree is None else sample.agree < sample.offsets
-
-
 _FIGURES: dict[str, Callable[[LabelSample], float | None]] = {
     "consistency": lambda sample: sample.consistency,
     "agreement": lambda sample: sample.share(sample.agree),
     "accuracy_clean": lambda sample: _is(_clean_right(sample)),
     "accuracy_shifted": lambda sample: sample.share(sample.correct),
     "accuracy_worst": lambda sample: _is(_always_right(sample)),
-    "flipped": lambda sample: _is(_flips(sample)),
+    "flipped": lambda sample: _is(None if sample.agree is None else sample.agree < sample.offsets),
     "confidence_wobble": lambda sample: sample.confidence_wobble,
     "logit_error": lambda sample: sample.logit_error,
 }

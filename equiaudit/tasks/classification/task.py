@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.classification.catalog import METRICS
 from equiaudit.tasks.classification.row import LabelSample
-from equiaudit.tasks.sections import HtmlSections, Section
 from equiaudit.tasks.sentences import counted
 
 if TYPE_CHECKING:
@@ -16,13 +15,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.results import Result
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.classification.audit import LabelAudit
     from equiaudit.training.losses import Losses
 
 
@@ -30,6 +25,8 @@ class Classification(Task):
     """One of several labels per image."""
 
     name = "classification"
+    audited_by = "equiaudit.tasks.classification.audit:LabelAudit"
+    reported_by = "equiaudit.tasks.classification.report"
     output = "scores (N, classes)"
     returns = "labels"
     guessed = True
@@ -97,31 +94,11 @@ class Classification(Task):
             seed=seed,
         )
 
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> LabelAudit:
-        """Labels compared with labels."""
-        from equiaudit.tasks.classification.audit import LabelAudit
-
-        return LabelAudit(model, dataset, plan, options)
-
     def losses(self, *, probabilities: bool) -> Losses:
         """Of scores."""
         from equiaudit.training.losses import ScoreLosses
 
         return ScoreLosses(probabilities)
-
-    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
-        """The least stable images."""
-        from equiaudit.tasks.classification import report
-
-        return report.sections(result, narrow=narrow)
-
-    def html(self, result: Result, room: int) -> HtmlSections:
-        """The same with thumbnails."""
-        from equiaudit.tasks.classification import report
-
-        return report.html(result, room)
 
     def wrote(self, columns: Collection[str]) -> bool:
         """Labels are there."""

@@ -47,10 +47,6 @@ def _least_stable(series: Series, records: Records[LabelRecord]) -> list[LabelRe
     return [records[int(i)] for i in unstable[order[:_PER_KIND]]]
 
 
-def _agreement(record: LabelRecord, name: str) -> float:
-    return float((record.labels(name) == record.clean).mean())
-
-
 def _worst(
     model: Model,
     dataset: Dataset,
@@ -72,7 +68,7 @@ def _worst(
         clean_confidence=None if math.isnan(record.confidence) else record.confidence,
         flipped_label=label,
         offset=offset,
-        agreement=_agreement(record, series.name),
+        agreement=float((record.labels(series.name) == record.clean).mean()),
     )
     return _with_thumbnails(worst, model, dataset, plan, series, record) if thumbnails else worst
 

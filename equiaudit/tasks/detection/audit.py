@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from equiaudit.audit.boundary import Changes, boundary_parts, views_of
 from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.shelf import Pile, Records
-from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item, TruthReader
+from equiaudit.audit.shelf import Records
+from equiaudit.audit.task import Source, TaskAudit
+from equiaudit.data import Dataset
 from equiaudit.errors import InputError
 from equiaudit.kinds import Kind
 from equiaudit.metrics.intervals import mean_interval
@@ -48,16 +48,17 @@ _NONE_AFTER = 100
 """Images after which a detector that has found nothing is not run further."""
 
 
-class DetectionAudit:
+class DetectionAudit(TaskAudit[BoxRecord]):
     """Boxes compared with boxes."""
 
+    record = BoxRecord
     bounded = BOUNDED
     """Images without boxes have no figure, and are no draws."""
 
     def __init__(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
-        self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
+        super().__init__(model, dataset, plan, options)
         if plan.protocol is not None:
             _check_protocol(plan.protocol, model, dataset)
         for series in plan.series:
@@ -67,47 +68,34 @@ class DetectionAudit:
     @property
     def key(self) -> str:
         """Whether boxes are held against known ones."""
-        return f"known:{self._dataset.truth is not None}"
-
-    @property
-    def truth(self) -> TruthReader | None:
-        """Annotated boxes, where there are any."""
-        return self._dataset.truth
-
-    def parse(self, line: str) -> BoxRecord:
-        """A line of the journal."""
-        return BoxRecord.parse(line)
-
-    def lost(self, item: Item, reason: str) -> BoxRecord:
-        """The record of an image that cannot be read."""
-        return BoxRecord(item.index, item.file, "", unreadable=reason)
+        return f"known:{self.dataset.truth is not None}"
 
     def open_block(self, sources: Sequence[Source]) -> BoxBlock:
         """Begin with some images."""
-        return BoxBlock(self._plan, sources, self._model)
+        return BoxBlock(self.plan, sources, self.model)
 
     def check(self, records: Records[BoxRecord]) -> None:
         """Stop where nothing is found on any image, or nothing that is there."""
         read = records.readable
         self._check_labels(read)
-        if len(read) < min(_NONE_AFTER, len(self._dataset.items) - (len(records) - len(read))):
+        if len(read) < min(_NONE_AFTER, len(self.dataset.items) - (len(records) - len(read))):
             return
         found = any(s.finite and s.total("found") for r in read for s in _all(r))
         finite = any(s.finite for r in read for s in _all(r))
         if finite and not found and not any(r.boxes for r in read):
             raise InputError(
-                f"{self._model.name} finds nothing on any of {len(read)} images, unshifted or"
-                f" shifted ({self._model.reading}).",
+                f"{self.model.name} finds nothing on any of {len(read)} images, unshifted or"
+                f" shifted ({self.model.reading}).",
                 tip="A lower score_threshold finds more; also check size, mean, std and channels.",
             )
 
     def _check_labels(self, read: Sequence[BoxRecord]) -> None:
-        if not self._options.accuracy_check:
+        if not self.options.accuracy_check:
             return
         objects, near, found = unlike(read)
         if objects < _FEWEST or found:
             return
-        over = f"Over {len(read)} images with {objects} annotated boxes {self._model.name}"
+        over = f"Over {len(read)} images with {objects} annotated boxes {self.model.name}"
         tip = "--no-accuracy-check goes on anyway; --layout images takes the images alone."
         if near >= objects / 4:
             raise InputError(
@@ -120,10 +108,6 @@ class DetectionAudit:
             " probably wrong.",
             tip=f"Check --size, --mean, --std, fit, and the units of boxes. {tip}",
         )
-
-    def shelf(self) -> Pile[BoxRecord]:
-        """The records as they are."""
-        return Pile()
 
     def finite(self, records: Records[BoxRecord], name: str) -> NDArray[np.bool_]:
         """(n,) whether the unshifted output and all outputs of series `name` were finite."""
@@ -138,8 +122,8 @@ class DetectionAudit:
     def shift_result(self, series: Series, records: Records[BoxRecord]) -> ShiftResult:
         """The metrics, and boxes kept by offset, phase and distance."""
         own = [r.of(series.name) for r in records]
-        whole, phases = grid_maps(self._plan, series, records)
-        metrics = figures_of(own, seed=self._plan.seed) | precision_figures(records, series.name)
+        whole, phases = grid_maps(self.plan, series, records)
+        metrics = figures_of(own, seed=self.plan.seed) | precision_figures(records, series.name)
         if series.measures:
             metrics |= bounds(records, series.name)
         return ShiftResult(
@@ -147,53 +131,53 @@ class DetectionAudit:
             metrics=metrics,
             agreement_map=whole,
             phase_map=phases,
-            by_distance=by_distance(self._plan, series, records),
+            by_distance=by_distance(self.plan, series, records),
             boxes=self._boxes(series, records),
             notes=(_counted(records, series.name), *_moving(metrics)),
         )
 
     def _boxes(self, series: Series, records: Records[BoxRecord]) -> BoxShift:
-        whole, phases = jitter_maps(self._plan, series, records)
-        names = dict(self._dataset.class_names or enumerate(self._model.class_names or ()))
+        whole, phases = jitter_maps(self.plan, series, records)
+        names = dict(self.dataset.class_names or enumerate(self.model.class_names or ()))
         return BoxShift(
             objects=unstable(records, series.name, names),
-            jitter_by_distance=jitter_by_distance(self._plan, series, records),
+            jitter_by_distance=jitter_by_distance(self.plan, series, records),
             jitter_map=whole,
             jitter_phase_map=phases,
         )
 
     def boundary(self, records: Records[BoxRecord]) -> tuple[BoundaryPart, ...]:
         """What loses boxes or relabels them."""
-        names = columns_of(self._plan)
+        names = columns_of(self.plan)
         finite = records.where(np.all([self.finite(records, name) for name in names], axis=0))
         has = np.array([all(r.of(n).total("counted") for n in names) for r in finite], np.bool_)
         told = finite.where(has) if len(finite) else finite
         changes = Changes(
             subject="boxes that are not kept",
-            by_kind={name: unkept(told, name) for name in self._plan.names},
-            views=views_of(self._plan, [r.index for r in told], partial(unkept, told)),
+            by_kind={name: unkept(told, name) for name in self.plan.names},
+            views=views_of(self.plan, [r.index for r in told], partial(unkept, told)),
             mean=mean_interval,
             difference=paired_difference,
         )
-        return boundary_parts(self._plan, changes)
+        return boundary_parts(self.plan, changes)
 
     def more(self, records: Records[BoxRecord]) -> dict[str, Any]:
         """The least stable images in pictures."""
-        if not self._options.images:
+        if not self.options.images:
             return {}
-        return {"box_examples": examples(self._model, self._dataset, self._plan, records)}
+        return {"box_examples": examples(self.model, self.dataset, self.plan, records)}
 
     def gathered(
         self, pictures: Sequence[Mapping[str, Any]], records: Records[BoxRecord]
     ) -> dict[str, Any]:
         """The least stable of all are among those of their parts."""
         shown = {(e.kind, e.file): e for each in pictures for e in each["box_examples"]}
-        wanted = [(s.name, r.file) for s in self._plan.series for r in least_stable(s, records)]
+        wanted = [(s.name, r.file) for s in self.plan.series for r in least_stable(s, records)]
         return {"box_examples": tuple(shown[key] for key in wanted if key in shown)}
 
     def samples_csv(self, records: Records[BoxRecord]) -> Iterator[str]:
         """One row per image and kind."""
-        return samples_csv(self._plan, records)
+        return samples_csv(self.plan, records)
 
     def notes(self, records: Records[BoxRecord]) -> tuple[str, ...]:
         """How many boxes there are, and what is odd about them."""

@@ -136,7 +136,7 @@ class BoxRecord(ImageRecord):
         return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
-    def parse(cls, line: str) -> Self:
+    def from_json(cls, line: str) -> Self:
         """The inverse of `to_json`; ValueError, TypeError or KeyError on a damaged line."""
         data: dict[str, Any] = json.loads(line)
         series, notes = data.pop("series"), tuple(data.pop("notes"))

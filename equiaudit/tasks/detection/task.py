@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from equiaudit.errors import InputError
 from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.detection.catalog import METRICS
-from equiaudit.tasks.sections import HtmlSections, Section
 from equiaudit.tasks.sentences import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.results import Result
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.detection.audit import DetectionAudit
 
 
 class Detection(Task):
     """Boxes with a class and a score each, any number per image."""
 
     name = "detection"
+    audited_by = "equiaudit.tasks.detection.audit:DetectionAudit"
+    reported_by = "equiaudit.tasks.detection.report"
     output = "boxes with scores and labels, which a declaration or the return type tells of"
     returns = "boxes"
     declared = True
@@ -105,26 +101,6 @@ class Detection(Task):
                 tip="pip install 'equiaudit[detection]', or --layout images for consistency alone.",
             )
         return found
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> DetectionAudit:
-        """Boxes compared with boxes, moved back."""
-        from equiaudit.tasks.detection.audit import DetectionAudit
-
-        return DetectionAudit(model, dataset, plan, options)
-
-    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
-        """Jitter by distance and phase, and the least stable objects."""
-        from equiaudit.tasks.detection import report
-
-        return report.sections(result, narrow=narrow)
-
-    def html(self, result: Result, room: int) -> HtmlSections:
-        """The same, with pictures."""
-        from equiaudit.tasks.detection import report
-
-        return report.html(result, room)
 
 
 TASK = Detection()

@@ -12,12 +12,9 @@ from equiaudit.tasks.embedding.catalog import METRICS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.embedding.audit import EmbeddingAudit
 
 
 def _turns(distance: float, moved: str) -> str:
@@ -30,6 +27,7 @@ class Embedding(ArrayTask):
     """A vector per image, of which the direction counts."""
 
     name = "embedding"
+    audited_by = "equiaudit.tasks.embedding.audit:EmbeddingAudit"
     output = "embeddings (N, D)"
     returns = "embeddings"
     all_images = True
@@ -87,14 +85,6 @@ class Embedding(ArrayTask):
             data, labels=reading.labels_place, layout=reading.layout, limit=limit, seed=seed
         )
         return replace(found, doubt=None)
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> EmbeddingAudit:
-        """Vectors compared with vectors, and with those of all other images."""
-        from equiaudit.tasks.embedding.audit import EmbeddingAudit
-
-        return EmbeddingAudit(model, dataset, plan, options)
 
 
 TASK = Embedding()

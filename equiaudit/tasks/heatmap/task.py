@@ -12,12 +12,9 @@ from equiaudit.tasks.heatmap.catalog import METRICS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.heatmap.audit import HeatmapAudit
 
 
 def _jumps(way: float, moved: str) -> str:
@@ -30,6 +27,7 @@ class Heatmap(ArrayTask):
     """A map per key point, whose highest place is taken."""
 
     name = "heatmap"
+    audited_by = "equiaudit.tasks.heatmap.audit:HeatmapAudit"
     output = "maps (N, C, H, W)"
     returns = "heat maps"
     maps = True
@@ -76,14 +74,6 @@ class Heatmap(ArrayTask):
     def _refuse(self, reading: Reading, names: Iterable[str], of: str, model: Model) -> None:
         why = f"is of {of}, and {model.name} returns heat maps, audited without any truth"
         reading.refuse(tuple(names), why, "Leave it out.")
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> HeatmapAudit:
-        """Places compared with places, moved back."""
-        from equiaudit.tasks.heatmap.audit import HeatmapAudit
-
-        return HeatmapAudit(model, dataset, plan, options)
 
 
 TASK = Heatmap()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from equiaudit.audit.boundary import Changes
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item, TargetReader, TruthReader
+from equiaudit.data import Dataset, TargetReader, TruthReader
 from equiaudit.errors import InputError
 from equiaudit.kinds import Resampled
 from equiaudit.metrics.dense import largest, mean_difference, smallest
@@ -42,6 +42,7 @@ _MEANING = (
 class ImageAudit(MapAudit[ImageRecord]):
     """An image per image, of the window's size."""
 
+    record = ImageRecord
     smooth = True
     carried = True
     columns = (
@@ -92,10 +93,6 @@ class ImageAudit(MapAudit[ImageRecord]):
     def parse(self, line: str) -> ImageRecord:
         """A line of the journal."""
         return ImageRecord.parse(line, ImageSeries)
-
-    def lost(self, item: Item, reason: str) -> ImageRecord:
-        """The record of an image that cannot be read."""
-        return ImageRecord(item.index, item.file, "", unreadable=reason)
 
     def open_block(self, sources: Sequence[Source]) -> ImageBlock:
         """Begin with some images."""
@@ -197,10 +194,6 @@ class ImageAudit(MapAudit[ImageRecord]):
 
     bounded = ()
     """NMSE, PSNR and SSIM are not."""
-
-    def figures(self, series: Series, records: Sequence[ImageRecord]) -> dict[str, Floats]:
-        """None."""
-        return {}
 
     def notes(self, records: Sequence[ImageRecord]) -> tuple[str, ...]:
         """What PSNR and SSIM are relative to, and how many images are equal."""

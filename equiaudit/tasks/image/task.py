@@ -9,12 +9,9 @@ from equiaudit.tasks.image.catalog import METRICS
 from equiaudit.tasks.maps.task import MOVED_BACK, MapTask
 
 if TYPE_CHECKING:
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.image.audit import ImageAudit
     from equiaudit.training.losses import Losses
 
 
@@ -28,6 +25,7 @@ class Images(MapTask):
     """An image per image, of the window's size."""
 
     name = "image"
+    audited_by = "equiaudit.tasks.image.audit:ImageAudit"
     returns = "images"
 
     metrics = METRICS
@@ -64,14 +62,6 @@ class Images(MapTask):
         from equiaudit.data import has_targets
 
         return "task image, as there are targets" if has_targets(data) else ""
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> ImageAudit:
-        """Images compared with images, moved back."""
-        from equiaudit.tasks.image.audit import ImageAudit
-
-        return ImageAudit(model, dataset, plan, options)
 
     def losses(self, *, probabilities: bool) -> Losses:
         """Of values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from equiaudit.audit.boundary import Changes, Views, boundary_parts, views_of
 from equiaudit.audit.forward import blank
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.shelf import Pile
-from equiaudit.data import Dataset, TruthReader
+from equiaudit.audit.task import TaskAudit
+from equiaudit.data import Dataset
 from equiaudit.errors import InputError
 from equiaudit.metrics.lattice import px
 from equiaudit.models.types import Model
@@ -35,7 +35,7 @@ def _is_finite(record: MapRecord[Any], name: str) -> bool:
     return record.finite and record.of(name).finite
 
 
-class MapAudit(ABC, Generic[Rec]):
+class MapAudit(TaskAudit[Any], Generic[Rec]):
     """One map per image."""
 
     smooth: bool
@@ -44,14 +44,12 @@ class MapAudit(ABC, Generic[Rec]):
     """Whether unshifted outputs are moved by fractions, to be compared."""
     columns: tuple[str, ...]
     """Of samples.csv, after file and kind."""
-    bounded: tuple[str, ...]
-    """See `Task`."""
 
     def __init__(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
         _check_plan(plan)
-        self.model, self.dataset, self.plan, self.options = model, dataset, plan, options
+        super().__init__(model, dataset, plan, options)
         self.frames = Frames(plan.window, model.device, carried=self.carried)
         output = blank(model)
         self.channels = int(output.shape[1])
@@ -61,18 +59,6 @@ class MapAudit(ABC, Generic[Rec]):
     def key(self) -> str:
         """How masks are read, and what is compared."""
         return f"{self.model.task}:{self.truth}"
-
-    @property
-    def truth(self) -> TruthReader | None:
-        """How masks or targets are read."""
-        return self.dataset.truth
-
-    def check(self, records: Sequence[Rec]) -> None:
-        """Nothing of a map tells early that going on is a waste."""
-
-    def shelf(self) -> Pile[Rec]:
-        """Records as they are: a map's take little beside the map."""
-        return Pile()
 
     def finite(self, records: Sequence[Rec], name: str) -> NDArray[np.bool_]:
         """(n,) whether the unshifted output and all outputs of series `name` were finite."""

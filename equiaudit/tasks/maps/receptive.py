@@ -27,7 +27,10 @@ def receptive_field(model: Model) -> ReceptiveField:
     """
     height, width = model.preprocess.size
     noise = _noise(model)
-    places = _near_centre(height, width)
+    # Places of different phases around the centre.
+    y, x = height // 2, width // 2
+    steps = [(0, 0), (1, 1), (2, 3), (3, 2), (-1, 4), (-2, -3), (5, -1), (-4, -5)]
+    places = [(min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)) for dy, dx in steps]
     try:
         plain = _run_alone(model, noise)
         changes = [_changed(model, noise, plain, place) for place in places]
@@ -49,13 +52,6 @@ def _noise(model: Model) -> Tensor:
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(model.device)
     noise = torch.randn(shape, generator=generator)
     return noise.to(torch.float16 if how.dtype == "float16" else torch.float32).to(model.device)
-
-
-def _near_centre(height: int, width: int) -> list[tuple[int, int]]:
-    """Places of different phases around the centre."""
-    y, x = height // 2, width // 2
-    steps = [(0, 0), (1, 1), (2, 3), (3, 2), (-1, 4), (-2, -3), (5, -1), (-4, -5)]
-    return [(min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)) for dy, dx in steps]
 
 
 def _run_alone(model: Model, image: Tensor) -> Tensor:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from equiaudit.tasks.base import Task
-from equiaudit.tasks.sections import HtmlSections, Section
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.results import Result
 
 MOVED_BACK = (
     "Moved back",
@@ -26,6 +23,7 @@ class MapTask(Task):
     """One map per image."""
 
     output = "maps (N, C, H, W)"
+    reported_by = "equiaudit.tasks.maps.report"
     maps = True
 
     def fits(self, output: Tensor) -> bool:
@@ -39,15 +37,3 @@ class MapTask(Task):
             f"is of one class per image, and {model.name} returns {self.name} maps",
             "Put masks into masks/ beside images/.",
         )
-
-    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
-        """The change by distance to the border, and the least stable images."""
-        from equiaudit.tasks.maps import report
-
-        return report.sections(result, narrow=narrow)
-
-    def html(self, result: Result, room: int) -> HtmlSections:
-        """The same, and where the window changes."""
-        from equiaudit.tasks.maps import report
-
-        return report.html(result, room)

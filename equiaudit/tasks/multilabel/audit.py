@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from equiaudit.audit.boundary import Changes, boundary_parts, paired_views, unequal
 from equiaudit.audit.jobs import columns_of
 from equiaudit.audit.options import ScanOptions
-from equiaudit.audit.shelf import Pile, Records
-from equiaudit.audit.task import Source
-from equiaudit.data import Dataset, Item, TruthReader
+from equiaudit.audit.shelf import Records
+from equiaudit.audit.task import Source, TaskAudit
+from equiaudit.data import Dataset
 from equiaudit.errors import InputError
 from equiaudit.metrics import classification, multilabel
 from equiaudit.metrics.intervals import mean_interval
@@ -35,16 +34,19 @@ _FEW = 30
 _ABOUT = ("file", "kind", "labels", "clean_labels", "offsets")
 
 
-class SetAudit:
+class SetAudit(TaskAudit[SetRecord]):
     """Sets of classes, decided at a threshold."""
+
+    record = SetRecord
+    bounded = multilabel.MEANS
 
     def __init__(
         self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
     ) -> None:
+        super().__init__(model, dataset, plan, options)
         decide = decisions_of(model)
         if decide is None:
             raise ValueError(f"{model.task} decides nothing")
-        self._model, self._dataset, self._plan, self._options = model, dataset, plan, options
         self._decide: Decisions = decide
         if plan.protocol is not None and plan.protocol not in TASKS[model.task].protocols:
             raise InputError(
@@ -56,29 +58,16 @@ class SetAudit:
     @property
     def key(self) -> str:
         """What is decided depends on the threshold, what is right on the table."""
-        return f"{self._model.task}:{self._decide}:{self._dataset.truth is not None}"
-
-    @property
-    def truth(self) -> TruthReader | None:
-        """The table's, where there is one."""
-        return self._dataset.truth
-
-    def parse(self, line: str) -> SetRecord:
-        """A line of the journal."""
-        return SetRecord.from_json(line)
-
-    def lost(self, item: Item, reason: str) -> SetRecord:
-        """The record of an image that cannot be read."""
-        return SetRecord(item.index, item.file, "", unreadable=reason)
+        return f"{self.model.task}:{self._decide}:{self.dataset.truth is not None}"
 
     def open_block(self, sources: Sequence[Source]) -> SetBlock:
         """Begin with some images."""
-        return SetBlock(self._plan, sources, self._decide, self._model.num_classes or 0)
+        return SetBlock(self.plan, sources, self._decide, self.model.num_classes or 0)
 
     def check(self, records: Records[SetRecord]) -> None:
         """Stop when decisions are no better than chance."""
-        total = len(self._dataset.items)
-        if not self._options.accuracy_check or len(records) < min(_CHECK_AFTER, total):
+        total = len(self.dataset.items)
+        if not self.options.accuracy_check or len(records) < min(_CHECK_AFTER, total):
             return
         found = _above_chance(records.readable)
         if found is None or found[1] or found[0] < _FEW:
@@ -91,10 +80,6 @@ class SetAudit:
             " --no-accuracy-check goes on anyway.",
         )
 
-    def shelf(self) -> Pile[SetRecord]:
-        """The records as they are: bits."""
-        return Pile()
-
     def finite(self, records: Records[SetRecord], name: str) -> NDArray[np.bool_]:
         """(n,) whether all outputs were."""
         return np.array([r.finite and name not in r.nonfinite for r in records], np.bool_)
@@ -103,11 +88,11 @@ class SetAudit:
         """Consistency and its kin, the maps, and a row per class."""
         seen = self._sets(series, records)
         of_sets = seen.observations()
-        stride = self._plan.stride if not series.pair else None
-        rows = multilabel.class_rows(seen, self._names, _MOST_CLASSES, seed=self._plan.seed)
+        stride = self.plan.stride if not series.pair else None
+        rows = multilabel.class_rows(seen, self._names, _MOST_CLASSES, seed=self.plan.seed)
         return ShiftResult(
             kind=series.name,
-            metrics=multilabel.summarise(seen, seed=self._plan.seed),
+            metrics=multilabel.summarise(seen, seed=self.plan.seed),
             agreement_map=classification.agreement_map(
                 of_sets, series.low, series.high, series.parts
             ),
@@ -116,8 +101,6 @@ class SetAudit:
             classes=tuple(rows),
             notes=(series.meaning,) if series.meaning else (),
         )
-
-    bounded = multilabel.MEANS
 
     def figures(
         self, series: Series, records: Records[SetRecord]
@@ -129,34 +112,24 @@ class SetAudit:
 
     def boundary(self, records: Records[SetRecord]) -> tuple[BoundaryPart, ...]:
         """What changes decisions."""
-        names = columns_of(self._plan)
+        names = columns_of(self.plan)
         finite = records.where(np.all([self.finite(records, name) for name in names], axis=0))
         changes = Changes(
             subject="changes of the set",
-            by_kind={name: _changed(finite, name) for name in self._plan.names},
-            views=paired_views(self._plan, finite.indices, partial(_differ, finite)),
+            by_kind={name: _changed(finite, name) for name in self.plan.names},
+            views=paired_views(self.plan, finite.indices, partial(_differ, finite)),
             mean=mean_interval,
             difference=paired_difference,
-            beyond=unequal(self._plan, partial(_unequal, finite)),
+            beyond=unequal(self.plan, partial(_unequal, finite)),
         )
-        return boundary_parts(self._plan, changes)
-
-    def more(self, records: Records[SetRecord]) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def gathered(
-        self, pictures: Sequence[Mapping[str, Any]], records: Records[SetRecord]
-    ) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        return boundary_parts(self.plan, changes)
 
     def samples_csv(self, records: Records[SetRecord]) -> Iterator[str]:
         """One row per image and kind; sets as class indices with | between."""
         yield _row((*_ABOUT, *multilabel.MEANS, "nonfinite"))
-        place = {s.name: dict(self._shares(s, records)) for s in self._plan.series}
+        place = {s.name: dict(self._shares(s, records)) for s in self.plan.series}
         for record in records:
-            for series in self._plan.series:
+            for series in self.plan.series:
                 yield _row(self._cells(record, series, place[series.name]))
 
     def _shares(
@@ -175,7 +148,7 @@ class SetAudit:
         known = record.true()
         labels = "" if known is None else _listed(known)
         clean = _listed(record.decided()) if record.finite else ""
-        count = len(self._plan.offsets(series, record.index))
+        count = len(self.plan.offsets(series, record.index))
         lost = record.nonfinite.get(series.name, 0) + (not record.finite)
         figures = own.get(record.index, ("",) * len(multilabel.MEANS))
         return (record.file, series.name, labels, clean, count, *figures, lost)
@@ -197,14 +170,14 @@ class SetAudit:
 
     @property
     def _names(self) -> dict[int, str]:
-        return dict(self._dataset.class_names or enumerate(self._model.class_names or ()))
+        return dict(self.dataset.class_names or enumerate(self.model.class_names or ()))
 
     def _sets(self, series: Series, records: Records[SetRecord]) -> multilabel.Sets:
         found = list(records)
         known = [record.true() for record in found]
         truth = [each for each in known if each is not None]
         return multilabel.Sets(
-            offsets=np.stack([self._plan.offsets(series, record.index) for record in found]),
+            offsets=np.stack([self.plan.offsets(series, record.index) for record in found]),
             shifted=np.stack([record.of(series.name) for record in found]),
             clean=np.stack([record.decided() for record in found]),
             truth=np.stack(truth) if len(truth) == len(found) else None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +52,7 @@ class SetRecord(ImageRecord):
     @classmethod
     def from_json(cls, line: str) -> Self:
         """The inverse of `to_json`; ValueError, TypeError or KeyError on a damaged line."""
-        data: dict[str, Any] = json.loads(line)
-        data["notes"] = tuple(data["notes"])
-        found = cls(**data)
+        found = super(SetRecord, cls).from_json(line)
         for bits in (found.clean, found.known or "", *found.shifted.values()):
             unpacked(bits, found.classes)
         return found

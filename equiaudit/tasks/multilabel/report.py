@@ -31,7 +31,7 @@ def tables(result: Result) -> list[tuple[str, tuple[ClassDecisions, ...]]]:
     return [(visible(s.kind), s.classes) for s in result.shifts.values() if s.classes]
 
 
-def html(result: Result) -> HtmlSections:
+def html(result: Result, room: int) -> HtmlSections:
     """The same."""
     found = [(kind, [_cells(one) for one in classes[:_LISTED]]) for kind, classes in tables(result)]
     shown = fragment("equiaudit.tasks.multilabel", "classes", tables=found, header=_WIDE)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from equiaudit.errors import InputError
 from equiaudit.tasks.base import Measure, Task, TruthWords
 from equiaudit.tasks.multilabel.catalog import METRICS
-from equiaudit.tasks.sections import HtmlSections, Section
 from equiaudit.tasks.sentences import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.results import Result
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.multilabel.audit import SetAudit
     from equiaudit.training.losses import Losses
 
 
@@ -28,6 +22,8 @@ class Multilabel(Task):
     """A set of labels per image: every class is decided for or not."""
 
     name = "multilabel"
+    audited_by = "equiaudit.tasks.multilabel.audit:SetAudit"
+    reported_by = "equiaudit.tasks.multilabel.report"
     output = "a score per class (N, classes), each held against a threshold"
     returns = "several labels per image"
     scores = True
@@ -122,31 +118,11 @@ class Multilabel(Task):
             split=reading.split,
         )
 
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> SetAudit:
-        """Sets compared with sets."""
-        from equiaudit.tasks.multilabel.audit import SetAudit
-
-        return SetAudit(model, dataset, plan, options)
-
     def losses(self, *, probabilities: bool) -> Losses:
         """Of each class by itself."""
         from equiaudit.training.losses import SetLosses
 
         return SetLosses(probabilities)
-
-    def sections(self, result: Result, *, narrow: bool) -> Iterable[Section]:
-        """The classes, the least consistent first."""
-        from equiaudit.tasks.multilabel import report
-
-        return report.sections(result, narrow=narrow)
-
-    def html(self, result: Result, room: int) -> HtmlSections:
-        """The same."""
-        from equiaudit.tasks.multilabel import report
-
-        return report.html(result)
 
 
 TASK = Multilabel()

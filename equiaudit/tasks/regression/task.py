@@ -11,12 +11,9 @@ from equiaudit.tasks.regression.catalog import METRICS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.regression.audit import RegressionAudit
 
 
 def _moves(change: float, moved: str) -> str:
@@ -29,6 +26,7 @@ class Regression(ArrayTask):
     """Numbers that a shift should leave as they are: an age, a depth, an angle."""
 
     name = "regression"
+    audited_by = "equiaudit.tasks.regression.audit:RegressionAudit"
     output = "numbers (N, K) or (N,)"
     returns = "numbers"
     part = "output"
@@ -80,14 +78,6 @@ class Regression(ArrayTask):
             limit=limit,
             seed=seed,
         )
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> RegressionAudit:
-        """Numbers compared with numbers."""
-        from equiaudit.tasks.regression.audit import RegressionAudit
-
-        return RegressionAudit(model, dataset, plan, options)
 
 
 TASK = Regression()

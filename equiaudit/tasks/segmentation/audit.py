@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from equiaudit.audit.boundary import Changes
 from equiaudit.audit.options import ScanOptions
 from equiaudit.audit.task import Source
-from equiaudit.data import ClassTable, Dataset, Item, MaskReader
+from equiaudit.data import ClassTable, Dataset, MaskReader
 from equiaudit.kinds import around
 from equiaudit.metrics.dense import iou_estimates, largest, mean_iou
 from equiaudit.metrics.flips import flip_difference, flip_interval, flip_ratio, kept_of
@@ -50,6 +50,7 @@ _MEANING = (
 class SegmentationAudit(MapAudit[SegmentationRecord]):
     """A class per pixel."""
 
+    record = SegmentationRecord
     smooth = False
     columns = (
         "offsets",
@@ -79,10 +80,6 @@ class SegmentationAudit(MapAudit[SegmentationRecord]):
     def parse(self, line: str) -> SegmentationRecord:
         """A line of the journal."""
         return SegmentationRecord.parse(line, SegmentationSeries)
-
-    def lost(self, item: Item, reason: str) -> SegmentationRecord:
-        """The record of an image that cannot be read."""
-        return SegmentationRecord(item.index, item.file, "", unreadable=reason)
 
     def open_block(self, sources: Sequence[Source]) -> SegmentationBlock:
         """Begin with some images."""

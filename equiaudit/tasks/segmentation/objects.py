@@ -145,7 +145,9 @@ def new_objects(moved: Moved, back: Tensor, clean: Tensor, true: Tensor | None) 
         return 0
     predicted, candidates = back.cpu().numpy(), fresh.cpu().numpy()
     known = (back == clean) if true is None else (back == clean) | (back == true)
-    ids, classes, boxes = components(np.where(_among(predicted, candidates), predicted, 0))
+    ids, classes, boxes = components(
+        np.where(np.isin(predicted, np.unique(predicted[candidates])), predicted, 0)
+    )
     new = np.zeros(len(classes) + 1, np.bool_)
     new[np.unique(ids[candidates])] = True
     new[np.unique(ids[known.cpu().numpy()])] = False
@@ -154,11 +156,6 @@ def new_objects(moved: Moved, back: Tensor, clean: Tensor, true: Tensor | None) 
         (height, width), (top, bottom, left, right) = predicted.shape, boxes.T
         new[1:] &= (top > 0) & (left > 0) & (bottom < height) & (right < width)
     return int(new.sum())
-
-
-def _among(predicted: Labels, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where the class is one of those of the candidates."""
-    return np.isin(predicted, np.unique(predicted[candidates]))
 
 
 def components(labels: Labels) -> tuple[NDArray[np.int32], Labels, Labels]:

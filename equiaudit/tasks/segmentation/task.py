@@ -14,13 +14,10 @@ from equiaudit.tasks.segmentation.catalog import METRICS
 from equiaudit.tasks.sentences import counted, one_in
 
 if TYPE_CHECKING:
-    from equiaudit.audit.options import ScanOptions
     from equiaudit.data import Dataset, Place
     from equiaudit.data.reading import Reading
     from equiaudit.models.types import Model
     from equiaudit.results import Result
-    from equiaudit.shifts import ShiftPlan
-    from equiaudit.tasks.segmentation.audit import SegmentationAudit
     from equiaudit.training.losses import Losses
 
 
@@ -37,6 +34,7 @@ class Segmentation(MapTask):
     """A class per pixel."""
 
     name = "segmentation"
+    audited_by = "equiaudit.tasks.segmentation.audit:SegmentationAudit"
     returns = "segmentations"
     guessed = True
     scores = True
@@ -130,14 +128,6 @@ class Segmentation(MapTask):
         if has_masks(data):
             return ""
         return "task segmentation, from the shape of the output; --task image for image outputs"
-
-    def audit(
-        self, model: Model, dataset: Dataset, plan: ShiftPlan, options: ScanOptions
-    ) -> SegmentationAudit:
-        """Label maps compared with label maps, moved back."""
-        from equiaudit.tasks.segmentation.audit import SegmentationAudit
-
-        return SegmentationAudit(model, dataset, plan, options)
 
     def losses(self, *, probabilities: bool) -> Losses:
         """Of scores."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from equiaudit.api import load_model
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair import methods
 from equiaudit.repair.methods import Converted, FixOptions, Misfit, Subject, method
-from equiaudit.repair.pipeline import fix
+from equiaudit.repair.pipeline import fix, verify_model
 from equiaudit.repair.verify.circular import Circular
 from equiaudit.report.repair import render_fix
 from equiaudit.results.repair import Claim, TrainingRecord, TrainingStage
@@ -268,6 +269,98 @@ class TestCropSelect:
         misfit = method("crop-select").misfit(Subject(resized), CROP)
         assert misfit is not None
         assert "resized to 24" in misfit.reason
+
+
+class TestVotes:
+    """crop-select with --votes and --margin auto, and `verify` of what it writes."""
+
+    def test_votes_verify_in_a_file_that_verify_knows_again(self, tmp_path: Path) -> None:
+        out, net = tmp_path / "a.pt", model_of(nets.TinyResNet())
+        report = fix(net, out, replace(CROP, votes=4))
+        assert report.outcome == "written"
+        for record in report.verifications:
+            assert record.figures.exact
+            assert record.control_failed
+            assert "crops are chosen" in record.criterion
+        said = " ".join(render_fix(report).split())
+        assert "votes kept: bound" in said
+        assert "any rule that averages crops, here 4 of them" in said
+        how = load_model(out).preprocess
+        assert (how.size, how.crop_margin, how.crop_votes) == ((24, 32), 8, 4)
+        found = verify_model(load_model(out, task="classification"), against=net, comparisons=300)
+        assert found.passed
+        assert found.shifts == "crop"
+        assert found.control_failed
+
+    def test_control_another_number_of_votes_or_margin_is_not_the_file_s(
+        self, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "a.pt"
+        fix(model_of(nets.TinyResNet()), out, replace(CROP, votes=4))
+        read = load_model(out, task="classification")
+        for wrong in ({"crop_votes": 1}, {"crop_margin": 6}):
+            told = replace(read, preprocess=replace(read.preprocess, **wrong))
+            assert not verify_model(told, comparisons=300).passed
+
+    def test_a_model_of_another_size_is_no_control_and_positions_have_no_use(
+        self, tmp_path: Path
+    ) -> None:
+        out, net = tmp_path / "a.pt", model_of(nets.TinyResNet())
+        fix(net, out, CROP)
+        read = load_model(out, task="classification")
+        with pytest.raises(InputError, match="takes 24x32 px, and the one to verify chooses among"):
+            verify_model(read, against=read, comparisons=60)
+        with pytest.raises(InputError, match="its main output alone is compared"):
+            verify_model(read, positions=(("0", "none"),), comparisons=60)
+
+    def test_maps_are_averaged_in_their_place(self, tmp_path: Path) -> None:
+        net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
+        model = model_of(nets.randomise(net), task="segmentation")
+        report = fix(model, tmp_path / "a.pt", replace(CROP, votes=4))
+        assert report.outcome == "written"
+        assert all(
+            record.figures.exact and record.control_failed for record in report.verifications
+        )
+
+    def test_labels_and_too_small_margins_are_misfits(self) -> None:
+        labels = Subject(replace(model_of(nets.TinyResNet()), outputs_labels=True))
+        misfit = method("crop-select").misfit(labels, replace(CROP, votes=4))
+        assert misfit is not None
+        assert "returns labels" in misfit.reason
+        subject = Subject(model_of(nets.TinyResNet()))
+        misfit = method("crop-select").misfit(subject, replace(CROP, margin=1, votes=9))
+        assert misfit is not None
+        assert "9 votes need a margin of 2 px" in misfit.reason
+
+    @pytest.mark.parametrize(
+        ("resize", "size"), [(30, (22, 30)), ((20, 40), (20, 28)), ((64, 25), (17, 25))]
+    )
+    def test_auto_takes_the_picture_that_the_pipeline_has(
+        self, resize: int | tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        model = model_of(nets.TinyResNet())
+        model = replace(model, preprocess=replace(model.preprocess, resize=resize))
+        options = replace(CROP, margin="auto")
+        recipe = method("crop-select")
+        assert recipe.misfit(Subject(model), options) is None
+        made = recipe.convert(Subject(model), options)
+        assert made.preprocess.size == size
+        assert made.preprocess.resize == resize
+        assert made.margin == size[0] - SIZE[0]
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({}, "nothing says that images are resized"),
+            ({"resize": 24}, "resized to 24, which is no larger"),
+            ({"fit": "letterbox"}, "letterboxed"),
+        ],
+    )
+    def test_auto_without_room_says_why(self, changes: dict[str, Any], words: str) -> None:
+        model = model_of(nets.TinyResNet())
+        model = replace(model, preprocess=replace(model.preprocess, **changes))
+        with pytest.raises(InputError, match=words):
+            method("crop-select").misfit(Subject(model), replace(CROP, margin="auto"))
 
 
 def test_canonical_says_whether_there_was_a_border(tmp_path: Path) -> None:

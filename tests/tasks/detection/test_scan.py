@@ -164,7 +164,7 @@ def test_records_are_read_back_as_they_were(tmp_path):
         for d in [decode(i, geometry(model.preprocess, 0))]
     ]
     for record in run_block(task, model, plan, sources, 4):
-        assert BoxRecord.parse(record.to_json()) == record
+        assert BoxRecord.from_json(record.to_json()) == record
     assert whole.metric("circular.boxes_kept").n == 10
 
 

@@ -79,7 +79,9 @@ def _target(call: Call, x: Value) -> _Target:
     sizes = call.ints(call.optional(3), "sizes")
     if sizes:
         full = _full(x, sizes, axes, list(x.shape))
-        _keeps(x, full, call.fixed_batch)
+        batch_kept = full[0] == x.shape[0] or (is_batch(x.shape[0]) and full[0] == call.fixed_batch)
+        if len(full) != 4 or not batch_kept or full[1] != x.shape[1]:
+            raise Untranslated("it resizes other axes than those of the image")
         h, w = full[2:]
         return _Target((h, w), (h / x.shape[2], w / x.shape[3]))
     scales = call.numbers(call.optional(2), "scales") or []
@@ -95,12 +97,6 @@ def _full(x: Value, given: list[_T], axes: list[int] | None, default: list[_T]) 
     for axis, value in zip(axes, given, strict=True):
         full[axis % x.ndim] = value
     return full
-
-
-def _keeps(x: Value, sizes: list[int], fixed_batch: int | None) -> None:
-    batch_kept = sizes[0] == x.shape[0] or (is_batch(x.shape[0]) and sizes[0] == fixed_batch)
-    if len(sizes) != 4 or not batch_kept or sizes[1] != x.shape[1]:
-        raise Untranslated("it resizes other axes than those of the image")
 
 
 def _scaled(x: Value, scales: list[float]) -> _Target:

@@ -15,8 +15,6 @@ from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call, pair_rule, rule
 from equiaudit.sampling.order_free import order_free_attention, order_free_product
 
-__all__ = ["PAIR_BIAS", "product_of"]
-
 PAIR_BIAS = "a bias per pair of positions, which belongs to absolute places"
 _PER_POSITION = "a matrix product with a weight per position of the image"
 _EFFECT = "sums in an order that depends on position"

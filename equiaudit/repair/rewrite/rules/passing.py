@@ -16,18 +16,6 @@ from equiaudit.repair.rewrite.rules.registry import Call, rule
 from equiaudit.repair.rewrite.rules.spread import laid_over
 from equiaudit.torch_private import overload_name
 
-__all__ = [
-    "EXACT",
-    "TRANSCENDENTAL",
-    "back_to",
-    "copy_node",
-    "in_double",
-    "join",
-    "settled_copy",
-    "to_double",
-    "verbatim",
-]
-
 # Elements that a vector loop takes at a time; what is left over goes through scalar code.
 _VECTOR = 64
 

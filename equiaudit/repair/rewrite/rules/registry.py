@@ -13,8 +13,6 @@ from equiaudit.graphs.nodes import bind, module_path, op_name, shape_of, short_n
 from equiaudit.repair.rewrite.grid import FLAT, Grid
 from equiaudit.repair.rewrite.plan import OpPlan, Refuse, State, Step
 
-__all__ = ["PAIR_RULES", "RULES", "Call", "Rule", "pair_rule", "rule"]
-
 
 @dataclass(frozen=True)
 class Call:

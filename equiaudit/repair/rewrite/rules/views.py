@@ -28,8 +28,6 @@ from equiaudit.repair.rewrite.rules.collapse import collapsed
 from equiaudit.repair.rewrite.rules.passing import verbatim
 from equiaudit.repair.rewrite.rules.registry import Call
 
-__all__ = ["RETURN", "reshaped"]
-
 RETURN = "returns to a finer grid"
 _FLATTENS = "flattens the map at fixed places"
 _MIXES = "it mixes positions of the image with other axes"
