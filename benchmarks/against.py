@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import against_nets
 import numpy as np
 import onnxruntime as ort
 import torch
@@ -35,7 +36,7 @@ HERE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 SEEN = "--mean .5,.5,.5 --std .25,.25,.25"
-FACTORY = "against:{}"
+FACTORY = "against_nets:{}"
 NETS = {
     "demo": (32, 1),
     "resnet20": (32, 1),
@@ -100,27 +101,6 @@ ROWS = {
     ),
 }
 FIXED = tuple(f"fixed-{name}" for name in NETS)
-
-
-def resnet20() -> nn.Module:
-    """For CIFAR-10, untrained."""
-    from nets import resnet20
-
-    return resnet20()
-
-
-def unet() -> nn.Module:
-    """Two classes, an encoder of ResNet-34, untrained."""
-    import segmentation_models_pytorch as smp
-
-    return smp.Unet("resnet34", encoder_weights=None, classes=2)
-
-
-def demo() -> nn.Module:
-    """The net of `equiaudit demo`, untrained."""
-    from equiaudit.demo.net import demo_net
-
-    return demo_net()
 
 
 def main() -> None:
@@ -209,11 +189,11 @@ def _prepare(name: str, home: Path) -> None:
         to_onnx(_trivial(), home / "small.onnx", 32)
     elif name in ("fix", "fix-data"):
         _pictures(home / "small", 500, 32)
-        torch.save(resnet20().state_dict(), home / "resnet20.pth")
+        torch.save(against_nets.resnet20().state_dict(), home / "resnet20.pth")
     elif name == "canonical":
         torch.save(models.squeezenet1_1().state_dict(), home / "squeezenet.pth")
     elif name == "unet":
-        torch.save(unet().state_dict(), home / "unet.pth")
+        torch.save(against_nets.unet().state_dict(), home / "unet.pth")
         _pictures(home / "masked" / "images", 30, 512)
         (home / "masked" / "masks").mkdir()
         for i in range(30):
@@ -249,9 +229,9 @@ def _fixed(name: str, builds: tuple[Path, Path], home: Path, rounds: int) -> Non
     """The files that `fix` writes over those of the net as it is, in one process."""
     size, batch = NETS[name]
     torch.manual_seed(0)
-    net = (globals().get(name) or models.get_model_builder(name))().eval()
+    net = (getattr(against_nets, name, None) or models.get_model_builder(name))().eval()
     torch.save(net.state_dict(), home / f"{name}.pth")
-    arch = FACTORY.format(name) if name in globals() else f"torchvision:{name}"
+    arch = FACTORY.format(name) if hasattr(against_nets, name) else f"torchvision:{name}"
     traced = torch.jit.trace(net, torch.rand(batch, 3, size, size))
     torch.jit.save(traced, home / f"{name}.pt")
     to_onnx(net, home / f"{name}.onnx", size)

@@ -178,7 +178,7 @@ class Run(Generic[R]):
         total, per_image = sum(map(len, self._order())), self.plan.passes_per_image()
         if self.kept:
             self.observer.note(f"Continuing: {self.kept} of {total} images were done before.")
-        self.observer.begin(total * per_image, self.kept * per_image)
+        self.observer.begin(total * per_image, self.kept * per_image, per_image)
 
     def _blocks(self) -> Iterator[list[R]]:
         todo = [block for block in self._order() if not self._is_done(block)]

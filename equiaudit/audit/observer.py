@@ -12,8 +12,11 @@ class Observer(Protocol):
     def settings(self, settings: Mapping[str, str]) -> None:
         """The settings in force, once, before any work starts."""
 
-    def begin(self, total: int, done: int) -> None:
-        """`total` images will go through the model; `done` of them were kept by an earlier run."""
+    def begin(self, total: int, done: int, each: int = 1) -> None:
+        """`total` images will go through the model; `done` of them were kept by an earlier run.
+
+        `each` of them are made of one image of the data.
+        """
 
     def advance(self, passes: int) -> None:
         """`passes` more images went through the model."""
@@ -28,7 +31,7 @@ class Silent:
     def settings(self, settings: Mapping[str, str]) -> None:
         """Ignore."""
 
-    def begin(self, total: int, done: int) -> None:
+    def begin(self, total: int, done: int, each: int = 1) -> None:
         """Ignore."""
 
     def advance(self, passes: int) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from equiaudit.cli.command import Call, Outcome, verb
+from equiaudit.cli.progress import waiting
 from equiaudit.cli.spelling import fixed_name, spelled, told_flags
 from equiaudit.config import Settings
 
@@ -79,15 +80,16 @@ def inspect(
     from equiaudit.api import inspect as run
 
     settings = call.settings
-    found = run(
-        model,
-        data,
-        limit=settings.limit or _PICTURES,
-        seed=settings.seed,
-        output=settings.output if data else None,
-        **model_settings(settings),
-        **({name: getattr(settings, name) for name in LAYING_FLAGS} if data else {}),
-    )
+    with waiting(call.terminal, "inspecting"):
+        found = run(
+            model,
+            data,
+            limit=settings.limit or _PICTURES,
+            seed=settings.seed,
+            output=settings.output if data else None,
+            **model_settings(settings),
+            **({name: getattr(settings, name) for name in LAYING_FLAGS} if data else {}),
+        )
     if data is not None and settings.output is not None:
         call.terminal.say(f"Wrote {Path(settings.output) / 'inspection.html'}")
     from equiaudit.report.repair import render_inspection

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from equiaudit.cli.terminal import Terminal, plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from equiaudit.audit.observer import Observer
@@ -21,7 +22,7 @@ def observing(terminal: Terminal) -> Iterator[Observer]:
     if not terminal.live or terminal.quiet:
         yield Lines(terminal)
         return
-    with _rich_bar() as progress:
+    with rich_bar() as progress:
         yield Bar(terminal, progress)
 
 
@@ -51,11 +52,11 @@ class Lines(_Told):
         super().__init__(terminal)
         self._clock = clock
         self._total = self._done = self._kept = self._tenth = 0
-        self._started = 0.0
+        self._each, self._started = 1, 0.0
 
-    def begin(self, total: int, done: int) -> None:
+    def begin(self, total: int, done: int, each: int = 1) -> None:
         """Start the clock; what an earlier run kept does not count towards the speed."""
-        self._total, self._done, self._kept = total, done, done
+        self._total, self._done, self._kept, self._each = total, done, done, each
         self._tenth = 10 * done // max(total, 1)
         self._started = self._clock()
 
@@ -69,7 +70,9 @@ class Lines(_Told):
 
     def _line(self) -> str:
         share = 100 * self._done // self._total
-        line = f"{share:3d}%  {self._done} of {self._total} images through the model"
+        count = f"{self._done // self._each} of {self._total // self._each}"
+        passes = f", each {self._each} times" if self._each > 1 else ""
+        line = f"{share:3d}%  {count} images through the model{passes}"
         if self._done >= self._total:
             return line
         pace = (self._clock() - self._started) / (self._done - self._kept)
@@ -77,22 +80,52 @@ class Lines(_Told):
 
 
 class Bar(_Told):
-    """A bar with the time left; notes appear above it."""
+    """A bar of the images with the time left, or one that moves while there is nothing to count;
+    notes appear above it."""
 
     def __init__(self, terminal: Terminal, progress: Progress) -> None:
         super().__init__(terminal)
         self._progress = progress
+        self._waiting = self._task = progress.add_task("loading", total=None)
 
-    def begin(self, total: int, done: int) -> None:
-        """Show the bar."""
-        self._task = self._progress.add_task("images", total=total, completed=done)
+    def begin(self, total: int, done: int, each: int = 1) -> None:
+        """Show the bar of the images."""
+        self._progress.update(self._waiting, visible=False)
+        self._task = self._progress.add_task("images", total=total, completed=done, each=each)
 
     def advance(self, passes: int) -> None:
         """Move it."""
         self._progress.advance(self._task, passes)
+        if not self._counting:
+            self._wait("working")
+
+    def note(self, sentence: str) -> None:
+        """Above the bar, and beside the one that moves, as what is being done."""
+        super().note(sentence)
+        self._wait(sentence)
+
+    @property
+    def _counting(self) -> bool:
+        """Whether images are being counted."""
+        tasks = {task.id: task for task in self._progress.tasks}
+        return self._task != self._waiting and not tasks[self._task].finished
+
+    def _wait(self, what: str) -> None:
+        """What is being done, where no images are being counted."""
+        shown = {"description": plain(what)[:40], "visible": not self._counting}
+        self._progress.update(self._waiting, **shown)  # type: ignore[arg-type]
 
     def _say(self, line: str) -> None:
         self._progress.console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def waiting(terminal: Terminal, what: str) -> Iterator[None]:
+    """A bar that moves, with what is being done, where the terminal can show it."""
+    with observing(terminal) as observer:
+        if isinstance(observer, Bar):
+            observer.note(what)
+        yield
 
 
 def packed(rows: Mapping[str, str], width: int = 100) -> list[str]:
@@ -116,22 +149,27 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _rich_bar() -> Progress:
+def rich_bar(console: Console | None = None) -> Progress:
+    """The bars of a run, on stderr unless said."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Count(ProgressColumn):
+        """How many, and how long still; of what is not counted, how long already."""
+
+        def render(self, task: Task) -> Text:
+            if task.total is None:
+                return Text(duration(task.elapsed or 0.0))
+            left, each = task.time_remaining, task.fields.get("each", 1)
+            count = f"{int(task.completed) // each} of {int(task.total) // each}"
+            return Text(count if left is None else f"{count}, {duration(left)} left")
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        Count(),
+        console=console or Console(stderr=True),
         transient=True,
         redirect_stdout=False,
     )

@@ -17,6 +17,7 @@ from equiaudit.cli.inspect import (
     model_settings,
     page,
 )
+from equiaudit.cli.progress import waiting
 from equiaudit.repair.options import Verifying
 
 _PICTURES = 8
@@ -60,17 +61,18 @@ def verify(
 
     settings = call.settings
     laying = {name: getattr(settings, name) for name in LAYING_FLAGS}
-    found = run(
-        model,
-        data,
-        against=against,
-        limit=settings.limit or _PICTURES,
-        seed=settings.seed,
-        output=settings.output,
-        **call.options,
-        **model_settings(settings),
-        **({} if data is None else laying),
-    )
+    with waiting(call.terminal, "verifying"):
+        found = run(
+            model,
+            data,
+            against=against,
+            limit=settings.limit or _PICTURES,
+            seed=settings.seed,
+            output=settings.output,
+            **call.options,
+            **model_settings(settings),
+            **({} if data is None else laying),
+        )
     if settings.output is not None:
         call.terminal.say(f"Wrote {Path(settings.output) / 'verification.json'}")
     from equiaudit.report.repair import render_verification

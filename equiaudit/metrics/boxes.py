@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -266,6 +265,8 @@ def _paired(overlap: Floats, least: float) -> Ints:
     if not fits.any():
         return found
     value = np.where(fits, 1.0 + min(overlap.shape) + overlap, 0.0)
+    from scipy.optimize import linear_sum_assignment  # slow to import, and for boxes alone
+
     rows, columns = linear_sum_assignment(value, maximize=True)
     taken = fits[rows, columns]
     found[rows[taken]] = columns[taken]

@@ -33,14 +33,10 @@ def findings(result: Result) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda each: not _is_real(each.kind)))
 
 
-def changes(result: Result, *, probes: bool = False) -> bool:
-    """Whether some shift changed something; with `probes`, one that lets no real pixels enter.
-
-    Without any such kind among those measured, all count.
-    """
-    measured = [shift for shift in result.shifts.values() if _measured(result, shift)]
-    some = [shift for shift in measured if not _is_real(shift.kind)] if probes else measured
-    return any(_changed(result, shift) for shift in some or measured)
+def changed_kinds(result: Result) -> tuple[str, ...]:
+    """The kinds of shift that changed something."""
+    shifts = [shift for shift in result.shifts.values() if _measured(result, shift)]
+    return tuple(shift.kind for shift in shifts if _changed(result, shift))
 
 
 def _changed(result: Result, shift: ShiftResult) -> bool:

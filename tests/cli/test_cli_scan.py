@@ -335,12 +335,15 @@ def test_what_would_mend_a_refusal_is_said_as_the_whole_command(run, scanned):
 
 
 def test_where_rolls_change_nothing_a_method_for_the_border_is_next(run, scanned):
-    found = make_result(n=64, kinds=("circular", "crop")).model_copy(update={"gates": ()})
+    kinds = ("circular", "crop", "zero-pad")
+    found = make_result(n=64, kinds=kinds).model_copy(update={"gates": ()})
     one = found.shifts["circular"]
     stable = unmoved(one)
     assert "crop-select" not in run_next(run, scanned, found)
     exact = found.model_copy(update={"shifts": found.shifts | {"circular": stable}})
     assert "--method crop-select" in run_next(run, scanned, exact)
+    at_rest = exact.shifts | {"crop": unmoved(found.shifts["crop"])}
+    assert "Next" not in run_next(run, scanned, found.model_copy(update={"shifts": at_rest}))
 
 
 def unmoved(shift):

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 from rich.progress import Progress
 
-from equiaudit.cli.progress import Bar, Lines, duration, observing
+from equiaudit.cli.progress import Bar, Lines, duration, observing, rich_bar
 from equiaudit.cli.terminal import Terminal
 
 
@@ -80,9 +80,39 @@ def test_the_bar_moves_and_notes_are_plain():
         bar.begin(10, 2)
         bar.advance(3)
         bar.note("[red]n\x1b[2J")
-    (task,) = progress.tasks
+    waiting, task = progress.tasks
     assert (task.completed, task.total) == (5, 10)
+    assert not waiting.visible
     assert "[red]n\\x1b[2J" in stream.getvalue()
+
+
+def test_images_of_the_data_are_counted_not_passes(capsys):
+    lines = Lines(Terminal(), Clock())
+    lines.begin(280, 0, 7)
+    lines.advance(224)
+    (line,) = said(capsys)
+    assert line.startswith(" 80%  32 of 40 images through the model, each 7 times, ")
+
+
+def test_a_wait_without_anything_to_count_says_what_it_is_for():
+    stream = io.StringIO()
+    progress = rich_bar(Console(file=stream, force_terminal=True, width=90))
+    bar = Bar(Terminal(), progress)
+    with progress:
+        (waiting,) = progress.tasks
+        assert (waiting.description, waiting.visible) == ("loading", True)
+        bar.note("capturing the graph")
+        bar.begin(70, 0, 7)
+        bar.advance(35)
+        progress.refresh()
+        assert not progress.tasks[0].visible
+        bar.advance(35)
+        bar.note("verifying [b]")
+        progress.refresh()
+    shown = stream.getvalue()
+    assert "5 of 10" in shown
+    assert "verifying [b]" in shown
+    assert progress.tasks[0].visible
 
 
 def test_durations():
