@@ -15,6 +15,7 @@ from torch import nn
 
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.models import Model, PreprocessOverrides, load
+from equiaudit.repair.outputs.following import every_following
 from equiaudit.repair.pipeline import FixOptions, fix, verify_model
 
 SIZE = (32, 32)
@@ -409,6 +410,14 @@ def test_a_list_of_as_many_boxes_as_are_left_is_moved_back(tmp_path: Path) -> No
     )
     assert len(still) == len(moved) > 0
     np.testing.assert_allclose(moved, still + np.array([9, 5, 9, 5]), atol=1e-3)
+
+
+def test_rows_that_are_not_always_as_long_are_left_out() -> None:
+    counts = iter(range(1, 100))
+    found = every_following(
+        lambda x: [torch.ones(len(x), next(counts)), x.mean((2, 3))], {"a": picture()}, [0, 1], 1
+    )
+    assert set(found) == {1}
 
 
 class Square(nn.Module):

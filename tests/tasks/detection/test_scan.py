@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import equiaudit
+from equiaudit.audit.observer import Silent
 from equiaudit.comparison import parse_samples
 from equiaudit.comparison.fingerprints import differences
 from equiaudit.errors import InputError, NothingToDo
@@ -167,6 +168,25 @@ def test_records_are_read_back_as_they_were(tmp_path):
     assert whole.metric("circular.boxes_kept").n == 10
 
 
+class _Stop(Silent):
+    """Ends the run once the first block is done."""
+
+    def advance(self, passes):
+        if passes:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_scan_goes_on_where_it_was(tmp_path):
+    folder = write(tmp_path / "images", 34)
+    how = {"shifts": ("crop",), "offsets": 2}
+    with pytest.raises(KeyboardInterrupt):
+        scanned(Squares(4), folder, **how, output=tmp_path / "out", observer=_Stop())
+    resumed = scanned(Squares(4), folder, **how, output=tmp_path / "out")
+    assert resumed.timings.resumed
+    assert resumed.timings.passes == 2 * 6  # the unshifted window, two shifts, three of causes
+    assert resumed.shifts == scanned(Squares(4), folder, **how).shifts
+
+
 def test_bad_outputs_get_a_sentence_each(tmp_path):
     folder = write(tmp_path / "images", 3)
     with pytest.raises(InputError, match="finds nothing on any of 3 images"):
@@ -251,6 +271,22 @@ def test_inverted_boxes_are_counted_as_lost_and_noted(tmp_path, monkeypatch):
     assert any("have x2 < x1" in note for note in result.notes)
     count = next(n for n in result.notes if "unshifted; " in n)
     assert count in upright_count, "none was dropped"
+
+
+def test_boxes_outside_of_their_window_are_counted_and_noted(tmp_path, monkeypatch):
+    import squares
+
+    inside = squares.boxes_of
+
+    def beyond(returned, window):
+        return [(b + 100, s, c) for b, s, c in inside(returned, window)]
+
+    monkeypatch.setattr(squares, "beyond", beyond, raising=False)
+    folder = write(tmp_path / "images", 3, inside=True)
+    result = scanned(Squares(1), folder, ("circular",), detector="squares:beyond")
+    count = next(n for n in result.notes if "unshifted; " in n)
+    assert count in scanned(Squares(1), folder, ("circular",)).notes, "none was dropped"
+    assert any("lie outside their window" in note for note in result.notes)
 
 
 def test_nan_scores_leave_an_image_out(tmp_path, monkeypatch):
