@@ -379,7 +379,7 @@ def test_names_stay_names_in_a_comparison(both: tuple[Path, Path]) -> None:
     assert "<b>" not in page
     assert "<i>" not in page
     assert "\n# h" not in text
-    for name in ("text", "md", "csv", "json", "pdf"):
+    for name in ("text", "md", "csv", "json", "html"):
         assert "\x1b" not in render_comparison(hostile, name)
 
 

@@ -121,6 +121,8 @@ def _as_parameter(hit: re.Match[str]) -> str:
         return f"{_NO[flag]}=False"
     name = flag.replace("-", "_")
     name = _RENAMED.get(name, name)
+    if f"{name}_" in _all_parameters():  # A word of the language has a line behind it.
+        name = f"{name}_"
     if name not in _all_parameters():
         return hit[0]
     if name in _DECLARED and _DECLARED[name].is_switch:

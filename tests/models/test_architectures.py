@@ -57,6 +57,7 @@ def test_weights_are_found_where_loading_finds_them(state, tmp_path, legacy):
         "optimizer": {"state": {0: torch.zeros(2)}, "param_groups": []},
         "more": {"model_ema": {"a": torch.zeros(4)}, "epochs": [1, "x", {"b": torch.zeros(1)}]},
         "twice": tensors,
+        "trained": {"param_groups": [], "weights": {"a": torch.zeros(1)}},
         "lists": ["a", {"b": torch.zeros(1)}],
         "numbered": {1: torch.zeros(2)},
     }

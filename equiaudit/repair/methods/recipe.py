@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from equiaudit.config import flag_name
 from equiaudit.errors import InputError, NothingToDo
 from equiaudit.repair.methods.converted import Converted, Recover
 from equiaudit.repair.methods.detectors import MOVING
@@ -75,7 +76,7 @@ class Recipe:
             known = field.name in _GENERAL or field.name in self.understands
             if not known and getattr(options, field.name) != field.default:
                 raise InputError(
-                    f"{self.name} has no use for --{field.name.replace('_', '-')}.",
+                    f"{self.name} has no use for --{flag_name(field.name)}.",
                     tip=self._flags(),
                 )
 
@@ -143,5 +144,5 @@ class Recipe:
         return replace(converted, net=subject.net(graph), training=record)
 
     def _flags(self) -> str:
-        names = sorted(f"--{name.replace('_', '-')}" for name in self.understands)
+        names = sorted(f"--{flag_name(name)}" for name in self.understands)
         return f"It takes {', '.join(names)}." if names else "It takes none of its own."

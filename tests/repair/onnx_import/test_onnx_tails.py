@@ -17,6 +17,7 @@ from torch import nn
 import equiaudit
 from equiaudit.errors import NothingToDo, RunError
 from equiaudit.repair.onnx.head import head_of
+from equiaudit.repair.onnx.split import split_onnx
 from equiaudit.repair.save import carried_net
 
 SIZE = (16, 16)
@@ -204,6 +205,16 @@ def test_outputs_of_any_length_and_kind_behind_scores(tmp_path: Path) -> None:
         assert named == moved[2]
     assert np.array_equal(which, np.nonzero(scores > 0)[1])
     assert list(named[0].values()) == scores[0].tolist()
+
+
+def test_the_file_is_cut_where_there_is_a_row_per_image(tmp_path: Path) -> None:
+    nodes = [node("Transpose", "scores", "turned", perm=[1, 0]), node("NonZero", "turned", "y")]
+    model = exported(Scores(), tmp_path / "net.onnx", ["scores"])
+    path = finished(model, tmp_path / "net.onnx", nodes, [("y", INT64, [2, "k"])], {})
+    split = split_onnx(path, size=None, channels=None, layout=None)
+    assert split is not None
+    assert split.tail.reads == ("scores",)
+    assert [each.op_type for each in split.tail.model.graph.node] == ["Transpose", "NonZero"]
 
 
 # Refusals
