@@ -1,6 +1,7 @@
 """What a real camera shift does to labels: unmodified, behind one crop, behind votes.
 
-    python benchmarks/crop_select.py --cases DIR [--margin 32] [--diagonal]
+    python benchmarks/crop_select.py --cases DIR [--margin 32] [--diagonal] [--rics]
+    python benchmarks/crop_select.py --cases DIR --time-only [--limit N]
 
 SqueezeNet on 256 px photos: a view of 224 + margin px slides over the photo, and the model sees
 224 px of it: the middle (unmodified), the crop that the landmark chooses, or the mean of several
@@ -10,17 +11,22 @@ reaches that method's bound.
 
 A share of labels changed is over the directions of each photo, its interval over photos. Accuracy
 is that of the view in the middle and of all views, with the paired difference from unmodified.
+Times are of the processor, one thread, medians over rounds in which all take turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
+import torchvision
 from landmarks import hash_rule
 from PIL import Image
 from real_cases import Case, photos, share
@@ -29,6 +35,7 @@ from torch import Tensor
 from equiaudit.metrics.intervals import mean_interval
 from equiaudit.sampling.crop_select import (
     CropPosition,
+    CropSelect,
     agreement_bound,
     agreement_expected,
     votes_bound,
@@ -52,12 +59,17 @@ def main() -> None:
     parser.add_argument("--votes", type=int, nargs="+", default=[1, 4], help="crops averaged")
     parser.add_argument("--shifts", type=int, nargs="+", default=[1, 2, 4], help="px")
     parser.add_argument("--diagonal", action="store_true", help="diagonal moves too")
+    parser.add_argument("--rics", action="store_true", help="a row for the hash of RICS")
+    parser.add_argument("--time-only", action="store_true", help="what it costs")
     arguments = parser.parse_args()
     margin, view = arguments.margin, WINDOW + arguments.margin
     case = _with_room(photos(arguments.cases, arguments.limit), view + 2 * REACH)
+    if arguments.time_only:
+        _report_times(case, margin, arguments.votes)
+        return
     known: dict[tuple[int, int, int], Tensor] = {}
     rows = {"unmodified": _Row(case, margin, lambda x: torch.full((len(x), 2), margin // 2), known)}
-    if margin == 16:
+    if arguments.rics:
         rows["hash (RICS)"] = _Row(case, margin, lambda x: hash_rule(x, WINDOW, margin), known)
     for votes in arguments.votes:
         name = "one crop" if votes == 1 else f"votes {votes}"
@@ -161,6 +173,31 @@ def _accuracies(rows: dict[str, _Row], true: Tensor) -> None:
             for found in (middle, every)
         ]
         print(f"  {name:12} {share(right)} ({gains[0]}), {_percent(every[name])} ({gains[1]})")
+
+
+@torch.inference_mode()
+def _report_times(case: Case, margin: int, votes: Sequence[int], rounds: int = 11) -> None:
+    """SqueezeNet and a ResNet-18 (random weights), batches of 1 and 2 at 224 px."""
+    torch.set_num_threads(1)
+    view = WINDOW + margin
+    resnet = torchvision.models.resnet18(weights=None).eval()
+    for name, net in (("SqueezeNet 1.1", case.model.module), ("ResNet-18", resnet)):
+        for batch in (1, 2):
+            whole = case.prepared(case.images[:batch, :, :view, :view])
+            window = whole[:, :, :WINDOW, :WINDOW].contiguous()
+            runs = {"unmodified": partial(net, window)}
+            for k in votes:
+                chosen = CropSelect(net, margin, (WINDOW, WINDOW), votes=k)
+                runs[f"votes {k}"] = partial(chosen, whole)
+            taken: dict[str, list[float]] = {each: [] for each in runs}
+            for _ in range(rounds):
+                for each, run in runs.items():
+                    start = time.process_time()
+                    run()
+                    taken[each].append(time.process_time() - start)
+            base = median(taken["unmodified"])
+            ratios = [f"{each} {median(found) / base:.2f}" for each, found in taken.items()]
+            print(f"{name}, batch of {batch}: {1e3 * base:.1f} ms; {', '.join(ratios[1:])}")
 
 
 def _percent(shares: Tensor) -> str:

@@ -22,7 +22,7 @@ from real_cases import Case, photos
 from torch import Tensor
 
 from equiaudit.metrics.intervals import mean_interval
-from equiaudit.sampling.crop_select import landmark_response
+from equiaudit.sampling.crop_select import landmark_peaks, landmark_response
 
 VIEW, PITCH, BATCH = 240, 8, 20
 MOVES = ((0, 0), (0, 1), (2, 0), (4, 4))
@@ -40,6 +40,7 @@ def main() -> None:
     rules: dict[str, Rule] = {
         f"corner, {cell} px": partial(_corner, cell) for cell in (2, 4, 6, 8, 12, 16)
     }
+    rules["any place, 8 px"] = lambda x: _place(landmark_response(x, (VIEW, VIEW), 8))
     rules["folded, 8 px"] = partial(_folded, 8)
     rules["hash (RICS)"] = lambda x: hash_rule(x, VIEW - 16, 16)
     found = {name: _kept(case, rules, change) for name, change in _changes().items()}
@@ -87,8 +88,9 @@ def _view(images: Tensor, move: tuple[int, int]) -> Tensor:
 
 
 def _corner(cell: int, x: Tensor) -> Tensor:
-    """Where `CropPosition` looks: the strongest checkerboard of cells of `cell` px."""
-    return _place(landmark_response(x, (VIEW, VIEW), cell))
+    """Where `CropPosition` looks: the strongest peak of the checkerboard of cells of `cell` px."""
+    response = landmark_response(x, (VIEW, VIEW), cell)
+    return _place(landmark_peaks(response, (VIEW - 2 * cell - 1,) * 2))
 
 
 def _folded(cell: int, x: Tensor) -> Tensor:

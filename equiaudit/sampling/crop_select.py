@@ -73,7 +73,7 @@ def agreement_expected(
     side = votes_side(votes)
     span = (margin + 1) // side * side
     cell = cell or landmark_cell(size)
-    rows, columns = (n - 2 * cell + 1 for n in size)
+    rows, columns = (n - 2 * cell - 1 for n in size)
     shared = _shared(rows, columns, shift)
     kept = _shared(span, span, shift) / span**2
     return kept * shared / (2 * rows * columns - shared)
@@ -108,6 +108,20 @@ def landmark_response(x: Tensor, size: tuple[int, int], cell: int) -> Tensor:
     return torch.abs(_step_of_cells(_step_of_cells(whole, 1, size[0], cell), 2, size[1], cell))
 
 
+def landmark_peaks(response: Tensor, size: tuple[int, int]) -> Tensor:
+    """`response` (B, h + 2, w + 2) without its rim, `size` = (h, w), and -1 where a neighbour is
+    larger: at the rim the largest value may be the slope of a peak outside, which moves with it.
+    """
+    height, width = size
+    rows = torch.maximum(torch.narrow(response, 1, 0, height), torch.narrow(response, 1, 2, height))
+    middle = torch.narrow(response, 1, 1, height)
+    rows = torch.maximum(rows, middle)
+    around = torch.maximum(torch.narrow(rows, 2, 0, width), torch.narrow(rows, 2, 1, width))
+    around = torch.maximum(around, torch.narrow(rows, 2, 2, width))
+    inner = torch.narrow(middle, 2, 1, width)
+    return torch.where(inner == around, inner, -1)
+
+
 class CropPosition(nn.Module):
     """Offset (row, column) of the chosen crop, each 0..margin: x (B, C, H, W) -> (B, 2), int64.
 
@@ -133,10 +147,10 @@ class CropPosition(nn.Module):
         """Choose, no gradient flows; raises ValueError where the input holds no whole landmark."""
         size = (x.shape[2], x.shape[3])
         cell = self.cell or landmark_cell(size)
-        if min(size) < 2 * cell:
+        if min(size) < 2 * cell + 2:
             raise ValueError(f"a {size[0]}x{size[1]} input has no room for cells of {cell} px")
-        response = landmark_response(x.detach(), size, cell)
-        columns = size[1] - 2 * cell + 1
+        rows, columns = size[0] - 2 * cell - 1, size[1] - 2 * cell - 1
+        response = landmark_peaks(landmark_response(x.detach(), size, cell), (rows, columns))
         flat = torch.argmax(torch.flatten(response, 1), 1)
         place = torch.stack([torch.div(flat, columns, rounding_mode="floor"), flat % columns], 1)
         return place % self.pitch + self.first

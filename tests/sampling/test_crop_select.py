@@ -10,6 +10,7 @@ from equiaudit.sampling.crop_select import (
     CropSelect,
     agreement_bound,
     agreement_expected,
+    landmark_peaks,
     landmark_response,
     votes_bound,
 )
@@ -46,6 +47,27 @@ def test_the_response_is_the_checkerboard_of_cells():
     block = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat_interleave(2, 0).repeat_interleave(2, 1)
     expected = nn.functional.conv2d(whole[:, None].double(), block[None, None].double()).abs()
     assert torch.equal(found.double(), expected[:, 0])
+
+
+def test_peaks_are_places_that_no_neighbour_exceeds_and_the_rim_has_none():
+    response = torch.randint(0, 9, (3, 7, 6), generator=torch.Generator().manual_seed(0))
+    found = landmark_peaks(response, (5, 4))
+    for b, i, j in torch.cartesian_prod(*map(torch.arange, found.shape)).tolist():
+        around = response[b, i : i + 3, j : j + 3]
+        middle = response[b, i + 1, j + 1]
+        assert found[b, i, j] == (middle if middle == around.max() else -1)
+
+
+def test_the_slope_of_a_landmark_outside_is_none():
+    """A corner that has left by 1 px is still the largest response of the view, at its rim."""
+    scene = torch.zeros(1, 3, 60, 60)
+    scene[..., 20:, 20:] = 1
+    scene[..., 40:, 40:] -= 0.1
+    seen = [scene[..., at : at + 36, at : at + 36] for at in (17, 18)]
+    response = landmark_response(seen[0], (36, 36), 4)[0]
+    assert 0 in divmod(int(response.flatten().argmax()), response.shape[1])
+    places = [CropPosition(4)(x) for x in seen]
+    assert torch.equal((places[0] - places[1]) % 5, torch.ones(1, 2, dtype=torch.int64))
 
 
 def test_edges_along_rows_and_columns_are_no_landmark():
