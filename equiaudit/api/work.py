@@ -117,7 +117,7 @@ def work_on_images(
 def _leaves_to_choose(options: ScanOptions, judge: Judge) -> bool:
     """Whether nothing was said of the kinds of shift, and no gate asks for one without room."""
     asked = {gate.name.partition(".")[0] for gate in judge.gates}
-    real = {kind for kind in options.shifts if KINDS[kind].real}
+    real = {kind for kind in options.shifts if kind in KINDS and KINDS[kind].real}
     return options.protocol is None and options.shifts == DEFAULTS.shifts and not asked & real
 
 
@@ -160,7 +160,8 @@ def in_force(model: Model, dataset: Dataset | SequenceData, options: ScanOptions
     shifts = options.protocol or (
         f"{', '.join(options.shifts)} up to {options.max_shift} px, {options.offsets} per image"
     )
-    stride = "not known" if model.total_stride is None else "x".join(map(str, model.total_stride))
+    known = model.plan_stride
+    stride = "not known" if known is None else "x".join(map(str, known))
     return {
         "model": f"{model.name} ({model.kind}, {model.backend}, {model.device}, {how.dtype})",
         "notes": "; ".join(model.notes),

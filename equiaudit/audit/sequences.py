@@ -304,7 +304,7 @@ def _plan(model: Model, data: SequenceData, seed: int) -> dict[str, Any]:
         "border": BORDER,
         "seed": seed,
         "window": list(model.preprocess.size),
-        "stride": None if model.total_stride is None else list(model.total_stride),
+        "stride": None if model.plan_stride is None else list(model.plan_stride),
         "protocol": CAPS,
     }
 

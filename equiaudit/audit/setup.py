@@ -39,7 +39,7 @@ def plan_of(model: Model, options: ScanOptions) -> ShiftPlan:
         max_shift=options.max_shift,
         offsets=options.offsets,
         seed=options.seed,
-        stride=model.total_stride,
+        stride=model.plan_stride,
         protocol=options.protocol,
         fraction=options.fraction,
         resampler=options.resampler,

@@ -95,7 +95,7 @@ def _name(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-READINGS = ("task", "output", "output_layout", "threshold", "detector")
+READINGS = ("task", "output", "output_layout", "threshold", "stride", "detector")
 """The keys that are about the output, not the image; the table last."""
 CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "size": ("two positive whole numbers [H, W]", _size),
@@ -110,6 +110,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "task": (f"one of {', '.join(TASKS)}", _task),
     "output": ("the name of an output, or its place as text", _name),
     "threshold": ("a number between 0 and 1", _share),
+    "stride": ("two positive whole numbers [rows, columns]", _size),
     "detector": ("a table", lambda v: v if isinstance(v, dict) else None),
     **{key: _one_of(choices) for key, choices in CHOICES.items()},
 }

@@ -66,6 +66,8 @@ def known_reading(model: Model) -> dict[str, Any]:
         found["output_layout"] = model.output_layout
     if model.threshold is not None:
         found["threshold"] = model.threshold
+    if (stride := model.plan_stride) is not None:
+        found["stride"] = list(stride)
     if model.detector:
         found["detector"] = dict(model.detector)
     return found

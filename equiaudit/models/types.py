@@ -146,3 +146,13 @@ class Model:
     trusted: bool = False
     notes: tuple[str, ...] = ()
     """What was done on loading and is worth saying: "put in eval mode", "output 'out' taken"."""
+
+    @property
+    def plan_stride(self) -> tuple[int, int] | None:
+        """What offsets are spread over: the total stride, else that of its file.
+
+        A file of `fix` says the stride of the net it was made of, so that both are scanned at the
+        same offsets.
+        """
+        stated: tuple[int, int] | None = self.preprocess.reading.get("stride")
+        return self.total_stride or stated

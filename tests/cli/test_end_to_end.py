@@ -104,14 +104,14 @@ def test_a_scan_in_words(here, run):
 def test_compare(scans, here, run, format):
     code, out, err = run("compare", "a/result.json", "b/result.json", "--format", format)
     assert (code, err) == (0, "")
-    assert "consistency" in out
+    assert "consistency" in out.lower()
 
 
 def test_compare_refuses_other_data_and_other_formats(scans, here, run):
     run(*scan_argv("b.pt", "-o", "fewer", "--limit", "8"), "-q")
     code, out, err = run("compare", "a", "fewer")
     assert (code, out) == (2, "")
-    code, out, err = run("compare", "a", "b", "--format", "html")
+    code, out, err = run("compare", "a", "b", "--format", "pdf")
     assert (code, out) == (2, "")
     assert "md" in err
 
@@ -162,7 +162,8 @@ def test_bad_input_is_one_sentence_and_the_right_code(here, run, name):
     argv, code = BAD[name]
     found, out, err = run(*argv)
     assert (found, out) == (code, ""), err
-    assert err.splitlines()[-1].startswith("equiaudit: error: ")
+    said = [line for line in err.splitlines() if not line.startswith("Next: ")]
+    assert said[-1].startswith("equiaudit: error: ")
     assert "Traceback" not in err
     assert "should not have" not in err
     assert not (here / "reports" / "a" / "result.json").exists()

@@ -121,7 +121,6 @@ def test_an_inspection_is_by_stage_and_fits_the_terminal() -> None:
         "module." + "deep." * 12 + "conv",
         "blocks.0.0.conv",
     ]
-    paths += ["blocks.0.0.conv"]
     pads = {"effect": "pads with zeros at the border"}
     ops = [CONV.model_copy(update={"where": path}) for path in paths]
     text = render_inspection(inspection(ops=(*ops, ops[0].model_copy(update=pads))), width=100)
