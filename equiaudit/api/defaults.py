@@ -123,7 +123,7 @@ class Trial:
             offsets=2,
             seed=comparison.shifting.seed,
             images=False,
-            accuracy_check=name == UNMODIFIED,
+            accuracy_check=comparison.shifting.accuracy_check and name == UNMODIFIED,
         )
         done, journal = run_scan(
             comparison.planned(model), comparison.dataset, options, observer=comparison.observer

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DATA_FLAGS = (
     *("labels", "class_order", "class_names"),
     *LAYING_FLAGS,
-    *("limit", "max_shift", "offsets"),
+    *("limit", "max_shift", "offsets", "accuracy_check"),
 )
 """The settings that say how --data is read and shifted."""
 _WRITING = ("output", "dry_run", "explain", "pad", "seconds")

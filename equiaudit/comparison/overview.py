@@ -59,10 +59,12 @@ def overview(comparison: Comparison) -> Overview:
 def _verdict(comparison: Comparison) -> str:
     count = Counter(row.verdict for row in comparison.rows)
     total = len(comparison.rows)
-    return (
+    bare = sum(row.difference.low is None for row in comparison.rows)
+    said = (
         f"Of {total} figures b is better in {count['better']} and worse in {count['worse']}; "
-        f"{count['no difference shown']} show no difference."
+        f"{count['no difference shown'] - bare} show no difference"
     )
+    return f"{said}, and {bare} have no interval to tell by." if bare else f"{said}."
 
 
 def _labels(comparison: Comparison) -> Iterator[str]:
@@ -96,8 +98,9 @@ def _rows(comparison: Comparison, kinds: list[str]) -> Iterator[tuple[str, tuple
 
 def _cell(row: ComparisonRow) -> str:
     info = figures.info_of(row.metric)
-    way = f"{figures.value(row.a, info)} -> {figures.value(row.b, info)}"
-    return f"{way} {_MARKS[row.verdict]}\n{signed(row.difference, info)}"
+    judged = row.difference.low is not None
+    mark = f" {_MARKS[row.verdict]}" if judged else ""
+    return f"{figures.way(row.a, row.b, info)}{mark}\n{signed(row.difference, info)}"
 
 
 def signed(difference: Estimate, info: MetricInfo) -> str:

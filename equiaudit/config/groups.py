@@ -16,6 +16,7 @@ class ShiftSettings(TypedDict, total=False):
     limit: int | None
     max_shift: int
     offsets: int | Literal["full"]
+    accuracy_check: bool
     seed: int
 
 
@@ -32,7 +33,6 @@ class AuditSettings(ShiftSettings, total=False):
     engine: Literal["local", "ray"]
     address: str
     resume: bool
-    accuracy_check: bool
     gates: Sequence[str]
     baseline: str | Path | None
     require_baseline: bool

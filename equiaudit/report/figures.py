@@ -73,6 +73,19 @@ def value(estimate: Estimate | None, info: MetricInfo, *, unit: bool = True) -> 
     return number + (_unit(info) if unit else "")
 
 
+def way(before: Estimate | None, after: Estimate | None, info: MetricInfo) -> str:
+    """``86.14% -> 86.10%``: both with as many decimals, so that no fall reads as a rise."""
+    known = [e for e in (before, after) if e is not None and e.value is not None]
+    places = max((_decimals_of(each, info) for each in known), default=0)
+
+    def said(estimate: Estimate | None) -> str:
+        if estimate is None or estimate.value is None:
+            return NOTHING
+        return _quantity(estimate.value, places, info) + _unit(info)
+
+    return f"{said(before)} -> {said(after)}"
+
+
 def interval(estimate: Estimate | None, info: MetricInfo) -> str:
     """``[91.4, 94.6]`` in the unit of the value; empty where there is none."""
     if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:

@@ -34,7 +34,7 @@ def cost_in_words(report: FixReport) -> str:
         return _changes(loss, report.images)
     info = _INFO[loss.measure]
     measure = "Accuracy" if loss.measure == "accuracy" else loss.measure
-    way = f"{figures.value(loss.before, info)} -> {figures.value(loss.after, info)}"
+    way = figures.way(loss.before, loss.after, info)
     return f"{measure} {way} {on}: {figures.drop(loss.lost, info)}{_verdict(loss)}"
 
 
@@ -76,8 +76,8 @@ def _of_outputs(report: FixReport, on: str) -> str:
 
 def _way(report: FixReport, name: str) -> str:
     info = figures.info_of(name)
-    before, after = (figures.value(each.get(name), info) for each in (report.before, report.after))
-    return f"{info.title.removesuffix(', unshifted')} {before} -> {after}"
+    way = figures.way(report.before.get(name), report.after.get(name), info)
+    return f"{info.title.removesuffix(', unshifted')} {way}"
 
 
 def _images(count: int) -> str:

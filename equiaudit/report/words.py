@@ -91,8 +91,7 @@ def _measured(gate: GateVerdict) -> str:
     info = figures.info_of(gate.metric)
     if gate.baseline is None or gate.estimate is None:
         return figures.quantity(gate.estimate, info)
-    way = f"{figures.value(gate.baseline, info)} -> {figures.value(gate.current, info)}"
-    return f"{way}, {figures.drop(gate.estimate, info)}"
+    return f"{figures.way(gate.baseline, gate.current, info)}, {figures.drop(gate.estimate, info)}"
 
 
 def left_out(result: Result) -> Iterator[tuple[str, tuple[Skipped, ...]]]:

@@ -134,6 +134,10 @@ def test_an_onnx_file_keeps_the_name_of_the_output_taken(tmp_path):
     equiaudit.fix(path, out, method="canonical", **how)
     found = load(out)
     assert (found.output, found.task) == (name, "embedding")
+    # Nothing tells its stride now, and it is scanned at the offsets of the original all the same.
+    before = load(path, preprocess=PreprocessOverrides(**HOW), output="1")
+    assert before.total_stride == (2, 2)
+    assert (found.total_stride, found.plan_stride) == (None, (2, 2))
 
 
 def test_what_a_scan_knows_is_kept_on_request(archive, images, capsys):

@@ -79,3 +79,11 @@ def test_share_domain_and_ticks() -> None:
     assert scales.nice_ticks(domain, 5) == (0.85, 0.9, 0.95, 1.0)
     same = scales.share_domain([1.0, 1.0])
     assert same.low < same.high == 1.0
+
+
+def test_a_way_has_as_many_decimals_on_both_sides():
+    info = METRICS["accuracy_clean"]
+    before = Estimate(value=0.8614, low=0.70, high=0.95, n=8, method="bca")
+    after = Estimate(value=0.8610, low=0.8605, high=0.8615, n=8, method="bca")
+    assert figures.way(before, after, info) == "86.14% -> 86.10%"
+    assert figures.way(before, None, info) == "86% -> –"

@@ -9,6 +9,7 @@ import pytest
 from equiaudit.report.repair import render_fix, render_inspection, render_verification
 from equiaudit.results import Estimate, Skipped
 from equiaudit.results.repair import (
+    Claim,
     Cost,
     FixReport,
     Inspection,
@@ -136,6 +137,17 @@ def test_an_inspection_is_by_stage_and_fits_the_terminal() -> None:
         "encoder.layer1 conv2d 1 pads with zeros at the border yes",
     ]
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_there_was_no_time_for_stands_beside_the_claim() -> None:
+    claim = Claim(
+        exact=True, shifts="circular", condition="on every circular shift", training="none"
+    )
+    few = {"phases": 12, "coverage": "12 of the 62 phases along the axes, for want of time"}
+    text = render_fix(report(claim=claim, verifications=(verification(**few), verification())))
+    assert "Exact on every circular shift, tried at 12 of 1,023 phases for want of" in text
+    along = render_fix(report(claim=claim, verifications=(verification(phases=62),)))
+    assert "Exact on every circular shift." in along
 
 
 def test_a_refusal_says_where_why_and_what_would_work() -> None:

@@ -76,10 +76,10 @@ def stored(path):
 @pytest.mark.parametrize(
     ("net", "qdq", "per_channel", "activations"),
     [
-        (Small, True, False, QuantType.QUInt8),
+        pytest.param(Small, True, False, QuantType.QUInt8, marks=pytest.mark.long),
         (Small, False, False, QuantType.QUInt8),
         (Dense, True, True, QuantType.QInt8),
-        (Dense, True, False, QuantType.QUInt16),
+        pytest.param(Dense, True, False, QuantType.QUInt16, marks=pytest.mark.long),
     ],
 )
 def test_fixed_by_mass(net, qdq, per_channel, activations, tmp_path):

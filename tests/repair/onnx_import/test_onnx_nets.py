@@ -93,7 +93,7 @@ OWN = {
     "mixed": Mixed,
 }
 FAST_DYNAMO = ("squeezenet1_1", *OWN)
-LARGE = ("resnet50", "densenet121")
+LARGE = ("resnet50", "densenet121", "convnext_tiny")
 PAIRS = [
     pytest.param(name, kind, marks=[pytest.mark.long] if slow else [])
     for name in (*NAMES, *OWN)
