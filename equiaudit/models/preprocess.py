@@ -141,8 +141,9 @@ def parse_preprocess(text: str, *, where: str, source: str) -> PreprocessFields:
         del table["runtimes"]
     for key in table:
         if key not in CHECKS:
+            named = key if len(key) <= 100 else f"{key[:100]}..."
             raise InputError(
-                f"Unknown key {key!r} in {where}.", tip=f"Known keys: {', '.join(CHECKS)}."
+                f"Unknown key {named!r} in {where}.", tip=f"Known keys: {', '.join(CHECKS)}."
             )
     values = {key: _checked(key, value, where) for key, value in table.items()}
     return {key: Given(value, source) for key, value in _to_unit_range(values, where).items()}

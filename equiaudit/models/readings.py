@@ -386,7 +386,8 @@ def _reading(choice: OutputChoice, output: Output) -> str:
         per = "image" if choice.task == _SCORES else "pixel"
         return f"one label per {per}{which}{made.get(output.origin.maker, '')}: there are no scores"
     if TASKS[choice.task].maps:
-        return f"maps of {output.tensor.shape[1 if choice.layout == 'NCHW' else -1]} channels"
+        channels = output.tensor.shape[1 if choice.layout == "NCHW" else -1]
+        return f"maps of {channels} channel{'' if channels == 1 else 's'}"
     count = output.rows.shape[1]
     if not TASKS[choice.task].scores:
         return f"{TASKS[choice.task].returns} ({count} numbers per image)"

@@ -98,6 +98,11 @@ def leading_metric(result: Result, kind: str) -> str:
     return found[0].metric
 
 
+def sampled(result: Result) -> str:
+    """What intervals are over, in words: "images", "sequences"."""
+    return " and ".join(sorted({f"{unit(result, each)}s" for each in result.shifts.values()}))
+
+
 def unit(result: Result, shift: ShiftResult) -> str:
     """What the figures of a kind are over: "image", or "sequence"."""
     found = _measured(result, shift)

@@ -95,6 +95,7 @@ def _tables(result: Result) -> dict[str, Any]:
             for title, items in words.left_out(result)
         ],
         "notes": words.notes(result),
+        "sampled": findings.sampled(result),
         "settings": words.settings_rows(result),
         "timings": _timings(result),
         "method_notes": words.method_notes(result),

@@ -86,7 +86,7 @@ def _metrics(result: Result, width: int) -> Iterable[_Part]:
     rows = words.metric_rows(result)
     if not rows:
         return
-    yield from _heading("Figures, with 95% intervals over images")
+    yield from _heading(f"Figures, with 95% intervals over {findings.sampled(result)}")
     kinds = tuple(result.shifts)
     gap = " " if width >= _NAME_COLUMN + _WIDE_COLUMN * len(kinds) else "\n"
     per_table = max(1, (width - _NAME_COLUMN) // _KIND_COLUMN)
