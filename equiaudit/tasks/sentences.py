@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 
@@ -11,7 +10,7 @@ def one_in(probability: float, noun: str = "image") -> tuple[str, bool]:
     if probability >= 1:
         return f"every {noun}", False
     if probability < 0.35:
-        return f"1 {noun} in {math.floor(1 / probability + 0.5):,}", False
+        return f"1 {noun} in {round(1 / probability):,}", False
     return f"{round(100 * probability)} {noun}s in 100", True
 
 
