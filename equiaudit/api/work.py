@@ -16,7 +16,7 @@ from equiaudit.audit.observer import Observer
 from equiaudit.audit.options import ScanOptions
 from equiaudit.config import DEFAULTS
 from equiaudit.judging import Judge
-from equiaudit.kinds import KINDS
+from equiaudit.kinds import is_real
 from equiaudit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def work_on_images(
 def _leaves_to_choose(options: ScanOptions, judge: Judge) -> bool:
     """Whether nothing was said of the kinds of shift, and no gate asks for one without room."""
     asked = {gate.name.partition(".")[0] for gate in judge.gates}
-    real = {kind for kind in options.shifts if kind in KINDS and KINDS[kind].real}
+    real = {kind for kind in options.shifts if is_real(kind)}
     return options.protocol is None and options.shifts == DEFAULTS.shifts and not asked & real
 
 

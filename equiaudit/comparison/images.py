@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from equiaudit.comparison.samples import Samples
 from equiaudit.comparison.types import Changed, ChangedImage, Labels, Relabelled
-from equiaudit.kinds import KINDS
+from equiaudit.kinds import is_real
 from equiaudit.results import Result
 from equiaudit.tasks import metric_info, of_result
 
@@ -47,7 +47,7 @@ def changed_images(
 ) -> Iterator[Changed]:
     """For each kind, those whose share of what shifts keep rose most, and fell most."""
     kinds = [kind for kind in a.shifts if kind in b.shifts]
-    for kind in sorted(kinds, key=lambda kind: not (kind in KINDS and KINDS[kind].real)):
+    for kind in sorted(kinds, key=lambda kind: not is_real(kind)):
         names = of_result(a).leading
         metric = next((name for name in names if name in a.shifts[kind].metrics), None)
         if metric is None:

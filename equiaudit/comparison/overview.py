@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from equiaudit.comparison.types import Changed, ChangedImage, Comparison, ComparisonRow
-from equiaudit.kinds import KINDS
+from equiaudit.kinds import is_real
 from equiaudit.report import figures
 from equiaudit.report.escape import is_picture, visible
 from equiaudit.results import Estimate, MetricInfo
@@ -44,7 +44,7 @@ class Overview:
 def overview(comparison: Comparison) -> Overview:
     """Of all figures and images."""
     found = dict.fromkeys(row.metric.rpartition(".")[0] for row in comparison.rows)
-    kinds = sorted(found, key=lambda kind: not (kind in KINDS and KINDS[kind].real))
+    kinds = sorted(found, key=lambda kind: not is_real(kind))
     changed = [one for one in comparison.changed if one.steadier or one.shakier]
     return Overview(
         verdict=_verdict(comparison),

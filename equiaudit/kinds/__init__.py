@@ -12,7 +12,7 @@ A kind is one value, and the registry names it. Torch is imported when pixels mo
 from equiaudit.kinds.base import Border, Cause, Kind, Offset, Slices, Whole, around, is_between
 from equiaudit.kinds.builtin import CIRCULAR
 from equiaudit.kinds.fractional import FINEST, FRACTION, RESAMPLERS, Resampled, SubPixel
-from equiaudit.kinds.registry import KINDS, register, usual
+from equiaudit.kinds.registry import KINDS, is_real, register, usual
 
 __all__ = [
     "CIRCULAR",
@@ -30,6 +30,7 @@ __all__ = [
     "Whole",
     "around",
     "is_between",
+    "is_real",
     "register",
     "usual",
 ]

@@ -20,5 +20,11 @@ def usual() -> tuple[str, ...]:
     return tuple(kind.name for kind in KINDS.values() if kind.usual)
 
 
+def is_real(name: str) -> bool:
+    """Whether real pixels enter under the kind `name`; a name that is no kind, as of a protocol,
+    says nothing of it."""
+    return name in KINDS and KINDS[name].real
+
+
 for _kind in (CIRCULAR, CROP, ZERO_PAD, SUBPIXEL, FRACTIONAL):
     register(_kind)

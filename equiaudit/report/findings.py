@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from equiaudit.errors import InputError
-from equiaudit.kinds import KINDS
+from equiaudit.kinds import KINDS, is_real
 from equiaudit.report import figures, plans
 from equiaudit.report.escape import visible
 from equiaudit.results import Estimate, MetricInfo, Result, ShiftResult
@@ -30,7 +30,7 @@ class Finding:
 def findings(result: Result) -> tuple[Finding, ...]:
     """How much each shift kind changes, for those that measured it; real moves first."""
     found = [finding for _, finding in _scored(result)]
-    return tuple(sorted(found, key=lambda each: not _is_real(each.kind)))
+    return tuple(sorted(found, key=lambda each: not is_real(each.kind)))
 
 
 def changed_kinds(result: Result) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def headline(result: Result) -> str:
     scored = _scored(result)
     if not scored:
         return f"{result.fingerprint.n_images:,} images were scanned; no output could be compared"
-    finding = max(scored, key=lambda pair: (_is_real(pair[1].kind), pair[0]))[1]
+    finding = max(scored, key=lambda pair: (is_real(pair[1].kind), pair[0]))[1]
     return finding.sentence if len(scored) == 1 else f"{finding.sentence} ({finding.kind})"
 
 
@@ -121,10 +121,6 @@ def _finding(result: Result, measure: Measure, change: Estimate, shift: ShiftRes
         evidence=figures.evidence(change, info, measure.unit) + _also(measure, shift),
         title=visible(shift.kind) + _role(shift.kind),
     )
-
-
-def _is_real(kind: str) -> bool:
-    return kind in KINDS and KINDS[kind].real
 
 
 def _role(kind: str) -> str:

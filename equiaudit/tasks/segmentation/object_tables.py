@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from equiaudit.kinds import KINDS
+from equiaudit.kinds import is_real
 from equiaudit.report.escape import visible
 from equiaudit.report.pages import fragment
 from equiaudit.results import LostObject, ObjectTable, Result
@@ -84,7 +84,7 @@ def _tables(result: Result) -> Tables:
 
 
 def _led_by_real(tables: Tables) -> Tables:
-    return sorted(tables, key=lambda pair: not (pair[0] in KINDS and KINDS[pair[0]].real))
+    return sorted(tables, key=lambda pair: not is_real(pair[0]))
 
 
 def _titled(tables: Tables) -> str:
