@@ -11,6 +11,8 @@ from torch import nn
 
 import equiaudit
 from equiaudit.api.reading import settled_task
+from equiaudit.audit.options import ScanOptions
+from equiaudit.audit.setup import plan_of
 from equiaudit.errors import InputError
 from equiaudit.models import Preprocess, PreprocessOverrides, load, preprocess_toml
 from equiaudit.models.preprocess import parse_preprocess
@@ -138,6 +140,8 @@ def test_an_onnx_file_keeps_the_name_of_the_output_taken(tmp_path):
     before = load(path, preprocess=PreprocessOverrides(**HOW), output="1")
     assert before.total_stride == (2, 2)
     assert (found.total_stride, found.plan_stride) == (None, (2, 2))
+    plans = [plan_of(model, ScanOptions(max_shift=2, offsets=2)) for model in (before, found)]
+    assert plans[0] == plans[1]
 
 
 def test_what_a_scan_knows_is_kept_on_request(archive, images, capsys):
