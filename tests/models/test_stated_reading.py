@@ -137,7 +137,7 @@ def test_an_onnx_file_keeps_the_name_of_the_output_taken(tmp_path):
     found = load(out)
     assert (found.output, found.task) == (name, "embedding")
     # Nothing tells its stride now, and it is scanned at the offsets of the original all the same.
-    before = load(path, preprocess=PreprocessOverrides(**HOW), output="1")
+    before = load(path, preprocess=PreprocessOverrides(**HOW), output="1", task="embedding")
     assert before.total_stride == (2, 2)
     assert (found.total_stride, found.plan_stride) == (None, (2, 2))
     plans = [plan_of(model, ScanOptions(max_shift=2, offsets=2)) for model in (before, found)]
